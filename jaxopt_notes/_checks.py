@@ -1,0 +1,142 @@
+"""Argument checks: an error names the argument, the value, what is accepted and the nearest valid choice."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_traced(value: Any) -> bool:
+    """Whether `value` is known only inside a compiled program, where it cannot be checked."""
+    return isinstance(value, jax.core.Tracer)
+
+
+def number(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, open_high: bool = False) -> Any:
+    """Return `value` if every entry is a finite number in range; traced values pass unchecked.
+
+    Raises:
+        TypeError: `value` is not a number or an array of numbers.
+        ValueError: an entry is NaN, infinite, or outside [low, high] (or [low, high) with `open_high`).
+    """
+    if is_traced(value):
+        return value
+    accepted = _interval(low, high, open_high)
+    array = np.asarray(value)
+    if array.dtype == bool or not np.issubdtype(array.dtype, np.number):
+        raise TypeError(f"{name} must be a number in {accepted}, got {value!r} of type {type(value).__name__}")
+    bad = ~np.isfinite(array) | (array < low) | ((array >= high) if open_high else (array > high))
+    if bad.any():
+        raise ValueError(f"{name} must be in {accepted}, got {array[bad].flat[0]}")
+    return value
+
+
+def _interval(low: float, high: float, open_high: bool) -> str:
+    left = "(-inf" if low == -np.inf else f"[{low:g}"
+    right = "inf)" if high == np.inf else f"{high:g}{')' if open_high else ']'}"
+    return f"{left}, {right}"
+
+
+def count(name: str, value: Any, *, low: int = 1, high: int | None = None) -> int:
+    """Return `value` as an int in [low, high]; it chooses the program, so it must be concrete."""
+    accepted = f"an integer of at least {low}" + (f" and at most {high}" if high is not None else "")
+    try:
+        integer = operator.index(value)
+    except (TypeError, jax.errors.TracerIntegerConversionError):
+        raise TypeError(f"{name} must be {accepted}, got {value!r} of type {type(value).__name__}") from None
+    if isinstance(value, bool) or integer < low or (high is not None and integer > high):
+        raise ValueError(f"{name} must be {accepted}, got {value!r}")
+    return integer
+
+
+def choice(name: str, value: Any, accepted: Iterable[str]) -> str:
+    """Return `value` if it is one of `accepted`; otherwise name the nearest."""
+    accepted = list(accepted)
+    if value not in accepted:
+        raise ValueError(f"unknown {name} {value!r}{nearest(value, accepted)}; accepted: {', '.join(accepted)}")
+    return value
+
+
+def nearest(value: Any, accepted: Iterable[str]) -> str:
+    """The text "; did you mean 'x'?", or nothing when no choice is close."""
+    close = difflib.get_close_matches(str(value), list(accepted), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def name_of(fun: Callable) -> str:
+    """A readable name for any callable, a `functools.partial` or a class included."""
+    inner = getattr(fun, "func", fun)
+    return getattr(inner, "__name__", type(inner).__name__)
+
+
+def keyword_names(factory: Callable) -> list[str]:
+    """Names of the arguments that `factory` accepts by keyword."""
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in inspect.signature(factory).parameters.values() if p.kind in kinds]
+
+
+def params(name: str, tree: Any) -> Any:
+    """Return `tree` if every leaf is an array of floating or complex numbers.
+
+    Raises:
+        TypeError: the tree is empty, or a leaf is an integer, boolean or not an array; the path is named.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    if not leaves:
+        raise TypeError(f"{name} must hold at least one array, got {tree!r}")
+    for path, leaf in leaves:
+        where = f"{name}{jax.tree_util.keystr(path)}"
+        try:
+            dtype = jnp.result_type(leaf)
+        except TypeError:
+            raise TypeError(f"{where} must be an array of floats, got {type(leaf).__name__}") from None
+        if not jnp.issubdtype(dtype, jnp.inexact):
+            raise TypeError(
+                f"{where} has dtype {dtype}; gradients need floating or complex numbers, "
+                f"for example jnp.asarray({name}, jnp.float32)"
+            )
+    return tree
+
+
+def finite_data(name: str, data: Any) -> Any:
+    """Return `data` if no concrete floating leaf holds a NaN or an infinity."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
+        if is_traced(leaf) or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+            continue
+        bad = int(jnp.sum(~jnp.isfinite(jnp.asarray(leaf))))
+        if bad:
+            where = f"{name}{jax.tree_util.keystr(path)}"
+            raise ValueError(f"{where} holds {bad} non-finite values of {np.size(leaf)}; every entry must be finite")
+    return data
+
+
+def examples(name: str, data: Any) -> int:
+    """The number of examples: the leading length that every leaf of `data` shares."""
+    lengths = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
+        shape = np.shape(leaf)
+        lengths[f"{name}{jax.tree_util.keystr(path)}"] = shape[0] if shape else None
+    if not lengths:
+        raise ValueError(f"{name} must hold at least one array with a leading axis of examples, got {data!r}")
+    if None in lengths.values() or len(set(lengths.values())) > 1:
+        raise ValueError(f"every leaf of {name} needs the same leading length, one entry per example; got {lengths}")
+    return next(iter(lengths.values()))
+
+
+def scalar_loss(loss: Callable, *args: Any) -> jax.ShapeDtypeStruct:
+    """The abstract value of `loss(*args)`, which must be one real floating number."""
+    out = jax.eval_shape(loss, *args)
+    called = f"loss {name_of(loss)!r}"
+    if not isinstance(out, jax.ShapeDtypeStruct):
+        raise TypeError(f"{called} must return one scalar, got {jax.tree.structure(out)}")
+    if out.shape != ():
+        raise TypeError(f"{called} must return a scalar, got shape {out.shape}; for example jnp.mean(...) of it")
+    if not jnp.issubdtype(out.dtype, jnp.floating):
+        raise TypeError(f"{called} must return a real floating number, got dtype {out.dtype}")
+    return out

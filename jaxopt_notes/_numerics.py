@@ -1,0 +1,68 @@
+"""Arithmetic on arrays and pytrees whose derivatives exist everywhere."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PyTree
+
+
+def working_dtype(array: Any) -> Any:
+    """The dtype that state and arithmetic use for `array`: its own, or float32 when it is narrower."""
+    return jnp.promote_types(jnp.result_type(array), jnp.float32)
+
+
+def real_dtype(dtype: Any) -> Any:
+    """The dtype of the modulus of a number of `dtype`."""
+    return jnp.finfo(dtype).dtype
+
+
+def sqrt(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Square root whose derivative at 0 is 0 in place of infinity."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+
+
+def divide(numerator: Array, denominator: Array) -> Array:
+    """`numerator / denominator`, and 0 where the denominator is 0."""
+    nonzero = denominator != 0
+    return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1), 0)
+
+
+def squared_modulus(x: Array) -> Float[Array, "..."]:
+    """|x|^2 as a real array, for real and complex `x`."""
+    return jnp.real(x * jnp.conj(x))
+
+
+def tree_dot(a: PyTree, b: PyTree) -> Float[Array, ""]:
+    """Real inner product of two pytrees of one structure, added up in at least float32."""
+
+    def dot(x: Array, y: Array) -> Array:
+        dtype = working_dtype(x)
+        return jnp.real(jnp.vdot(x.astype(dtype), y.astype(dtype)))
+
+    return _sum(jax.tree.map(dot, a, b))
+
+
+def tree_norm(tree: PyTree) -> Float[Array, ""]:
+    """Euclidean norm of all entries of a pytree."""
+    return sqrt(_sum(jax.tree.map(lambda x: jnp.sum(squared_modulus(x.astype(working_dtype(x)))), tree)))
+
+
+def tree_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every entry of every leaf is finite."""
+    return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]).all()
+
+
+def tree_where(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
+    """`yes` where the scalar `condition` holds, `no` elsewhere, leaf by leaf."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+
+def _sum(terms: PyTree) -> Array:
+    leaves = jax.tree.leaves(terms)
+    dtype = functools.reduce(jnp.promote_types, (leaf.dtype for leaf in leaves))
+    return functools.reduce(jnp.add, (leaf.astype(dtype) for leaf in leaves))

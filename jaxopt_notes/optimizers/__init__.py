@@ -1,0 +1,17 @@
+"""Optimizers as pure (init, update) pairs over pytrees; `OPTIMIZERS` maps each name to its factory."""
+
+from collections.abc import Callable
+
+import optax
+
+from .adaptive import AdamState as AdamState
+from .adaptive import adam as adam
+from .first_order import GradientDescentState as GradientDescentState
+from .first_order import MomentumState as MomentumState
+from .first_order import gradient_descent as gradient_descent
+from .first_order import momentum as momentum
+from .first_order import nesterov as nesterov
+
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    factory.__name__: factory for factory in (gradient_descent, momentum, nesterov, adam)
+}

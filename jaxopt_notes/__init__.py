@@ -1,2 +1,62 @@
-"""x"""
-from .optimizers import OPTIMIZERS as OPTIMIZERS, adam as adam, gradient_descent as gradient_descent, momentum as momentum, nesterov as nesterov
+"""Functional optimization in JAX: pure optimizer pairs, vmapped sweeps, and proved verdicts on critical points.
+
+    problems -> (optimizer, space) -> minimize / sweep -> xarray.Dataset -> best -> classify -> plots, report
+
+`import jaxopt_notes` loads jax, optax and flax; xarray, scipy, matplotlib and scikit-learn load when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# from . import curvature as curvature
+from . import minibatches as minibatches
+from . import optimizers as optimizers
+from . import problems as problems
+from . import sweeps as sweeps
+from ._version import __version__ as __version__
+# from .curvature import CriticalPoint as CriticalPoint
+# from .curvature import classify as classify
+# from .curvature import hessian as hessian
+# from .curvature import hvp as hvp
+# from .curvature import sharpness as sharpness
+# from .curvature import stability_bound as stability_bound
+from .devices import use_compilation_cache as use_compilation_cache
+from .devices import use_cpu_cores as use_cpu_cores
+from .minimize import Run as Run
+from .minimize import Status as Status
+from .minimize import minimize as minimize
+from .optimizers import OPTIMIZERS as OPTIMIZERS
+from .optimizers import adam as adam
+from .optimizers import gradient_descent as gradient_descent
+from .optimizers import momentum as momentum
+from .optimizers import nesterov as nesterov
+from .problems import Problem as Problem
+# from .report import Section as Section
+# from .report import report as report
+from .sweeps import Best as Best
+from .sweeps import Space as Space
+from .sweeps import best as best
+from .sweeps import end_point as end_point
+from .sweeps import grid as grid
+from .sweeps import sweep as sweep
+
+if TYPE_CHECKING:
+    from . import plots as plots
+    from .plots import plot as plot
+
+
+def __getattr__(name: str) -> Any:
+    """Load the plots, and matplotlib with them, when they are first asked for."""
+    if name == "plots":
+        return importlib.import_module(".plots", __name__)
+    if name == "plot":
+        return importlib.import_module(".plots", __name__).plot
+    from ._checks import nearest
+
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest(name, __dir__())}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*(name for name in globals() if not name.startswith("_")), "plot", "plots"])

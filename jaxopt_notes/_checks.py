@@ -55,6 +55,15 @@ def count(name: str, value: Any, *, low: int = 1, high: int | None = None) -> in
     return integer
 
 
+def divisor(name: str, value: Any, whole_name: str, whole: int) -> int:
+    """Return `value` as an int that divides `whole`; otherwise name the nearest that does."""
+    value = count(name, value, high=whole)
+    if whole % value:
+        close = min((d for d in range(1, whole + 1) if whole % d == 0), key=lambda d: abs(d - value))
+        raise ValueError(f"{name} must divide {whole_name}={whole}, got {value}; the nearest that does is {close}")
+    return value
+
+
 def choice(name: str, value: Any, accepted: Iterable[str]) -> str:
     """Return `value` if it is one of `accepted`; otherwise name the nearest."""
     accepted = list(accepted)

@@ -12,7 +12,12 @@ from jaxtyping import Array, Bool, Float, PyTree
 
 def working_dtype(array: Any) -> Any:
     """The dtype that state and arithmetic use for `array`: its own, or float32 when it is narrower."""
-    return jnp.promote_types(jnp.result_type(array), jnp.float32)
+    return _wider(jnp.result_type(array), jnp.float32)
+
+
+def _wider(a: Any, b: Any) -> Any:
+    with jax.numpy_dtype_promotion("standard"):  # meant here, also where a program forbids it elsewhere
+        return jnp.promote_types(a, b)
 
 
 def real_dtype(dtype: Any) -> Any:
@@ -64,5 +69,5 @@ def tree_where(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
 
 def _sum(terms: PyTree) -> Array:
     leaves = jax.tree.leaves(terms)
-    dtype = functools.reduce(jnp.promote_types, (leaf.dtype for leaf in leaves))
+    dtype = functools.reduce(_wider, (leaf.dtype for leaf in leaves))
     return functools.reduce(jnp.add, (leaf.astype(dtype) for leaf in leaves))

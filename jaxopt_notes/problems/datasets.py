@@ -1,0 +1,48 @@
+"""Real data that come with a library: no download."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from .. import _checks
+
+
+class Examples(NamedTuple):
+    """Inputs and integer labels along one leading axis of examples."""
+
+    inputs: Float[Array, "examples features"]
+    labels: Int[Array, " examples"]
+
+
+def digits(test_fraction: float = 0.2, split_seed: int = 0) -> tuple[Examples, Examples]:
+    """The 1,797 handwritten digits bundled with scikit-learn, 8 x 8 pixels scaled to [0, 1], in 10 classes.
+
+    Arguments:
+        test_fraction: share of the examples held out, in (0, 1).
+        split_seed: seed of the random split.
+
+    Returns:
+        Training and test examples: inputs of shape (n, 64) in float32, labels of shape (n,) in int32.
+
+    Raises:
+        ModuleNotFoundError: scikit-learn is missing; it comes with the `data` extra.
+        ValueError: `test_fraction` leaves no training or no test example.
+
+    Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
+    """
+    try:
+        from sklearn.datasets import load_digits
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("digits needs scikit-learn: pip install 'jaxopt-notes[data]'") from error
+    pixels, labels = load_digits(return_X_y=True)
+    held_out = round(float(_checks.number("test_fraction", test_fraction, low=0.0, high=1.0)) * len(labels))
+    if not 0 < held_out < len(labels):
+        raise ValueError(f"test_fraction must leave examples on both sides of {len(labels)}, got {test_fraction}")
+    order = np.random.default_rng(split_seed).permutation(len(labels))
+    parts = (order[held_out:], order[:held_out])
+    train, test = (Examples(jnp.asarray(pixels[part] / 16, jnp.float32), jnp.asarray(labels[part], jnp.int32)) for part in parts)
+    return train, test

@@ -1,0 +1,78 @@
+"""`Problem`: a loss, where to start, and the data it is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from .. import _checks
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Everything a run or a sweep needs to know about what is minimised.
+
+    Attributes:
+        loss: `loss(params)`, or `loss(params, batch)` with `data`; a real scalar, by custom a mean over the batch.
+        init: `init(key) -> params`, or a pytree of parameters to start from whatever the key.
+        data: a pytree of arrays with one leading axis of training examples, or None.
+        test_data: the same for examples held out, or None.
+        metrics: name -> `metric(params)` or `metric(params, data)`, scalars reported at the end on both parts of the data.
+        baseline: the loss of the best constant predictor on `data`; a run that ends no better is called stalled.
+        name: a short name for tables and figures.
+
+    Raises:
+        TypeError: `loss` is not callable, or `init` is neither a function nor a pytree of floating arrays.
+        ValueError: a leaf of the data holds NaN or infinity, or leading axes differ.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_notes as jon
+        >>> bowl = jon.Problem(lambda x: jnp.sum(x**2), init=jnp.ones(3))
+        >>> float(bowl.full_loss(bowl.init(None)))
+        3.0
+    """
+
+    loss: Callable[..., Float[Array, ""]]
+    init: Any
+    data: PyTree = None
+    test_data: PyTree = None
+    metrics: Mapping[str, Callable[..., Float[Array, ""]]] = field(default_factory=dict)
+    baseline: float | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not callable(self.loss):
+            raise TypeError(f"loss must be a function of the parameters, got {self.loss!r}")
+        if not callable(self.init):
+            start = _checks.params("init", self.init)
+            object.__setattr__(self, "init", lambda key: start)
+        for part in ("data", "test_data"):
+            if getattr(self, part) is not None:
+                _checks.examples(part, getattr(self, part))
+                _checks.finite_data(part, getattr(self, part))
+        if self.baseline is not None:
+            _checks.number("baseline", self.baseline)
+        object.__setattr__(self, "name", self.name or _checks.name_of(self.loss))
+
+    @property
+    def examples(self) -> int:
+        """Number of training examples; 0 without data."""
+        return 0 if self.data is None else _checks.examples("data", self.data)
+
+    def full_loss(self, params: PyTree) -> Float[Array, ""]:
+        """The loss on all of the training data."""
+        return self.loss(params) if self.data is None else self.loss(params, self.data)
+
+    def evaluate(self, params: PyTree, data: PyTree, test_data: PyTree) -> dict[str, Float[Array, ""]]:
+        """Loss and metrics on `data` as `final_*` and on `test_data` as `test_*`; data are arguments, not constants."""
+        parts = {"final": data, "test": test_data} if test_data is not None else {"final": data}
+        measured = {"loss": self.loss, **self.metrics}
+        return {
+            f"{part}_{name}": jnp.asarray(metric(params) if values is None else metric(params, values))
+            for part, values in parts.items()
+            for name, metric in measured.items()
+        }

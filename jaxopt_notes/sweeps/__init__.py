@@ -1,0 +1,8 @@
+"""Sweeps: spaces, the compiled engine, and the selection of a winner."""
+
+from .run import sweep as sweep
+from .select import Best as Best
+from .select import best as best
+from .space import Space as Space
+from .space import grid as grid
+from .table import end_point as end_point

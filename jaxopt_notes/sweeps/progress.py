@@ -1,0 +1,41 @@
+"""One progress bar for a whole sweep, fed from the host between compiled segments."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ..minimize import Status
+
+
+class Progress:
+    """Counts trial-steps; shows trials done, alive and failed, the lowest final loss so far and the time left."""
+
+    def __init__(self, trials: int, steps: int, name: str = "", enabled: bool = True) -> None:
+        from tqdm.auto import tqdm
+
+        self._trials = trials
+        self._done, self._failed, self._best = 0, 0, np.inf
+        self._bar = tqdm(total=trials * steps, desc=name, unit="trial-step", unit_scale=True, disable=not enabled, leave=True)
+
+    def segment(self, steps: int, status: Int[np.ndarray, " trials"]) -> None:
+        """Tell of `steps` more steps of the current chunk."""
+        failed = int((status == Status.NON_FINITE).sum())
+        self._show(len(status) - failed, failed)
+        self._bar.update(steps * len(status))
+
+    def chunk(self, status: Int[np.ndarray, " trials"], final_loss: Float[np.ndarray, " trials"]) -> None:
+        """Tell that the trials of a chunk are finished."""
+        self._done += len(status)
+        self._failed += int((status >= Status.NON_FINITE).sum())
+        self._best = min(self._best, float(np.min(final_loss, where=status < Status.NON_FINITE, initial=np.inf)))
+        self._show(0, 0)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+    def _show(self, alive: int, failed: int) -> None:
+        best = "" if np.isinf(self._best) else f", best final loss {self._best:.3g}"
+        counts = f"done {self._done}/{self._trials}, alive {alive}, failed {self._failed + failed}{best}"
+        self._bar.set_postfix_str(counts, refresh=False)

@@ -1,0 +1,96 @@
+"""`sweep`: every configuration and seed of a space, chunk by chunk, as a labelled table."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import optax
+from jaxtyping import Array, Key
+
+from .._checks import name_of
+from ..problems import Problem
+from .engine import run_chunk
+from .plan import make_plan
+from .programs import programs
+from .progress import Progress
+from .space import Space
+from .table import build_table, judge
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def sweep(
+    problem: Problem,
+    optimizer: Callable[..., optax.GradientTransformation],
+    space: Space,
+    *,
+    seeds: int | Sequence[int] = 1,
+    steps: int,
+    batch_size: int | None = None,
+    every: int = 1,
+    key: Key[Array, ""] | None = None,
+    keep_params: bool = False,
+    width: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
+    progress: bool = True,
+) -> xarray.Dataset:
+    """Run every configuration of a space from every seed, as one compiled program, and return a labelled table.
+
+    Numbers are traced and vmapped; trials are cut into chunks of `width` lanes per device and sharded over all local
+    devices. All configurations of one seed share initial parameters and data order, so differences between
+    configurations are paired. A trial's keys, data order and start depend on its seed alone, not on the rest of the
+    space, the chunk or the devices; its floats depend on nothing else but the width.
+
+    Arguments:
+        problem: what to minimise.
+        optimizer: a function from numbers to an (init, update) pair: `jon.momentum`, or one of optax's.
+        space: from `grid`; its axes are arguments of `optimizer`.
+        seeds: how many seeds (0, 1, ...), or the seeds themselves.
+        steps: steps of every trial. Static.
+        batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
+        every: record one entry per this many steps; must divide `steps`. Static.
+        key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
+        keep_params: keep the parameters at the end points, for `end_point`.
+        width: lanes per device and chunk; chosen when None.
+        devices: the devices to use; all local ones when None.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        An `xarray.Dataset`: dims are the axes, `seed` and `step`. Histories `loss`, `grad_norm`, `update_norm` (of the
+        minibatch); at the end `final_loss` and every metric as `final_*` on the full training data and `test_*` on the
+        data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that was not run has
+        status -1. After Ctrl-C the chunks that finished are returned, with a warning.
+
+    Raises:
+        TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> valley = jon.problems.quadratic([1.0, 20.0])
+        >>> table = jon.sweep(valley, jon.momentum, jon.grid(learning_rate=[0.01, 0.05], beta=[0.0, 0.9]),
+        ...                   steps=100, progress=False)
+        >>> dict(table.final_loss.sizes)
+        {'learning_rate': 2, 'beta': 2, 'seed': 1}
+    """
+    plan = make_plan(
+        problem, optimizer, space, seeds=seeds, steps=steps, batch_size=batch_size, every=every, key=key, width=width, devices=devices
+    )
+    began, traces = time.monotonic(), programs(plan.group).traces
+    traced = len(traces)
+    chunks: list[dict[str, Any]] = []
+    bar = Progress(plan.trials, plan.steps, name_of(optimizer), enabled=progress)
+    try:
+        for first in range(0, plan.trials, plan.lanes):
+            chunks.append(judge(plan, run_chunk(plan, first, keep_params=keep_params, bar=bar)))
+            bar.chunk(chunks[-1]["status"], chunks[-1]["final_loss"])
+    except KeyboardInterrupt:
+        done = sum(len(chunk["status"]) for chunk in chunks)
+        warnings.warn(f"interrupted: {done} of {plan.trials} trials finished; the others have status -1", stacklevel=2)
+    finally:
+        bar.close()
+    return build_table(plan, chunks, wall_seconds=time.monotonic() - began, segment_programs=len(traces) - traced)

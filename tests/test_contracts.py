@@ -1,0 +1,189 @@
+"""What every optimizer of the registry keeps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases import OPTIMIZER_CASES, follow, params, recorded_gradients
+
+import jaxopt_notes as jon
+
+every_optimizer = pytest.mark.parametrize("case", OPTIMIZER_CASES, ids=lambda case: case.name)
+
+
+def assert_trees_close(actual, expected, **tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), actual, expected)
+
+
+def assert_trees_equal(actual, expected):
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+
+
+def test_every_registered_optimizer_has_a_case():
+    assert {case.name for case in OPTIMIZER_CASES} == set(jon.OPTIMIZERS)
+
+
+@every_optimizer
+def test_is_a_pure_pair_with_one_state_structure(case):
+    optimizer = case.factory(**case.first())
+    assert isinstance(optimizer, optax.GradientTransformation)
+    start, grads = params(), jax.tree.map(lambda g: g[0], recorded_gradients(1))
+    state = optimizer.init(start)
+    updates, after = optimizer.update(grads, state, start)
+    again, _ = optimizer.update(grads, state)
+    assert_trees_equal(updates, again)
+    assert jax.tree.structure(updates) == jax.tree.structure(start)
+    other = case.factory(**{name: values[1] for name, values in case.numbers.items()}).init(start)
+    assert jax.tree.structure(state) == jax.tree.structure(after) == jax.tree.structure(other)
+    assert state._fields[0] == "count"
+    assert int(after.count) == 1
+
+
+@every_optimizer
+def test_agrees_with_optax_on_the_same_gradients(case, x64):
+    gradients, start = recorded_gradients(100, jnp.float64), params(jnp.float64)
+    for which in (0, 1):
+        numbers = {name: values[which] for name, values in case.numbers.items()}
+        with jax.numpy_dtype_promotion("standard"):
+            expected = follow(case.reference(**numbers), gradients, start)
+        assert_trees_close(follow(case.factory(**numbers), gradients, start), expected, rtol=1e-12, atol=1e-300)
+
+
+@every_optimizer
+def test_vmap_over_every_number_is_the_python_loop(case):
+    gradients, start = recorded_gradients(30), params()
+    values = np.array(np.meshgrid(*case.numbers.values(), indexing="ij")).reshape(len(case.numbers), -1)
+    grid = {name: jnp.asarray(column, jnp.float32) for name, column in zip(case.numbers, values, strict=True)}
+    together = jax.jit(jax.vmap(lambda numbers: follow(case.factory(**numbers), gradients, start)))(grid)
+    one_by_one = jax.jit(lambda numbers: follow(case.factory(**numbers), gradients, start))
+    for lane in range(values.shape[1]):
+        alone = one_by_one({name: column[lane] for name, column in grid.items()})
+        lane_alone = jax.tree.map(lambda leaf, lane=lane: leaf[lane], together)
+        assert_trees_close(lane_alone, alone, rtol=2e-6, atol=1e-7 * float(optax.tree.norm(alone)))
+
+
+@every_optimizer
+def test_a_python_float_gives_the_bits_of_the_traced_number(case):
+    gradients, start = recorded_gradients(30), params()
+    numbers = case.first()
+    constant = jax.jit(lambda: follow(case.factory(**numbers), gradients, start))()
+    traced = jax.jit(lambda numbers: follow(case.factory(**numbers), gradients, start))(
+        {name: jnp.float32(value) for name, value in numbers.items()}
+    )
+    for one, other in zip(jax.tree.leaves(constant), jax.tree.leaves(traced), strict=True):
+        if one.ndim > 1:
+            np.testing.assert_array_equal(one, other)
+        else:  # one number per step: XLA fuses such a leaf differently when nothing else is an argument
+            np.testing.assert_allclose(one, other, rtol=2e-7)
+
+
+@every_optimizer
+def test_jit_is_eager(case):
+    gradients, start = recorded_gradients(5), params()
+    optimizer = case.factory(**case.first())
+    state = eager = optimizer.init(start)
+    for step in range(5):
+        grads = jax.tree.map(lambda g, step=step: g[step], gradients)
+        expected, eager = optimizer.update(grads, eager)
+        updates, state = jax.jit(optimizer.update)(grads, state)
+        # Eager rounds after every operation, so entries that nearly cancel differ by the rounding of what cancelled.
+        assert_trees_close(updates, expected, rtol=2e-6, atol=1e-6 * float(optax.tree.norm(expected)))
+
+
+@every_optimizer
+def test_an_optimizer_is_an_argument_of_a_compiled_program(case):
+    """A second call, or another learning rate, does not compile again; `vmap` of the factory makes a batch of them."""
+    traces = []
+
+    @jax.jit
+    def first_update(optimizer, grads):
+        traces.append(1)
+        return optimizer.update(grads, optimizer.init(grads))[0]
+
+    grads = params()
+    once = first_update(case.factory(**case.first()), grads)
+    twice = first_update(case.factory(**{**case.first(), "learning_rate": 0.2}), grads)
+    assert len(traces) == 1
+    assert_trees_close(twice, jax.tree.map(lambda u: 2 * u, once), rtol=1e-6)
+    rates = jnp.array([0.1, 0.2], jnp.float32)
+    batch = jax.vmap(lambda rate: case.factory(**{**case.first(), "learning_rate": rate}))(rates)
+    both = jax.vmap(first_update.__wrapped__, in_axes=(0, None))(batch, grads)
+    assert_trees_close(jax.tree.map(lambda u: u[1], both), twice, rtol=1e-6)
+
+
+@every_optimizer
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32, jnp.complex64])
+def test_dtypes_are_kept_and_state_is_wide(case, dtype):
+    start = {"w": jnp.asarray([1.0, -2.0, 0.0], dtype)}
+    optimizer = case.factory(**case.first())
+    with jax.numpy_dtype_promotion("standard" if dtype == jnp.complex64 else "strict"):
+        updates, state = optimizer.update(start, optimizer.init(start), start)
+        _, again = optimizer.update(start, state, start)
+    assert updates["w"].dtype == dtype
+    assert jax.tree.map(jnp.result_type, state) == jax.tree.map(jnp.result_type, again)
+    for leaf in jax.tree.leaves(state[1:]):
+        assert leaf.dtype in (jnp.float32, jnp.complex64)
+
+
+@every_optimizer
+def test_an_exactly_zero_gradient_moves_nothing(case):
+    start = params(jnp.float16)
+    optimizer = case.factory(**{**case.first(), **({"eps": 0.0} if "eps" in case.numbers else {})})
+    updates, state = optimizer.update(jax.tree.map(jnp.zeros_like, start), optimizer.init(start))
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(updates))
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+@every_optimizer
+def test_schedules_and_chains_work(case):
+    numbers = {**case.first(), "learning_rate": lambda count: 0.1 / (1 + count.astype(jnp.float32))}
+    grads = params()
+    scheduled = optax.chain(optax.clip_by_global_norm(0.5), case.factory(**numbers))
+    constant = optax.chain(optax.clip_by_global_norm(0.5), case.factory(**case.first()))
+    states = scheduled.init(grads), constant.init(grads)
+    for step in range(3):
+        fast, first = scheduled.update(grads, states[0])
+        slow, second = constant.update(grads, states[1])
+        states = first, second
+        assert_trees_close(fast, jax.tree.map(lambda u, step=step: u / (1 + step), slow), rtol=1e-5)
+
+
+@every_optimizer
+@pytest.mark.parametrize("value", [jnp.nan, -0.1, jnp.inf])
+def test_a_bad_number_is_named(case, value):
+    for name in case.numbers:
+        with pytest.raises(ValueError, match=rf"{name} must be in \[0, .*got {value:g}"):
+            case.factory(**{**case.first(), name: value})
+
+
+@every_optimizer
+def test_a_vector_or_a_function_in_place_of_a_number_is_refused(case):
+    for name in case.numbers:
+        with pytest.raises(TypeError, match=f"{name} must be one number, got shape"):
+            case.factory(**{**case.first(), name: jnp.ones(3)})
+        if name != "learning_rate":
+            with pytest.raises(TypeError, match=f"{name} must be a number, got the function"):
+                case.factory(**{**case.first(), name: lambda count: 0.1})
+
+
+@pytest.mark.parametrize(("decay", "bound"), [(0.9, 3e-7), (0.99, 3e-7), (0.999, 3e-7), (0.9999, 4e-7)])
+def test_bias_correction_is_accurate_in_float32(decay, bound):
+    from jaxopt_notes.optimizers.base import bias_correction
+
+    counts = np.arange(1, 2000)
+    exact = -np.expm1(counts * np.log(float(np.float32(decay))))
+    ours = jax.vmap(lambda count: bias_correction(jnp.float32(decay), count))(jnp.asarray(counts, jnp.float32))
+    np.testing.assert_allclose(ours, exact, rtol=bound)
+
+
+def test_the_first_adam_step_is_the_learning_rate():
+    updates, _ = jon.adam(0.1).update(jnp.array([3.0, -1e-4]), jon.adam(0.1).init(jnp.zeros(2)))
+    np.testing.assert_allclose(updates, [-0.1, 0.1], rtol=1e-4)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, -1.0), (2, 0.0), (3, 0.0)])
+def test_bias_correction_has_its_derivative_at_zero(count, expected):
+    from jaxopt_notes.optimizers.base import bias_correction
+
+    assert float(jax.grad(bias_correction)(jnp.float32(0), jnp.float32(count))) == expected

@@ -16,6 +16,7 @@ from . import optimizers as optimizers
 from . import problems as problems
 from . import sweeps as sweeps
 from ._version import __version__ as __version__
+
 # from .curvature import CriticalPoint as CriticalPoint
 # from .curvature import classify as classify
 # from .curvature import hessian as hessian
@@ -33,6 +34,7 @@ from .optimizers import gradient_descent as gradient_descent
 from .optimizers import momentum as momentum
 from .optimizers import nesterov as nesterov
 from .problems import Problem as Problem
+
 # from .report import Section as Section
 # from .report import report as report
 from .sweeps import Best as Best

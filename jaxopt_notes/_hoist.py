@@ -45,7 +45,9 @@ def hoist(fun: Callable, *args: Any) -> tuple[Program, list[Any]]:
         args: example arguments; only their shapes and dtypes matter.
     """
     closed, out_tree = _trace(fun, args)
-    if any(True for _ in _nested_constants(closed.jaxpr)):  # lift what nested jits hold, by running their bodies in place
+    if any(
+        True for _ in _nested_constants(closed.jaxpr)
+    ):  # lift what nested jits hold, by running their bodies in place
         closed, _ = _trace(partial(_inline, closed.jaxpr, closed.consts), jax.tree.leaves(args))
     text = str(closed.jaxpr)
     if any(equation.primitive.name.startswith("custom_") for equation in _equations(closed.jaxpr)):

@@ -83,7 +83,9 @@ def indices(
 
 def batch_shapes(data: PyTree, batch_size: int) -> PyTree:
     """Shapes and dtypes of one batch of `data`."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((batch_size, *jnp.shape(leaf)[1:]), jnp.result_type(leaf)), data)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((batch_size, *jnp.shape(leaf)[1:]), jnp.result_type(leaf)), data
+    )
 
 
 def gather(data: PyTree, rows: Int[Array, " batch"]) -> PyTree:

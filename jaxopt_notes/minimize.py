@@ -196,7 +196,9 @@ def as_pytree(optimizer: Any) -> optax.GradientTransformation:
     """
     if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
         hint = f"; call it first, as in {_checks.name_of(optimizer)}(0.1)" if callable(optimizer) else ""
-        raise TypeError(f"optimizer must be an (init, update) pair such as jaxopt_notes.adam(1e-3), got {optimizer!r}{hint}")
+        raise TypeError(
+            f"optimizer must be an (init, update) pair such as jaxopt_notes.adam(1e-3), got {optimizer!r}{hint}"
+        )
     kind = type(optimizer) if isinstance(optimizer, optax.GradientTransformation) else optax.GradientTransformation
     pure = [f if isinstance(f, Partial) else Partial(f) for f in (optimizer.init, optimizer.update)]
     return kind(*pure)
@@ -276,7 +278,9 @@ def start(optimizer: optax.GradientTransformation, params: PyTree, loss: Callabl
     value, grad = jax.value_and_grad(loss)(params)
     grad = jax.tree.map(jnp.conj, grad)  # the steepest ascent of a complex parameter; the identity for a real one
     grad_norm = tree_norm(grad)
-    status = jnp.where(jnp.isfinite(value) & jnp.isfinite(grad_norm), Status.COMPLETED, Status.NON_FINITE).astype(jnp.int32)
+    status = jnp.where(jnp.isfinite(value) & jnp.isfinite(grad_norm), Status.COMPLETED, Status.NON_FINITE).astype(
+        jnp.int32
+    )
     if tol is not None:
         status = jnp.where((status == Status.COMPLETED) & (grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
     nothing = jnp.zeros_like(grad_norm)

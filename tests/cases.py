@@ -41,7 +41,13 @@ OPTIMIZER_CASES = [
     ),
     Case(
         "adam",
-        {"learning_rate": (0.1, 0.02), "b1": (0.9, 0.0), "b2": (0.999, 0.9), "eps": (1e-8, 1e-3), "eps_root": (0.0, 1e-6)},
+        {
+            "learning_rate": (0.1, 0.02),
+            "b1": (0.9, 0.0),
+            "b2": (0.999, 0.9),
+            "eps": (1e-8, 1e-3),
+            "eps_root": (0.0, 1e-6),
+        },
         lambda **numbers: optax.adam(**numbers),
     ),
 ]

@@ -80,7 +80,9 @@ def make_plan(
 ) -> Plan:
     """Check every argument of `sweep`, then trace; nothing of the sweep is compiled before this returns."""
     if not isinstance(problem, Problem):
-        raise TypeError(f"problem must be a jaxopt_notes.Problem, for example Problem(loss, init=params); got {problem!r}")
+        raise TypeError(
+            f"problem must be a jaxopt_notes.Problem, for example Problem(loss, init=params); got {problem!r}"
+        )
     check_space(space, optimizer)
     steps, every = _checks.count("steps", steps), _checks.divisor("every", every, "steps", steps)
     seed_values = _seeds(seeds)
@@ -98,7 +100,18 @@ def make_plan(
     width = min(LANES_PER_DEVICE, share) if width is None else _checks.count("width", width)
     group = Group(optimizer, loss, steps // every + 1, every, minibatches is not None, mesh)
     return Plan(
-        problem, space, seed_values, steps, minibatches, width, group, keys, initial, constants, evaluate, evaluate_constants
+        problem,
+        space,
+        seed_values,
+        steps,
+        minibatches,
+        width,
+        group,
+        keys,
+        initial,
+        constants,
+        evaluate,
+        evaluate_constants,
     )
 
 

@@ -16,7 +16,9 @@ class Progress:
 
         self._trials = trials
         self._done, self._failed, self._best = 0, 0, np.inf
-        self._bar = tqdm(total=trials * steps, desc=name, unit="trial-step", unit_scale=True, disable=not enabled, leave=True)
+        self._bar = tqdm(
+            total=trials * steps, desc=name, unit="trial-step", unit_scale=True, disable=not enabled, leave=True
+        )
 
     def segment(self, steps: int, status: Int[np.ndarray, " trials"]) -> None:
         """Tell of `steps` more steps of the current chunk."""

@@ -78,7 +78,16 @@ def sweep(
         {'learning_rate': 2, 'beta': 2, 'seed': 1}
     """
     plan = make_plan(
-        problem, optimizer, space, seeds=seeds, steps=steps, batch_size=batch_size, every=every, key=key, width=width, devices=devices
+        problem,
+        optimizer,
+        space,
+        seeds=seeds,
+        steps=steps,
+        batch_size=batch_size,
+        every=every,
+        key=key,
+        width=width,
+        devices=devices,
     )
     began, traces = time.monotonic(), programs(plan.group).traces
     traced = len(traces)

@@ -92,16 +92,20 @@ def best(table: xarray.Dataset, metric: str = "final_loss") -> Best:
         {'learning_rate': 0.09}
     """
     if "status" not in table or "seed" not in table.dims:
-        raise ValueError(f"table must come from sweep, with `status` and a `seed` axis; it holds {', '.join(map(str, table))}")
+        raise ValueError(
+            f"table must come from sweep, with `status` and a `seed` axis; it holds {', '.join(map(str, table))}"
+        )
     axes = [str(dim) for dim in table["status"].dims if dim != "seed"]
-    comparable = [str(name) for name in table if table[name].dims == (*axes, "seed") and name not in ("status", "stopped_at")]
+    comparable = [
+        str(name) for name in table if table[name].dims == (*axes, "seed") and name not in ("status", "stopped_at")
+    ]
     _checks.choice("metric", metric, comparable)
     status = table["status"].transpose(*axes, "seed").values.reshape(-1, table.sizes["seed"])
     values = table[metric].transpose(*axes, "seed").values.reshape(status.shape).astype(float)
     ran = status != Status.NOT_RUN
     if not ran.any():
         raise ValueError("no trial of this sweep was run")
-    values = np.where((status == Status.NON_FINITE) | np.isnan(values), np.inf, values)
+    values = np.where((status == Status.NON_FINITE) | ~np.isfinite(values), np.inf, values)
     failed = status >= Status.NON_FINITE
     # Only whole configurations compete: a median over fewer seeds would be compared unfairly.
     whole = ran.all(axis=1)
@@ -151,7 +155,8 @@ def median_interval(sample: np.ndarray, confidence: float = CONFIDENCE) -> tuple
 
 def _told_apart(other: np.ndarray, winner: np.ndarray) -> bool:
     """Whether the paired differences show, with the confidence asked for, that `other` is worse."""
-    difference = np.where(np.isinf(other) & np.isinf(winner), 0.0, other - winner)
+    both_failed = np.isinf(other) & np.isinf(winner)
+    difference = np.where(both_failed, 0.0, other) - np.where(both_failed, 0.0, winner)
     if len(difference) == 0:
         return False
     low, _, coverage = median_interval(difference)

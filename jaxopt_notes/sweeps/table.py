@@ -38,7 +38,9 @@ def judge(plan: Plan, chunk: dict[str, Any]) -> dict[str, Any]:
     return {**chunk, "status": np.asarray(end_status(*losses, baseline))}
 
 
-def build_table(plan: Plan, chunks: list[dict[str, Any]], *, wall_seconds: float, segment_programs: int) -> xarray.Dataset:
+def build_table(
+    plan: Plan, chunks: list[dict[str, Any]], *, wall_seconds: float, segment_programs: int
+) -> xarray.Dataset:
     """Lay the trials out along the axes of the space and the seeds; trials that did not run are NaN with status -1."""
     import xarray
 
@@ -72,7 +74,9 @@ def build_table(plan: Plan, chunks: list[dict[str, Any]], *, wall_seconds: float
 
 def _nothing(plan: Plan) -> dict[str, Any]:
     """A chunk of no trials, so that a sweep stopped before its first chunk still has every variable."""
-    measured = jax.eval_shape(plan.evaluate, plan.evaluate_constants, _one(plan.initial), plan.problem.data, plan.problem.test_data)
+    measured = jax.eval_shape(
+        plan.evaluate, plan.evaluate_constants, _one(plan.initial), plan.problem.data, plan.problem.test_data
+    )
     histories = {name: np.zeros((0, plan.group.entries), np.float32) for name in ("loss", "grad_norm", "update_norm")}
     ends = {name: np.zeros(0, np.int32) for name in _NOT_RUN}
     return {**histories, **{name: np.zeros(0, np.float32) for name in (*measured, "initial_loss")}, **ends}
@@ -124,7 +128,10 @@ def scale_of(values: np.ndarray) -> str:
 
 def _leaves(params: PyTree) -> list[tuple[str, np.ndarray]]:
     paths = jax.tree_util.tree_leaves_with_path(params)
-    return [(".".join(["params", jax.tree_util.keystr(path, simple=True, separator=".")]).rstrip("."), leaf) for path, leaf in paths]
+    return [
+        (".".join(["params", jax.tree_util.keystr(path, simple=True, separator=".")]).rstrip("."), leaf)
+        for path, leaf in paths
+    ]
 
 
 def end_point(table: xarray.Dataset, problem: Problem, **selection: float) -> PyTree:

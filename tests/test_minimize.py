@@ -1,0 +1,285 @@
+"""The loop: what belongs to which iterate, freezing, status, derivatives, and every optax optimizer."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import jaxopt_notes as jon
+from jaxopt_notes import Status
+from jaxopt_notes.minibatches import indices, reshuffle
+
+
+def valley(x):
+    return 0.5 * jnp.sum(jnp.array([1.0, 20.0]) * x**2)
+
+
+START = jnp.array([1.0, 1.0])
+
+
+def test_gradient_descent_on_a_quadratic_is_the_closed_form():
+    run = jon.minimize(valley, START, jon.gradient_descent(0.04), steps=50, record_params=True)
+    k = np.arange(51)
+    expected = np.stack([(1 - 0.04) ** k, (1 - 0.8) ** k], axis=1)
+    np.testing.assert_allclose(run.params_path, expected, rtol=1e-5)
+    np.testing.assert_allclose(run.loss, 0.5 * (expected**2 @ [1, 20]), rtol=1e-5)
+    np.testing.assert_allclose(run.grad_norm, np.linalg.norm(expected * [1, 20], axis=1), rtol=1e-5)
+    moves = np.linalg.norm(np.diff(expected, axis=0), axis=1)
+    np.testing.assert_allclose(run.update_norm, np.concatenate([[0], moves]), rtol=1e-4)
+    assert Status(int(run.status)) is Status.COMPLETED
+    assert int(run.stopped_at) == 50
+
+
+def test_every_entry_belongs_to_its_own_parameters():
+    problem = jon.problems.rosenbrock(3)
+    run = jon.minimize(problem.loss, problem.init(None), jon.adam(0.02), steps=40, every=8, record_params=True)
+    assert run.loss.shape == (6,)
+    np.testing.assert_allclose(run.loss, jax.vmap(problem.loss)(run.params_path), rtol=1e-5)
+    dense = jon.minimize(problem.loss, problem.init(None), jon.adam(0.02), steps=40)
+    np.testing.assert_array_equal(run.loss, dense.loss[::8])
+    np.testing.assert_array_equal(run.params, run.params_path[-1])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate_is_good"),
+    [(jon.momentum(0.02, beta=0.8), True), (optax.adam(0.05), True), (optax.lbfgs(), True), (optax.sgd(1.0), False)],
+    ids=["ours", "optax-adam", "optax-lbfgs", "optax-too-high"],
+)
+def test_any_optax_optimizer_runs_in_the_loop(optimizer, rate_is_good):
+    with jax.numpy_dtype_promotion("standard"):
+        run = jon.minimize(valley, START, optimizer, steps=300)
+    assert bool(run.final_loss < 1e-6) == rate_is_good
+    assert int(run.status) == (Status.COMPLETED if rate_is_good else Status.NON_FINITE)
+
+
+def test_a_run_that_becomes_non_finite_rests_on_its_last_finite_point():
+    run = jon.minimize(valley, START, jon.gradient_descent(1.0), steps=100, record_params=True)
+    stopped = int(run.stopped_at)
+    assert int(run.status) == Status.NON_FINITE
+    assert 0 < stopped < 100
+    np.testing.assert_array_equal(run.params, run.params_path[stopped])
+    assert jnp.isfinite(run.loss).all()
+    assert jnp.isfinite(run.grad_norm).all()
+    np.testing.assert_array_equal(run.loss[stopped:], jnp.full(101 - stopped, run.loss[stopped]))
+    np.testing.assert_array_equal(run.update_norm[stopped + 1 :], jnp.zeros(100 - stopped))
+    next_point = run.params * (1 - jnp.array([1.0, 20.0]))
+    assert not jnp.isfinite(jnp.sum(jax.grad(valley)(next_point) ** 2))  # the very next step is the one it refused
+    assert "last finite point" in run.status_text
+
+
+def test_a_start_that_is_not_finite_is_said():
+    run = jon.minimize(lambda x: jnp.sum(jnp.log(x)), jnp.array([-1.0]), jon.gradient_descent(0.1), steps=3)
+    assert int(run.status) == Status.NON_FINITE
+    assert int(run.stopped_at) == 0
+
+
+def test_converged_diverged_and_stalled_are_told():
+    converged = jon.minimize(valley, START, jon.gradient_descent(0.05), steps=1000, tol=1e-3)
+    assert int(converged.status) == Status.CONVERGED
+    assert int(converged.stopped_at) < 1000
+    assert converged.grad_norm[-1] <= 1e-3 < converged.grad_norm[int(converged.stopped_at) - 1]
+    diverged = jon.minimize(valley, START, jon.gradient_descent(0.11), steps=5)
+    assert int(diverged.status) == Status.DIVERGED
+    stalled = jon.minimize(valley, START, jon.gradient_descent(0.0), steps=5, baseline=10.5)
+    assert int(stalled.status) == Status.STALLED
+    assert (
+        int(jon.minimize(valley, START, jon.gradient_descent(0.0), steps=5, baseline=10.6).status) == Status.COMPLETED
+    )
+    assert len({status.advice for status in Status}) == len(Status)
+
+
+def test_one_lane_that_fails_touches_no_other():
+    rates = jnp.array([0.01, 1.0, 0.04, jnp.inf])
+    runs = jax.vmap(lambda rate: jon.minimize(valley, START, jon.gradient_descent(rate), steps=60))(rates)
+    assert runs.status.tolist() == [Status.COMPLETED, Status.NON_FINITE, Status.COMPLETED, Status.NON_FINITE]
+    for lane in (0, 2):
+        alone = jon.minimize(valley, START, jon.gradient_descent(rates[lane]), steps=60)
+        np.testing.assert_allclose(runs.loss[lane], alone.loss, rtol=1e-5)
+    assert jnp.isfinite(runs.loss).all()
+
+
+HYPERGRADIENTS = {
+    "gradient_descent": {"learning_rate": 0.03},
+    "momentum": {"learning_rate": 0.02, "beta": 0.7, "dampening": 0.1},
+    "nesterov": {"learning_rate": 0.02, "beta": 0.7},
+    "adam": {"learning_rate": 0.05, "b1": 0.8, "b2": 0.95, "eps": 1e-3},
+}
+
+
+@pytest.mark.parametrize("name", HYPERGRADIENTS)
+def test_hypergradients_agree_with_finite_differences(name, x64):
+    start = jnp.array([1.0, 1.0])
+
+    def final_loss(numbers):
+        return jon.minimize(valley64, start, jon.OPTIMIZERS[name](**numbers), steps=30).final_loss
+
+    def valley64(x):
+        return 0.5 * jnp.sum(jnp.array([1.0, 20.0]) * x**2) + 0.1 * jnp.sum(jnp.cos(x))
+
+    numbers = HYPERGRADIENTS[name]
+    slopes = jax.grad(final_loss)({k: jnp.asarray(v) for k, v in numbers.items()})
+    for changed, value in numbers.items():
+        step = 1e-6 * value
+        ends = [float(final_loss({**numbers, changed: value + sign * step})) for sign in (1, -1)]
+        np.testing.assert_allclose(slopes[changed], (ends[0] - ends[1]) / (2 * step), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", HYPERGRADIENTS)
+@pytest.mark.parametrize("rate", [0.03, 1.0, 1e20, 3e38])
+def test_hypergradients_are_finite_on_frozen_lanes(name, rate):
+    def final_loss(numbers):
+        return jon.minimize(valley, START, jon.OPTIMIZERS[name](**numbers), steps=40).final_loss
+
+    numbers = {k: jnp.float32(v) for k, v in {**HYPERGRADIENTS[name], "learning_rate": rate}.items()}
+    slopes = jax.grad(final_loss)(numbers)
+    assert all(jnp.isfinite(slope) for slope in slopes.values()), slopes
+
+
+def test_hypergradients_are_finite_on_digits_where_some_pixels_are_always_zero():
+    problem = jon.problems.digits_mlp(hidden=8)
+    params = problem.init(jax.random.key(0))
+
+    def final_loss(rate, b1, b2):
+        optimizer = jon.adam(rate, b1=b1, b2=b2, eps=0.0)
+        return jon.minimize(problem.loss, params, optimizer, steps=5, data=problem.data).final_loss
+
+    slopes = jax.grad(final_loss, argnums=(0, 1, 2))(0.01, 0.9, 0.999)
+    assert all(jnp.isfinite(slope) for slope in slopes)
+    assert float(slopes[0]) < 0
+
+
+def test_a_fresh_lambda_and_a_new_number_reuse_the_compiled_loop():
+    def run(rate, data):
+        return jon.minimize(lambda x: jnp.mean((data - x) ** 2), jnp.zeros(()), jon.momentum(rate), steps=10).final_loss
+
+    first, second = jnp.linspace(0, 1, 50), np.linspace(3, 4, 50, dtype=np.float32)
+    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+        compiled = _count_compiles(patch)
+        run(0.1, first)
+        assert [name for name in compiled if "_minimize" in name] != []
+        compiled.clear()
+        assert float(run(0.2, second)) != float(run(0.1, first))
+    assert [name for name in compiled if "_minimize" in name] == []
+
+
+def _count_compiles(patch):
+    """Names of the programs that JAX compiles from here on."""
+    import logging
+
+    names = []
+    for logger in ("jax._src.dispatch", "jax._src.interpreters.pxla"):
+        patch.setattr(logging.getLogger(logger), "handle", lambda record: names.append(record.getMessage()))
+    return names
+
+
+def test_closed_over_data_are_arguments_not_constants():
+    from jaxopt_notes._hoist import hoist
+
+    data = np.arange(1000.0, dtype=np.float32)
+
+    @jax.jit
+    def loss(x):
+        return jnp.mean((data - x) ** 2)
+
+    program, constants = hoist(lambda x: loss(x), jnp.zeros(()))
+    assert [np.shape(constant) for constant in constants] == [(1000,)]
+    again, other = hoist(lambda x: jnp.mean((data + 1 - x) ** 2), jnp.zeros(()))
+    assert program == again
+    assert program(other, jnp.zeros(())) == pytest.approx(np.mean((data + 1) ** 2), rel=1e-6)
+    assert program != hoist(lambda x: jnp.sum((data - x) ** 2), jnp.zeros(()))[0]
+
+
+def test_functions_that_differ_only_in_their_derivative_are_not_confused():
+    from jaxopt_notes._hoist import hoist
+
+    def scaled(factor):
+        @jax.custom_vjp
+        def identity(x):
+            return x
+
+        identity.defvjp(lambda x: (x, None), lambda _, g: (factor * g,))
+        return lambda x: jnp.sum(identity(x))
+
+    assert hoist(scaled(1.0), jnp.ones(2))[0] != hoist(scaled(2.0), jnp.ones(2))[0]
+    assert hoist(scaled(2.0), jnp.ones(2))[0] == hoist(scaled(2.0), jnp.ones(2))[0]
+
+
+def test_minibatches_visit_every_example_once_an_epoch_in_an_order_of_their_own():
+    key = jax.random.key(3)
+    rows = indices(reshuffle(4), key, 0, 9, examples=14)  # three steps an epoch, two examples left out
+    assert rows.shape == (9, 4)
+    epochs = [set(rows[i : i + 3].ravel().tolist()) for i in (0, 3, 6)]
+    assert all(len(epoch) == 12 for epoch in epochs)
+    assert not np.array_equal(rows[:3], rows[3:6])
+    for first in (1, 5):
+        np.testing.assert_array_equal(indices(reshuffle(4), key, first, 4, examples=14), rows[first : first + 4])
+
+
+def test_minibatch_runs_follow_a_plain_loop():
+    problem = jon.problems.digits_mlp(hidden=8)
+    params, key = problem.init(jax.random.key(0)), jax.random.key(1)
+    run = jon.minimize(
+        problem.loss,
+        params,
+        jon.momentum(0.1),
+        steps=20,
+        data=problem.data,
+        minibatches=reshuffle(64),
+        key=key,
+        baseline=problem.baseline,
+    )
+    rows = indices(reshuffle(64), key, 0, 21, problem.examples)
+    velocity, losses = jax.tree.map(jnp.zeros_like, params), []
+    for k in range(21):
+        batch = jax.tree.map(lambda leaf, k=k: leaf[rows[k]], problem.data)
+        loss, grads = jax.value_and_grad(problem.loss)(params, batch)
+        losses.append(loss)
+        velocity = jax.tree.map(lambda v, g: 0.9 * v + g, velocity, grads)
+        params = jax.tree.map(lambda p, v: p - 0.1 * v, params, velocity) if k < 20 else params
+    np.testing.assert_allclose(run.loss, losses, rtol=2e-5)
+    np.testing.assert_allclose(run.final_loss, problem.full_loss(run.params), rtol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), run.params, params)
+
+
+def quadratic_loss(x, batch=None):
+    return jnp.sum(x**2)
+
+
+DATA = jnp.ones((6, 2))
+BAD = [
+    (dict(steps=0), ValueError, r"steps must be an integer of at least 1, got 0"),
+    (dict(steps=2.5), TypeError, r"steps must be an integer.*got 2.5"),
+    (dict(every=3), ValueError, r"every must divide steps=10, got 3; the nearest that does is 2"),
+    (dict(tol=-1.0), ValueError, r"tol must be in \[0, inf\), got -1"),
+    (dict(loss=lambda x: x), TypeError, r"must return a scalar, got shape \(2,\)"),
+    (dict(loss=lambda x: (jnp.sum(x), x)), TypeError, r"must return one scalar"),
+    (dict(loss=lambda x: jnp.int32(3)), TypeError, r"must return a real floating number, got dtype int32"),
+    (dict(params={"w": jnp.arange(3)}), TypeError, r"params\['w'\] has dtype int32; gradients need"),
+    (dict(params={}), TypeError, r"params must hold at least one array"),
+    (dict(params={"w": "x"}), TypeError, r"params\['w'\] must be an array of floats, got str"),
+    (
+        dict(optimizer=jon.momentum),
+        TypeError,
+        r"optimizer must be an \(init, update\) pair.*call it first, as in momentum\(0.1\)",
+    ),
+    (dict(minibatches=reshuffle(2)), ValueError, "minibatches needs data"),
+    (dict(data=DATA, minibatches=reshuffle(2)), ValueError, "minibatches needs a key"),
+    (
+        dict(data=DATA, minibatches=reshuffle(7), key=0),
+        ValueError,
+        "batch_size must be at most the number of examples, 6; got 7",
+    ),
+    (dict(data=DATA, minibatches=2, key=0), TypeError, "minibatches must be a stream such as"),
+    (dict(data=DATA.at[1].set(jnp.nan)), ValueError, "data holds 2 non-finite values of 12"),
+    (dict(data=(DATA, DATA[:3])), ValueError, "every leaf of data needs the same leading length"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"), BAD, ids=[next(reversed(bad[0])) + str(i) for i, bad in enumerate(BAD)]
+)
+def test_bad_input_is_named_before_compiling(change, error, message):
+    arguments = dict(loss=quadratic_loss, params=START, optimizer=jon.gradient_descent(0.1), steps=10) | change
+    with pytest.raises(error, match=message):
+        jon.minimize(arguments.pop("loss"), arguments.pop("params"), arguments.pop("optimizer"), **arguments)

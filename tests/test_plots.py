@@ -1,0 +1,362 @@
+"""Figures: what they draw, from a synthetic sweep whose numbers are known; nothing global changes."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.colors import LogNorm, to_hex
+from matplotlib.figure import Figure
+
+from jaxopt_notes import plots
+from jaxopt_notes.minimize import Status
+from jaxopt_notes.plots import style, tables
+
+RATES = np.geomspace(1e-3, 10.0, 9)
+BETAS = np.array([0.0, 0.9, 0.99])
+FIRST_FAILURE = (7, 6, 5)  # index of the learning rate from which every seed fails, per beta
+
+
+def sweep(seeds: int = 5, steps: int = 60, optimizer: str = "momentum") -> xr.Dataset:
+    """A valley in log learning rate, lowest at index 4 and beta 0.9, failing from FIRST_FAILURE on."""
+    rate, beta, seed = np.meshgrid(np.arange(9), np.arange(3), np.arange(seeds), indexing="ij")
+    final = 0.01 * 2.0 ** ((rate - 4) ** 2 / 2.0 + (beta - 1) ** 2) * (1 + 0.1 * seed)
+    status = np.where(rate >= np.array(FIRST_FAILURE)[beta], Status.DIVERGED, Status.COMPLETED)
+    status[8] = Status.NON_FINITE
+    final = np.where(status >= Status.NON_FINITE, 50.0, final)
+    step = np.arange(steps + 1)
+    loss = final[..., None] + (2.4 - final[..., None]) * np.exp(-step / 10.0)
+    dims = ("learning_rate", "beta", "seed")
+    variables = {
+        "loss": ((*dims, "step"), loss),
+        "final_loss": (dims, final),
+        "initial_loss": (dims, np.full(final.shape, 2.4)),
+        "status": (dims, status.astype(np.int8)),
+        "stopped_at": (dims, np.where(status == Status.NON_FINITE, 20, steps).astype(np.int32)),
+        "test_accuracy": (dims, np.clip(1 - final, 0.1, 1.0)),
+    }
+    coords = {
+        "learning_rate": ("learning_rate", RATES, {"scale": "log"}),
+        "beta": ("beta", BETAS, {"scale": "linear"}),
+        "seed": np.arange(seeds),
+        "step": step,
+    }
+    attrs = {"optimizer": optimizer, "problem": "digits_mlp", "steps": steps, "baseline_loss": 2.3}
+    return xr.Dataset(variables, coords, attrs)
+
+
+@pytest.fixture
+def table() -> xr.Dataset:
+    return sweep()
+
+
+@pytest.fixture(autouse=True)
+def nothing_global_changes():
+    before = dict(mpl.rcParams)
+    yield
+    assert dict(mpl.rcParams) == before
+    assert plt.get_fignums() == []
+
+
+def lines(ax, gid):
+    return [line for line in ax.lines if line.get_gid() == gid]
+
+
+def rectangles(ax, gid):
+    return [patch for patch in ax.patches if patch.get_gid() == gid]
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def every_artist_inside(ax):
+    """Whether nothing that is drawn is cut off by the edge of the figure."""
+    figure = ax.get_figure(root=True)
+    figure.canvas.draw()
+    box = ax.get_tightbbox()
+    return box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
+
+
+# The U curve
+
+
+def test_sensitivity_draws_the_median_and_the_quartiles_over_seeds(table):
+    ax = plots.learning_rate_sensitivity(table)
+    drawn = lines(ax, "median")
+    assert [line.get_label() for line in drawn] == ["beta=0", "beta=0.9", "beta=0.99"]
+    for j, line in enumerate(drawn):
+        works = slice(0, FIRST_FAILURE[j])
+        expected = np.median(table.final_loss.values[works, j], axis=-1)
+        np.testing.assert_allclose(line.get_xdata(), RATES)
+        np.testing.assert_allclose(line.get_ydata()[works], expected)
+        assert np.isnan(line.get_ydata()[FIRST_FAILURE[j] :]).all()
+    lower = lines(ax, "quartile")[0].get_ydata()[:7]
+    np.testing.assert_allclose(lower, np.quantile(table.final_loss.values[:7, 0], 0.25, axis=-1))
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("learning rate", "final training loss")
+
+
+def test_failed_configurations_are_pinned_at_the_top_of_the_axis(table):
+    ax = plots.learning_rate_sensitivity(table)
+    pins = lines(ax, "failed")
+    assert [pin.get_marker() for pin in pins] == ["x", "x", "x"]
+    for j, pin in enumerate(pins):
+        np.testing.assert_allclose(pin.get_xdata(), RATES[FIRST_FAILURE[j] :])
+        assert (pin.get_ydata() > 0.8).all()
+        assert pin.get_transform() == ax.get_xaxis_transform()  # so that y is a share of the height
+    top = ax.transAxes.inverted().transform(ax.transData.transform([(1.0, 2.4)]))[0, 1]
+    assert top < min(pin.get_ydata().min() for pin in pins)  # data stay below the pins
+    assert "most seeds failed" in legend(ax)
+
+
+def test_for_accuracy_the_worse_edge_is_the_bottom(table):
+    ax = plots.learning_rate_sensitivity(table, metric="test_accuracy")
+    assert all((pin.get_ydata() < 0.2).all() for pin in lines(ax, "failed"))
+    assert ax.get_yscale() == "linear"
+    assert lines(ax, "best")[0].get_xdata()[0] == pytest.approx(RATES[4])
+    assert not lines(ax, "reference")
+
+
+def test_one_failed_seed_of_five_opens_the_band_but_does_not_pin(table):
+    table.status[4, 1, 0] = table.status[4, 1, 1] = Status.STALLED
+    summary = tables.quartiles(table, "final_loss").isel(learning_rate=4, beta=1)
+    assert summary.upper == np.inf
+    assert summary.middle == pytest.approx(table.final_loss.values[4, 1, 4])  # two failures rank last of five
+    assert summary.failed == pytest.approx(0.4)
+    ax = plots.learning_rate_sensitivity(table)
+    assert RATES[4] not in lines(ax, "failed")[1].get_xdata()
+    band = ax.collections[1].get_paths()[0].vertices
+    assert band[:, 1].max() > ax.get_ylim()[1]
+
+
+def test_thin_lines_mark_the_losses_to_beat_and_the_star_the_best(table):
+    ax = plots.learning_rate_sensitivity(table)
+    assert {line.get_label(): line.get_ydata()[0] for line in lines(ax, "reference")} == {
+        "best constant predictor": 2.3,
+        "at initialisation": 2.4,
+    }
+    star = lines(ax, "best")[0]
+    assert star.get_xdata()[0] == pytest.approx(RATES[4])
+    assert star.get_ydata()[0] == pytest.approx(np.median(table.final_loss.values[4, 1]))
+
+
+@pytest.mark.parametrize(
+    ("bound", "expected"),
+    [
+        (0.2, [0.2, 0.2, 0.2]),
+        ({0.0: 0.1, 0.9: 0.19}, [0.1, 0.19]),
+        ({0.0: 1e6, 0.9: 0.19}, [0.19]),  # too far away to draw
+        (xr.DataArray([0.1, 0.19, 0.2], {"beta": np.float32(BETAS)}), [0.1, 0.19, 0.2]),
+    ],
+)
+def test_stability_bounds_are_vertical_lines_said_to_be_theory(table, bound, expected):
+    ax = plots.learning_rate_sensitivity(table, bound=bound)
+    assert [line.get_xdata()[0] for line in lines(ax, "bound")] == pytest.approx(expected)
+    assert any("quadratic theory" in text and "initialisation" in text for text in legend(ax))
+
+
+def test_fixing_the_other_axis_gives_the_optimizer_its_own_style(table):
+    ax = plots.learning_rate_sensitivity(table, beta=0.9)
+    (line,) = lines(ax, "median")
+    look = plots.style_of("momentum")
+    assert (line.get_color(), line.get_linestyle(), line.get_marker()) == look
+    assert ax.get_title("left") == "momentum on digits_mlp, beta=0.9"
+
+
+def test_a_third_axis_shows_its_best_value(table):
+    worse = table.assign(final_loss=table.final_loss * 3)
+    both = xr.concat([worse, table], xr.DataArray([0.0, 0.5], dims="dampening", name="dampening")).assign_attrs(table.attrs)
+    both = both.transpose("learning_rate", "beta", "dampening", ...)
+    ax = plots.learning_rate_sensitivity(both)
+    alone = plots.learning_rate_sensitivity(table)
+    for one, other in zip(lines(ax, "median"), lines(alone, "median"), strict=True):
+        np.testing.assert_allclose(one.get_ydata(), other.get_ydata())
+    assert "each point at its best dampening" in ax.texts[0].get_text()
+
+
+def test_unsorted_axes_are_drawn_in_order(table):
+    ax = plots.learning_rate_sensitivity(table.isel(learning_rate=[3, 1, 4, 0, 2]))
+    np.testing.assert_allclose(lines(ax, "median")[0].get_xdata(), RATES[:5])
+
+
+def test_compare_draws_each_sweep_at_its_winner_in_its_own_colour(table):
+    ax = plots.compare({"momentum": table, "adam": sweep(optimizer="adam")})
+    first, second = lines(ax, "median")
+    assert (first.get_label(), second.get_label()) == ("momentum, beta=0.9", "adam, beta=0.9")
+    assert (first.get_color(), second.get_color()) == (plots.style_of("momentum").color, plots.style_of("adam").color)
+    assert len(lines(ax, "reference")) == 2  # once, not once per sweep
+    heights = [pin.get_ydata()[0] for pin in lines(ax, "failed")]
+    assert heights[0] != heights[1]
+
+
+def test_compare_tells_sweeps_of_one_optimizer_apart(table):
+    ax = plots.compare({"batches of 64": table, "batches of 256": table})
+    assert len({line.get_color() for line in lines(ax, "median")}) == 2
+
+
+# The heat map
+
+
+def test_heatmap_holds_the_medians_on_a_log_colour_scale(table):
+    ax = plots.heatmap(table)
+    mesh = ax.collections[0]
+    expected = np.median(table.final_loss.values, axis=-1).T
+    expected = np.where(np.arange(9) >= np.array(FIRST_FAILURE)[:, None], np.nan, expected)
+    np.testing.assert_allclose(mesh.get_array().filled(np.nan), expected)
+    assert isinstance(mesh.norm, LogNorm)
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == ("learning rate", "beta", "log")
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["0", "0.9", "0.99"]
+
+
+def test_heatmap_hatches_failed_cells_and_those_not_run_and_marks_the_winner(table):
+    table.status[0, 0] = Status.NOT_RUN
+    ax = plots.heatmap(table)
+    failures = rectangles(ax, "failed")
+    assert len(failures) == sum(9 - first for first in FIRST_FAILURE)
+    assert {patch.get_hatch() for patch in failures} == {"////"}
+    (missing,) = rectangles(ax, "not run")
+    assert missing.get_x() < RATES[0] < missing.get_x() + missing.get_width()
+    (star,) = lines(ax, "best")
+    assert (star.get_xdata()[0], star.get_ydata()[0]) == (pytest.approx(RATES[4]), 1)  # the second of three rows
+    assert legend(ax) == ["most seeds failed", "not run", "best"]
+
+
+def test_small_heatmap_writes_its_numbers_and_outlines_the_winner(table):
+    ax = plots.heatmap(table.isel(learning_rate=slice(3, 6)))
+    values = [text.get_text() for text in ax.texts if text.get_gid() == "value"]
+    assert len(values) == 8  # nine cells, one failed
+    assert "0.012" in values
+    assert len(rectangles(ax, "best")) == 1
+
+
+def test_heatmap_overlays_the_bound_on_either_axis(table):
+    bound = {0.0: 0.1, 0.9: 0.19, 0.99: 0.5}
+    (curve,) = lines(plots.heatmap(table, bound=bound), "bound")
+    np.testing.assert_allclose(curve.get_xdata(), [0.1, 0.19, 0.5])
+    np.testing.assert_allclose(curve.get_ydata(), [0, 1, 2])
+    (curve,) = lines(plots.heatmap(table, x="beta", bound=bound), "bound")
+    np.testing.assert_allclose(curve.get_ydata(), [0.1, 0.19, 0.5])
+
+
+def test_evenly_spaced_axes_keep_their_own_coordinates(table):
+    ax = plots.heatmap(table.assign_coords(beta=("beta", [0.1, 0.2, 0.3])))
+    np.testing.assert_allclose(ax.get_ylim(), [0.05, 0.35])
+    np.testing.assert_allclose(ax.get_xlim(), [RATES[0] / 10**0.25, RATES[-1] * 10**0.25])
+
+
+# Loss curves
+
+
+def test_loss_curves_draw_the_median_of_the_selected_configurations(table):
+    ax = plots.loss_curves(table, beta=0.9, learning_rate=[RATES[2], RATES[4]])
+    drawn = lines(ax, "median")
+    for line, place in zip(drawn, (2, 4), strict=True):
+        np.testing.assert_allclose(line.get_ydata(), np.median(table.loss.values[place, 1], axis=0))
+    assert ax.get_yscale() == "log"
+    assert ax.get_xlabel() == "step"
+    assert len(ax.collections) == 2  # the quartile bands
+
+
+def test_smoothing_is_a_running_mean_with_the_raw_curve_faint(table):
+    ax = plots.loss_curves(table, beta=0.9, learning_rate=RATES[4], smooth=5)
+    (raw,), (bold,) = lines(ax, "raw"), lines(ax, "median")
+    assert raw.get_alpha() < 0.5
+    np.testing.assert_allclose(bold.get_ydata()[2:-2], np.convolve(raw.get_ydata(), np.ones(5) / 5, "valid"))
+    assert bold.get_ydata()[0] == pytest.approx(raw.get_ydata()[:3].mean())
+
+
+def test_a_failed_run_leaves_at_the_top_with_a_mark_and_does_not_stretch_the_axis(table):
+    ax = plots.loss_curves(table, beta=0.9, learning_rate=[RATES[4], RATES[8]])
+    (mark,) = lines(ax, "failed")
+    assert mark.get_marker() == "x"
+    assert mark.get_xdata()[0] <= 20  # the run stopped at step 20
+    assert ax.get_ylim()[1] < 10 < table.loss.values[8].max()
+    assert "learning_rate=10 (failed)" in legend(ax)
+
+
+def test_minibatch_curves_say_so_and_give_epochs(table):
+    ax = plots.loss_curves(table.assign_coords(epoch=("step", table.step.values / 20.0)), beta=0.9, learning_rate=RATES[4])
+    assert ax.get_xlabel() == "step (60 steps are 3 epochs)"
+    assert ax.get_ylabel() == "loss of the minibatch"
+
+
+# The natural figure, style, and bad input
+
+
+def test_plot_picks_the_figure(table):
+    assert plots.plot(table).get_xlabel() == "learning rate"
+    pair = table.rename(learning_rate="b2").isel(b2=slice(0, 4))
+    assert "Heat map" in plots.alt_text(plots.plot(pair))
+    assert plots.plot(table.isel(learning_rate=4)).get_xlabel() == "step"
+    assert len(lines(plots.plot(table.isel(beta=0).rename(learning_rate="weight_decay")), "raw")) == 0
+    one = plots.plot(table.isel(learning_rate=4, beta=1))
+    assert lines(one, "median")[0].get_color() == plots.style_of("momentum").color
+
+
+@pytest.mark.parametrize("draw", [plots.plot, plots.heatmap, lambda t, ax=None: plots.loss_curves(t.isel(beta=0, learning_rate=4), ax=ax)])
+def test_figures_draw_into_given_axes_and_carry_alt_text(table, draw):
+    ax = Figure().add_subplot()
+    assert draw(table, ax=ax) is ax
+    assert "momentum on digits_mlp" in plots.alt_text(ax)
+
+
+@pytest.mark.parametrize("draw", [plots.plot, plots.heatmap, lambda t: plots.loss_curves(t.isel(learning_rate=4))])
+def test_nothing_is_cut_off(table, draw):
+    assert every_artist_inside(draw(table))
+
+
+@pytest.mark.parametrize("status", [Status.STALLED, Status.NOT_RUN])
+def test_all_failed_and_not_run_draw_and_say_so(table, status):
+    table["status"] = xr.full_like(table.status, status)
+    for ax in (plots.learning_rate_sensitivity(table), plots.heatmap(table)):
+        ax.get_figure(root=True).canvas.draw()
+        expected = "Every configuration failed" if status == Status.STALLED else "No trial has run"
+        assert expected in plots.alt_text(ax)
+    plots.loss_curves(table, learning_rate=RATES[0]).get_figure(root=True).canvas.draw()
+
+
+def test_one_seed_one_value_and_one_cell(table):
+    small = table.isel(seed=[0], learning_rate=[4], beta=[1])
+    for ax in (plots.learning_rate_sensitivity(small), plots.heatmap(small), plots.plot(small)):
+        ax.get_figure(root=True).canvas.draw()
+        assert "1 seed" in [text.get_text() for text in ax.texts]
+
+
+def test_every_optimizer_has_its_own_style_and_unknown_names_a_steady_one():
+    assert len(set(style.STYLES.values())) == len(style.STYLES)
+    assert plots.style_of("my_method") == plots.style_of("my_method")
+    assert len({to_hex(look.color) for look in style.ordered_styles(6)}) == 6
+
+
+def test_svg_is_reproducible_and_carries_no_date(table):
+    first, second = (style.svg_document(plots.plot(table).get_figure(root=True)) for _ in range(2))
+    assert first == second
+    assert "dc:date" not in first
+    assert "http" not in style.svg_element(first)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda t: plots.plot([1]), TypeError, "xarray.Dataset of a sweep, got list"),
+        (lambda t: plots.plot(t[["loss"]]), ValueError, "final_loss and status"),
+        (lambda t: plots.plot(t.isel(seed=[])), ValueError, "no entry along seed"),
+        (lambda t: plots.plot(t.isel(seed=0)), ValueError, "seed axis"),
+        (lambda t: plots.learning_rate_sensitivity(t, metric="fnal_loss"), ValueError, "did you mean 'final_loss'"),
+        (lambda t: plots.learning_rate_sensitivity(t, bta=0.9), ValueError, "did you mean 'beta'"),
+        (lambda t: plots.learning_rate_sensitivity(t, beta=0.5), ValueError, r"beta=0.5 is not in the table; .* 0.9"),
+        (lambda t: plots.learning_rate_sensitivity(t.isel(learning_rate=0)), ValueError, "needs it as an axis"),
+        (lambda t: plots.learning_rate_sensitivity(t, bound="2/L"), TypeError, "bound must be a number"),
+        (lambda t: plots.heatmap(t, y="bta"), ValueError, "did you mean 'beta'"),
+        (lambda t: plots.heatmap(t, x="beta", y="beta"), ValueError, "two different axes"),
+        (lambda t: plots.heatmap(t, beta=0.9), ValueError, "two different axes"),
+        (lambda t: plots.loss_curves(t), ValueError, "27 configurations are too many"),
+        (lambda t: plots.loss_curves(t.drop_vars("loss"), beta=0.9), ValueError, "no loss over step"),
+        (lambda t: plots.loss_curves(t, smooth=0, beta=0.9, learning_rate=RATES[0]), ValueError, "smooth must be"),
+        (lambda t: plots.compare({}), ValueError, "at least one sweep"),
+    ],
+)
+def test_bad_input_is_named(table, call, error, message):
+    with pytest.raises(error, match=message):
+        call(table)

@@ -10,19 +10,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# from . import curvature as curvature
+from . import curvature as curvature
 from . import minibatches as minibatches
 from . import optimizers as optimizers
 from . import problems as problems
 from . import sweeps as sweeps
 from ._version import __version__ as __version__
-
-# from .curvature import CriticalPoint as CriticalPoint
-# from .curvature import classify as classify
-# from .curvature import hessian as hessian
-# from .curvature import hvp as hvp
-# from .curvature import sharpness as sharpness
-# from .curvature import stability_bound as stability_bound
+from .curvature import CriticalPoint as CriticalPoint
+from .curvature import classify as classify
+from .curvature import hessian as hessian
+from .curvature import hvp as hvp
+from .curvature import sharpness as sharpness
+from .curvature import stability_bound as stability_bound
 from .devices import use_compilation_cache as use_compilation_cache
 from .devices import use_cpu_cores as use_cpu_cores
 from .minimize import Run as Run
@@ -34,14 +33,15 @@ from .optimizers import gradient_descent as gradient_descent
 from .optimizers import momentum as momentum
 from .optimizers import nesterov as nesterov
 from .problems import Problem as Problem
-
-# from .report import Section as Section
-# from .report import report as report
+from .report import Section as Section
+from .report import report as report
 from .sweeps import Best as Best
 from .sweeps import Space as Space
 from .sweeps import best as best
 from .sweeps import end_point as end_point
 from .sweeps import grid as grid
+from .sweeps import save as save
+from .sweeps import seed_keys as seed_keys
 from .sweeps import sweep as sweep
 
 if TYPE_CHECKING:

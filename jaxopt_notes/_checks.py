@@ -133,9 +133,10 @@ def examples(name: str, data: Any) -> int:
         lengths[f"{name}{jax.tree_util.keystr(path)}"] = shape[0] if shape else None
     if not lengths:
         raise ValueError(f"{name} must hold at least one array with a leading axis of examples, got {data!r}")
-    if None in lengths.values() or len(set(lengths.values())) > 1:
+    first = next(iter(lengths.values()))
+    if first is None or len(set(lengths.values())) > 1:
         raise ValueError(f"every leaf of {name} needs the same leading length, one entry per example; got {lengths}")
-    return next(iter(lengths.values()))
+    return first
 
 
 def scalar_loss(loss: Callable, *args: Any) -> jax.ShapeDtypeStruct:

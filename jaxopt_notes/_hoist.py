@@ -37,12 +37,13 @@ class Program:
         return isinstance(other, Program) and self.fingerprint == other.fingerprint
 
 
-def hoist(fun: Callable, *args: Any) -> tuple[Program, list[Any]]:
+def hoist(fun: Callable, *args: Any, differentiated: bool = True) -> tuple[Program, list[Any]]:
     """Trace `fun(*args)` and split it into `(program, constants)` with `program(constants, *args) == fun(*args)`.
 
     Arguments:
         fun: a function of pytrees of arrays; what its closure holds may be traced itself.
         args: example arguments; only their shapes and dtypes matter.
+        differentiated: whether the program will be; then custom derivative rules are part of its name.
     """
     closed, out_tree = _trace(fun, args)
     if any(
@@ -50,7 +51,7 @@ def hoist(fun: Callable, *args: Any) -> tuple[Program, list[Any]]:
     ):  # lift what nested jits hold, by running their bodies in place
         closed, _ = _trace(partial(_inline, closed.jaxpr, closed.consts), jax.tree.leaves(args))
     text = str(closed.jaxpr)
-    if any(equation.primitive.name.startswith("custom_") for equation in _equations(closed.jaxpr)):
+    if differentiated and any(equation.primitive.name.startswith("custom_") for equation in _equations(closed.jaxpr)):
         text += _derivative_text(closed, args)  # the rule of a custom derivative does not show in the text above
     for constant in _nested_constants(closed.jaxpr):
         text += hashlib.sha256(np.asarray(constant).tobytes()).hexdigest()

@@ -10,16 +10,17 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import xarray
-from matplotlib.axes import Axes
 
-from . import _checks, plots
-from .plots import style
-from .plots.tables import axis_names, check_table, configuration, failed, heading, metrics, quartiles, status_counts
+from . import _checks
 from .sweeps.select import Best, best
+
+if TYPE_CHECKING:
+    import xarray
+
+    from . import plots
 
 BEST = "★ best"
 MOST_ROWS = 500  # a longer table is slow to read and to sort; all numbers are in the JSON
@@ -35,6 +36,10 @@ class Section(NamedTuple):
 
 class Markup(str):
     """Text that is HTML already; any other text is escaped."""
+
+
+class Median(float):
+    """A number over seeds: infinite where failure reaches, NaN where nothing ran."""
 
 
 class Share(float):
@@ -104,7 +109,9 @@ def report(
 
 def _entries(tables: Any) -> list[Entry]:
     """Check the tables and find each one's winner."""
-    if isinstance(tables, xarray.Dataset) or not isinstance(tables, Mapping):  # a Dataset is a Mapping too
+    from .plots.tables import check_table, failed
+
+    if hasattr(tables, "data_vars") or not isinstance(tables, Mapping):  # a Dataset is a Mapping too
         tables = {str(check_table(tables).attrs.get("optimizer", "sweep")): tables}
     if not tables:
         raise ValueError("tables must hold at least one Dataset, got none")
@@ -121,6 +128,8 @@ def _entries(tables: Any) -> list[Entry]:
 
 def _comparison(entries: Sequence[Entry], drawn: dict[str, str]) -> Markup:
     """The best of each sweep side by side, as a table and as one figure."""
+    from . import plots
+
     rows = []
     for name, table, _, winner in entries:
         row: dict[str, object] = {"sweep": name}
@@ -129,17 +138,19 @@ def _comparison(entries: Sequence[Entry], drawn: dict[str, str]) -> Markup:
         else:
             row |= {"best configuration": _words(winner.config), "median final loss": winner.median}
             row |= {"interval (coverage)": _interval(winner), "seeds failed": Share(winner.failed)}
-            row["tied with it"] = len(winner.ties)
+            row["ties"] = len(winner.ties)
         rows.append(row)
     children: list[Markup] = [_element("h2", "The best of each"), _rows_table(rows, "The winner of each sweep")]
     rated = {entry.name: entry.table for entry in entries if entry.winner and "learning_rate" in entry.winner.config}
-    if len(rated) > 1:
+    if len(rated) > 1 and len({table.attrs.get("problem") for table in rated.values()}) == 1:
         children.append(_figure(plots.compare(rated), "comparison", drawn))
     return _element("section", *children, id="comparison")
 
 
 def _sweep(entry: Entry, bound: plots.Bound | None, drawn: dict[str, str]) -> Markup:
     """Everything about one sweep."""
+    from . import plots
+
     shown = plots.figures(entry.table, entry.winner.config if entry.winner else None, bound)
     children = [_element("h2", entry.name), *(_element("p", sentence) for sentence in _summary(entry))]
     children += [_figure(ax, f"{entry.id}-{kind}", drawn) for kind, ax in shown]
@@ -148,6 +159,9 @@ def _sweep(entry: Entry, bound: plots.Bound | None, drawn: dict[str, str]) -> Ma
 
 def _summary(entry: Entry) -> Iterator[str]:
     """What was run, what won, what failed and what is missing, one paragraph each."""
+    from .plots.style import names
+    from .plots.tables import axis_names, failed, heading, status_counts
+
     table = entry.table
     axes = " × ".join(f"{table.sizes[axis]} values of {axis}" for axis in axis_names(table)) or "one configuration"
     trials, failures = table.status.size, int(failed(table).sum())
@@ -157,7 +171,7 @@ def _summary(entry: Entry) -> Iterator[str]:
         yield from _verdict(entry.winner)
     counts = status_counts(table)
     missing = counts.pop("not run", 0)
-    how = style.names(f"{number:,} {text}" for text, number in counts.items() if text not in ("completed", "converged"))
+    how = names(f"{number:,} {text}" for text, number in counts.items() if text not in ("completed", "converged"))
     if missing == trials:
         yield "No trial has run."
         return
@@ -172,20 +186,20 @@ def _summary(entry: Entry) -> Iterator[str]:
 def _verdict(winner: Best) -> Iterator[str]:
     """The winner, how sure it is, and what that leaves open."""
     lead = "No configuration succeeded from most of its seeds; the least bad" if winner.failed >= 0.5 else "Best"
-    interval = f", interval {_interval(winner)}" if winner.seeds > 1 else ""
-    seeds = f"{winner.seeds} seeds" if winner.seeds > 1 else "1 seed, which gives no interval"
-    what = f"median {winner.metric} of {winner.median:.4g}"
-    yield f"{lead}: {_words(winner.config)}, with a {what} over {seeds}{interval}."
+    seeds = f"{winner.seeds} seeds, interval" if winner.seeds > 1 else "1 seed, interval"
+    what = f"median {winner.metric.replace('_', ' ')} of {winner.median:.4g}"
+    yield f"{lead}: {_words(winner.config)}, with a {what} over {seeds} {_interval(winner)}."
     if winner.failed:
         yield f"Of the seeds of this configuration {winner.failed:.0%} failed."
-    if winner.ties:
-        others = "1 other configuration" if len(winner.ties) == 1 else f"{len(winner.ties)} other configurations"
-        yield f"These seeds cannot tell it from {others}."
+    others = "1 other configuration" if len(winner.ties) == 1 else f"{len(winner.ties)} other configurations"
+    yield f"These seeds cannot tell it from {others}." if winner.ties else "No other configuration ties with it."
     yield from (f"Edge of the grid: {edge}." for edge in winner.edges)
 
 
 def _configurations(entry: Entry) -> Markup:
     """A sortable table of configurations: the winner, then by median, then those that failed, then those not run."""
+    from .plots.tables import axis_names, metrics, quartiles
+
     table, winner = entry.table, entry.winner
     axes = axis_names(table)
     summary = {name: quartiles(table, name).transpose(*axes) for name in metrics(table)}
@@ -197,10 +211,10 @@ def _configurations(entry: Entry) -> Markup:
     for index in np.ndindex(loss.middle.shape):
         config = {axis: float(table[axis].values[i]) for axis, i in zip(axes, index, strict=True)}
         mark = BEST if winner and config == winner.config else "tied" if winner and config in winner.ties else ""
-        row: dict[str, Any] = {"": mark, **config, "median final loss": float(loss.middle[index])}
-        row |= {"lower quartile": float(loss.lower[index]), "upper quartile": float(loss.upper[index])}
+        row: dict[str, Any] = {"": mark, **config, "median final loss": Median(loss.middle[index])}
+        row |= {"lower quartile": Median(loss.lower[index]), "upper quartile": Median(loss.upper[index])}
         row |= {"seeds failed": Share(loss.failed[index])}
-        rows.append(row | {f"median {name.replace('_', ' ')}": float(one[index]) for name, one in further.items()})
+        rows.append(row | {f"median {name.replace('_', ' ')}": Median(one[index]) for name, one in further.items()})
     rows.sort(key=lambda row: (row[""] != BEST, math.isnan(row["median final loss"]), row["median final loss"]))
     note = "A failed seed counts as worse than any number, so “failed” stands where at least half of the seeds failed."
     if len(rows) > MOST_ROWS:
@@ -220,7 +234,9 @@ def _extra(section: Section, name: str) -> Markup:
 def _run_details(entries: Sequence[Entry]) -> Markup:
     """How each sweep was run: every attribute of its table."""
     keys = dict.fromkeys(key for entry in entries for key in entry.table.attrs)
-    rows = [{"": str(key).replace("_", " "), **{e.name: e.table.attrs.get(key, "") for e in entries}} for key in keys]
+    rows = [
+        {"": str(key).replace("_", " "), **{e.name: str(e.table.attrs.get(key, "")) for e in entries}} for key in keys
+    ]
     note = (
         "The numbers of every trial are in this page as JSON, in the element with id “data”, one entry per sweep; "
         "xarray.Dataset.from_dict reads an entry back."
@@ -229,9 +245,11 @@ def _run_details(entries: Sequence[Entry]) -> Markup:
     return _element("section", _element("h2", "Run details"), *children, id="details")
 
 
-def _figure(ax: Axes, name: str, drawn: dict[str, str]) -> Markup:
+def _figure(ax: plots.Axes, name: str, drawn: dict[str, str]) -> Markup:
     """An inline SVG with its text alternative, which is also the caption."""
-    text = plots.alt_text(ax)
+    from .plots import style
+
+    text = style.alt_text(ax)
     figure = ax.get_figure(root=True)
     assert figure is not None
     drawn[name] = style.svg_document(figure)
@@ -241,14 +259,14 @@ def _figure(ax: Axes, name: str, drawn: dict[str, str]) -> Markup:
 
 
 def _words(config: Mapping[str, float]) -> str:
+    from .plots.tables import configuration
+
     return configuration(config) or "the only configuration"
 
 
 def _interval(winner: Best) -> str:
-    return f"{winner.interval[0]:.4g} to {winner.interval[1]:.4g} ({winner.coverage:.1%})"
-
-
-# HTML
+    low, high = winner.interval
+    return f"{low:.4g} to {high:.4g} ({winner.coverage:.1%})" if winner.seeds > 1 else "unknown from 1 seed"
 
 
 def _element(tag: str, *children: str, **attributes: str) -> Markup:
@@ -261,38 +279,28 @@ def _element(tag: str, *children: str, **attributes: str) -> Markup:
 def _rows_table(rows: Sequence[Mapping[str, object]], caption: str, *, sortable: bool = False) -> Markup:
     """A table whose columns are the keys of the rows, in a box of its own that scrolls."""
     columns = list(dict.fromkeys(itertools.chain.from_iterable(rows)))
-    heads = [
-        _element("th", _element("button", column, type="button") if sortable and column else column, scope="col")
-        for column in columns
-    ]
+    button = [_element("button", column, type="button") if sortable and column else column for column in columns]
+    head = _element("thead", _element("tr", *(_element("th", inside, scope="col") for inside in button)))
     body = []
     for row in rows:
         cells = [_cell(row.get(column, "")) for column in columns]
         body.append(_element("tr", *cells, **({"class_": "best"} if row.get("") == BEST else {})))
-    head = _element("thead", _element("tr", *heads))
-    table = _element(
-        "table",
-        _element("caption", caption),
-        head,
-        _element("tbody", *body),
-        **({"class_": "sortable"} if sortable else {}),
-    )
+    kind = {"class_": "sortable"} if sortable else {}
+    table = _element("table", _element("caption", caption), head, _element("tbody", *body), **kind)
     return _element("div", table, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
-def _cell(value: object) -> Markup:
+def _cell(value: Any) -> Markup:
     """A cell; numbers carry their full value for sorting."""
-    if isinstance(value, np.generic):
+    if np.ndim(value) == 0 and hasattr(value, "item"):  # a number of NumPy or JAX
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, int | float):
         return _element("td", str(value))
-    if math.isnan(value):
-        return _element("td", "not run", class_="number", data_value="")
-    if math.isinf(value):
-        return _element("td", "failed", class_="number", data_value="Infinity")
-    form = ".4g" if isinstance(value, float) else ","
-    text = f"{value:.1%}".replace(".0%", "%") if isinstance(value, Share) else format(value, form)
-    return _element("td", text, class_="number", data_value=str(float(value)))
+    form = ".1%" if isinstance(value, Share) else ".4g" if isinstance(value, float) else ","
+    text = format(value, form).replace(".0%", "%")
+    if isinstance(value, Median):
+        text = {"inf": "failed", "-inf": "failed", "nan": "not run"}.get(text, text)
+    return _element("td", text, class_="number", data_value=str(float(value)) if math.isfinite(value) else "")
 
 
 def _page(title: str, entries: Sequence[Entry], sections: Sequence[Section], parts: Iterable[str]) -> str:
@@ -354,28 +362,24 @@ STYLE = """
 * { box-sizing: border-box }
 body { margin: 0 auto; max-width: 62rem; padding: 1rem; color: var(--ink); background: var(--paper);
   font: 1rem/1.55 system-ui, sans-serif }
-h1 { margin: .5rem 0; line-height: 1.2 }
+h1 { margin: .5rem 0 }
 h2 { margin: 3rem 0 .5rem; padding-top: .75rem; border-top: 1px solid var(--line) }
 p, figcaption { max-width: 46rem; margin: .4rem 0; overflow-wrap: anywhere }
 .note, figcaption { color: var(--soft); font-size: .9rem }
-a { color: var(--link) }
-nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem }
+a { color: var(--link) } nav { display: flex; flex-wrap: wrap; gap: .25rem 1.25rem }
 figure { margin: 1.5rem 0 }
 .card { overflow-x: auto; background: #fff; border: 1px solid var(--line); border-radius: .5rem; padding: .75rem }
 .card svg { display: block; width: 100%; min-width: 32rem; max-width: 46rem; height: auto; margin: auto }
-.scroll { overflow: auto; max-height: 34rem; margin: .75rem 0; border: 1px solid var(--line); border-radius: .5rem }
+.scroll { overflow: auto; max-height: 38rem; margin: .75rem 0; border: 1px solid var(--line); border-radius: .5rem }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums }
 caption { text-align: left; padding: .5rem .75rem; color: var(--soft) }
 th, td { padding: .35rem .75rem; text-align: left; border-top: 1px solid var(--line); white-space: nowrap }
 th { position: sticky; top: 0; background: var(--paper) }
-.number { text-align: right }
-tr.best td { background: var(--mark); font-weight: 600 }
-th button { all: unset; cursor: pointer; font-weight: 600 }
-th button::after { content: " \\2195"; color: var(--soft) }
+.number { text-align: right } tr.best td { background: var(--mark); font-weight: 600 }
+th button { all: unset; cursor: pointer; font-weight: 600 } th button::after { content: " \\2195"; opacity: .7 }
 th[aria-sort=ascending] button::after { content: " \\2191" }
 th[aria-sort=descending] button::after { content: " \\2193" }
 :focus-visible, th button:focus-visible { outline: 3px solid var(--link); outline-offset: 2px }
-@media print { .scroll { max-height: none } }
 """
 
 SCRIPT = """
@@ -384,8 +388,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
   heads.forEach((head, column) => head.querySelector("button")?.addEventListener("click", () => {
     const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
     const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
-    const missing = text => text === "" || text === "Infinity";  // failed and not run stay last in both directions
-    const compare = (a, b) => missing(a) - missing(b) || sign * (a - b || (isNaN(a - b) ? a.localeCompare(b) : 0));
+    // What failed or did not run stays last in both directions.
+    const compare = (a, b) => (a === "") - (b === "") || sign * (a - b || (isNaN(a - b) ? a.localeCompare(b) : 0));
     body.append(...[...body.rows].sort((a, b) => compare(key(a), key(b))));
     heads.forEach(other => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");

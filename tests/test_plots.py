@@ -73,7 +73,7 @@ def legend(ax):
 def every_artist_inside(ax):
     """Whether nothing that is drawn is cut off by the edge of the figure."""
     figure = ax.get_figure(root=True)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     box = ax.get_tightbbox()
     return box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
 
@@ -166,7 +166,9 @@ def test_fixing_the_other_axis_gives_the_optimizer_its_own_style(table):
 
 def test_a_third_axis_shows_its_best_value(table):
     worse = table.assign(final_loss=table.final_loss * 3)
-    both = xr.concat([worse, table], xr.DataArray([0.0, 0.5], dims="dampening", name="dampening")).assign_attrs(table.attrs)
+    both = xr.concat([worse, table], xr.DataArray([0.0, 0.5], dims="dampening", name="dampening")).assign_attrs(
+        table.attrs
+    )
     both = both.transpose("learning_rate", "beta", "dampening", ...)
     ax = plots.learning_rate_sensitivity(both)
     alone = plots.learning_rate_sensitivity(table)
@@ -188,6 +190,14 @@ def test_compare_draws_each_sweep_at_its_winner_in_its_own_colour(table):
     assert len(lines(ax, "reference")) == 2  # once, not once per sweep
     heights = [pin.get_ydata()[0] for pin in lines(ax, "failed")]
     assert heights[0] != heights[1]
+
+
+def test_compare_keeps_a_log_axis_when_one_of_the_grids_is_linear(table):
+    short = table.isel(learning_rate=[4, 5])
+    short.learning_rate.attrs["scale"] = "linear"
+    ax = plots.compare({"momentum": table, "adam": short.assign_attrs(optimizer="adam")})
+    assert ax.get_xscale() == "log"
+    assert ax.get_xlim()[1] > RATES[-1]
 
 
 def test_compare_tells_sweeps_of_one_optimizer_apart(table):
@@ -275,8 +285,17 @@ def test_a_failed_run_leaves_at_the_top_with_a_mark_and_does_not_stretch_the_axi
     assert "learning_rate=10 (failed)" in legend(ax)
 
 
+def test_a_failed_run_that_comes_back_has_its_mark_at_the_end(table):
+    table.loss[7, 1, :, 3:6] = 1e4
+    table.loss[7, 1, :, 6:] = 2.4
+    (mark,) = lines(plots.loss_curves(table, beta=0.9, learning_rate=[RATES[4], RATES[7]]), "failed")
+    assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (60, 2.4)
+
+
 def test_minibatch_curves_say_so_and_give_epochs(table):
-    ax = plots.loss_curves(table.assign_coords(epoch=("step", table.step.values / 20.0)), beta=0.9, learning_rate=RATES[4])
+    ax = plots.loss_curves(
+        table.assign_coords(epoch=("step", table.step.values / 20.0)), beta=0.9, learning_rate=RATES[4]
+    )
     assert ax.get_xlabel() == "step (60 steps are 3 epochs)"
     assert ax.get_ylabel() == "loss of the minibatch"
 
@@ -294,7 +313,9 @@ def test_plot_picks_the_figure(table):
     assert lines(one, "median")[0].get_color() == plots.style_of("momentum").color
 
 
-@pytest.mark.parametrize("draw", [plots.plot, plots.heatmap, lambda t, ax=None: plots.loss_curves(t.isel(beta=0, learning_rate=4), ax=ax)])
+@pytest.mark.parametrize(
+    "draw", [plots.plot, plots.heatmap, lambda t, ax=None: plots.loss_curves(t.isel(beta=0, learning_rate=4), ax=ax)]
+)
 def test_figures_draw_into_given_axes_and_carry_alt_text(table, draw):
     ax = Figure().add_subplot()
     assert draw(table, ax=ax) is ax
@@ -310,16 +331,16 @@ def test_nothing_is_cut_off(table, draw):
 def test_all_failed_and_not_run_draw_and_say_so(table, status):
     table["status"] = xr.full_like(table.status, status)
     for ax in (plots.learning_rate_sensitivity(table), plots.heatmap(table)):
-        ax.get_figure(root=True).canvas.draw()
+        ax.get_figure(root=True).draw_without_rendering()
         expected = "Every configuration failed" if status == Status.STALLED else "No trial has run"
         assert expected in plots.alt_text(ax)
-    plots.loss_curves(table, learning_rate=RATES[0]).get_figure(root=True).canvas.draw()
+    plots.loss_curves(table, learning_rate=RATES[0]).get_figure(root=True).draw_without_rendering()
 
 
 def test_one_seed_one_value_and_one_cell(table):
     small = table.isel(seed=[0], learning_rate=[4], beta=[1])
     for ax in (plots.learning_rate_sensitivity(small), plots.heatmap(small), plots.plot(small)):
-        ax.get_figure(root=True).canvas.draw()
+        ax.get_figure(root=True).draw_without_rendering()
         assert "1 seed" in [text.get_text() for text in ax.texts]
 
 

@@ -254,7 +254,7 @@ def test_the_interval_covers_the_median_as_often_as_it_says():
     assert abs(np.mean(covered) - (1 - 2 / 256)) < 4 * np.sqrt(2 / 256 / 4000)
 
 
-def test_ctrl_c_leaves_what_is_finished(digits, reference):
+def test_ctrl_c_leaves_what_is_finished(digits, reference, monkeypatch):
     """A real SIGINT, sent while the third chunk runs."""
     from jaxopt_notes.sweeps import run
 
@@ -268,11 +268,8 @@ def test_ctrl_c_leaves_what_is_finished(digits, reference):
                 engine.run_chunk(made, first, **options)
         return engine.run_chunk(made, first, **options)
 
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        pytest.warns(UserWarning, match="interrupted: 10 of 18 trials finished"),
-    ):
-        patch.setattr(run, "run_chunk", interrupt_in_the_third)
+    monkeypatch.setattr(run, "run_chunk", interrupt_in_the_third)
+    with pytest.warns(UserWarning, match="interrupted: 10 of 18 trials finished"):
         table = jon.sweep(digits, jon.momentum, SPACE, **RUN, width=5, devices=jax.devices()[:1])
     status = table.status.values.ravel()
     assert (status[:10] != Status.NOT_RUN).all()

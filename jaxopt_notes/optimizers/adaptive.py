@@ -15,7 +15,7 @@ from .base import Number, Schedule, bias_correction, pair, scalar
 class AdamState(NamedTuple):
     """State of `adam`: steps done, the average gradient `mu` and the average squared gradient `nu` (real)."""
 
-    count: Int[Array, ""]
+    count: Int[Array, ""]  # type: ignore[assignment]
     mu: PyTree
     nu: PyTree
 
@@ -47,9 +47,9 @@ def adam(
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
         >>> tx = jon.adam(0.1)
-        >>> updates, _ = tx.update(jnp.array([3.0, -0.001, 0.0]), tx.init(jnp.zeros(3)))
+        >>> updates, _ = tx.update(jnp.array([3.0, -0.001]), tx.init(jnp.zeros(2)))
         >>> [round(float(u), 4) for u in updates]
-        [-0.1, 0.1, 0.0]
+        [-0.1, 0.1]
 
     Source: Kingma and Ba, 2015.
     """

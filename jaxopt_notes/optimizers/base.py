@@ -28,7 +28,11 @@ Schedule = Callable[[Any], Any]
 
 
 def pair(
-    state_type: type, rule: Callable, learning_rate: Number | Schedule, initial: Callable | None = None, **numbers: Number
+    state_type: type,
+    rule: Callable,
+    learning_rate: Number | Schedule,
+    initial: Callable | None = None,
+    **numbers: Number,
 ) -> optax.GradientTransformation:
     """Lift the rule for one array to an (init, update) pair over pytrees.
 
@@ -57,7 +61,9 @@ def _rate(learning_rate: Number | Schedule) -> Any:
 def scalar(name: str, value: Any, **interval: Any) -> Any:
     """Return `value` if it is one number in range; a schedule or a vector is refused with what to do instead."""
     if callable(value):
-        raise TypeError(f"{name} must be a number, got the function {_checks.name_of(value)!r}; only learning_rate takes a schedule")
+        raise TypeError(
+            f"{name} must be a number, got the function {_checks.name_of(value)!r}; only learning_rate takes a schedule"
+        )
     if jnp.shape(value) != ():
         raise TypeError(
             f"{name} must be one number, got shape {jnp.shape(value)}; for many values at once build the optimizer "
@@ -66,21 +72,25 @@ def scalar(name: str, value: Any, **interval: Any) -> Any:
     return _checks.number(name, value, **interval)
 
 
-def _init(state_type: Callable, initial: Callable | None, params: PyTree) -> Any:
-    names = state_type.func._fields[1:]
+def _init(state_type: Partial, initial: Callable | None, params: PyTree) -> Any:
+    names = state_type.func._fields[1:]  # type: ignore[attr-defined]
     leaves, tree = jax.tree.flatten(params)
     working = [jnp.asarray(leaf, working_dtype(leaf)) for leaf in leaves]
     slots = [initial(leaf) if initial else (jnp.zeros_like(leaf),) * len(names) for leaf in working]
-    return state_type(jnp.zeros((), jnp.int32), *(jax.tree.unflatten(tree, column) for column in zip(*slots, strict=True)))
+    return state_type(
+        jnp.zeros((), jnp.int32), *(jax.tree.unflatten(tree, column) for column in zip(*slots, strict=True))
+    )
 
 
-def _update(rule: Callable, numbers: dict[str, Any], grads: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
+def _update(
+    rule: Callable, numbers: dict[str, Any], grads: PyTree, state: Any, params: PyTree = None
+) -> tuple[PyTree, Any]:
     del params  # kept for optax's calling convention
     count = optax.safe_increment(state.count)
     rate = numbers["learning_rate"]
     numbers = dict(numbers, learning_rate=rate(state.count) if callable(rate) else rate, count=count)
     leaves, tree = jax.tree.flatten(grads)
-    columns = [tree.flatten_up_to(slot) for slot in state[1:]]
+    columns = [tree.flatten_up_to(slot) for slot in state[1:]]  # type: ignore[attr-defined]
     moved = [_one_array(rule, numbers, grad, *slots) for grad, *slots in zip(leaves, *columns, strict=True)]
     updates, *slots = (jax.tree.unflatten(tree, column) for column in zip(*moved, strict=True))
     return updates, type(state)(count, *slots)

@@ -13,13 +13,13 @@ from .base import Number, Schedule, pair, scalar
 class GradientDescentState(NamedTuple):
     """State of `gradient_descent`: the number of steps done."""
 
-    count: Int[Array, ""]
+    count: Int[Array, ""]  # type: ignore[assignment]
 
 
 class MomentumState(NamedTuple):
     """State of `momentum` and `nesterov`: the number of steps done and the velocity v, shaped like the parameters."""
 
-    count: Int[Array, ""]
+    count: Int[Array, ""]  # type: ignore[assignment]
     velocity: PyTree
 
 
@@ -49,7 +49,9 @@ def gradient_descent(learning_rate: Number | Schedule) -> optax.GradientTransfor
     return pair(GradientDescentState, _gradient_descent, learning_rate)
 
 
-def momentum(learning_rate: Number | Schedule, beta: Number = 0.9, dampening: Number = 0.0) -> optax.GradientTransformation:
+def momentum(
+    learning_rate: Number | Schedule, beta: Number = 0.9, dampening: Number = 0.0
+) -> optax.GradientTransformation:
     """Gradient descent with momentum, the heavy ball.
 
         v <- b v + (1 - d) g
@@ -59,7 +61,8 @@ def momentum(learning_rate: Number | Schedule, beta: Number = 0.9, dampening: Nu
     the heavy ball at the learning rate a (1 - b).
 
     Arguments:
-        learning_rate: a >= 0, a number or a schedule. On a quadratic of sharpness L the heavy ball is stable below 2(1+b)/L.
+        learning_rate: a >= 0, a number or a schedule. On a quadratic of sharpness L the heavy ball is stable below
+            2(1+b)/L.
         beta: b in [0, 1), the share of the velocity that a step keeps.
         dampening: d in [0, 1], the share of the gradient left out of the velocity.
 
@@ -80,7 +83,13 @@ def momentum(learning_rate: Number | Schedule, beta: Number = 0.9, dampening: Nu
 
     Source: Polyak, 1964.
     """
-    return pair(MomentumState, _momentum, learning_rate, beta=_decay("beta", beta), dampening=scalar("dampening", dampening, low=0.0, high=1.0))
+    return pair(
+        MomentumState,
+        _momentum,
+        learning_rate,
+        beta=_decay("beta", beta),
+        dampening=scalar("dampening", dampening, low=0.0, high=1.0),
+    )
 
 
 def nesterov(learning_rate: Number | Schedule, beta: Number = 0.9) -> optax.GradientTransformation:

@@ -44,5 +44,7 @@ def digits(test_fraction: float = 0.2, split_seed: int = 0) -> tuple[Examples, E
         raise ValueError(f"test_fraction must leave examples on both sides of {len(labels)}, got {test_fraction}")
     order = np.random.default_rng(split_seed).permutation(len(labels))
     parts = (order[held_out:], order[:held_out])
-    train, test = (Examples(jnp.asarray(pixels[part] / 16, jnp.float32), jnp.asarray(labels[part], jnp.int32)) for part in parts)
+    train, test = (
+        Examples(jnp.asarray(pixels[part] / 16, jnp.float32), jnp.asarray(labels[part], jnp.int32)) for part in parts
+    )
     return train, test

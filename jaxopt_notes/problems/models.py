@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -55,12 +56,14 @@ def digits_mlp(hidden: int | Sequence[int] = 64, *, test_fraction: float = 0.2, 
     train, test = digits(test_fraction, split_seed)
     model = MLP((*widths, 10))
 
+    def logits(params: PyTree, batch: Examples) -> Float[Array, "batch 10"]:
+        return cast(Array, model.apply(params, batch.inputs))
+
     def loss(params: PyTree, batch: Examples) -> Float[Array, ""]:
-        logits = model.apply(params, batch.inputs)
-        return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, batch.labels))
+        return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits(params, batch), batch.labels))
 
     def accuracy(params: PyTree, batch: Examples) -> Float[Array, ""]:
-        return jnp.mean((jnp.argmax(model.apply(params, batch.inputs), axis=-1) == batch.labels).astype(jnp.float32))
+        return jnp.mean((jnp.argmax(logits(params, batch), axis=-1) == batch.labels).astype(jnp.float32))
 
     frequencies = jnp.bincount(train.labels) / len(train.labels)
     return Problem(

@@ -21,7 +21,8 @@ class Problem:
         init: `init(key) -> params`, or a pytree of parameters to start from whatever the key.
         data: a pytree of arrays with one leading axis of training examples, or None.
         test_data: the same for examples held out, or None.
-        metrics: name -> `metric(params)` or `metric(params, data)`, scalars reported at the end on both parts of the data.
+        metrics: name -> `metric(params)` or `metric(params, data)`, scalars reported at the end on both parts of the
+            data.
         baseline: the loss of the best constant predictor on `data`; a run that ends no better is called stalled.
         name: a short name for tables and figures.
 

@@ -1,8 +1,10 @@
 """Sweeps: spaces, the compiled engine, and the selection of a winner."""
 
+from .plan import seed_keys as seed_keys
 from .run import sweep as sweep
 from .select import Best as Best
 from .select import best as best
 from .space import Space as Space
 from .space import grid as grid
+from .store import save as save
 from .table import end_point as end_point

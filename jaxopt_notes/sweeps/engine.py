@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Int, Key, PyTree
 
 from ..minibatches import Minibatches, indices
 from .plan import Plan
@@ -34,13 +34,13 @@ def run_chunk(plan: Plan, first: int, *, keep_params: bool = False, bar: Progres
     real = min(plan.lanes, plan.trials - first)
     trials = place(_trials(plan, first), mesh, TRIALS)
     constants, data, test_data, initial, evaluate_constants = plan.replicated
-    lanes: Lanes | None = None
+    evaluate = functools.partial(_evaluate, plan, evaluate_constants, data, test_data)
     length = FIRST_SEGMENT
     for start, end, rows in _windows(plan):
         shared = Shared(constants, data, place(rows, mesh, EVERYWHERE))
-        if lanes is None:
+        if start == 0:
             lanes = compiled.begin(initial, trials, shared)
-            before = evaluator(plan.evaluate, mesh)(evaluate_constants, lanes.carry.params, data, test_data)
+            before = evaluate(lanes.carry.params)
         step = start
         while step < end:
             stop = min(step + length, end)
@@ -51,8 +51,7 @@ def run_chunk(plan: Plan, first: int, *, keep_params: bool = False, bar: Progres
             if bar:
                 bar.segment(stop - step, status[:real])
             step = stop
-    after = evaluator(plan.evaluate, mesh)(evaluate_constants, lanes.carry.params, data, test_data)
-    chunk = _collect(lanes, before, after, keep_params)
+    chunk = _collect(lanes, before, evaluate(lanes.carry.params), keep_params)
     return jax.tree.map(lambda array: array[:real], jax.device_get(chunk))
 
 
@@ -82,6 +81,10 @@ def _windows(plan: Plan) -> Iterator[tuple[int, int, Int[Array, "seeds window ba
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
 def _rows(minibatches: Minibatches, keys: Key[Array, " seeds"], first: Array, steps: int, examples: int) -> Array:
     return jax.vmap(lambda key: indices(minibatches, key, first, steps, examples))(keys)
+
+
+def _evaluate(plan: Plan, constants: Any, data: PyTree, test_data: PyTree, params: PyTree) -> dict[str, Array]:
+    return evaluator(plan.evaluate, plan.group.mesh)(constants, params, data, test_data)
 
 
 def _collect(lanes: Lanes, before: dict[str, Array], after: dict[str, Array], keep_params: bool) -> dict[str, Any]:

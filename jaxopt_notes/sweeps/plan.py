@@ -89,13 +89,13 @@ def make_plan(
     minibatches = _minibatches(problem, batch_size)
     mesh = trials_mesh(devices)
     root = jax.random.key(0) if key is None else key
-    keys = jnp.stack([jax.random.split(jax.random.fold_in(root, int(seed))) for seed in seed_values])
+    keys = jnp.stack([seed_keys(root, int(seed)) for seed in seed_values])
     initial = _initial(problem, keys[:, 0])
     one = jax.tree.map(lambda leaf: leaf[0], initial)
     batch = _example_batch(problem, minibatches)
     _checks.scalar_loss(problem.loss, one, *batch)
     loss, constants = hoist(problem.loss, one, *batch)
-    evaluate, evaluate_constants = hoist(problem.evaluate, one, problem.data, problem.test_data)
+    evaluate, evaluate_constants = hoist(problem.evaluate, one, problem.data, problem.test_data, differentiated=False)
     share = -(-len(space) * len(seed_values) // mesh.size)
     width = min(LANES_PER_DEVICE, share) if width is None else _checks.count("width", width)
     group = Group(optimizer, loss, steps // every + 1, every, minibatches is not None, mesh)
@@ -113,6 +113,16 @@ def make_plan(
         evaluate,
         evaluate_constants,
     )
+
+
+def seed_keys(root: Key[Array, ""], seed: int) -> Key[Array, " 2"]:
+    """The two keys of a seed: of its initial parameters and of its data order. Nothing else is random in a sweep.
+
+    Example:
+        >>> import jax, jaxopt_notes as jon
+        >>> init_key, order_key = jon.seed_keys(jax.random.key(0), seed=3)
+    """
+    return jax.random.split(jax.random.fold_in(root, seed))
 
 
 def _seeds(seeds: int | Sequence[int]) -> np.ndarray:
@@ -136,7 +146,7 @@ def _minibatches(problem: Problem, batch_size: int | None) -> Minibatches | None
 
 def _initial(problem: Problem, keys: Key[Array, " seeds"]) -> PyTree:
     """One start per seed, computed one seed at a time: its bits cannot depend on how many there are."""
-    program, constants = hoist(problem.init, keys[0])
+    program, constants = hoist(problem.init, keys[0], differentiated=False)
     starts = [_call(program, constants, key) for key in keys]
     _checks.params("init(key)", starts[0])
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)

@@ -83,7 +83,8 @@ def place(tree: PyTree, mesh: Mesh, spec: PartitionSpec) -> PyTree:
 @functools.lru_cache(maxsize=64)
 def programs(group: Group) -> Programs:
     """The jitted, sharded functions of a group; no lane talks to another, so they hold no collectives."""
-    lanes = Lanes(TRIALS, HISTORIES, HISTORIES, HISTORIES)
+    specs: Any = (TRIALS, HISTORIES, HISTORIES, HISTORIES)
+    lanes = Lanes(*specs)
     traces: list[int] = []
 
     def segment(*args: Any) -> Lanes:

@@ -181,7 +181,7 @@ def _configurations(table: xarray.Dataset, axes: list[str]) -> list[dict[str, fl
 
 
 def _edges(table: xarray.Dataset, axes: list[str], config: dict[str, float]) -> list[str]:
-    """Where the winner sits on an end of the grid that could be extended; 0 is the natural end of every hyperparameter."""
+    """Where the winner sits on an end of the grid that could be extended; no hyperparameter goes below 0."""
     sentences: list[Any] = []
     for axis in axes:
         values = table[axis].values

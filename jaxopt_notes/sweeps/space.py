@@ -95,7 +95,8 @@ def check_space(space: Any, factory: Callable) -> Space:
     for name in space.axes:
         if name not in accepted:
             raise ValueError(
-                f"unknown axis {name!r} for {family}{_checks.nearest(name, accepted)}; {family} takes {', '.join(accepted)}"
+                f"unknown axis {name!r} for {family}{_checks.nearest(name, accepted)}; "
+                f"{family} takes {', '.join(accepted)}"
             )
     for name, parameter in inspect.signature(factory).parameters.items():
         needed = parameter.default is inspect.Parameter.empty and parameter.kind in (

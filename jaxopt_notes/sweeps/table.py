@@ -34,8 +34,8 @@ _NOT_RUN = {"status": Status.NOT_RUN, "stopped_at": -1}
 def judge(plan: Plan, chunk: dict[str, Any]) -> dict[str, Any]:
     """Replace the loop's own status by the final one, which compares losses on the full data."""
     baseline = np.inf if plan.problem.baseline is None else plan.problem.baseline
-    losses = (jnp.asarray(chunk[name]) for name in ("status", "initial_loss", "final_loss"))
-    return {**chunk, "status": np.asarray(end_status(*losses, baseline))}
+    status, initial, final = (jnp.asarray(chunk[name]) for name in ("status", "initial_loss", "final_loss"))
+    return {**chunk, "status": np.asarray(end_status(status, initial, final, baseline))}
 
 
 def build_table(
@@ -160,7 +160,7 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: float) -> Py
     paths = [path for path, _ in _leaves(shapes)]
     if any(path not in table for path in paths):
         raise ValueError("this table holds no parameters: run sweep(..., keep_params=True)")
-    dims = list(table["final_loss"].dims)
+    dims = [str(dim) for dim in table["final_loss"].dims]
     for name in selection:
         _checks.choice("axis", name, dims)
     missing = [dim for dim in dims if dim not in selection]

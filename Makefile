@@ -1,0 +1,39 @@
+# `make tour` runs the main job, `make test` lints and runs the whole suite; both make .venv when it is not there.
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+
+.PHONY: tour test lint format bench clean
+
+tour: .venv/.user
+	$(BIN)/jaxopt-notes tour
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.dev
+	$(BIN)/python scripts/bench/sweeps.py
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache runs
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "jaxopt-notes needs Python 3.11 or newer; set one with make PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.user: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]'
+	@touch $@
+
+.venv/.dev: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@ .venv/.user

@@ -1,0 +1,117 @@
+"""The command line: the only room that reads arguments or prints."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from . import _checks
+from ._version import __version__
+from .devices import use_compilation_cache, use_cpu_cores
+
+
+def tour(out: Path = Path("runs/tour"), seed: int = 0, quick: bool = False) -> int:
+    """The main job on handwritten digits: sweep momentum, Nesterov and Adam, find each winner, judge its end point.
+
+    Args:
+        out: folder for the tables (.nc), the figures and report.html.
+        seed: seed of all randomness; the same seed gives the same numbers.
+        quick: a ten-second version with fewer trials and steps.
+    """
+    _checks.count("seed", seed, low=0)
+    _writable(out)
+    devices, cache = use_cpu_cores(), use_compilation_cache()
+    import jax
+
+    from .tour import tour as run
+
+    print(f"{devices} {jax.default_backend()} devices, seed {seed}, compiled programs in {cache or 'memory only'}")
+    found = run(out, key=jax.random.key(seed), quick=quick, progress=True)
+    if found.tables:
+        print(f"\n{found}\n")
+        print(f"tables   {', '.join(str(out / f'{name}.nc') for name in found.tables)}")
+        print(f"figures  {out / 'figures'}")
+        print(f"report   {out / 'report.html'}")
+    return 130 if found.interrupted else 0
+
+
+def report(tables: Annotated[tuple[Path, ...], tyro.conf.Positional], out: Path = Path("report.html")) -> int:
+    """Write one self-contained HTML report about saved sweeps.
+
+    Args:
+        tables: NetCDF files of sweeps.
+        out: the file to write.
+    """
+    if not tables:
+        raise ValueError("report needs at least one NetCDF file of a sweep, for example runs/tour/adam.nc")
+    for path in tables:
+        if not path.is_file():
+            near = _checks.nearest(
+                path.name, [p.name for p in path.parent.glob("*.nc")] if path.parent.is_dir() else []
+            )
+            raise FileNotFoundError(f"no file {path}{near}")
+    import xarray
+
+    from .report import report as write
+
+    print(write({path.stem: xarray.load_dataset(path, engine="h5netcdf") for path in tables}, out))
+    return 0
+
+
+def doctor() -> int:
+    """Say what this installation has: versions, devices, the folder of compiled programs, optional parts."""
+    from importlib import metadata, util
+
+    devices, cache = use_cpu_cores(), use_compilation_cache()
+    import jax
+
+    print(f"jaxopt-notes {__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
+    for name in ("jax", "jaxlib", "optax", "flax", "numpy", "scipy", "xarray"):
+        print(f"  {name:8s} {metadata.version(name)}")
+    print(f"sweeps run on {devices} {jax.default_backend()} devices: {', '.join(map(str, jax.local_devices()))}")
+    print(
+        f"compiled programs are kept in {cache}"
+        if cache
+        else "compiled programs are not kept: no folder can be written"
+    )
+    for module, extra in {"matplotlib": "plots", "sklearn": "data"}.items():
+        found = util.find_spec(module) is not None
+        print(f"  {module:12s} {'installed' if found else f'missing: pip install jaxopt-notes[{extra}]'}")
+    return 0
+
+
+def _writable(folder: Path) -> None:
+    """Fail now rather than after the sweeps."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"out must be a folder that can be written, got {folder}: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"out must be a folder that can be written, got {folder}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; an error of the user's is one line on standard error and exit status 2."""
+    try:
+        return tyro.extras.subcommand_cli_from_dict(
+            {"tour": tour, "report": report, "doctor": doctor},
+            prog="jaxopt-notes",
+            description="Functional optimization in JAX: vmapped sweeps and proved verdicts on critical points.",
+            args=arguments,
+        )
+    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
+        if os.environ.get("JAXOPT_NOTES_TRACEBACK"):
+            raise
+        print(f"jaxopt-notes: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("jaxopt-notes: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""`CriticalPoint`: what was proved about the Hessian at a point, as arrays inside and in words outside."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+
+class Kind(enum.IntEnum):
+    """What a point is, as far as second derivatives can tell; the statement is local."""
+
+    MINIMUM = 0
+    MAXIMUM = 1
+    SADDLE = 2
+    DEGENERATE = 3
+    NOT_CRITICAL = 4
+    UNDECIDED = 5
+
+
+class CriticalPoint(NamedTuple):
+    """The verdict of `classify`: a pytree of arrays, with a leading axis under `vmap`. `print` says it in words.
+
+    Whether the point is critical and what the curvature is there are separate statements: the curvature is reported
+    also where the gradient is not zero.
+
+    Attributes:
+        kind: a `Kind` code; `kind_name` is its name.
+        index: number of eigenvalues proved negative (below -zero_level); without the matrix a lower bound.
+        positive: number of eigenvalues proved positive (above zero_level); without the matrix a lower bound.
+        eigenvalues: ascending; all n of the dense Hessian, or the Ritz values (NaN where there are fewer).
+        residuals: an eigenvalue lies within `residuals[i]` of `eigenvalues[i]`, rounding apart.
+        smallest, largest: the extreme entries of `eigenvalues`.
+        interval: (lower, upper), which hold every eigenvalue with `probability`, rounding included.
+        loss: the loss at the point.
+        gradient_norm: Euclidean norm of the gradient.
+        decrease: g' |H|^-1 g / 2, the decrease that the quadratic model predicts, |eigenvalues| at least zero_level.
+        decrease_tolerance: what the rounding of the loss and of the parameters can hide.
+        gradient_tolerance: the bound on the gradient norm asked for; NaN when the decrease decides.
+        critical: whether the gradient is zero within that tolerance.
+        zero_level: the size below which an eigenvalue is rounding.
+        curvature_below: v'Hv of the unit vector v = escape_direction by a separate product; below -zero_level it
+            proves negative curvature.
+        escape_direction: eigenvector of the smallest eigenvalue, pointing downhill; a pytree like the parameters.
+        probability: of `interval`, over the random start; 1 for the dense Hessian.
+        matvecs: Hessian products spent.
+        exact: whether all eigenvalues were computed.
+    """
+
+    kind: Int[Array, ""]
+    index: Int[Array, ""]  # type: ignore[assignment]
+    positive: Int[Array, ""]
+    eigenvalues: Float[Array, " m"]
+    residuals: Float[Array, " m"]
+    smallest: Float[Array, ""]
+    largest: Float[Array, ""]
+    interval: Float[Array, " 2"]
+    loss: Float[Array, ""]
+    gradient_norm: Float[Array, ""]
+    decrease: Float[Array, ""]
+    decrease_tolerance: Float[Array, ""]
+    gradient_tolerance: Float[Array, ""]
+    critical: Bool[Array, ""]
+    zero_level: Float[Array, ""]
+    curvature_below: Float[Array, ""]
+    escape_direction: PyTree
+    probability: Float[Array, ""]
+    matvecs: Int[Array, ""]
+    exact: Bool[Array, ""]
+
+    @property
+    def kind_name(self) -> Any:
+        """The name of the kind in lower case; an array of names for a batch of points."""
+        names = np.array([kind.name.lower() for kind in Kind])[np.asarray(self.kind)]
+        return str(names) if np.ndim(names) == 0 else names
+
+    def __str__(self) -> str:
+        """What was proved, by what margin, with what probability, at what cost; counts of kinds for a batch."""
+        if np.ndim(self.kind):
+            names, counts = np.unique(self.kind_name, return_counts=True)
+            return f"{np.size(self.kind)} points: " + ", ".join(f"{n} {s}" for s, n in zip(names, counts, strict=True))
+        if not np.isfinite(self.smallest):
+            return "undecided: the loss, its gradient or its Hessian is not finite here, so nothing can be said."
+        return f"{_criticality(self)} {_curvature(self)} {_cost(self)}"
+
+
+def _criticality(point: CriticalPoint) -> str:
+    size = _gradient_size(point)
+    if point.kind == Kind.UNDECIDED:
+        return f"undecided: critical ({size}), but {_why_undecided(point)}."
+    if point.kind == Kind.DEGENERATE:
+        return f"degenerate: critical ({size}), but an eigenvalue is zero within rounding."
+    local = " (local)" if point.kind in (Kind.MINIMUM, Kind.MAXIMUM) else ""
+    return f"{point.kind_name.replace('_', ' ')}{local}: {size}."
+
+
+def _gradient_size(point: CriticalPoint) -> str:
+    gradient = f"|grad| {float(point.gradient_norm):.2g}"
+    if np.isfinite(point.gradient_tolerance):
+        relation = "at most" if point.critical else "above"
+        return f"{gradient}, {relation} the {float(point.gradient_tolerance):.2g} asked for"
+    ratio = _ratio(point.decrease, point.decrease_tolerance)
+    relation = "within the rounding" if point.critical else f"{ratio} x the rounding"
+    return f"{gradient}, predicted decrease {float(point.decrease):.2g}, {relation} of the loss"
+
+
+def _why_undecided(point: CriticalPoint) -> str:
+    if not (point.index or point.positive):
+        return "no sign of curvature was proved"
+    return f"only {'negative' if point.index else 'positive'} curvature was proved, and no bound excludes the rest"
+
+
+def _curvature(point: CriticalPoint) -> str:
+    lead = "Curvature" if point.critical else "Curvature all the same"
+    return f"{lead}: {_below(point)}; {_above(point)}; {_bounds(point)}."
+
+
+def _below(point: CriticalPoint) -> str:
+    if point.index:
+        margin = f"proved, {_ratio(-point.curvature_below, point.zero_level)} x rounding"
+        steepest = f"the steepest {float(point.curvature_below):.3g} ({margin})"
+        return f"{_directions(point, point.index)} of negative curvature, {steepest}"
+    smallest = f"the smallest {float(point.smallest):.3g} (rounding {float(point.zero_level):.1g})"
+    if point.interval[0] > 0:
+        return f"every eigenvalue is positive, {smallest}"
+    return f"no negative curvature was {'found' if point.exact else 'proved'}, {smallest}"
+
+
+def _above(point: CriticalPoint) -> str:
+    residuals = np.asarray(point.residuals)
+    error = float(residuals[np.isfinite(residuals)][-1]) + float(point.zero_level)
+    largest = f"the largest eigenvalue {float(point.largest):.3g} +- {error:.1g}"
+    if point.positive:
+        return f"{_directions(point, point.positive)} of positive curvature, {largest}"
+    return f"no positive curvature was {'found' if point.exact else 'proved'}, {largest}"
+
+
+def _bounds(point: CriticalPoint) -> str:
+    lower, upper = np.asarray(point.interval)
+    certainty = "" if point.exact else f" ({100 * float(point.probability):.4g} %)"
+    return f"no eigenvalue below {lower:.3g} or above {upper:.3g}{certainty}"
+
+
+def _cost(point: CriticalPoint) -> str:
+    if point.exact:
+        return f"Dense Hessian, all {np.size(point.eigenvalues)} eigenvalues."
+    return f"{int(point.matvecs)} Hessian products; the counts are lower bounds."
+
+
+def _directions(point: CriticalPoint, count: Any) -> str:
+    return f"{'' if point.exact else 'at least '}{int(count)} direction{'' if count == 1 else 's'}"
+
+
+def _ratio(value: Any, unit: Any) -> str:
+    """How many units, to one digit."""
+    ratio = float(value) / float(unit) if float(unit) else np.inf
+    if ratio < 1000 or not np.isfinite(ratio):
+        return f"{ratio:.0f}"
+    digit, exponent = f"{ratio:.0e}".split("e")
+    return f"{digit}e{int(exponent)}"

@@ -1,0 +1,92 @@
+"""Which figures suit a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from . import tables
+from .curves import loss_curves
+from .heat import heatmap
+from .sensitivity import Bound, learning_rate_sensitivity
+
+
+def plot(table: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw the figure that suits the table.
+
+    The U curve when the learning rate varies, else a heat map when two axes do, else loss curves, at most 8 of them.
+
+    Arguments:
+        table: the Dataset of a sweep.
+        ax: where to draw; None makes a figure, `plot(table).figure`.
+
+    Returns:
+        The Axes.
+
+    Raises:
+        TypeError, ValueError: not the Dataset of a sweep.
+
+    Example:
+        >>> data = {"final_loss": (("learning_rate", "seed"), [[0.3], [0.1]])}
+        >>> data["status"] = (("learning_rate", "seed"), [[0], [0]])
+        >>> plot(xr.Dataset(data, {"learning_rate": [0.01, 0.1]})).get_xlabel()
+        'learning rate'
+    """
+    table = tables.check_table(table)
+    varying = _varying(table)
+    if "learning_rate" in varying:
+        return learning_rate_sensitivity(table, ax=ax)
+    if len(varying) >= 2:
+        return heatmap(table, ax=ax)
+    count = table.sizes[varying[0]] if varying else 1
+    places = np.unique(np.linspace(0, count - 1, min(count, 8)).round().astype(int))
+    return loss_curves(table.isel({varying[0]: places}) if varying else table, ax=ax)
+
+
+def figures(
+    table: xr.Dataset, winner: Mapping[str, float] | None = None, bound: Bound | None = None
+) -> Iterator[tuple[str, Axes]]:
+    """Every figure that suits a table: U curves of loss and test accuracy, heat map, and loss curves around the winner.
+
+    Arguments:
+        table: the Dataset of a sweep.
+        winner: the configuration whose loss curve is drawn, among others of its first axis; without it there are none.
+        bound: stability bound(s) at initialisation, as in `learning_rate_sensitivity`.
+
+    Returns:
+        An iterator over (kind, Axes).
+
+    Example:
+        >>> data = {"final_loss": (("learning_rate", "seed"), [[0.3], [0.1]])}
+        >>> data["status"] = (("learning_rate", "seed"), [[0], [0]])
+        >>> [kind for kind, _ in figures(xr.Dataset(data, {"learning_rate": [0.01, 0.1]}))]
+        ['learning-rate']
+    """
+    varying = _varying(table)
+    if "learning_rate" in varying:
+        for kind, metric in (("learning-rate", "final_loss"), ("test-accuracy", "test_accuracy")):
+            if metric in table:
+                yield kind, learning_rate_sensitivity(table, metric=metric, bound=bound)
+    if len(varying) > 1:
+        yield "heat-map", heatmap(table, bound=bound if "learning_rate" in varying else None)
+    if winner is not None and "loss" in table:
+        yield "loss", loss_curves(table, **_around(table, winner, varying))
+
+
+def _varying(table: xr.Dataset) -> list[str]:
+    return [axis for axis in tables.axis_names(table) if table.sizes[axis] > 1]
+
+
+def _around(table: xr.Dataset, winner: Mapping[str, float], varying: list[str]) -> dict[str, Any]:
+    """The winner with up to two values on either side along the learning rate, or else along the first axis."""
+    if not varying:
+        return dict(winner)
+    axis = "learning_rate" if "learning_rate" in varying else varying[0]
+    values = np.sort(table[axis].values)
+    place, stride = int(np.argmin(np.abs(values - winner[axis]))), max(1, len(values) // 6)
+    near = [place + k * stride for k in range(-2, 3) if 0 <= place + k * stride < len(values)]
+    return {**winner, axis: [float(values[k]) for k in near]}

@@ -1,0 +1,265 @@
+"""How figures look: one colour, dash and marker per optimizer, axes without pyplot, alt text, reproducible SVG."""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+
+class Style(NamedTuple):
+    """How one line is drawn: its colour, its dash pattern and its marker."""
+
+    color: str
+    linestyle: str
+    marker: str
+
+
+BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)  # Okabe and Ito, without their yellow, which is too faint on white
+
+# Colours repeat, so relatives share a hue and differ in dash and marker.
+STYLES: dict[str, Style] = {
+    "gradient_descent": Style(BLACK, "-", "o"),
+    "momentum": Style(BLUE, "-", "s"),
+    "nesterov": Style(SKY, "--", "D"),
+    "adam": Style(VERMILLION, "-", "^"),
+    "adamw": Style(ORANGE, "--", "v"),
+    "adamax": Style(ORANGE, "-.", "<"),
+    "nadam": Style(VERMILLION, "--", ">"),
+    "amsgrad": Style(VERMILLION, ":", "h"),
+    "adagrad": Style(GREEN, "-", "P"),
+    "adadelta": Style(GREEN, "--", "p"),
+    "rmsprop": Style(PURPLE, "-", "d"),
+    "newton": Style(PURPLE, "--", "H"),
+    "lbfgs": Style(BLACK, "--", "8"),
+}
+
+_DASHES = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "D", "^", "v", "P", "p", "d")
+
+
+def style_of(optimizer: str) -> Style:
+    """The style of an optimizer, the same in every figure and every process.
+
+    Arguments:
+        optimizer: a name, such as "adam". A name without a style of its own gets a dotted one chosen by its letters.
+
+    Returns:
+        Style(color, linestyle, marker).
+
+    Example:
+        >>> style_of("momentum").color
+        '#0072B2'
+    """
+    if optimizer in STYLES:
+        return STYLES[optimizer]
+    colors = (BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE)
+    code = zlib.crc32(optimizer.encode())
+    return Style(colors[code % len(colors)], ":", _MARKERS[code // len(colors) % len(_MARKERS)])
+
+
+def ordered_styles(count: int) -> list[Style]:
+    """Styles for the values of a numeric axis: colours in order from dark to light, each with its own dash and marker.
+
+    Arguments:
+        count: how many lines, at least 1.
+
+    Returns:
+        A list of `count` styles.
+
+    Example:
+        >>> [style.linestyle for style in ordered_styles(3)]
+        ['-', '--', '-.']
+    """
+    colors = mpl.colormaps["viridis"](np.linspace(0.0, 0.8, count))
+    return [
+        Style(mpl.colors.to_hex(color), _DASHES[i % len(_DASHES)], _MARKERS[i % len(_MARKERS)])
+        for i, color in enumerate(colors)
+    ]
+
+
+def new_axes(ax: Axes | None = None, *, size: tuple[float, float] = (7.5, 4.2)) -> Axes:
+    """Return `ax`, or the Axes of a new figure that pyplot does not know, so nothing stays open.
+
+    Arguments:
+        ax: where to draw; None makes a figure.
+        size: (width, height) of a new figure, in inches.
+
+    Returns:
+        Axes; its figure is `axes.figure`.
+
+    Example:
+        >>> new_axes().figure.get_size_inches().tolist()
+        [7.5, 4.2]
+    """
+    if ax is None:
+        ax = Figure(figsize=size, layout="constrained").add_subplot()
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=9)
+    return ax
+
+
+def legend_right(ax: Axes, handles: Sequence[Artist] = ()) -> None:
+    """Put the legend to the right of the axes, where it covers no data.
+
+    Arguments:
+        ax: its labelled artists make the entries; without any there is no legend.
+        handles: the entries to show instead, in order.
+
+    Example:
+        >>> ax = new_axes()
+        >>> _ = ax.plot([1, 2], label="a")
+        >>> legend_right(ax)
+        >>> ax.get_legend().get_texts()[0].get_text()
+        'a'
+    """
+    handles = handles or ax.get_legend_handles_labels()[0]
+    if handles:
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
+        legend = ax.legend(handles=handles, **place, frameon=False, fontsize=8.5, handlelength=3.0)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+
+
+def set_title(ax: Axes, title: str, subtitle: str = "") -> None:
+    """Write a bold title and a small subtitle above the axes, from the left; names with $ stay as they are.
+
+    Arguments:
+        ax: the axes.
+        title: what is shown.
+        subtitle: what the marks mean, for example "median and quartiles of 8 seeds".
+
+    Example:
+        >>> ax = new_axes()
+        >>> set_title(ax, "adam on digits", "8 seeds")
+        >>> ax.get_title("left")
+        'adam on digits'
+    """
+    text = ax.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=20 if subtitle else 6)
+    text.set_parse_math(False)
+    for old in [old for old in ax.texts if old.get_gid() == "subtitle"]:
+        old.remove()
+    if subtitle:
+        ax.annotate(
+            subtitle,
+            (0, 1),
+            xytext=(0, 6),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=9,
+            color="0.3",
+            gid="subtitle",
+            parse_math=False,
+        )
+
+
+def describe(ax: Axes, text: str) -> None:
+    """Attach alternative text to the axes, for readers who cannot see the figure.
+
+    Arguments:
+        ax: the axes. The text is kept as its label, which matplotlib stores and never draws.
+        text: one or two sentences with the finding and its numbers.
+
+    Example:
+        >>> ax = new_axes()
+        >>> describe(ax, "A line that rises.")
+        >>> alt_text(ax)
+        'A line that rises.'
+    """
+    ax.set_label(text)
+
+
+def alt_text(ax: Axes) -> str:
+    """The alternative text of the axes; without one, its title and axis labels.
+
+    Arguments:
+        ax: the axes.
+
+    Returns:
+        A sentence or two.
+
+    Example:
+        >>> ax = new_axes()
+        >>> _ = ax.set(xlabel="step", ylabel="loss")
+        >>> alt_text(ax)
+        'loss against step'
+    """
+    title = ax.get_title("left") or ax.get_title()
+    axes = f"{ax.get_ylabel()} against {ax.get_xlabel()}"
+    return str(ax.get_label()) or (f"{title}: {axes}" if title else axes)
+
+
+def svg_document(figure: Figure) -> str:
+    """The figure as an SVG file: the same figure gives the same text, with no date.
+
+    Arguments:
+        figure: what to draw.
+
+    Returns:
+        The text of an .svg file.
+
+    Example:
+        >>> svg_document(new_axes().figure).startswith("<?xml")
+        True
+    """
+    stream = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "jaxopt_notes", "svg.fonttype": "path"}):
+        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    text = stream.getvalue()
+    # Only what the file refers to needs an id; the others repeat (several artists of one kind) and an id must not.
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+
+
+def svg_element(document: str, *, prefix: str = "") -> str:
+    """An SVG file as one `<svg>` element to put into an HTML page; it names no address.
+
+    Arguments:
+        document: the text of an .svg file, from `svg_document`.
+        prefix: goes before every id, so that several figures can share a page.
+
+    Returns:
+        SVG text without the XML header and namespaces, which HTML implies.
+
+    Example:
+        >>> svg_element(svg_document(new_axes().figure)).startswith("<svg")
+        True
+    """
+    text = document[document.index("<svg") :].strip()
+    head, body = text.split(">", 1)
+    head = re.sub(r'\s+(?:xmlns(?::\w+)?|version)="[^"]*"', "", head)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}", f"{head}>{body}")
+
+
+def names(values: Iterable[str], *, last: str = "and") -> str:
+    """Join words as English does: "a", "a and b", "a, b and c".
+
+    Arguments:
+        values: the words.
+        last: the word before the last one.
+
+    Returns:
+        One string.
+
+    Example:
+        >>> names(["a", "b", "c"])
+        'a, b and c'
+    """
+    words: Sequence[str] = list(values)
+    return f" {last} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)

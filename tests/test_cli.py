@@ -1,0 +1,122 @@
+"""The command line as a user meets it: real processes, real files."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray
+
+from jaxopt_notes import cli
+
+
+def run(*arguments, folder, **options):
+    command = [sys.executable, "-m", "jaxopt_notes.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def toured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tour")
+    return folder, run("tour", "--quick", folder=folder)
+
+
+def test_the_quick_tour_writes_and_prints_everything(toured):
+    folder, done = toured
+    assert done.returncode == 0, done.stderr
+    for words in (
+        "The best of each optimizer",
+        "begins to fail",
+        "stability bound",
+        "quadratic theory",
+        "not critical",
+        "proved",
+    ):
+        assert words in done.stdout
+    for name in ("momentum", "nesterov", "adam"):
+        with xarray.open_dataset(folder / f"runs/tour/{name}.nc") as table:
+            assert table.attrs["segment_programs"] == 1
+            assert table.final_loss.shape == (7, 2, 6)
+            assert np.isfinite(table.final_loss).all()
+            assert (table.status >= 2).any()  # failure is seen
+            assert float(table.final_loss.min()) < 0.1
+            assert float(table.test_accuracy.max()) > 0.95
+    page = (folder / "runs/tour/report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert len(list((folder / "runs/tour/figures").glob("*.svg"))) >= 6
+
+
+def test_the_tour_is_the_same_for_the_same_seed(toured, tmp_path):
+    folder, first = toured
+    again = run("tour", "--quick", "--out", "elsewhere", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    for name in ("momentum", "nesterov", "adam"):
+        with (
+            xarray.open_dataset(folder / f"runs/tour/{name}.nc") as a,
+            xarray.open_dataset(tmp_path / f"elsewhere/{name}.nc") as b,
+        ):
+            for variable in a.data_vars:
+                np.testing.assert_array_equal(a[variable], b[variable], err_msg=f"{name} {variable}")
+    verdicts = [[line for line in done.stdout.splitlines() if "critical:" in line] for done in (first, again)]
+    assert verdicts[0] == verdicts[1] != []
+
+
+def test_report_reads_saved_tables_back(toured, tmp_path):
+    folder, _ = toured
+    done = run("report", folder / "runs/tour/adam.nc", "--out", tmp_path / "adam.html", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "adam" in (tmp_path / "adam.html").read_text()
+
+
+def test_ctrl_c_during_the_tour_leaves_what_is_finished(tmp_path):
+    """A real SIGINT to a real process, once its second sweep has begun."""
+    command = [sys.executable, "-u", "-m", "jaxopt_notes.cli", "tour", "--quick"]
+    environment = os.environ | {"PYTHONWARNINGS": "default"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        shown = ""
+        while "nesterov:" not in shown and process.poll() is None:
+            shown += process.stderr.read(1)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate()
+    assert process.returncode == 130, out
+    assert "Interrupted" in out
+    with xarray.open_dataset(tmp_path / "runs/tour/momentum.nc") as table:
+        assert (table.status >= 0).all()
+    assert "momentum" in (tmp_path / "runs/tour/report.html").read_text()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_doctor_names_versions_and_devices(tmp_path):
+    done = run("doctor", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for word in ("jaxopt-notes 0.1.0", "optax", "sweeps run on", "compiled programs are kept in", "matplotlib"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tour", "--seed", "-1"], "seed must be an integer of at least 0, got -1"),
+        (["tour", "--out", "/proc/nothing"], "out must be a folder that can be written, got /proc/nothing"),
+        (["report", "missing.nc"], "no file missing.nc"),
+        (["report"], "at least one NetCDF file"),
+    ],
+)
+def test_mistakes_are_one_clear_line(arguments, message, capsys):
+    assert cli.main(arguments) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Traceback" not in shown
+
+
+def test_an_unknown_command_is_refused_with_the_choices(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["tuor"])
+    assert exit_.value.code == 2
+    shown = "".join(capsys.readouterr())
+    assert "tour" in shown

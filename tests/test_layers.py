@@ -1,0 +1,122 @@
+"""Rooms import downward only, and importing the package stays cheap."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxopt_notes
+
+PACKAGE = Path(jaxopt_notes.__file__).parent
+LEVELS = {
+    **dict.fromkeys(
+        ["_version", "_checks", "_hoist", "_numerics", "devices", "optimizers", "minibatches", "problems"], 0
+    ),
+    **dict.fromkeys(["minimize", "curvature"], 1),
+    "sweeps": 2,
+    "plots": 3,
+    **dict.fromkeys(["report", "tour"], 4),
+    **dict.fromkeys(["cli", "__init__"], 5),
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def package_imports(path: Path) -> set[str]:
+    """The rooms of this package that a file imports, at its top or inside a function."""
+    package = ["jaxopt_notes", *path.relative_to(PACKAGE).parts[:-1]]
+    rooms: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            full = [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = [*base, *(node.module.split(".") if node.module else [])]
+            full = [[*module, alias.name] for alias in node.names]
+        else:
+            continue
+        rooms |= {name[1] for name in full if name[0] == "jaxopt_notes" and len(name) > 1}
+    return {room for room in rooms if room in LEVELS}
+
+
+def other_imports(path: Path) -> set[str]:
+    nodes = [node for node in ast.walk(ast.parse(path.read_text()))]
+    plain = {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {
+        node.module.split(".")[0]
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level
+    }
+
+
+def test_every_room_has_a_level():
+    assert {room_of(path) for path in FILES} == set(LEVELS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_downward_only(path):
+    room = room_of(path)
+    upward = {other for other in package_imports(path) if LEVELS[other] > LEVELS[room]}
+    assert not upward, f"{room} (level {LEVELS[room]}) imports {upward}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_plots_import_matplotlib_and_only_the_command_line_prints(path):
+    assert room_of(path) == "plots" or "matplotlib" not in other_imports(path)
+    prints = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert room_of(path) == "cli" or not prints
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_and_functions_stay_readable(path):
+    text = path.read_text()
+    assert text.count("\n") <= 450
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            documented = ast.get_docstring(node, clean=False)
+            lines = node.end_lineno - node.lineno + 1 - (documented.count("\n") + 1 if documented else 0)
+            assert lines <= 70, f"{node.name} has {lines} lines"
+
+
+def run_python(code: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    heavy = ("xarray", "scipy.stats", "matplotlib", "sklearn", "tqdm", "h5py", "pandas", "tyro")
+    loaded = run_python(f"import sys, jaxopt_notes; print([name for name in {heavy!r} if name in sys.modules])")
+    assert loaded.strip() == "[]"
+
+
+def test_public_names_are_what_they_seem_whatever_was_imported_first():
+    code = (
+        "import jaxopt_notes.report, jaxopt_notes.minimize, jaxopt_notes.sweeps.run, jaxopt_notes.plots\n"
+        "import jaxopt_notes as jon\n"
+        "print(all(callable(f) for f in (jon.minimize, jon.report, jon.plot, jon.sweep, jon.classify)))\n"
+        "print(all(hasattr(jon, name) for name in dir(jon)))"
+    )
+    assert run_python(code).split() == ["True", "True"]
+
+
+def test_a_misspelt_name_is_met_with_the_nearest():
+    with pytest.raises(AttributeError, match="no attribute 'clasify'; did you mean 'classify'"):
+        jaxopt_notes.clasify  # noqa: B018
+
+
+def test_use_cpu_cores_makes_devices_and_says_when_it_comes_too_late():
+    early = "import jaxopt_notes as jon; print(jon.use_cpu_cores(3), jon.use_cpu_cores(3))"
+    assert run_python(early).split() == ["3", "3"]
+    late = "import jax; jax.devices(); import jaxopt_notes as jon; jon.use_cpu_cores(3)"
+    failed = subprocess.run([sys.executable, "-W", "error", "-c", late], capture_output=True, text=True, check=False)
+    assert "use_cpu_cores() came after JAX was first used, so sweeps have 1 of 3 cores" in failed.stderr

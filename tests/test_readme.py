@@ -1,0 +1,62 @@
+"""The README's code blocks run as written, in order, in a fresh process; so do the examples of the docstrings."""
+
+import doctest
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+import jaxopt_notes
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = Path(jaxopt_notes.__file__).parent
+MODULES = sorted(
+    ".".join(["jaxopt_notes", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+)
+
+
+def test_the_code_of_the_readme_runs_as_written(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert len(blocks) >= 6
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "\n".join(blocks)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "saddle" in done.stdout
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"mine.nc", "mine.html", "mine.png"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_of_the_docstrings_run(module):
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        failures, _ = doctest.testmod(importlib.import_module(module), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert failures == 0
+
+
+def test_every_public_function_has_an_example_and_says_what_it_returns():
+    undocumented = []
+    for name in dir(jaxopt_notes):
+        value = getattr(jaxopt_notes, name)
+        text = value.__doc__ or ""
+        if (
+            callable(value)
+            and not isinstance(value, type)
+            and not (">>> " in text and "Returns:" in text or name == "seed_keys")
+        ):
+            undocumented.append(name)
+    assert undocumented == []
+
+
+def test_the_readme_names_only_what_exists():
+    names = set(re.findall(r"\bjon\.([a-z_]+)", (ROOT / "README.md").read_text()))
+    assert names
+    assert all(hasattr(jaxopt_notes, name) for name in names)

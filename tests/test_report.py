@@ -1,0 +1,263 @@
+"""The report: one file, whole, safe, the same bytes twice, and plain about failure."""
+
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import xarray as xr
+from test_plots import BETAS, RATES, sweep
+
+from jaxopt_notes.minimize import Status
+from jaxopt_notes.report import Section, report
+
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects elements, texts and attributes, and checks that every element is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.text, self.scripts, self.comments = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        inside = self.open[-1] if self.open else ""
+        (self.scripts if inside == "script" else self.text if inside != "style" else []).append(data)
+
+    def handle_comment(self, data):
+        self.comments.append(data)  # matplotlib writes the text of a figure as a comment beside its outlines
+
+    def attributes(self, name):
+        return [attrs[name] for _, attrs in self.tags if name in attrs]
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+    @property
+    def words(self):
+        return " ".join("".join(self.text).split())
+
+    @property
+    def data(self):
+        return json.loads(self.scripts[0])
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(tables, **options) -> Page:
+        return Page(report(tables, tmp_path / "report.html", **options).read_text(encoding="utf-8"))
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Page:
+    path = report(sweep(), tmp_path_factory.mktemp("one") / "report.html")
+    return Page(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> Page:
+    tables = {"momentum": sweep(), "adam": sweep(optimizer="adam")}
+    return Page(report(tables, tmp_path_factory.mktemp("two") / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_summary_names_the_winner_its_interval_and_the_failures(page):
+    assert (
+        "momentum on digits_mlp: 9 values of learning_rate × 3 values of beta × 5 seeds = 135 trials, 60 steps"
+        in page.words
+    )
+    assert (
+        "Best: learning_rate=0.1, beta=0.9, with a median final loss of 0.012 over 5 seeds, interval 0.01 to 0.014"
+        in page.words
+    )
+    assert "Failed: 45 of 135 trials, 15 non-finite and 30 diverged." in page.words
+    assert "Edge of the grid" not in page.words
+
+
+def test_a_winner_on_the_edge_is_said(write):
+    page = write(sweep().isel(learning_rate=slice(0, 5)))
+    assert "Edge of the grid: learning_rate=0.1 is the largest of the grid" in page.words
+    assert "No trial failed." in page.words
+
+
+def test_the_table_of_configurations_leads_with_the_marked_winner(page):
+    assert sum(attrs.get("class") == "best" for attrs in page.all("tr")) == 1
+    body = page.words.split("Configurations of momentum")[1]
+    assert body.index("★ best") < body.index("tied" if "tied" in body else "failed")
+    values = [attrs["data-value"] for attrs in page.all("td") if "data-value" in attrs]
+    assert values[:2] == [str(RATES[4]), str(BETAS[1])]
+    buttons = [attrs for attrs in page.all("button")]
+    assert len(buttons) == 7  # learning_rate, beta, three quartiles, seeds failed, test accuracy
+    assert all(attrs["type"] == "button" for attrs in buttons)
+
+
+def test_every_trial_failed_is_said_plainly(write):
+    table = sweep()
+    table["status"] = xr.full_like(table.status, Status.STALLED)
+    page = write({"momentum": table, "adam": sweep(optimizer="adam")})
+    assert "Every trial failed: 135 stalled." in page.words
+    assert "every trial failed" in page.words.split("The winner of each sweep")[1].split("adam")[0]
+    assert "Every configuration failed" in page.words
+
+
+def test_unfinished_and_not_started_sweeps_are_said(write):
+    table = sweep()
+    table.status[0] = Status.NOT_RUN
+    table["final_loss"] = table.final_loss.where(table.status != Status.NOT_RUN)
+    table["loss"] = table.loss.where(table.status != Status.NOT_RUN)
+    assert "Unfinished: 15 of 135 trials were not run." in write(table).words
+    table["status"] = xr.full_like(table.status, Status.NOT_RUN)
+    assert "No trial has run." in write(table).words
+
+
+def test_several_sweeps_are_compared(two):
+    assert "The winner of each sweep" in two.words
+    links = [attrs["href"] for attrs in two.all("a")]
+    assert links == ["#comparison", "#1-momentum", "#2-adam", "#details"]
+    assert {link[1:] for link in links} <= set(two.attributes("id"))
+
+
+def test_sweeps_of_different_problems_share_no_axes(write):
+    page = write({"momentum": sweep(), "other": sweep().assign_attrs(problem="quadratic").drop_vars("loss")})
+    assert "The winner of each sweep" in page.words
+    assert len(page.all("svg")) == 7
+
+
+def test_figures_are_inline_with_text_alternatives_and_unique_ids(two):
+    cards = [attrs for _, attrs in two.tags if attrs.get("class") == "card"]
+    assert len(cards) == len(two.all("svg")) == 9  # four each, and the comparison
+    assert all(attrs["role"] == "img" and len(attrs["aria-label"]) > 40 for attrs in cards)
+    ids = two.attributes("id")
+    assert len(ids) == len(set(ids))
+    assert {link[1:] for link in two.attributes("xlink:href") if link.startswith("#")} <= set(ids)
+
+
+def test_the_page_needs_no_network(page):
+    values = [value for _, attrs in page.tags for value in attrs.values() if value]
+    assert not [text for text in [*values, *page.scripts, *page.comments] if "http:" in text or "https:" in text]
+    assert not page.all("link")
+    assert not page.all("img")
+    assert not page.attributes("src")
+    (policy,) = [attrs["content"] for attrs in page.all("meta") if attrs.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_the_same_tables_give_the_same_bytes(tmp_path):
+    first = report({"a": sweep()}, tmp_path / "new" / "folder" / "one.html")
+    second = report({"a": sweep()}, tmp_path / "two.html")
+    assert first.read_bytes() == second.read_bytes()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_hostile_names_are_text(write, tmp_path):
+    evil = "</script><script>alert(1)</script>$\\frac$--><b>"
+    table = sweep(optimizer=evil).assign_attrs(problem='"><img src=x onerror=alert(1)>', note="<!--")
+    extra = Section(evil, [evil], [{evil: evil}])
+    page = write({evil: table, "adam": sweep(optimizer="adam")}, title=evil, sections=[extra])
+    assert len(page.all("script")) == 2
+    assert not page.all("img")
+    assert not page.all("b")
+    assert page.words.count("alert(1)") > 5
+    assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
+
+
+def test_the_numbers_can_be_read_back_from_the_page(write):
+    table = sweep()
+    table.final_loss[0, 0, 0] = np.nan
+    entry = write({"first": table}).data["first"]
+    assert "loss" not in entry["data_vars"]  # histories would make the page large
+    assert entry["data_vars"]["final_loss"]["data"][0][0][0] is None
+    back = xr.Dataset.from_dict(entry)
+    np.testing.assert_allclose(back.final_loss.astype(float), table.final_loss)
+    np.testing.assert_array_equal(back.status, table.status)
+    assert back.attrs == table.attrs
+
+
+def test_sections_follow_with_their_tables(write):
+    rows = [
+        {"optimizer": "adam", "smallest eigenvalue": np.float32(-0.41), "proved": True},
+        {"optimizer": "momentum", "smallest eigenvalue": float("nan"), "note": "x"},
+    ]
+    page = write(sweep(), sections=[Section("Verdicts", ["Not critical."], rows), Section("Remarks")])
+    part = page.words.split("Verdicts", 2)[2].split("Run details")[0]
+    assert "Not critical." in part
+    assert re.search(r"optimizer ?smallest eigenvalue ?proved ?note ?adam ?-0.41 ?True ?momentum ?nan ?x", part)
+    assert "section-2" in page.attributes("id")
+
+
+def test_run_details_list_every_attribute(write):
+    page = write(sweep().assign_attrs(jax_version="0.10.1", wall_seconds=12.5))
+    details = page.words.split("Run details")[-1]
+    assert "jax version0.10.1" in details
+    assert "12.5" in details
+
+
+def test_bounds_are_drawn_and_unknown_names_refused(write):
+    page = write(sweep(), bounds={"momentum": {0.0: 0.1, 0.9: 0.19}})
+    assert any("quadratic theory" in comment for comment in page.comments)
+    with pytest.raises(ValueError, match="did you mean 'momentum'"):
+        write(sweep(), bounds={"momentun": 0.1})
+
+
+def test_figures_are_also_written_as_files_when_asked(tmp_path):
+    report(sweep(), tmp_path / "report.html", figures=tmp_path / "figures")
+    files = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert files == [f"1-momentum-{kind}.svg" for kind in ("heat-map", "learning-rate", "loss", "test-accuracy")]
+    for name in files:
+        assert ElementTree.parse(tmp_path / "figures" / name).getroot().tag.endswith("svg")
+
+
+def test_tables_of_a_single_configuration_or_without_curves_are_reported(write):
+    page = write(sweep().isel(learning_rate=[4], beta=[1]))
+    assert len(page.all("svg")) == 1
+    page = write(sweep().drop_vars("loss").isel(learning_rate=4, seed=[0]))
+    assert "over 1 seed, interval unknown from 1 seed" in page.words
+
+
+def test_importing_the_package_loads_neither_matplotlib_nor_xarray():
+    code = "import sys, jaxopt_notes.report; print([name for name in ('matplotlib', 'xarray') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_long_table_is_cut_and_said(write):
+    base = sweep(seeds=1, steps=1)
+    many = xr.concat([base.assign_coords(eps=i) for i in range(20)], "eps").transpose(
+        "learning_rate", "beta", "eps", ...
+    )
+    assert "The first 500 of 540 are shown" in write(many.assign_attrs(base.attrs)).words
+
+
+@pytest.mark.parametrize(
+    ("tables", "name", "error", "message"),
+    [
+        ({}, "r.html", ValueError, "at least one Dataset"),
+        ([1], "r.html", TypeError, "xarray.Dataset of a sweep, got list"),
+        ({"a": xr.Dataset()}, "r.html", ValueError, "final_loss and status"),
+        (sweep(), "", ValueError, "path must be a file name"),
+    ],
+)
+def test_bad_input_is_named(tmp_path, tables, name, error, message):
+    with pytest.raises(error, match=message):
+        report(tables, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from . import _checks, problems
 from ._hoist import Program, hoist
@@ -76,7 +76,7 @@ class Tour:
                     "programs": table.attrs["segment_programs"],
                     "best": ", ".join(f"{axis}={value:.3g}" for axis, value in winner.config.items()),
                     "final loss": f"{winner.median:.3g}",
-                    f"interval ({winner.coverage:.1%})": f"{winner.interval[0]:.3g} to {winner.interval[1]:.3g}",
+                    "interval": f"{winner.interval[0]:.3g} to {winner.interval[1]:.3g} ({winner.coverage:.1%})",
                     "ties": len(winner.ties),
                     "test accuracy": f"{float(accuracy):.1%}",
                     "failed trials": f"{winner.trials_failed:.0%}",
@@ -88,10 +88,10 @@ class Tour:
 
 _FAILURES_TITLE = "Where the learning rate begins to fail, beside the stability bound at initialisation"
 _FAILURES_NOTE = (
-    "fails from: the lowest learning rate from which on at least half of the seeds fail (non-finite, diverged: above the "
-    "initial loss, or stalled: no better than a constant predictor). stability bound: quadratic theory, from the full-data "
-    "Hessian at initialisation, median over seeds; for adam preconditioned by the root of the mean squared minibatch gradient. "
-    "Training leaves the quadratic, so the two need not agree."
+    "fails from: the lowest learning rate from which on at least half of the seeds fail (non-finite, diverged: above "
+    "the initial loss, or stalled: no better than a constant predictor). stability bound: quadratic theory, from the "
+    "full-data Hessian at initialisation, median over seeds; for adam preconditioned by the root of the mean squared "
+    "minibatch gradient. Training leaves the quadratic, so the two need not agree."
 )
 _END_NOTE = "Whether it is critical, and what the curvature is there all the same: two separate statements."
 
@@ -188,7 +188,7 @@ def first_failure(table: xarray.Dataset) -> tuple[float, str]:
 
 
 def _sharpness_at_start(problem: Problem, keys: Key[Array, " 2"]) -> dict[str, float]:
-    """The largest Hessian eigenvalue at a seed's start: plain, and as Adam sees it with its second moment held there."""
+    """The largest Hessian eigenvalue at the start: plain, and as Adam sees it with its second moment held there."""
     params = problem.init(keys[0])
     batch = batch_shapes(problem.data, BATCH_SIZE)
     program, constants = hoist(problem.loss, params, batch)
@@ -242,9 +242,8 @@ def text_table(rows: Iterable[Mapping[str, Any]]) -> str:
     columns = list(rows[0]) if rows else []
     cells = [columns, *([_cell(row[column]) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    return "\n".join(
-        "  " + "  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in cells
-    )
+    lines = ("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)) for line in cells)
+    return "\n".join(f"  {line}".rstrip() for line in lines)
 
 
 def _cell(value: Any) -> str:

@@ -138,7 +138,7 @@ def flatten(tree: PyTree) -> tuple[Float[Array, " n"], Callable[[Float[Array, " 
     return jnp.concatenate([leaf.astype(dtype).ravel() for leaf in leaves]), unflatten
 
 
-def coarsest_dtype(*arrays: Array) -> Any:
+def coarsest_dtype(*arrays: Any) -> Any:
     """The dtype with the largest rounding unit: it decides what a computation through all of them can resolve."""
     return max((array.dtype for array in arrays), key=lambda dtype: float(jnp.finfo(dtype).eps))
 
@@ -152,15 +152,13 @@ def second_order(
     of 2.9 gradients on a large network.
     """
     flat, unflatten = flatten(params)
-    loss_dtype: list[Array] = []
 
     def value(vector: Float[Array, " n"]) -> Float[Array, ""]:
-        loss = program(constants, unflatten(vector), *args)
-        loss_dtype.append(jnp.zeros((), loss.dtype))
-        return loss.astype(flat.dtype)
+        return program(constants, unflatten(vector), *args).astype(flat.dtype)
 
     loss, gradient, product = linearised(value, flat)
-    return loss, gradient, product, coarsest_dtype(*jax.tree.leaves(params), loss_dtype[0])
+    returned = jax.eval_shape(program, constants, params, *args)
+    return loss, gradient, product, coarsest_dtype(*jax.tree.leaves(params), returned)
 
 
 def linearised(loss: Callable, params: PyTree) -> tuple[Float[Array, ""], PyTree, Callable[[PyTree], PyTree]]:

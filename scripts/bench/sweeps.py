@@ -1,8 +1,8 @@
 """Sweep throughput beside what a user would write: one `jit(vmap(scan))` doing equal work, in the same process.
 
-Both sides train the same trials: the digits network, momentum, batch 64, orders reshuffled per seed and computed outside
-the lanes, the same histories (loss, gradient norm, update norm; steps + 1 entries), candidates accepted only if finite,
-final losses on the full data. Times are medians over alternating runs, after one run each to compile.
+Both sides train the same trials: the digits network, momentum, batch 64, orders reshuffled per seed and computed
+outside the lanes, the same histories (loss, gradient norm, update norm; steps + 1 entries), candidates accepted only
+if finite, final losses on the full data. Times are medians over alternating runs, after one run each to compile.
 
     python scripts/bench/sweeps.py [--quick]
 """
@@ -75,9 +75,9 @@ def main():
     quick = parser.parse_args().quick
     seeds, steps, repeats = 8, 500 if quick else 1000, 3 if quick else 7
     rates, betas = np.geomspace(1e-3, 1, 16), [0.0, 0.9]
-    print(
-        f"{jax.local_device_count()} {jax.default_backend()} devices; {len(rates) * 2 * seeds} trials x {steps} steps, digits, batch 64"
-    )
+    trials = len(rates) * len(betas) * seeds
+    devices = f"{jax.local_device_count()} {jax.default_backend()} devices"
+    print(f"{devices}; {trials} trials x {steps} steps of batch 64 on digits")
     print("hidden  plain jit(vmap(scan))  sweep      ratio  trial-steps/s  largest difference of the first 20 losses")
     for hidden in (64,) if quick else (16, 64, 256):
         problem = jon.problems.digits_mlp(hidden)

@@ -17,6 +17,7 @@ from . import problems as problems
 from . import sweeps as sweeps
 from ._version import __version__ as __version__
 from .curvature import CriticalPoint as CriticalPoint
+from .curvature import Kind as Kind
 from .curvature import classify as classify
 from .curvature import hessian as hessian
 from .curvature import hvp as hvp

@@ -1,5 +1,10 @@
 """Strict arithmetic for our own modules, four CPU devices, and warnings as errors (see pyproject.toml)."""
 
+import os
+
+# The test processes share few cores, on which BLAS threads would wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import jax
 import pytest
 

@@ -118,6 +118,13 @@ def make_plan(
 def seed_keys(root: Key[Array, ""], seed: int) -> Key[Array, " 2"]:
     """The two keys of a seed: of its initial parameters and of its data order. Nothing else is random in a sweep.
 
+    Arguments:
+        root: the key of the sweep.
+        seed: a non-negative integer.
+
+    Returns:
+        Two keys, shape (2,).
+
     Example:
         >>> import jax, jaxopt_notes as jon
         >>> init_key, order_key = jon.seed_keys(jax.random.key(0), seed=3)

@@ -20,7 +20,9 @@ from ..problems import Problem
 from .programs import EVERYWHERE, Group, place, trials_mesh
 from .space import Space, check_space
 
-LANES_PER_DEVICE = 32  # the widest default chunk: on a CPU wider is little faster and holds more memory
+# Lanes run fastest when their carries together fit a core's cache; an accelerator wants as many as its memory takes.
+CARRY_BYTES = {"cpu": 2**21}
+MOST_LANES = {"cpu": 64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +98,10 @@ def make_plan(
     _checks.scalar_loss(problem.loss, one, *batch)
     loss, constants = hoist(problem.loss, one, *batch)
     evaluate, evaluate_constants = hoist(problem.evaluate, one, problem.data, problem.test_data, differentiated=False)
-    share = -(-len(space) * len(seed_values) // mesh.size)
-    width = min(LANES_PER_DEVICE, share) if width is None else _checks.count("width", width)
+    if width is None:
+        share = -(-len(space) * len(seed_values) // mesh.size)
+        width = min(share, _lanes_that_fit(optimizer, space, one, mesh.devices.flat[0].platform))
+    width = _checks.count("width", width)
     group = Group(optimizer, loss, steps // every + 1, every, minibatches is not None, mesh)
     return Plan(
         problem,
@@ -162,6 +166,15 @@ def _initial(problem: Problem, keys: Key[Array, " seeds"]) -> PyTree:
 @functools.partial(jax.jit, static_argnums=0)
 def _call(program: Program, constants: list[Any], key: Array) -> PyTree:
     return program(constants, key)
+
+
+def _lanes_that_fit(optimizer: Callable, space: Space, params: PyTree, platform: str) -> int:
+    """The power of two of lanes whose parameters, gradients and optimizer states fill the budget of one device."""
+    numbers = {name: float(values[0]) for name, values in space.axes.items()}
+    carry = jax.eval_shape(lambda params: (params, params, optimizer(**numbers).init(params)), params)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carry))
+    fit = CARRY_BYTES.get(platform, 2**30) // size
+    return min(MOST_LANES.get(platform, 2**12), 2 ** max(0, int(fit).bit_length() - 1))
 
 
 def _example_batch(problem: Problem, minibatches: Minibatches | None) -> tuple[Any, ...]:

@@ -28,7 +28,7 @@ clean:
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "jaxopt-notes needs Python 3.11 or newer; set one with make PYTHON=/path/to/python"; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/.user: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[all]'

@@ -14,6 +14,7 @@ from . import curvature as curvature
 from . import minibatches as minibatches
 from . import optimizers as optimizers
 from . import problems as problems
+from . import schedules as schedules
 from . import sweeps as sweeps
 from ._version import __version__ as __version__
 from .curvature import CriticalPoint as CriticalPoint
@@ -62,4 +63,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*(name for name in globals() if not name.startswith("_")), "plot", "plots"])
+    hidden = {"annotations", "importlib", "Any", "TYPE_CHECKING"}
+    return sorted({name for name in globals() if not name.startswith("_")} - hidden | {"plot", "plots"})

@@ -29,11 +29,27 @@ def number(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf,
         return value
     accepted = _interval(low, high, open_high)
     array = np.asarray(value)
-    if array.dtype == bool or not np.issubdtype(array.dtype, np.number):
-        raise TypeError(f"{name} must be a number in {accepted}, got {value!r} of type {type(value).__name__}")
+    if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
+        raise TypeError(f"{name} must be a real number in {accepted}, got {value!r} of type {type(value).__name__}")
     bad = ~np.isfinite(array) | (array < low) | ((array >= high) if open_high else (array > high))
     if bad.any():
         raise ValueError(f"{name} must be in {accepted}, got {array[bad].flat[0]}")
+    return value
+
+
+def scalar(name: str, value: Any, **interval: Any) -> Any:
+    """Return `value` if it is one number in range."""
+    if np.shape(value) != ():
+        raise TypeError(f"{name} must be one number, got shape {np.shape(value)}")
+    return number(name, value, **interval)
+
+
+def key(name: str, value: Any) -> Any:
+    """Return `value` if it is one random key."""
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ()
+    if not (typed or (dtype == jnp.uint32 and len(shape or ()) == 1)):
+        raise TypeError(f"{name} must be one random key, for example jax.random.key(0), got {value!r}")
     return value
 
 
@@ -106,6 +122,8 @@ def params(name: str, tree: Any) -> Any:
         except TypeError:
             raise TypeError(f"{where} must be an array of floats, got {type(leaf).__name__}") from None
         if not jnp.issubdtype(dtype, jnp.inexact):
+            if hasattr(tree, "params"):
+                raise TypeError(f"{name} must be the parameters alone, got a {type(tree).__name__}: pass its .params")
             raise TypeError(
                 f"{where} has dtype {dtype}; gradients need floating or complex numbers, "
                 f"for example jnp.asarray({name}, jnp.float32)"
@@ -118,7 +136,8 @@ def finite_data(name: str, data: Any) -> Any:
     for path, leaf in jax.tree_util.tree_leaves_with_path(data):
         if is_traced(leaf) or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             continue
-        bad = int(jnp.sum(~jnp.isfinite(jnp.asarray(leaf))))
+        with jax.ensure_compile_time_eval():  # concrete data can be checked inside somebody's jit too
+            bad = int(jnp.sum(~jnp.isfinite(jnp.asarray(leaf))))
         if bad:
             where = f"{name}{jax.tree_util.keystr(path)}"
             raise ValueError(f"{where} holds {bad} non-finite values of {np.size(leaf)}; every entry must be finite")

@@ -8,11 +8,13 @@ and names the rest by its text, so that two lambdas with the same program share 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core as jex
 
@@ -37,25 +39,44 @@ class Program:
         return isinstance(other, Program) and self.fingerprint == other.fingerprint
 
 
-def hoist(fun: Callable, *args: Any, differentiated: bool = True) -> tuple[Program, list[Any]]:
+def hoist(fun: Callable, *args: Any, derivatives: int = 2) -> tuple[Program, list[Any]]:
     """Trace `fun(*args)` and split it into `(program, constants)` with `program(constants, *args) == fun(*args)`.
 
     Arguments:
         fun: a function of pytrees of arrays; what its closure holds may be traced itself.
         args: example arguments; only their shapes and dtypes matter.
-        differentiated: whether the program will be; then custom derivative rules are part of its name.
+        derivatives: how often the program will be differentiated; as many orders of its custom derivative rules are
+            part of its name.
     """
     closed, out_tree = _trace(fun, args)
     if any(
         True for _ in _nested_constants(closed.jaxpr)
     ):  # lift what nested jits hold, by running their bodies in place
         closed, _ = _trace(partial(_inline, closed.jaxpr, closed.consts), jax.tree.leaves(args))
-    text = str(closed.jaxpr)
-    if differentiated and any(equation.primitive.name.startswith("custom_") for equation in _equations(closed.jaxpr)):
-        text += _derivative_text(closed, args)  # the rule of a custom derivative does not show in the text above
-    for constant in _nested_constants(closed.jaxpr):
-        text += hashlib.sha256(np.asarray(constant).tobytes()).hexdigest()
+    text = _text(closed.jaxpr, _nested_constants(closed.jaxpr))
+    if any(equation.primitive.name.startswith("custom_") for equation in _equations(closed.jaxpr)):
+        # The rule of a custom derivative does not show in the text above, so the derivatives are named as well.
+        text += "".join(_derivative_texts(closed, jax.tree.leaves(args), derivatives))
     return Program(closed.jaxpr, jax.tree.structure(args), out_tree, text), list(closed.consts)
+
+
+def _text(jaxpr: jex.Jaxpr, constants: Iterable[Any]) -> str:
+    """What a program does, in words: its equations, and the values of constants that are not its arguments.
+
+    Nothing equals a program whose text does not tell: one with a callback, whose function prints as a name, or one with
+    a traced constant. Such a program compiles anew.
+    """
+    text = str(jaxpr)
+    if jaxpr.effects or any("callback" in equation.primitive.name for equation in _equations(jaxpr)):
+        text += uuid.uuid4().hex
+    for constant in constants:
+        if isinstance(constant, jax.core.Tracer):
+            text += uuid.uuid4().hex
+            continue
+        is_key = jnp.issubdtype(jnp.result_type(constant), jax.dtypes.prng_key)
+        values = np.asarray(jax.random.key_data(constant) if is_key else constant)
+        text += f"{values.dtype}{values.shape}{hashlib.sha256(values.tobytes()).hexdigest()}"
+    return text
 
 
 def _trace(fun: Callable, args: Sequence[Any]) -> tuple[jex.ClosedJaxpr, Any]:
@@ -82,12 +103,19 @@ def _inline(jaxpr: jex.Jaxpr, constants: Sequence[Any], *args: Any) -> list[Any]
     return [read(atom) for atom in jaxpr.outvars]
 
 
-def _derivative_text(closed: jex.ClosedJaxpr, args: Sequence[Any]) -> str:
-    def pullback(leaves: list[Any]) -> Any:
-        outputs, pull = jax.vjp(lambda *flat: jax.core.eval_jaxpr(closed.jaxpr, closed.consts, *flat), *leaves)
-        return pull(outputs)
+def _derivative_texts(closed: jex.ClosedJaxpr, leaves: list[Any], orders: int) -> Iterator[str]:
+    """The texts of the first derivatives. The program's own constants stay arguments; those of the rules are named."""
+    function: Callable = lambda constants, *flat: jax.core.eval_jaxpr(closed.jaxpr, constants, *flat)  # noqa: E731
+    for _ in range(orders):
+        function = partial(_pullback, function)
+        traced = jax.make_jaxpr(function)(closed.consts, *leaves)
+        yield _text(traced.jaxpr, [*traced.consts, *_nested_constants(traced.jaxpr)])
 
-    return str(jax.make_jaxpr(pullback)(jax.tree.leaves(args)))
+
+def _pullback(function: Callable, constants: Sequence[Any], *leaves: Any) -> Any:
+    outputs, pull = jax.vjp(partial(function, constants), *leaves)
+    inexact = [jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves]
+    return [slope for slope, real in zip(pull(outputs), inexact, strict=True) if real]
 
 
 def _equations(jaxpr: jex.Jaxpr) -> Iterator[Any]:

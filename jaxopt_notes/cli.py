@@ -58,7 +58,10 @@ def report(tables: Annotated[tuple[Path, ...], tyro.conf.Positional], out: Path 
 
     from .report import report as write
 
-    print(write({path.stem: xarray.load_dataset(path, engine="h5netcdf") for path in tables}, out))
+    stems = [path.stem for path in tables]
+    names = [path.stem if stems.count(path.stem) == 1 else str(path.with_suffix("")) for path in tables]
+    loaded = {name: xarray.load_dataset(path, engine="h5netcdf") for name, path in zip(names, tables, strict=True)}
+    print(write(loaded, out))
     return 0
 
 
@@ -103,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
             description="Functional optimization in JAX: vmapped sweeps and proved verdicts on critical points.",
             args=arguments,
         )
-    except (ValueError, TypeError, FileNotFoundError, ModuleNotFoundError) as error:
+    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
         if os.environ.get("JAXOPT_NOTES_TRACEBACK"):
             raise
         print(f"jaxopt-notes: {error}", file=sys.stderr)

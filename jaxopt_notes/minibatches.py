@@ -72,6 +72,7 @@ def indices(
         steps: number of steps, static.
         examples: number of examples in the data, static.
     """
+    check_batch_size(minibatches.batch_size, examples)
     per_epoch = steps_per_epoch(minibatches, examples)
     first_step = jnp.asarray(first_step, jnp.int32)
     first_epoch = first_step // per_epoch

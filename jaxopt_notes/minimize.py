@@ -134,7 +134,8 @@ def minimize(
     and update norm are finite; a run that meets anything else rests on its last finite point and says so in `status`.
     So `run.loss[k]` is the loss at the k-th parameters, never at the ones before. Works under `jit`, `vmap` (also over
     the numbers of the optimizer) and `grad`: the derivative of the final loss by a learning rate is finite even when
-    the run stopped. Arrays that `loss` closes over become arguments of the compiled program.
+    the run stopped (in reverse mode; `jax.jacfwd` meets a `custom_vjp`). Arrays that `loss` closes over become
+    arguments of the compiled program.
 
     Arguments:
         loss: `loss(params, *args)`, or `loss(params, batch, *args)` with `data`; returns a real scalar. A mean over the
@@ -169,8 +170,13 @@ def minimize(
     every = _checks.divisor("every", every, "steps", steps)
     batch = _checked_batch(data, minibatches, key)
     _checks.scalar_loss(loss, params, *batch, *args)
-    batch_program, batch_constants = hoist(loss, params, *batch, *args)
-    full_program, full_constants = hoist(loss, params, *(() if data is None else (data,)), *args)
+    # Whoever differentiates through this call traces its arguments; then second derivatives are run too.
+    leaves = jax.tree.leaves((params, optimizer, data, args))
+    hoisted = partial(hoist, loss, params, derivatives=1 + any(map(_checks.is_traced, leaves)))
+    batch_program, batch_constants = hoisted(*batch, *args)
+    full_program, full_constants = batch_program, batch_constants
+    if minibatches is not None:
+        full_program, full_constants = hoisted(data, *args)
     return _minimize(
         batch_program,
         full_program,
@@ -180,8 +186,8 @@ def minimize(
         data,
         key,
         tuple(args),
-        None if tol is None else _checks.number("tol", tol, low=0.0),
-        np.inf if baseline is None else baseline,
+        None if tol is None else _checks.scalar("tol", tol, low=0.0),
+        np.inf if baseline is None else _checks.scalar("baseline", baseline),
         steps=steps,
         every=every,
         minibatches=minibatches,
@@ -218,6 +224,7 @@ def _checked_batch(data: PyTree, minibatches: Minibatches | None, key: Any) -> t
         raise TypeError(f"minibatches must be a stream such as minibatches.reshuffle(64), got {minibatches!r}")
     if key is None:
         raise ValueError("minibatches needs a key, for example key=jax.random.key(0)")
+    _checks.key("key", key)
     return (batch_shapes(data, check_batch_size(minibatches.batch_size, n)),)
 
 
@@ -309,6 +316,8 @@ def advance(
     if tol is not None:
         status = jnp.where(accept & (grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
     accepted = Carry(candidate, state, value, grad, grad_norm, update_norm, status, carry.stopped_at + 1)
+    # Some of optax's states widen when a number is wider than the parameters; the carry keeps its types.
+    accepted = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), accepted, carry)
     rests = carry._replace(update_norm=jnp.zeros_like(carry.update_norm), status=status)
     return tree_where(accept, accepted, rests)
 

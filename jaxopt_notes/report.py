@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import _checks
+from ._files import write_whole
 from .sweeps.select import Best, best
 
 if TYPE_CHECKING:
@@ -101,9 +102,11 @@ def report(
     parts += [_sweep(entry, bounds.get(entry.name), drawn) for entry in entries]
     parts += [_extra(section, f"section-{i}") for i, section in enumerate(sections, 1)]
     parts.append(_run_details(entries))
-    _write(path, _page(title, entries, sections, parts))
+    page = _page(title, entries, sections, parts)
+    _write(path, page)
     for name, document in drawn.items() if figures is not None else ():
-        _write(Path(figures) / f"{name}.svg", document)  # type: ignore[arg-type]
+        file = Path(figures) / f"{name}.svg"  # type: ignore[arg-type]
+        _write(file, document)
     return path
 
 
@@ -344,14 +347,7 @@ def _json(value: Any) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write under another name, then rename, so that nobody reads half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 STYLE = """

@@ -75,7 +75,7 @@ class Tour:
                     "trials": int((table.status != Status.NOT_RUN).sum()),
                     "programs": table.attrs["segment_programs"],
                     "best": ", ".join(f"{axis}={value:.3g}" for axis, value in winner.config.items()),
-                    "final loss": f"{winner.median:.3g}",
+                    "median final loss": f"{winner.median:.3g}",
                     "interval": f"{winner.interval[0]:.3g} to {winner.interval[1]:.3g} ({winner.coverage:.1%})",
                     "ties": len(winner.ties),
                     "test accuracy": f"{float(accuracy):.1%}",
@@ -123,7 +123,7 @@ def tour(
     problem = problems.digits_mlp(hidden=64)
     found = Tour(Path(out))
     seeds, steps = (6, 200) if quick else (8, 1000)
-    rates = np.geomspace(0.01, 10, 7) if quick else np.geomspace(1e-3, 10, 13)
+    rates = jnp.geomspace(0.01, 10, 7) if quick else jnp.geomspace(1e-3, 10, 13)
     inner = [0.0, 0.9] if quick else [0.0, 0.9, 0.99]
     options: dict[str, Any] = dict(seeds=seeds, steps=steps, batch_size=BATCH_SIZE, key=key, progress=progress)
     try:
@@ -149,7 +149,8 @@ def _judge(
     """Add what one sweep shows: its winner, its failures, and the verdict at the winner's end point."""
     save(table, found.folder / f"{name}.nc")
     winner = best(table)
-    losses = table.final_loss.sel(winner.config)
+    trials = table[["final_loss", "status"]].sel(winner.config)
+    losses = trials.final_loss.where((trials.status != Status.NON_FINITE) & (trials.status != Status.NOT_RUN), np.inf)
     seed = int(table.seed[int(np.argsort(losses.values)[(losses.size - 1) // 2])])
     found.tables[name], found.winners[name], found.end_seeds[name] = table, winner, seed
     found.verdicts[name] = classify(
@@ -171,8 +172,11 @@ def first_failure(table: xarray.Dataset) -> tuple[float, str]:
         table: of one configuration but for `learning_rate`, with dims `learning_rate` and `seed`.
 
     Returns:
-        (rate, "3 diverged, 5 stalled"); (infinity, "nowhere on the grid") when even the highest rate works.
+        (rate, "3 diverged, 5 stalled"); (infinity, "nowhere on the grid") when even the highest rate works; (NaN,
+        "unfinished") when some trials did not run.
     """
+    if (table.status == Status.NOT_RUN).any():
+        return np.nan, "unfinished"
     failed = ((table.status >= Status.NON_FINITE).mean("seed") >= 0.5).values
     from_here_on = np.logical_and.accumulate(failed[::-1])[::-1]
     if not from_here_on.any():
@@ -191,7 +195,7 @@ def _sharpness_at_start(problem: Problem, keys: Key[Array, " 2"]) -> dict[str, f
     """The largest Hessian eigenvalue at the start: plain, and as Adam sees it with its second moment held there."""
     params = problem.init(keys[0])
     batch = batch_shapes(problem.data, BATCH_SIZE)
-    program, constants = hoist(problem.loss, params, batch)
+    program, constants = hoist(problem.loss, params, batch, derivatives=1)
     moment = _second_moment(program, constants, params, problem.data, keys[1])
     eps = 1e-8
     preconditioner = jax.tree.map(lambda nu: jnp.sqrt(nu) + eps, moment)

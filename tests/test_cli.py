@@ -69,6 +69,15 @@ def test_report_reads_saved_tables_back(toured, tmp_path):
     done = run("report", folder / "runs/tour/adam.nc", "--out", tmp_path / "adam.html", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "adam" in (tmp_path / "adam.html").read_text()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/adam.nc").write_bytes((folder / "runs/tour/adam.nc").read_bytes())
+    both = run("report", folder / "runs/tour/adam.nc", "other/adam.nc", "--out", "both.html", folder=tmp_path)
+    assert both.returncode == 0, both.stderr
+    assert "other/adam" in (tmp_path / "both.html").read_text()
+    (tmp_path / "junk.nc").write_text("not a table")
+    junk = run("report", "junk.nc", folder=tmp_path)
+    assert junk.returncode == 2
+    assert "Traceback" not in junk.stderr
 
 
 def test_ctrl_c_during_the_tour_leaves_what_is_finished(tmp_path):

@@ -64,7 +64,7 @@ def test_vmap_over_every_number_is_the_python_loop(case):
 
 
 @every_optimizer
-def test_a_python_float_gives_the_bits_of_the_traced_number(case):
+def test_a_python_float_gives_the_bits_of_the_traced_number_on_arrays(case):
     gradients, start = recorded_gradients(30), params()
     numbers = case.first()
     constant = jax.jit(lambda: follow(case.factory(**numbers), gradients, start))()

@@ -1,6 +1,5 @@
 """Curvature against LAPACK, closed forms and tabulated critical points."""
 
-import doctest
 import importlib
 from functools import partial
 
@@ -236,6 +235,8 @@ def test_probabilistic_bounds_fail_no_more_often_than_stated():
 
     lower, upper = run(jax.random.split(jax.random.key(5), 1000))
     assert np.mean((np.asarray(lower) > -1) | (np.asarray(upper) < 1)) <= 0.5
+    assert np.median(upper) < 1.5  # a bound that says something
+    assert np.median(lower) > -1.5
 
 
 @pytest.mark.parametrize("n", [2, 3, 10, 1000, 10**6])
@@ -583,10 +584,3 @@ def test_stability_bound_broadcasts_and_traces():
 def test_wrong_use_names_the_argument(call, error, message):
     with pytest.raises(error, match=message):
         call()
-
-
-@pytest.mark.parametrize("module", ["bounds", "classify", "eigsh", "operators", "stability"])
-def test_examples(module):
-    result = doctest.testmod(importlib.import_module(f"jaxopt_notes.curvature.{module}"))
-    assert result.attempted > 0
-    assert result.failed == 0

@@ -12,7 +12,19 @@ import jaxopt_notes
 PACKAGE = Path(jaxopt_notes.__file__).parent
 LEVELS = {
     **dict.fromkeys(
-        ["_version", "_checks", "_hoist", "_numerics", "devices", "optimizers", "minibatches", "problems"], 0
+        [
+            "_version",
+            "_checks",
+            "_hoist",
+            "_numerics",
+            "_files",
+            "devices",
+            "optimizers",
+            "minibatches",
+            "problems",
+            "schedules",
+        ],
+        0,
     ),
     **dict.fromkeys(["minimize", "curvature"], 1),
     "sweeps": 2,

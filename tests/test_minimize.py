@@ -190,19 +190,108 @@ def test_closed_over_data_are_arguments_not_constants():
     assert program != hoist(lambda x: jnp.sum((data - x) ** 2), jnp.zeros(()))[0]
 
 
-def test_functions_that_differ_only_in_their_derivative_are_not_confused():
+def scaled(factor):
+    """The identity, whose gradient is said to be `factor`."""
+
+    @jax.custom_vjp
+    def identity(x):
+        return x
+
+    identity.defvjp(lambda x: (x, None), lambda _, g: (g * factor,))
+    return lambda x: jnp.sum(identity(x))
+
+
+def bent(factor):
+    """A square whose second derivative is said to be `factor`, and whose value and slope do not tell."""
+
+    @jax.custom_jvp
+    def slope(x):
+        return 2 * x
+
+    slope.defjvp(lambda x, t: (slope(x[0]), factor * t[0]))
+
+    @jax.custom_jvp
+    def square(x):
+        return x**2
+
+    square.defjvp(lambda x, t: (square(x[0]), slope(x[0]) * t[0]))
+    return lambda x: jnp.sum(square(x))
+
+
+def calling(value):
+    shape = jax.ShapeDtypeStruct((), jnp.float32)
+    return lambda x: jnp.sum(x) + jax.pure_callback(lambda: np.float32(value), shape)
+
+
+@pytest.mark.parametrize(
+    ("make", "one", "other"),
+    [
+        (scaled, 1.0, 2.0),
+        (scaled, jnp.array([1.0, 2.0]), jnp.array([5.0, 7.0])),
+        (bent, 2.0, -2.0),
+        (calling, 1.0, 2.0),
+    ],
+    ids=["number-in-a-rule", "array-in-a-rule", "second-derivative", "callback"],
+)
+def test_functions_whose_difference_does_not_show_are_not_confused(make, one, other):
     from jaxopt_notes._hoist import hoist
 
-    def scaled(factor):
-        @jax.custom_vjp
-        def identity(x):
-            return x
+    assert hoist(make(one), jnp.ones(2))[0] != hoist(make(other), jnp.ones(2))[0]
+    if make is not calling:
+        assert hoist(make(other), jnp.ones(2))[0] == hoist(make(other), jnp.ones(2))[0]
 
-        identity.defvjp(lambda x: (x, None), lambda _, g: (factor * g,))
-        return lambda x: jnp.sum(identity(x))
 
-    assert hoist(scaled(1.0), jnp.ones(2))[0] != hoist(scaled(2.0), jnp.ones(2))[0]
-    assert hoist(scaled(2.0), jnp.ones(2))[0] == hoist(scaled(2.0), jnp.ones(2))[0]
+def test_each_loss_runs_its_own_derivative():
+    for factor in ([1.0, 2.0], [5.0, 7.0]):
+        run = jon.minimize(scaled(jnp.array(factor)), jnp.ones(2), jon.gradient_descent(0.1), steps=1)
+        np.testing.assert_allclose(run.params, 1 - 0.1 * np.array(factor), rtol=1e-6)
+    factors = jnp.array([[1.0, 2.0], [5.0, 7.0]])
+    for _ in range(2):
+        runs = jax.vmap(lambda f: jon.minimize(scaled(f), jnp.ones(2), jon.gradient_descent(0.1), steps=1))(factors)
+        np.testing.assert_allclose(runs.params, 1 - 0.1 * factors, rtol=1e-6)
+    kinds = [jon.classify(bent(factor), jnp.zeros(2)).kind_name for factor in (2.0, -2.0)]
+    assert kinds == ["minimum", "maximum"]
+
+
+def test_random_keys_held_by_nested_jits_are_told_apart():
+    from jaxopt_notes._hoist import hoist
+
+    def noisy(seed):
+        key = jax.random.key(seed)
+        inner = jax.jit(lambda x: x + jax.random.normal(key))
+        return lambda x: jax.lax.scan(lambda c, _: (inner(c), None), x[0], None, length=2)[0]
+
+    assert hoist(noisy(1), jnp.ones(2))[0] != hoist(noisy(2), jnp.ones(2))[0]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(
+    "optimizer", [jon.adam(0.1), optax.adam(jnp.float32(0.1)), optax.sgd(jnp.float32(0.1), momentum=0.5)]
+)
+def test_narrow_parameters_keep_their_type_through_the_loop(dtype, optimizer):
+    with jax.numpy_dtype_promotion("standard"):
+        run = jon.minimize(lambda x: jnp.sum(x**2), jnp.ones(3, dtype), optimizer, steps=20)
+    assert run.params.dtype == dtype
+    assert float(run.final_loss) < 0.5
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.inject_hyperparams(optax.adam)(learning_rate=0.1),
+        optax.MultiSteps(optax.sgd(0.3), every_k_schedule=2).gradient_transformation(),
+        optax.masked(jon.momentum(0.1), {"w": True, "b": True}),
+        optax.multi_transform({"fast": jon.adam(0.1), "slow": jon.momentum(0.02)}, {"w": "fast", "b": "slow"}),
+        optax.multi_transform({"fast": jon.adam(0.1), "slow": jon.momentum(0.02)}, {"w": "fast", "b": "fast"}),
+        optax.chain(optax.clip_by_global_norm(1.0), jon.nesterov(0.1)),
+    ],
+    ids=["inject", "multi-steps", "masked", "multi-transform", "an-empty-group", "chain"],
+)
+def test_optax_wrappers_work_in_the_loop_and_around_our_pairs(optimizer):
+    params = {"w": jnp.ones(3), "b": jnp.float32(2.0)}
+    with jax.numpy_dtype_promotion("standard"):
+        run = jon.minimize(lambda p: jnp.sum(p["w"] ** 2) + p["b"] ** 2, params, optimizer, steps=300)
+    assert float(run.final_loss) < 1e-3
 
 
 def test_minibatches_visit_every_example_once_an_epoch_in_an_order_of_their_own():
@@ -242,6 +331,29 @@ def test_minibatch_runs_follow_a_plain_loop():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), run.params, params)
 
 
+def test_minimize_runs_inside_a_jit_and_a_vmap_of_the_user():
+    problem = jon.problems.digits_mlp(hidden=4)
+    params = problem.init(jax.random.key(0))
+
+    def final_loss(rate):
+        run = jon.minimize(
+            problem.loss,
+            params,
+            jon.momentum(rate),
+            steps=4,
+            data=problem.data,
+            minibatches=reshuffle(64),
+            key=jax.random.key(1),
+            tol=1e-6,
+            baseline=problem.baseline,
+        )
+        return run.final_loss
+
+    rates = jnp.array([0.01, 0.1])
+    expected = [final_loss(float(rate)) for rate in rates]
+    np.testing.assert_allclose(jax.jit(jax.vmap(final_loss))(rates), expected, rtol=1e-5)
+
+
 def quadratic_loss(x, batch=None):
     return jnp.sum(x**2)
 
@@ -251,6 +363,13 @@ BAD = [
     (dict(steps=0), ValueError, r"steps must be an integer of at least 1, got 0"),
     (dict(steps=2.5), TypeError, r"steps must be an integer.*got 2.5"),
     (dict(every=3), ValueError, r"every must divide steps=10, got 3; the nearest that does is 2"),
+    (dict(tol=jnp.ones(2)), TypeError, r"tol must be one number, got shape \(2,\)"),
+    (dict(baseline="x"), TypeError, r"baseline must be a real number"),
+    (
+        dict(data=DATA, minibatches=reshuffle(2), key=0),
+        TypeError,
+        "key must be one random key, for example jax.random.key",
+    ),
     (dict(tol=-1.0), ValueError, r"tol must be in \[0, inf\), got -1"),
     (dict(loss=lambda x: x), TypeError, r"must return a scalar, got shape \(2,\)"),
     (dict(loss=lambda x: (jnp.sum(x), x)), TypeError, r"must return one scalar"),
@@ -266,11 +385,11 @@ BAD = [
     (dict(minibatches=reshuffle(2)), ValueError, "minibatches needs data"),
     (dict(data=DATA, minibatches=reshuffle(2)), ValueError, "minibatches needs a key"),
     (
-        dict(data=DATA, minibatches=reshuffle(7), key=0),
+        dict(data=DATA, minibatches=reshuffle(7), key=jax.random.key(0)),
         ValueError,
         "batch_size must be at most the number of examples, 6; got 7",
     ),
-    (dict(data=DATA, minibatches=2, key=0), TypeError, "minibatches must be a stream such as"),
+    (dict(data=DATA, minibatches=2, key=jax.random.key(0)), TypeError, "minibatches must be a stream such as"),
     (dict(data=DATA.at[1].set(jnp.nan)), ValueError, "data holds 2 non-finite values of 12"),
     (dict(data=(DATA, DATA[:3])), ValueError, "every leaf of data needs the same leading length"),
 ]

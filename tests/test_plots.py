@@ -134,7 +134,7 @@ def test_thin_lines_mark_the_losses_to_beat_and_the_star_the_best(table):
     ax = plots.learning_rate_sensitivity(table)
     assert {line.get_label(): line.get_ydata()[0] for line in lines(ax, "reference")} == {
         "best constant predictor": 2.3,
-        "at initialisation": 2.4,
+        "loss at initialisation": 2.4,
     }
     star = lines(ax, "best")[0]
     assert star.get_xdata()[0] == pytest.approx(RATES[4])

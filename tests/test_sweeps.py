@@ -73,7 +73,7 @@ def test_keys_data_order_and_starts_do_not_depend_on_the_chunks(digits, width, d
             (jon.grid(learning_rate=[7.0]), [2, 0, 1], width, devices),
         ]
     ]
-    rows = [next(engine._windows(one))[2] for one in made]
+    rows = [one.first_rows for one in made]
     for one, drawn in zip(made, rows, strict=True):
         order = np.argsort(one.seeds)
         np.testing.assert_array_equal(jax.random.key_data(one.keys)[order], jax.random.key_data(made[0].keys))
@@ -123,7 +123,7 @@ def test_every_trial_is_the_run_that_minimize_makes(digits, reference):
 def test_cutting_a_run_into_segments_changes_no_bit(digits, reference, monkeypatch):
     monkeypatch.setattr(engine, "FIRST_SEGMENT", 7)
     monkeypatch.setattr(engine, "SECONDS_PER_SEGMENT", 0.0)  # then one step at a time
-    monkeypatch.setattr(engine, "WINDOW_BYTES", 4 * 3 * 64 * 10)  # and ten steps of indices at a time
+    monkeypatch.setattr(plan, "WINDOW_BYTES", 4 * 3 * 64 * 10)  # and ten steps of indices at a time
     table = jon.sweep(digits, jon.momentum, SPACE, **RUN, width=5, devices=jax.devices()[:1])
     assert_same_values(table, reference)
 
@@ -139,9 +139,7 @@ def test_one_program_serves_every_chunk_and_holds_no_collectives(digits):
     )
     constants, data, _, initial, _ = made.replicated
     trials = programs.place(engine._trials(made, 0), made.group.mesh, programs.TRIALS)
-    shared = programs.Shared(
-        constants, data, programs.place(next(engine._windows(made))[2], made.group.mesh, programs.EVERYWHERE)
-    )
+    shared = programs.Shared(constants, data, made.first_rows)
     compiled = programs.programs(made.group)
     lanes = compiled.begin(initial, trials, shared)
     text = compiled.segment.lower(lanes, trials, shared, *map(jnp.int32, (0, 0, 4))).compile().as_text()
@@ -264,7 +262,7 @@ def test_ctrl_c_leaves_what_is_finished(digits, reference, monkeypatch):
         calls.append(first)
         if len(calls) == 3:
             threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
-            while True:  # a chunk that would not end by itself
+            for _ in range(500):  # a chunk that takes far longer than the signal
                 engine.run_chunk(made, first, **options)
         return engine.run_chunk(made, first, **options)
 
@@ -320,6 +318,29 @@ BAD = [
     (dict(space=lambda: {"learning_rate": [0.1]}), TypeError, r"space must come from grid\(...\)"),
     (dict(optimizer=jon.momentum(0.1)), TypeError, "optimizer must be a function from hyperparameters"),
     (dict(problem=lambda: quadratic), TypeError, "problem must be a jaxopt_notes.Problem"),
+    (dict(key=0), TypeError, "key must be one random key, for example jax.random.key"),
+    (dict(devices=[]), ValueError, "devices must hold at least one device"),
+    (dict(seeds=[2**33]), ValueError, r"seeds must be below 2\*\*32"),
+    (
+        dict(optimizer=optax.sgd, space=lambda: jon.grid(learning_rate=[0.1], nesterov=[0, 1])),
+        TypeError,
+        "'nesterov' chooses the",
+    ),
+    (
+        dict(problem=lambda: jon.Problem(quadratic, jnp.ones(2), metrics={"loss": quadratic})),
+        ValueError,
+        "other than 'loss'",
+    ),
+    (
+        dict(problem=lambda: jon.Problem(quadratic, jnp.ones(2), test_data=jnp.ones(2))),
+        ValueError,
+        "test_data needs data",
+    ),
+    (
+        dict(problem=lambda: jon.Problem(quadratic, jnp.ones(2), metrics={"norms": jnp.abs}), batch_size=None),
+        TypeError,
+        r"the metric behind 'final_norms' must return a scalar, got shape \(2,\)",
+    ),
     (dict(seeds=0), ValueError, "seeds must be an integer of at least 1, got 0"),
     (dict(seeds=[0, 0]), ValueError, "seeds repeats values"),
     (dict(seeds=[-1]), ValueError, "seeds must be a positive count or a list of non-negative integers"),
@@ -368,11 +389,60 @@ def test_bad_input_is_named_before_compiling(digits, change, error, message):
         call()
 
 
+def test_parameters_of_any_structure_and_type_come_back(tmp_path):
+    def init(key):
+        return [{"a.b": jnp.zeros(2), "a": {"b": jnp.ones(2)}}, {"w/x": 2 * jnp.ones((1, 2), jnp.bfloat16)}]
+
+    def loss(params):
+        return sum(jnp.sum(leaf.astype(jnp.float32) ** 2) for leaf in jax.tree.leaves(params))
+
+    problem = jon.Problem(loss, init)
+    table = jon.sweep(
+        problem, jon.momentum, jon.grid(learning_rate=[0.0, 0.1]), steps=1, keep_params=True, progress=False
+    )
+    with jax.numpy_dtype_promotion("standard"):
+        theirs = jon.sweep(
+            problem, optax.adam, jon.grid(learning_rate=[0.1]), steps=2, keep_params=True, progress=False
+        )
+    assert (theirs.status == Status.COMPLETED).all()
+    with xarray.open_dataset(jon.save(table, tmp_path / "table.nc")) as read:
+        ended = jon.end_point(read, problem, learning_rate=0.0, seed=0)
+    assert jax.tree.map(jnp.result_type, ended) == jax.tree.map(jnp.result_type, init(None))
+    jax.tree.map(np.testing.assert_array_equal, ended, init(None))
+
+
+def test_float64_problems_sweep_in_float64(x64):
+    problem = jon.problems.digits_mlp(hidden=4)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(problem.init(jax.random.key(0)))} == {"float64"}
+    for optimizer in (jon.adam, optax.adam):
+        table = jon.sweep(problem, optimizer, jon.grid(learning_rate=[0.1]), steps=2, batch_size=64, progress=False)
+        assert table.loss.dtype == np.float64
+        assert table.attrs["precision"] == "float64"
+
+
+def test_the_table_tells_which_sweep_made_it(digits, reference):
+    again = jon.sweep(digits, jon.momentum, SPACE, **RUN, width=2)
+    other = jon.sweep(digits, jon.momentum, SPACE, **RUN, width=2, key=jax.random.key(1))
+    assert again.attrs["fingerprint"] == reference.attrs["fingerprint"] != other.attrs["fingerprint"]
+    assert other.attrs["key"] != again.attrs["key"]
+    assert reference.attrs["precision"] == "float32"
+
+
+def test_the_highest_accuracy_is_the_best():
+    accuracies = made_up([[0.1] * 8, [0.9] * 8, [0.8] * 8]).rename(final_loss="test_accuracy")
+    best = jon.best(accuracies, "test_accuracy")
+    assert best.median == 0.9
+    assert best.interval == (0.9, 0.9)
+    assert best.ties == []
+
+
 def test_end_point_asks_for_what_is_missing(digits, reference):
     with pytest.raises(ValueError, match="needs one value for beta; the axes are learning_rate, beta, seed"):
         jon.end_point(reference, digits, learning_rate=0.1, seed=0)
     with pytest.raises(ValueError, match="unknown axis 'bta'; did you mean 'beta'"):
         jon.end_point(reference, digits, learning_rate=0.1, bta=0.9, seed=0)
+    with pytest.raises(ValueError, match=r"seed must be one of \[0, 1, 2\], got 7"):
+        jon.end_point(reference, digits, learning_rate=0.1, beta=0.9, seed=7)
     with pytest.raises(ValueError, match="holds no parameters"):
         jon.end_point(reference.drop_vars("params.params.Dense_0.kernel"), digits, learning_rate=0.1, beta=0.9, seed=0)
 

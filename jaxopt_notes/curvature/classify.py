@@ -15,7 +15,7 @@ from .._hoist import Program
 from .._numerics import sqrt
 from .bounds import checked_probability, spectrum_bounds, zero_level
 from .eigsh import Krylov, checked_key, euclidean_norm, lanczos, random_start, ritz, ritz_vector
-from .operators import Product, flatten, matrix, prepared, second_order
+from .operators import Product, check_dense, flatten, matrix, prepared, second_order
 from .verdict import CriticalPoint, Kind
 
 _DENSE_LIMIT = 1500  # parameters; the dense Hessian and its eigenvalues take seconds at most up to here
@@ -85,6 +85,7 @@ def classify(
     params, program, constants = prepared(loss, params, args)
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     if method == "dense" or (method == "auto" and size <= _DENSE_LIMIT):
+        check_dense(size)
         return _dense(program, constants, params, args, gradient_tolerance)
     return _lanczos(program, constants, params, args, gradient_tolerance, key, probability, matvecs=matvecs)
 

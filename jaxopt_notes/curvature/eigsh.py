@@ -148,13 +148,7 @@ def random_start(key: Key[Array, ""] | None, like: Float[Array, " n"]) -> Float[
 
 def checked_key(key: Any) -> Any:
     """Return `key` if it is one random key; `jax.random.key(0)` when None."""
-    if key is None:
-        return jax.random.key(0)
-    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
-    modern = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ()
-    if not (modern or (dtype == jnp.uint32 and len(shape or ()) == 1)):
-        raise TypeError(f"key must be one random key, for example jax.random.key(0), got {key!r}")
-    return key
+    return jax.random.key(0) if key is None else _checks.key("key", key)
 
 
 def _orthogonalise(basis: Float[Array, "steps n"], vector: Float[Array, " n"]) -> tuple[Array, Array]:

@@ -15,6 +15,7 @@ from .. import _checks
 from .._hoist import Program, hoist
 from .._numerics import working_dtype
 
+DENSE_LIMIT = 20_000  # parameters: the float32 matrix takes 1.6 GB, and its columns several times that while computed
 Product = Callable[[Float[Array, " n"]], Float[Array, " n"]]
 
 
@@ -73,6 +74,7 @@ def hessian(loss: Callable[..., Float[Array, ""]], params: PyTree, *args: Any) -
 
     Raises:
         TypeError: a leaf is not a real floating array, or the loss is not a scalar.
+        ValueError: more than 20,000 parameters.
 
     Example:
         >>> import jax.numpy as jnp
@@ -81,7 +83,17 @@ def hessian(loss: Callable[..., Float[Array, ""]], params: PyTree, *args: Any) -
         [[0.0, 6.0], [6.0, 2.0]]
     """
     params, program, constants = prepared(loss, params, args)
+    check_dense(sum(leaf.size for leaf in jax.tree.leaves(params)))
     return _hessian(program, constants, params, args)
+
+
+def check_dense(size: int) -> None:
+    """Refuse a dense Hessian that would take the machine's memory."""
+    if size > DENSE_LIMIT:
+        raise ValueError(
+            f"a dense Hessian needs at most {DENSE_LIMIT:,} parameters, got {size:,}, whose matrix has {size**2:.1e} "
+            f"entries; use hvp, or classify(..., method='lanczos')"
+        )
 
 
 def prepared(loss: Callable, params: PyTree, args: Sequence[Any]) -> tuple[PyTree, Program, list[Any]]:

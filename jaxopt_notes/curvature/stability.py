@@ -132,7 +132,10 @@ def stability_bound(optimizer: str, sharpness: Number, **numbers: Number) -> Flo
         _checks.number(name, value, low=0.0, high=1.0 if name in _SHARES else np.inf)
     if not _checks.is_traced(sharpness):
         _checks.number("sharpness", sharpness)
-    largest = jnp.asarray(sharpness, float) if isinstance(sharpness, (int, float)) else jnp.asarray(sharpness)
+    given = jnp.asarray(sharpness)
+    largest = (
+        given if jnp.issubdtype(given.dtype, jnp.inexact) and not isinstance(sharpness, float) else given.astype(float)
+    )
     limit = jnp.asarray(
         rule(**{name: jnp.asarray(value, largest.dtype) for name, value in numbers.items()}), largest.dtype
     )

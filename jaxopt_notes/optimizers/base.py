@@ -77,9 +77,8 @@ def _init(state_type: Partial, initial: Callable | None, params: PyTree) -> Any:
     leaves, tree = jax.tree.flatten(params)
     working = [jnp.asarray(leaf, working_dtype(leaf)) for leaf in leaves]
     slots = [initial(leaf) if initial else (jnp.zeros_like(leaf),) * len(names) for leaf in working]
-    return state_type(
-        jnp.zeros((), jnp.int32), *(jax.tree.unflatten(tree, column) for column in zip(*slots, strict=True))
-    )
+    columns = zip(*slots, strict=True) if slots else [()] * len(names)  # a tree without leaves has slots without leaves
+    return state_type(jnp.zeros((), jnp.int32), *(jax.tree.unflatten(tree, column) for column in columns))
 
 
 def _update(
@@ -92,7 +91,8 @@ def _update(
     leaves, tree = jax.tree.flatten(grads)
     columns = [tree.flatten_up_to(slot) for slot in state[1:]]  # type: ignore[attr-defined]
     moved = [_one_array(rule, numbers, grad, *slots) for grad, *slots in zip(leaves, *columns, strict=True)]
-    updates, *slots = (jax.tree.unflatten(tree, column) for column in zip(*moved, strict=True))
+    rows = zip(*moved, strict=True) if moved else [()] * len(state)
+    updates, *slots = (jax.tree.unflatten(tree, row) for row in rows)
     return updates, type(state)(count, *slots)
 
 

@@ -233,7 +233,7 @@ def _draw_references(ax: Axes, table: xr.Dataset, metric: str) -> None:
     initial = float(table.initial_loss.median()) if "initial_loss" in table else np.nan
     lines = [
         ("best constant predictor", "--", table.attrs.get("baseline_loss", np.nan)),
-        ("at initialisation", ":", initial),
+        ("loss at initialisation", ":", initial),
     ]
     for label, dash, value in lines:
         known = np.isfinite(value)

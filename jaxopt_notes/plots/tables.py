@@ -10,6 +10,7 @@ import xarray as xr
 
 from .. import _checks
 from ..minimize import Status
+from ..sweeps.select import higher_is_better as higher_is_better
 
 LABELS = {
     "loss": "training loss",
@@ -143,22 +144,6 @@ def metrics(table: xr.Dataset) -> list[str]:
     """
     hidden = ("status", "stopped_at")
     return [str(name) for name in table.data_vars if table[name].dims == table.final_loss.dims and name not in hidden]
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether a larger value of the metric is better; losses and norms are better small.
-
-    Arguments:
-        metric: a variable's name.
-
-    Returns:
-        True for accuracies.
-
-    Example:
-        >>> higher_is_better("test_accuracy")
-        True
-    """
-    return metric.endswith("accuracy")
 
 
 def failed(table: xr.Dataset) -> xr.DataArray:

@@ -26,7 +26,8 @@ def digits(test_fraction: float = 0.2, split_seed: int = 0) -> tuple[Examples, E
         split_seed: seed of the random split.
 
     Returns:
-        Training and test examples: inputs of shape (n, 64) in float32, labels of shape (n,) in int32.
+        Training and test examples: inputs of shape (n, 64) in the default floating dtype, labels of shape (n,)
+        in int32.
 
     Raises:
         ModuleNotFoundError: scikit-learn is missing; it comes with the `data` extra.
@@ -45,6 +46,6 @@ def digits(test_fraction: float = 0.2, split_seed: int = 0) -> tuple[Examples, E
     order = np.random.default_rng(split_seed).permutation(len(labels))
     parts = (order[held_out:], order[:held_out])
     train, test = (
-        Examples(jnp.asarray(pixels[part] / 16, jnp.float32), jnp.asarray(labels[part], jnp.int32)) for part in parts
+        Examples(jnp.asarray(pixels[part] / 16, float), jnp.asarray(labels[part], jnp.int32)) for part in parts
     )
     return train, test

@@ -16,7 +16,7 @@ from .problem import Problem
 
 
 class MLP(nn.Module):
-    """Fully connected network with ReLU between its layers."""
+    """Fully connected network with ReLU between its layers; parameters have the dtype of the inputs."""
 
     widths: Sequence[int]
 
@@ -25,8 +25,8 @@ class MLP(nn.Module):
         """The outputs of the last layer, without activation."""
         hidden = inputs
         for width in self.widths[:-1]:
-            hidden = nn.relu(nn.Dense(width)(hidden))
-        return nn.Dense(self.widths[-1])(hidden)
+            hidden = nn.relu(nn.Dense(width, param_dtype=inputs.dtype)(hidden))
+        return nn.Dense(self.widths[-1], param_dtype=inputs.dtype)(hidden)
 
 
 def digits_mlp(hidden: int | Sequence[int] = 64, *, test_fraction: float = 0.2, split_seed: int = 0) -> Problem:
@@ -63,7 +63,8 @@ def digits_mlp(hidden: int | Sequence[int] = 64, *, test_fraction: float = 0.2, 
         return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits(params, batch), batch.labels))
 
     def accuracy(params: PyTree, batch: Examples) -> Float[Array, ""]:
-        return jnp.mean((jnp.argmax(logits(params, batch), axis=-1) == batch.labels).astype(jnp.float32))
+        guesses = jnp.argmax(logits(params, batch), axis=-1).astype(batch.labels.dtype)
+        return jnp.mean((guesses == batch.labels).astype(float))
 
     frequencies = jnp.bincount(train.labels) / len(train.labels)
     return Problem(

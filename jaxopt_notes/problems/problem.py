@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, PyTree
 from .. import _checks
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Problem:
     """Everything a run or a sweep needs to know about what is minimised.
 
@@ -28,7 +28,7 @@ class Problem:
 
     Raises:
         TypeError: `loss` is not callable, or `init` is neither a function nor a pytree of floating arrays.
-        ValueError: a leaf of the data holds NaN or infinity, or leading axes differ.
+        ValueError: a leaf of the data holds NaN or infinity, leading axes differ, or a metric is named `loss`.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -51,13 +51,22 @@ class Problem:
         if not callable(self.init):
             start = _checks.params("init", self.init)
             object.__setattr__(self, "init", lambda key: start)
+        if self.test_data is not None and self.data is None:
+            raise ValueError("test_data needs data: a loss of the parameters alone has nothing to be tested on")
+        for name, metric in self.metrics.items():
+            if not callable(metric) or not str(name).isidentifier() or name == "loss":
+                raise ValueError(f"metrics must map names other than 'loss' to functions, got {name!r}: {metric!r}")
         for part in ("data", "test_data"):
             if getattr(self, part) is not None:
                 _checks.examples(part, getattr(self, part))
                 _checks.finite_data(part, getattr(self, part))
         if self.baseline is not None:
-            _checks.number("baseline", self.baseline)
+            _checks.scalar("baseline", self.baseline)
         object.__setattr__(self, "name", self.name or _checks.name_of(self.loss))
+
+    def __repr__(self) -> str:
+        data = f", {self.examples} examples" if self.examples else ""
+        return f"Problem({self.name!r}{data})"
 
     @property
     def examples(self) -> int:
@@ -73,7 +82,7 @@ class Problem:
         parts = {"final": data, "test": test_data} if test_data is not None else {"final": data}
         measured = {"loss": self.loss, **self.metrics}
         return {
-            f"{part}_{name}": jnp.asarray(metric(params) if values is None else metric(params, values))
+            f"{part}_{name}": jnp.asarray(metric(params) if values is None else metric(params, values), float)
             for part, values in parts.items()
             for name, metric in measured.items()
         }

@@ -10,16 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Int, PyTree
 
-from ..minibatches import Minibatches, indices
 from .plan import Plan
-from .programs import EVERYWHERE, TRIALS, Lanes, Shared, Trials, evaluator, place, programs
+from .programs import TRIALS, Lanes, Shared, Trials, evaluator, place, programs
 from .progress import Progress
 
 SECONDS_PER_SEGMENT = 0.5  # long enough that returning to the host costs little, short enough for a live progress bar
 FIRST_SEGMENT = 4  # steps, to time one
-WINDOW_BYTES = 2**28  # of example indices held at a time
 
 
 def run_chunk(plan: Plan, first: int, *, keep_params: bool = False, bar: Progress | None = None) -> dict[str, Any]:
@@ -37,17 +35,18 @@ def run_chunk(plan: Plan, first: int, *, keep_params: bool = False, bar: Progres
     evaluate = functools.partial(_evaluate, plan, evaluate_constants, data, test_data)
     length = FIRST_SEGMENT
     for start, end, rows in _windows(plan):
-        shared = Shared(constants, data, place(rows, mesh, EVERYWHERE))
+        shared = Shared(constants, data, rows)
         if start == 0:
             lanes = compiled.begin(initial, trials, shared)
             before = evaluate(lanes.carry.params)
         step = start
         while step < end:
             stop = min(step + length, end)
-            began = time.monotonic()
+            began = time.perf_counter()
             lanes = compiled.segment(lanes, trials, shared, *map(jnp.int32, (start, step, stop)))
             status = jax.device_get(lanes.carry.status)
-            length = max(1, int((stop - step) * SECONDS_PER_SEGMENT / (time.monotonic() - began)))
+            elapsed = max(time.perf_counter() - began, 1e-6)
+            length = max(1, int((stop - step) * SECONDS_PER_SEGMENT / elapsed))
             if bar:
                 bar.segment(stop - step, status[:real])
             step = stop
@@ -64,23 +63,10 @@ def _trials(plan: Plan, first: int) -> Trials:
 
 
 def _windows(plan: Plan) -> Iterator[tuple[int, int, Int[Array, "seeds window batch"]]]:
-    """(first step, end, example indices of those steps and of the one after), all windows of one shape.
-
-    Orders are computed per seed and epoch, outside the lanes.
-    """
-    if plan.minibatches is None:
-        yield 0, plan.steps, jnp.zeros((len(plan.seeds), 1, 0), jnp.int32)
-        return
-    bytes_per_step = 4 * len(plan.seeds) * plan.minibatches.batch_size
-    window = min(plan.steps, max(1, WINDOW_BYTES // bytes_per_step))
-    for start in range(0, plan.steps, window):
-        rows = _rows(plan.minibatches, plan.keys[:, 1], jnp.int32(start), window + 1, plan.problem.examples)
-        yield start, min(start + window, plan.steps), rows
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3, 4))
-def _rows(minibatches: Minibatches, keys: Key[Array, " seeds"], first: Array, steps: int, examples: int) -> Array:
-    return jax.vmap(lambda key: indices(minibatches, key, first, steps, examples))(keys)
+    """(first step, end, example indices of those steps and of the one after), all windows of one shape."""
+    for start in range(0, plan.steps, plan.window):
+        # Every chunk begins with the same window, mostly the only one.
+        yield start, min(start + plan.window, plan.steps), plan.first_rows if start == 0 else plan.rows(start)
 
 
 def _evaluate(plan: Plan, constants: Any, data: PyTree, test_data: PyTree, params: PyTree) -> dict[str, Array]:

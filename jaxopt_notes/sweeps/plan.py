@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,15 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Int, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
-from ..minibatches import Minibatches, batch_shapes, check_batch_size, reshuffle
+from ..minibatches import Minibatches, batch_shapes, check_batch_size, indices, reshuffle
 from ..problems import Problem
 from .programs import EVERYWHERE, Group, place, trials_mesh
 from .space import Space, check_space
 
+WINDOW_BYTES = 2**28  # of example indices held at a time
 # Lanes run fastest when their carries together fit a core's cache; an accelerator wants as many as its memory takes.
 CARRY_BYTES = {"cpu": 2**21}
 MOST_LANES = {"cpu": 64}
@@ -43,6 +45,7 @@ class Plan:
     minibatches: Minibatches | None
     width: int
     group: Group
+    root: Key[Array, ""]
     keys: Key[Array, "seeds 2"]
     initial: PyTree
     constants: list[Any]
@@ -58,6 +61,51 @@ class Plan:
     def lanes(self) -> int:
         """Trials per chunk, over all devices."""
         return self.width * self.group.mesh.size
+
+    @property
+    def root_text(self) -> str:
+        """The root key in words, enough to make it again."""
+        data = np.asarray(
+            jax.random.key_data(self.root) if jnp.issubdtype(self.root.dtype, jax.dtypes.prng_key) else self.root
+        )
+        return f"{jax.random.key_impl(self.root)} {' '.join(map(str, data.ravel()))}"
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash of what decides a trial: the programs, the data, the axes, the steps, the root key and the starts."""
+        parts = [self.group.loss.fingerprint, self.evaluate.fingerprint, _checks.name_of(self.group.factory)]
+        parts += [repr({name: values.tolist() for name, values in self.space.axes.items()}), repr(self.seeds.tolist())]
+        parts += [
+            f"{self.steps} {self.group.every} {self.minibatches and self.minibatches.batch_size} {self.root_text}"
+        ]
+        digest = hashlib.sha256("\n".join(parts).encode())
+        for leaf in jax.tree.leaves((self.problem.data, self.problem.test_data, self.constants, self.initial)):
+            digest.update(np.ascontiguousarray(leaf).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def window(self) -> int:
+        """Steps whose example indices are held at a time."""
+        if self.minibatches is None:
+            return self.steps
+        return min(self.steps, max(1, WINDOW_BYTES // (4 * len(self.seeds) * self.minibatches.batch_size)))
+
+    def rows(self, start: int) -> Int[Array, "seeds window batch"]:
+        """Example indices of every seed for the window from `start` and one step more, on every device.
+
+        Orders are computed per seed and epoch, outside the lanes.
+        """
+        if self.minibatches is None:
+            drawn = jnp.zeros((len(self.seeds), 1, 0), jnp.int32)
+        else:
+            steps, examples = self.window + 1, self.problem.examples
+            drawn = _rows(self.minibatches, self.keys[:, 1], jnp.int32(start), steps, examples)
+        return place(drawn, self.group.mesh, EVERYWHERE)
+
+    @functools.cached_property
+    def first_rows(self) -> Int[Array, "seeds window batch"]:
+        """The rows of the first window, which every chunk uses."""
+        return self.rows(0)
 
     @functools.cached_property
     def replicated(self) -> tuple[Any, ...]:
@@ -90,14 +138,15 @@ def make_plan(
     seed_values = _seeds(seeds)
     minibatches = _minibatches(problem, batch_size)
     mesh = trials_mesh(devices)
-    root = jax.random.key(0) if key is None else key
+    root = jax.random.key(0) if key is None else _checks.key("key", key)
     keys = jnp.stack([seed_keys(root, int(seed)) for seed in seed_values])
     initial = _initial(problem, keys[:, 0])
     one = jax.tree.map(lambda leaf: leaf[0], initial)
     batch = _example_batch(problem, minibatches)
     _checks.scalar_loss(problem.loss, one, *batch)
-    loss, constants = hoist(problem.loss, one, *batch)
-    evaluate, evaluate_constants = hoist(problem.evaluate, one, problem.data, problem.test_data, differentiated=False)
+    loss, constants = hoist(problem.loss, one, *batch, derivatives=1)
+    _check_metrics(problem, one)
+    evaluate, evaluate_constants = hoist(problem.evaluate, one, problem.data, problem.test_data, derivatives=0)
     if width is None:
         share = -(-len(space) * len(seed_values) // mesh.size)
         width = min(share, _lanes_that_fit(optimizer, space, one, mesh.devices.flat[0].platform))
@@ -111,6 +160,7 @@ def make_plan(
         minibatches,
         width,
         group,
+        root,
         keys,
         initial,
         constants,
@@ -142,6 +192,8 @@ def _seeds(seeds: int | Sequence[int]) -> np.ndarray:
     values = np.asarray(seeds)
     if values.ndim != 1 or values.size == 0 or not np.issubdtype(values.dtype, np.integer) or (values < 0).any():
         raise ValueError(f"seeds must be a positive count or a list of non-negative integers, got {seeds!r}")
+    if values.max() >= 2**32:
+        raise ValueError(f"seeds must be below 2**32, got {values.max()}")
     if len(np.unique(values)) < values.size:
         raise ValueError(f"seeds repeats values: {values.tolist()}")
     return values
@@ -157,15 +209,26 @@ def _minibatches(problem: Problem, batch_size: int | None) -> Minibatches | None
 
 def _initial(problem: Problem, keys: Key[Array, " seeds"]) -> PyTree:
     """One start per seed, computed one seed at a time: its bits cannot depend on how many there are."""
-    program, constants = hoist(problem.init, keys[0], differentiated=False)
+    program, constants = hoist(problem.init, keys[0], derivatives=0)
+    _checks.params("init(key)", jax.eval_shape(program, constants, keys[0]))
     starts = [_call(program, constants, key) for key in keys]
-    _checks.params("init(key)", starts[0])
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _call(program: Program, constants: list[Any], key: Array) -> PyTree:
     return program(constants, key)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def _rows(minibatches: Minibatches, keys: Key[Array, " seeds"], first: Array, steps: int, examples: int) -> Array:
+    return jax.vmap(lambda key: indices(minibatches, key, first, steps, examples))(keys)
+
+
+def _check_metrics(problem: Problem, params: PyTree) -> None:
+    for name, shape in jax.eval_shape(problem.evaluate, params, problem.data, problem.test_data).items():
+        if shape.shape != ():
+            raise TypeError(f"the metric behind {name!r} must return a scalar, got shape {shape.shape}")
 
 
 def _lanes_that_fit(optimizer: Callable, space: Space, params: PyTree, platform: str) -> int:

@@ -72,6 +72,8 @@ class Programs:
 def trials_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A one-dimensional mesh `trials` over the given devices; all local ones when None."""
     devices = list(jax.local_devices() if devices is None else devices)
+    if not devices:
+        raise ValueError("devices must hold at least one device, got none; leave it out for all local ones")
     return jax.make_mesh((len(devices),), ("trials",), axis_types=(AxisType.Auto,), devices=devices)
 
 

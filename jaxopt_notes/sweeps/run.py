@@ -56,7 +56,8 @@ def sweep(
         every: record one entry per this many steps; must divide `steps`. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
         keep_params: keep the parameters at the end points, for `end_point`.
-        width: lanes per device and chunk; chosen when None.
+        width: lanes per device and chunk. When None it is chosen by the number of trials and the size of a lane, so fix
+            it where the floats of two sweeps must be the same bits.
         devices: the devices to use; all local ones when None.
         progress: show a progress bar on standard error.
 

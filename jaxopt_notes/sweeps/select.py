@@ -22,7 +22,7 @@ class Best:
 
     Attributes:
         config: its hyperparameters.
-        metric: what was compared; lower is better.
+        metric: what was compared; lower is better, except for accuracies.
         median: median of the metric over the seeds.
         interval: (low, high) around the median of the seeds' distribution.
         coverage: probability that an interval made this way covers that median; 0.95 or more with six seeds or more,
@@ -49,14 +49,16 @@ class Best:
         lines = []
         if self.failed >= 0.5:
             lines.append("no configuration succeeded from most of its seeds; the least bad:")
-        lines.append(
-            f"{_words(self.config)}: median {self.metric} {self.median:.4g} over {self.seeds} seeds, "
-            f"{self.coverage:.1%} interval [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
-        )
+        interval = f", {self.coverage:.1%} interval [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
+        seeds = f"{self.seeds} seeds{interval}" if self.seeds > 1 else "1 seed, which gives no interval"
+        lines.append(f"{_words(self.config)}: median {self.metric} {self.median:.4g} over {seeds}")
         lines.append(f"failed seeds: {self.failed:.0%} of this configuration, {self.trials_failed:.0%} of all trials")
         if self.ties:
             shown = "; ".join(_words(tie) for tie in self.ties[:3]) + ("; ..." if len(self.ties) > 3 else "")
-            lines.append(f"cannot be told from {len(self.ties)} other configurations by these seeds: {shown}")
+            others = "1 other configuration" if len(self.ties) == 1 else f"{len(self.ties)} other configurations"
+            lines.append(f"cannot be told from {others} by these seeds: {shown}")
+        if self.coverage < CONFIDENCE:
+            lines.append(f"fewer than 6 seeds tell no two configurations apart at {CONFIDENCE:.0%}: run at least 6")
         lines.extend(f"warning: {edge}" for edge in self.edges)
         return "\n".join(lines)
 
@@ -66,7 +68,7 @@ def _words(config: dict[str, float]) -> str:
 
 
 def best(table: xarray.Dataset, metric: str = "final_loss") -> Best:
-    """The configuration with the lowest median of a metric over paired seeds, and how sure that is.
+    """The configuration with the best median of a metric over paired seeds, and how sure that is.
 
     A non-finite trial counts as infinitely bad, whatever loss it froze at; a NaN is never compared. The interval is the
     pair of order statistics that covers the median with at least 95 %, which assumes nothing of the distribution.
@@ -75,7 +77,7 @@ def best(table: xarray.Dataset, metric: str = "final_loss") -> Best:
 
     Arguments:
         table: from `sweep`; trials that did not run are left out.
-        metric: a variable over the axes and `seed`; lower is better.
+        metric: a variable over the axes and `seed`. The lowest wins, or the highest if the name ends in "accuracy".
 
     Returns:
         A `Best`; `print` it for the answer in words.
@@ -101,7 +103,8 @@ def best(table: xarray.Dataset, metric: str = "final_loss") -> Best:
     ]
     _checks.choice("metric", metric, comparable)
     status = table["status"].transpose(*axes, "seed").values.reshape(-1, table.sizes["seed"])
-    values = table[metric].transpose(*axes, "seed").values.reshape(status.shape).astype(float)
+    sign = -1 if higher_is_better(metric) else 1
+    values = sign * table[metric].transpose(*axes, "seed").values.reshape(status.shape).astype(float)
     ran = status != Status.NOT_RUN
     if not ran.any():
         raise ValueError("no trial of this sweep was run")
@@ -122,8 +125,8 @@ def best(table: xarray.Dataset, metric: str = "final_loss") -> Best:
     return Best(
         config=configs[winner],
         metric=metric,
-        median=float(medians[winner]),
-        interval=(low, high),
+        median=sign * float(medians[winner]),
+        interval=(low, high) if sign > 0 else (-high, -low),
         coverage=coverage,
         seeds=int(seeds.sum()),
         failed=float(failed[winner][seeds].mean()),
@@ -131,6 +134,11 @@ def best(table: xarray.Dataset, metric: str = "final_loss") -> Best:
         edges=_edges(table, axes, configs[winner]),
         trials_failed=float(failed[ran].mean()),
     )
+
+
+def higher_is_better(metric: str) -> bool:
+    """Whether a larger value of the metric is the better one: so for accuracies."""
+    return metric.endswith("accuracy")
 
 
 def median_interval(sample: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float, float]:

@@ -11,6 +11,21 @@ import numpy as np
 
 from .. import _checks
 
+RESERVED = frozenset(
+    [
+        "seed",
+        "step",
+        "epoch",
+        "examples_seen",
+        "loss",
+        "grad_norm",
+        "update_norm",
+        "initial_loss",
+        "status",
+        "stopped_at",
+    ]
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Space:
@@ -92,7 +107,12 @@ def check_space(space: Any, factory: Callable) -> Space:
             f"jaxopt_notes.momentum, without calling it; got {factory!r}"
         )
     family, accepted = _checks.name_of(factory), _checks.keyword_names(factory)
+    defaults = {name: parameter.default for name, parameter in inspect.signature(factory).parameters.items()}
     for name in space.axes:
+        if name in RESERVED or name.startswith(("final_", "test_", "params")):
+            raise ValueError(f"axis {name!r} is a name that every table has already; wrap {family} to rename it")
+        if isinstance(defaults.get(name), bool):
+            raise TypeError(f"{name!r} chooses the program of {family}, it is no number: run one sweep for each choice")
         if name not in accepted:
             raise ValueError(
                 f"unknown axis {name!r} for {family}{_checks.nearest(name, accepted)}; "

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .._files import write_whole
+
 if TYPE_CHECKING:
     import xarray
 
@@ -32,14 +34,4 @@ def save(table: xarray.Dataset, path: str | os.PathLike[str]) -> Path:
         >>> jon.save(table, tempfile.mkdtemp() + "/valley.nc").name
         'valley.nc'
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        table.to_netcdf(temporary, engine="h5netcdf")
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return write_whole(Path(path), lambda temporary: table.to_netcdf(temporary, engine="h5netcdf"))

@@ -49,7 +49,7 @@ def build_table(
     variables: dict[str, Any] = {}
 
     def add(name: str, column: list[np.ndarray], *inner: str) -> None:
-        done = np.concatenate(column)
+        done = _storable(np.concatenate(column))
         missing = plan.trials - len(done)
         fill = _NOT_RUN.get(name, np.nan)
         rest = np.full((missing, *done.shape[1:]), fill, done.dtype)
@@ -72,6 +72,12 @@ def build_table(
     return table
 
 
+def _storable(array: np.ndarray) -> np.ndarray:
+    """The array in a type that NetCDF knows; bfloat16 fits float32."""
+    standard = array.dtype.kind in "iuf" and array.dtype.name != "bfloat16"
+    return array if standard else array.astype(np.float32)
+
+
 def _nothing(plan: Plan) -> dict[str, Any]:
     """A chunk of no trials, so that a sweep stopped before its first chunk still has every variable."""
     measured = jax.eval_shape(
@@ -88,10 +94,11 @@ def _one(tree: PyTree) -> PyTree:
 
 def _coordinates(plan: Plan) -> dict[str, Any]:
     steps = np.arange(plan.group.entries) * plan.group.every
-    coordinates: dict[str, Any] = {**plan.space.axes, "seed": plan.seeds, "step": steps}
+    coordinates: dict[str, Any] = {**plan.space.axes, "seed": plan.seeds, "step": ("step", steps, {"units": "steps"})}
     if plan.minibatches is not None:
-        coordinates["epoch"] = ("step", steps / steps_per_epoch(plan.minibatches, plan.problem.examples))
-        coordinates["examples_seen"] = ("step", steps * plan.minibatches.batch_size)
+        epochs = steps / steps_per_epoch(plan.minibatches, plan.problem.examples)
+        coordinates["epoch"] = ("step", epochs, {"units": "epochs"})
+        coordinates["examples_seen"] = ("step", steps * plan.minibatches.batch_size, {"units": "examples"})
     return coordinates
 
 
@@ -108,6 +115,9 @@ def _attributes(plan: Plan, wall_seconds: float, segment_programs: int) -> dict[
         "examples": examples,
         "examples_left_out_per_epoch": examples % batch if batch else 0,
         **known,
+        "key": plan.root_text,
+        "fingerprint": plan.fingerprint,
+        "precision": ", ".join(sorted({leaf.dtype.name for leaf in jax.tree.leaves(plan.initial)})),
         "width": plan.width,
         "devices": plan.group.mesh.size,
         "platform": plan.group.mesh.devices.flat[0].platform,
@@ -126,12 +136,14 @@ def scale_of(values: np.ndarray) -> str:
     return "log" if ratios.max() - ratios.min() < 0.5 * ratios.mean() and values.max() > 9 * values.min() else "linear"
 
 
-def _leaves(params: PyTree) -> list[tuple[str, np.ndarray]]:
-    paths = jax.tree_util.tree_leaves_with_path(params)
-    return [
-        (".".join(["params", jax.tree_util.keystr(path, simple=True, separator=".")]).rstrip("."), leaf)
-        for path, leaf in paths
-    ]
+def _leaves(params: PyTree) -> list[tuple[str, Any]]:
+    """(name of the variable, leaf) of every leaf; names are paths without "/", told apart by number where equal."""
+    named: dict[str, Any] = {}
+    for i, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(params)):
+        inside = jax.tree_util.keystr(path, simple=True, separator=".").replace("/", "_")
+        name = f"params.{inside}" if inside else "params"
+        named[f"{name}#{i}" if name in named else name] = leaf
+    return list(named.items())
 
 
 def end_point(table: xarray.Dataset, problem: Problem, **selection: float) -> PyTree:
@@ -166,5 +178,8 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: float) -> Py
     missing = [dim for dim in dims if dim not in selection]
     if missing:
         raise ValueError(f"end_point needs one value for {', '.join(missing)}; the axes are {', '.join(dims)}")
+    if selection["seed"] not in table["seed"]:
+        raise ValueError(f"seed must be one of {table['seed'].values.tolist()}, got {selection['seed']}")
     trial = table[paths].sel(seed=selection.pop("seed")).sel(selection, method="nearest")
-    return jax.tree.unflatten(jax.tree.structure(shapes), [jnp.asarray(trial[path].values) for path in paths])
+    leaves = [jnp.asarray(trial[name].values, shape.dtype) for name, shape in _leaves(shapes)]
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)

@@ -1,0 +1,350 @@
+"""Learning-rate schedules: functions `step -> value` of which every number may be traced.
+
+A schedule is a `jax.tree_util.Partial`, hence a pytree with its numbers as leaves: lengths, boundaries and peaks can be
+swept and vmapped like any other number. `step` counts the updates done, so the first update uses `schedule(0)`. Numbers
+outside their range raise when they are concrete; traced ones are used as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int
+
+from . import _checks
+
+Number = float | Float[Array, ""]
+Schedule = Callable[[Int[Array, ""] | int], Float[Array, ""]]
+
+
+def constant(value: Number) -> Schedule:
+    """The same value at every step.
+
+    Arguments:
+        value: >= 0.
+
+    Returns:
+        A schedule.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> float(jon.schedules.constant(0.1)(7)) == float(jon.schedules.constant(0.1)(0))
+        True
+    """
+    return _schedule(_constant, value=_rate("value", value))
+
+
+def inverse_time(
+    initial: Number, decay_rate: Number, decay_steps: Number = 1.0, *, staircase: bool = False
+) -> Schedule:
+    """Decay as 1/t:  initial / (1 + decay_rate step / decay_steps).
+
+    Arguments:
+        initial: >= 0, the value at step 0.
+        decay_rate: >= 0.
+        decay_steps: > 0, steps in which the denominator grows by `decay_rate`.
+        staircase: round step / decay_steps down, so that the value changes every `decay_steps`. Static.
+
+    Returns:
+        A schedule. Robbins-Monro conditions hold for any decay_rate > 0.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> float(jon.schedules.inverse_time(1.0, 0.5)(2))
+        0.5
+
+    Source: Robbins and Monro, 1951; keras `InverseTimeDecay`.
+    """
+    numbers = _decay(initial, decay_steps) | {"decay_rate": _rate("decay_rate", decay_rate)}
+    return _schedule(_inverse_time_stairs if staircase else _inverse_time, **numbers)
+
+
+def inverse_sqrt(initial: Number, decay_steps: Number = 1.0) -> Schedule:
+    """Decay as 1/sqrt(t):  initial / sqrt(1 + step / decay_steps).
+
+    Arguments:
+        initial: >= 0, the value at step 0.
+        decay_steps: > 0, steps after which the value has fallen to initial / sqrt(2).
+
+    Returns:
+        A schedule.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> float(jon.schedules.inverse_sqrt(1.0)(3))
+        0.5
+
+    Source: Zinkevich, 2003.
+    """
+    return _schedule(_inverse_sqrt, **_decay(initial, decay_steps))
+
+
+def exponential(initial: Number, decay_rate: Number, decay_steps: Number = 1.0, *, staircase: bool = False) -> Schedule:
+    """Exponential decay:  initial * decay_rate^(step / decay_steps).
+
+    Arguments:
+        initial: >= 0, the value at step 0.
+        decay_rate: > 0, the factor per `decay_steps`.
+        decay_steps: > 0.
+        staircase: round the exponent down. Static.
+
+    Returns:
+        A schedule.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> float(jon.schedules.exponential(1.0, 0.25, decay_steps=10)(5))
+        0.5
+
+    Source: optax `exponential_decay`, keras `ExponentialDecay`.
+    """
+    numbers = _decay(initial, decay_steps) | {"decay_rate": _rate("decay_rate", decay_rate)}
+    return _schedule(_exponential_stairs if staircase else _exponential, **numbers)
+
+
+def step_decay(initial: Number, factor: Number, every: Number) -> Schedule:
+    """Staircase:  initial * factor^floor(step / every).
+
+    Arguments:
+        initial: >= 0, the value of the first `every` steps.
+        factor: > 0, multiplies the value at each drop, such as 0.1.
+        every: > 0, steps between drops.
+
+    Returns:
+        A schedule.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> drops = jon.schedules.step_decay(1.0, 0.5, every=10)
+        >>> float(drops(9)), float(drops(10))
+        (1.0, 0.5)
+    """
+    return exponential(initial, factor, every, staircase=True)
+
+
+def piecewise(
+    boundaries: Sequence[Number] | Float[Array, " n"], values: Sequence[Number] | Float[Array, " m"]
+) -> Schedule:
+    """Constant pieces:  values[i] while boundaries[i-1] <= step < boundaries[i].
+
+    Arguments:
+        boundaries: n ascending steps at which the value changes.
+        values: n + 1 values, each >= 0.
+
+    Returns:
+        A schedule.
+
+    Raises:
+        ValueError: lengths do not match, boundaries do not ascend, or a value is out of range.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> pieces = jon.schedules.piecewise([10, 20], [1.0, 0.1, 0.01])
+        >>> [round(float(pieces(step)), 3) for step in (9, 10, 20)]
+        [1.0, 0.1, 0.01]
+
+    Source: optax `piecewise_constant_schedule`; keras `PiecewiseConstantDecay` changes one step later.
+    """
+    edges, levels = _vector(boundaries), _vector(values)
+    if levels.shape[0] != edges.shape[0] + 1:
+        raise ValueError(f"piecewise needs one value more than boundaries, got {levels.shape[0]} for {edges.shape[0]}")
+    _ascending("boundaries", edges)
+    _checks.number("values", levels, low=0.0)
+    return _schedule(_piecewise, boundaries=edges, values=levels)
+
+
+def polynomial(initial: Number, final: Number, steps: Number, power: Number = 1.0) -> Schedule:
+    """Polynomial from one value to another:  final + (initial - final) (1 - step/steps)^power, then final.
+
+    Arguments:
+        initial: >= 0, the value at step 0.
+        final: >= 0, the value from `steps` on.
+        steps: > 0, length.
+        power: > 0; 1 is linear.
+
+    Returns:
+        A schedule.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> float(jon.schedules.polynomial(1.0, 0.0, steps=10)(5))
+        0.5
+
+    Source: optax `polynomial_schedule`, keras `PolynomialDecay`.
+    """
+    numbers = {"initial": _rate("initial", initial), "final": _rate("final", final), "steps": _length("steps", steps)}
+    return _schedule(_polynomial, **numbers, power=_length("power", power))
+
+
+def cosine(initial: Number, steps: Number, final: Number = 0.0) -> Schedule:
+    """Half a cosine from one value to another:  final + (initial - final) (1 + cos(pi step/steps)) / 2, then final.
+
+    Arguments:
+        initial: >= 0, the value at step 0.
+        steps: > 0, length.
+        final: >= 0, the value from `steps` on.
+
+    Returns:
+        A schedule.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> round(float(jon.schedules.cosine(1.0, steps=10)(5)), 6)
+        0.5
+
+    Source: Loshchilov and Hutter, 2017.
+    """
+    numbers = {"initial": _rate("initial", initial), "final": _rate("final", final), "steps": _length("steps", steps)}
+    return _schedule(_cosine, **numbers)
+
+
+def warmup(schedule: Schedule | Number, steps: Number, initial: Number = 0.0) -> Schedule:
+    """Rise linearly from `initial` to the schedule's first value in `steps` steps, then follow the schedule.
+
+    Arguments:
+        schedule: what follows, started at its step 0; or a number, held from then on.
+        steps: >= 0, length of the rise; 0 is none.
+        initial: >= 0, the value at step 0.
+
+    Returns:
+        A schedule.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> rising = jon.schedules.warmup(jon.schedules.cosine(1.0, steps=100), steps=10)
+        >>> float(rising(5)), float(rising(10)), round(float(rising(60)), 6)
+        (0.5, 1.0, 0.5)
+
+    Source: Goyal et al., 2017.
+    """
+    after = schedule if callable(schedule) else constant(schedule)
+    numbers = {"steps": _checks.number("steps", steps, low=0.0), "initial": _rate("initial", initial)}
+    return Partial(_evaluate, Partial(_warmup), numbers, _as_pytree(after))
+
+
+def join(schedules: Sequence[Schedule | Number], boundaries: Sequence[Number] | Float[Array, " n"]) -> Schedule:
+    """One schedule after another, each counting from its own start:  schedules[i](step - boundaries[i-1]).
+
+    Arguments:
+        schedules: n + 1 schedules or numbers.
+        boundaries: n ascending steps at which the next one takes over.
+
+    Returns:
+        A schedule. All pieces are evaluated at every step; give each a value for any step.
+
+    Raises:
+        ValueError: lengths do not match, or boundaries do not ascend.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> two = jon.schedules.join([1.0, jon.schedules.inverse_time(0.5, 1.0)], [10])
+        >>> float(two(9)), float(two(10)), float(two(11))
+        (1.0, 0.5, 0.25)
+
+    Source: optax `join_schedules`.
+    """
+    edges = _vector(boundaries)
+    if len(schedules) != edges.shape[0] + 1:
+        raise ValueError(f"join needs one schedule more than boundaries, got {len(schedules)} for {edges.shape[0]}")
+    _ascending("boundaries", edges)
+    pieces = tuple(_as_pytree(piece if callable(piece) else constant(piece)) for piece in schedules)
+    return Partial(_evaluate, Partial(_join), {"boundaries": edges}, *pieces)
+
+
+def _schedule(rule: Callable, **numbers: Any) -> Schedule:
+    return Partial(_evaluate, Partial(rule), numbers)
+
+
+def _evaluate(rule: Callable, numbers: dict[str, Any], *inner_then_step: Any) -> Float[Array, ""]:
+    """Call the rule with every number, and the step, in the default floating dtype."""
+    *inner, step = inner_then_step
+    return rule(
+        *inner, jnp.asarray(step, float), **{name: jnp.asarray(value, float) for name, value in numbers.items()}
+    )
+
+
+def _as_pytree(schedule: Schedule) -> Partial:
+    return schedule if isinstance(schedule, Partial) else Partial(schedule)
+
+
+def _rate(name: str, value: Any) -> Any:
+    return _checks.number(name, value, low=0.0)
+
+
+def _length(name: str, value: Any) -> Any:
+    if not _checks.is_traced(_checks.number(name, value, low=0.0)) and (np.asarray(value) <= 0).any():
+        raise ValueError(f"{name} must be above 0, got {value}")
+    return value
+
+
+def _decay(initial: Any, decay_steps: Any) -> dict[str, Any]:
+    return {"initial": _rate("initial", initial), "decay_steps": _length("decay_steps", decay_steps)}
+
+
+def _vector(values: Any) -> Any:
+    """A sequence of numbers as one array: a host array if all are concrete, so that it can be checked under jit too."""
+    if _checks.is_traced(values) or any(_checks.is_traced(value) for value in values):
+        return jnp.stack([jnp.asarray(value, float) for value in values])
+    return np.array([float(value) for value in values])
+
+
+def _ascending(name: str, values: Any) -> None:
+    if not _checks.is_traced(values) and (np.diff(values) <= 0).any():
+        raise ValueError(f"{name} must ascend, got {values.tolist()}")
+
+
+def _constant(step: Array, *, value: Array) -> Array:
+    return value
+
+
+def _inverse_time(step: Array, *, initial: Array, decay_rate: Array, decay_steps: Array) -> Array:
+    return initial / (1 + decay_rate * step / decay_steps)
+
+
+def _inverse_time_stairs(step: Array, *, initial: Array, decay_rate: Array, decay_steps: Array) -> Array:
+    return initial / (1 + decay_rate * jnp.floor(step / decay_steps))
+
+
+def _inverse_sqrt(step: Array, *, initial: Array, decay_steps: Array) -> Array:
+    return initial / jnp.sqrt(1 + step / decay_steps)
+
+
+def _exponential(step: Array, *, initial: Array, decay_rate: Array, decay_steps: Array) -> Array:
+    return initial * decay_rate ** (step / decay_steps)
+
+
+def _exponential_stairs(step: Array, *, initial: Array, decay_rate: Array, decay_steps: Array) -> Array:
+    return initial * decay_rate ** jnp.floor(step / decay_steps)
+
+
+def _piecewise(step: Array, *, boundaries: Array, values: Array) -> Array:
+    return values[jnp.sum(step >= boundaries, dtype=jnp.int32)]
+
+
+def _polynomial(step: Array, *, initial: Array, final: Array, steps: Array, power: Array) -> Array:
+    left = 1 - jnp.minimum(step / steps, 1)
+    # Zero to a power has no derivative in the power; masked, as it is 0 whatever the power.
+    return final + (initial - final) * jnp.where(left > 0, jnp.where(left > 0, left, 1) ** power, 0)
+
+
+def _cosine(step: Array, *, initial: Array, final: Array, steps: Array) -> Array:
+    return final + (initial - final) * (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1))) / 2
+
+
+def _warmup(after: Callable, step: Array, *, steps: Array, initial: Array) -> Array:
+    share = step / jnp.where(steps > 0, steps, 1)
+    rising = initial + (jnp.asarray(after(jnp.zeros_like(step)), float) - initial) * share
+    return jnp.where(step < steps, rising, jnp.asarray(after(jnp.maximum(step - steps, 0)), float))
+
+
+def _join(*pieces_then_step: Any, boundaries: Array) -> Array:
+    *pieces, step = pieces_then_step
+    starts = jnp.concatenate([jnp.zeros(1, boundaries.dtype), boundaries])
+    values = jnp.stack(
+        [jnp.asarray(piece(jnp.maximum(step - s, 0)), float) for piece, s in zip(pieces, starts, strict=True)]
+    )
+    return values[jnp.sum(step >= boundaries, dtype=jnp.int32)]

@@ -415,7 +415,8 @@ def test_float64_problems_sweep_in_float64(x64):
     problem = jon.problems.digits_mlp(hidden=4)
     assert {leaf.dtype.name for leaf in jax.tree.leaves(problem.init(jax.random.key(0)))} == {"float64"}
     for optimizer in (jon.adam, optax.adam):
-        table = jon.sweep(problem, optimizer, jon.grid(learning_rate=[0.1]), steps=2, batch_size=64, progress=False)
+        with jax.numpy_dtype_promotion("standard"):
+            table = jon.sweep(problem, optimizer, jon.grid(learning_rate=[0.1]), steps=2, batch_size=64, progress=False)
         assert table.loss.dtype == np.float64
         assert table.attrs["precision"] == "float64"
 

@@ -30,10 +30,14 @@ from .minimize import Run as Run
 from .minimize import Status as Status
 from .minimize import minimize as minimize
 from .optimizers import OPTIMIZERS as OPTIMIZERS
+from .optimizers import adadelta as adadelta
+from .optimizers import adagrad as adagrad
 from .optimizers import adam as adam
+from .optimizers import adamw as adamw
 from .optimizers import gradient_descent as gradient_descent
 from .optimizers import momentum as momentum
 from .optimizers import nesterov as nesterov
+from .optimizers import rmsprop as rmsprop
 from .problems import Problem as Problem
 from .report import Section as Section
 from .report import report as report

@@ -43,6 +43,52 @@ def reshuffle(batch_size: int) -> Minibatches:
     return Minibatches(_checks.count("batch_size", batch_size), _reshuffled)
 
 
+def shuffle_once(batch_size: int) -> Minibatches:
+    """Every epoch visits the examples once, in one random order drawn at the start.
+
+    The examples left over by incomplete batches are the same in every epoch, so they are never seen.
+
+    Arguments:
+        batch_size: examples per step, at least 1 and at most the number of examples.
+
+    Raises:
+        TypeError, ValueError: `batch_size` is not a positive integer.
+
+    Example:
+        >>> import jax, jaxopt_notes as jon
+        >>> two = jon.minibatches.indices(jon.minibatches.shuffle_once(2), jax.random.key(0), 0, 6, examples=6)
+        >>> two[:3].tolist() == two[3:].tolist()
+        True
+    """
+    return Minibatches(_checks.count("batch_size", batch_size), _shuffled_once)
+
+
+def random(batch_size: int) -> Minibatches:
+    """Every batch is drawn with replacement: an epoch sees about 63 % of the examples.
+
+    Arguments:
+        batch_size: examples per step, at least 1 and at most the number of examples.
+
+    Raises:
+        TypeError, ValueError: `batch_size` is not a positive integer.
+
+    Example:
+        >>> import jax, jaxopt_notes as jon
+        >>> drawn = jon.minibatches.indices(jon.minibatches.random(10), jax.random.key(0), 0, 100, examples=1000)
+        >>> 600 < len(set(drawn.ravel().tolist())) < 660
+        True
+    """
+    return Minibatches(_checks.count("batch_size", batch_size), _drawn)
+
+
+def _shuffled_once(key, epoch, examples):
+    return jax.random.permutation(key, examples)
+
+
+def _drawn(key, epoch, examples):
+    return jax.random.randint(jax.random.fold_in(key, epoch), (examples,), 0, examples)
+
+
 def _reshuffled(key, epoch, examples):
     return jax.random.permutation(jax.random.fold_in(key, epoch), examples)
 

@@ -8,7 +8,7 @@ import pytest
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
-from jaxopt_notes.minibatches import indices, reshuffle
+from jaxopt_notes.minibatches import indices, random, reshuffle, shuffle_once
 
 
 def valley(x):
@@ -303,6 +303,19 @@ def test_minibatches_visit_every_example_once_an_epoch_in_an_order_of_their_own(
     assert not np.array_equal(rows[:3], rows[3:6])
     for first in (1, 5):
         np.testing.assert_array_equal(indices(reshuffle(4), key, first, 4, examples=14), rows[first : first + 4])
+
+
+def test_streams_shuffle_once_or_draw_with_replacement():
+    key = jax.random.key(0)
+    once = indices(shuffle_once(4), key, 0, 9, examples=14)
+    np.testing.assert_array_equal(once[:3], once[3:6])
+    assert len(set(once.ravel().tolist())) == 12
+    drawn = indices(random(10), key, 0, 1000, examples=100)  # 100 epochs of 100 draws
+    seen = [len(set(epoch.ravel().tolist())) for epoch in np.asarray(drawn).reshape(100, 100)]
+    assert abs(np.mean(seen) - 100 * (1 - 0.99**100)) < 4 * np.std(seen) / 10
+    counts = np.bincount(np.asarray(drawn).ravel(), minlength=100)
+    assert np.sum((counts - 100) ** 2 / 100) < 180  # chi squared with 99 degrees of freedom, far beyond its 99.99 %
+    np.testing.assert_array_equal(indices(random(10), key, 37, 5, examples=100), drawn[37:42])
 
 
 def test_minibatch_runs_follow_a_plain_loop():

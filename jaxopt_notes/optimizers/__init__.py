@@ -4,8 +4,15 @@ from collections.abc import Callable
 
 import optax
 
+from .adaptive import AdadeltaState as AdadeltaState
+from .adaptive import AdagradState as AdagradState
 from .adaptive import AdamState as AdamState
+from .adaptive import RMSPropState as RMSPropState
+from .adaptive import adadelta as adadelta
+from .adaptive import adagrad as adagrad
 from .adaptive import adam as adam
+from .adaptive import adamw as adamw
+from .adaptive import rmsprop as rmsprop
 from .first_order import GradientDescentState as GradientDescentState
 from .first_order import MomentumState as MomentumState
 from .first_order import gradient_descent as gradient_descent
@@ -13,5 +20,6 @@ from .first_order import momentum as momentum
 from .first_order import nesterov as nesterov
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
-    factory.__name__: factory for factory in (gradient_descent, momentum, nesterov, adam)
+    factory.__name__: factory
+    for factory in (gradient_descent, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adamw)
 }

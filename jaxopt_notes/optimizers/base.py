@@ -32,6 +32,8 @@ def pair(
     rule: Callable,
     learning_rate: Number | Schedule,
     initial: Callable | None = None,
+    *,
+    uses_params: bool = False,
     **numbers: Number,
 ) -> optax.GradientTransformation:
     """Lift the rule for one array to an (init, update) pair over pytrees.
@@ -41,13 +43,15 @@ def pair(
         rule: `rule(grad, *slots, count, learning_rate, **numbers) -> (update, *slots)` for one array. `count` is 1 at
             the first step.
         learning_rate: a number, or a schedule from the number of steps done to the rate.
-        initial: `initial(param) -> slots`; zeros like the parameter when None.
+        initial: `initial(param) -> slots`, a Partial if it holds numbers; zeros like the parameter when None. A slot
+            that is None stays away.
+        uses_params: whether the rule is `rule(grad, param, *slots, ...)`.
         numbers: every other hyperparameter, each a scalar.
     """
     numbers = dict(numbers, learning_rate=_rate(learning_rate))
     return optax.GradientTransformation(
-        init=Partial(_init, Partial(state_type), Partial(initial) if initial else None),
-        update=Partial(_update, Partial(rule), numbers),
+        init=Partial(_init, Partial(state_type), _partial(initial) if initial else None),
+        update=Partial(_update_with_params if uses_params else _update, Partial(rule), numbers),
     )
 
 
@@ -55,7 +59,11 @@ def _rate(learning_rate: Number | Schedule) -> Any:
     if not callable(learning_rate):
         return scalar("learning_rate", learning_rate, low=0.0)
     # A schedule that is not a pytree becomes one without leaves, so that the optimizer still is.
-    return learning_rate if isinstance(learning_rate, Partial) else Partial(learning_rate)
+    return _partial(learning_rate)
+
+
+def _partial(function: Callable) -> Partial:
+    return function if isinstance(function, Partial) else Partial(function)
 
 
 def scalar(name: str, value: Any, **interval: Any) -> Any:
@@ -85,12 +93,26 @@ def _update(
     rule: Callable, numbers: dict[str, Any], grads: PyTree, state: Any, params: PyTree = None
 ) -> tuple[PyTree, Any]:
     del params  # kept for optax's calling convention
+    return _apply(rule, numbers, grads, state, ())
+
+
+def _update_with_params(
+    rule: Callable, numbers: dict[str, Any], grads: PyTree, state: Any, params: PyTree = None
+) -> tuple[PyTree, Any]:
+    if params is None:
+        raise ValueError("this optimizer needs the parameters: call update(grads, state, params)")
+    return _apply(rule, numbers, grads, state, (params,))
+
+
+def _apply(
+    rule: Callable, numbers: dict[str, Any], grads: PyTree, state: Any, params: tuple[PyTree, ...]
+) -> tuple[PyTree, Any]:
     count = optax.safe_increment(state.count)
     rate = numbers["learning_rate"]
     numbers = dict(numbers, learning_rate=rate(state.count) if callable(rate) else rate, count=count)
     leaves, tree = jax.tree.flatten(grads)
-    columns = [tree.flatten_up_to(slot) for slot in state[1:]]  # type: ignore[attr-defined]
-    moved = [_one_array(rule, numbers, grad, *slots) for grad, *slots in zip(leaves, *columns, strict=True)]
+    columns = [tree.flatten_up_to(column) for column in (*params, *state[1:])]  # type: ignore[attr-defined]
+    moved = [_one_array(rule, numbers, *arrays) for arrays in zip(leaves, *columns, strict=True)]
     rows = zip(*moved, strict=True) if moved else [()] * len(state)
     updates, *slots = (jax.tree.unflatten(tree, row) for row in rows)
     return updates, type(state)(count, *slots)
@@ -102,6 +124,11 @@ def _one_array(rule: Callable, numbers: dict[str, Any], grad: Array, *slots: Arr
     numbers = {name: jnp.asarray(value, real_dtype(dtype)) for name, value in numbers.items()}
     update, *slots = rule(jnp.asarray(grad, dtype), *slots, **numbers)
     return update.astype(jnp.result_type(grad)), *slots
+
+
+def decay(name: str, value: Any) -> Any:
+    """Return `value` if it is one number in [0, 1): the share that an average keeps."""
+    return scalar(name, value, low=0.0, high=1.0, open_high=True)
 
 
 def bias_correction(decay: Float[Array, ""], count: Float[Array, ""]) -> Float[Array, ""]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import optax
 from jaxtyping import Array, Int, PyTree
 
-from .base import Number, Schedule, pair, scalar
+from .base import Number, Schedule, decay, pair, scalar
 
 
 class GradientDescentState(NamedTuple):
@@ -87,7 +87,7 @@ def momentum(
         MomentumState,
         _momentum,
         learning_rate,
-        beta=_decay("beta", beta),
+        beta=decay("beta", beta),
         dampening=scalar("dampening", dampening, low=0.0, high=1.0),
     )
 
@@ -117,11 +117,7 @@ def nesterov(learning_rate: Number | Schedule, beta: Number = 0.9) -> optax.Grad
 
     Source: Nesterov, 1983; this form Sutskever et al., 2013.
     """
-    return pair(MomentumState, _nesterov, learning_rate, beta=_decay("beta", beta))
-
-
-def _decay(name: str, value: Number) -> Number:
-    return scalar(name, value, low=0.0, high=1.0, open_high=True)
+    return pair(MomentumState, _nesterov, learning_rate, beta=decay("beta", beta))
 
 
 def _gradient_descent(grad, *, count, learning_rate):

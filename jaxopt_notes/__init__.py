@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import averaging as averaging
 from . import curvature as curvature
 from . import minibatches as minibatches
 from . import optimizers as optimizers
@@ -17,6 +18,8 @@ from . import problems as problems
 from . import schedules as schedules
 from . import sweeps as sweeps
 from ._version import __version__ as __version__
+from .averaging import average_params as average_params
+from .averaging import ewma as ewma
 from .curvature import CriticalPoint as CriticalPoint
 from .curvature import Kind as Kind
 from .curvature import classify as classify

@@ -23,6 +23,7 @@ LEVELS = {
             "minibatches",
             "problems",
             "schedules",
+            "averaging",
         ],
         0,
     ),

@@ -15,7 +15,8 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Int, PyTree
 
 from .._numerics import divide, real_dtype, sqrt, squared_modulus
-from .base import Number, Schedule, bias_correction, decay, pair, scalar
+from ..averaging import bias_correction
+from .base import Number, Schedule, decay, pair, scalar
 
 
 class AdagradState(NamedTuple):

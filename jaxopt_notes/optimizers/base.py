@@ -129,13 +129,3 @@ def _one_array(rule: Callable, numbers: dict[str, Any], grad: Array, *slots: Arr
 def decay(name: str, value: Any) -> Any:
     """Return `value` if it is one number in [0, 1): the share that an average keeps."""
     return scalar(name, value, low=0.0, high=1.0, open_high=True)
-
-
-def bias_correction(decay: Float[Array, ""], count: Float[Array, ""]) -> Float[Array, ""]:
-    """1 - decay^count, accurate to a few roundings also for decay near 1 in float32.
-
-    Its derivative in `decay` exists at 0, where the logarithm does not.
-    """
-    positive = decay > 0
-    power = -jnp.expm1(count * jnp.log(jnp.where(positive, decay, 1)))
-    return jnp.where(positive, power, jnp.where(count == 1, 1 - decay, 1))

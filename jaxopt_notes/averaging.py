@@ -1,0 +1,188 @@
+"""Averages along a sequence: exponentially weighted, with the correction for their start, and of parameters."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int, PyTree
+
+from . import _checks
+from ._numerics import real_dtype, working_dtype
+
+Number = float | Float[Array, ""]
+
+
+class EwmaState(NamedTuple):
+    """State of `ewma`: values seen, and the average before correction."""
+
+    count: Int[Array, ""]  # type: ignore[assignment]
+    average: PyTree
+
+
+class AverageParamsState(NamedTuple):
+    """State of `average_params`: steps done, the optimizer's own state, and the average of the parameters."""
+
+    count: Int[Array, ""]  # type: ignore[assignment]
+    inner: Any
+    average: PyTree
+
+
+def bias_correction(decay: Float[Array, ""], count: Float[Array, ""]) -> Float[Array, ""]:
+    """1 - decay^count, accurate to a few roundings also for decay near 1 in float32.
+
+    Its derivative in `decay` exists at 0, where the logarithm does not.
+    """
+    positive = decay > 0
+    power = -jnp.expm1(count * jnp.log(jnp.where(positive, decay, 1)))
+    return jnp.where(positive, power, jnp.where(count == 1, 1 - decay, 1))
+
+
+def ewma(decay: Number, *, debias: bool = True) -> optax.GradientTransformation:
+    """Exponentially weighted average of the values that `update` is given, as an (init, update) pair.
+
+        v <- b v + (1 - b) x,     returned v / (1 - b^t)
+
+    A value is forgotten to 1/e after about 1/(1 - b) more. Without the correction the first averages are too small by
+    1 - b^t, since v starts at 0.
+
+    Arguments:
+        decay: b in [0, 1).
+        debias: divide by 1 - b^t. Static.
+
+    Returns:
+        A pair with `update(values, state) -> (average, state)` over pytrees, state `EwmaState(count, average)`.
+
+    Raises:
+        TypeError, ValueError: `decay` is not one number in [0, 1).
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_notes as jon
+        >>> average = jon.ewma(0.9)
+        >>> first, state = average.update(jnp.array(3.0), average.init(jnp.array(0.0)))
+        >>> second, state = average.update(jnp.array(5.0), state)
+        >>> round(float(first), 4), round(float(second), 4)
+        (3.0, 4.0526)
+
+    Source: Roberts, 1959; corrected as in Kingma and Ba, 2015.
+    """
+    decay = _checks.scalar("decay", decay, low=0.0, high=1.0, open_high=True)
+    return optax.GradientTransformation(Partial(_init_ewma), Partial(_debiased if debias else _plain, decay))
+
+
+def average_params(
+    optimizer: optax.GradientTransformation, decay: Number | None = None, start: Number = 0
+) -> optax.GradientTransformation:
+    """Keep an average of the parameters beside any optimizer, whose steps stay as they are.
+
+        Polyak-Ruppert (decay None)    mean of the parameters after step `start`
+        exponentially weighted         a <- b a + (1 - b) x, corrected for its start
+
+    With noisy gradients and a constant learning rate the average lies far below the noise floor of the last point.
+    Read it from `state.average`; with `minimize`, `run.state.average`.
+
+    Arguments:
+        optimizer: any (init, update) pair.
+        decay: b in [0, 1), or None for the plain mean. Whether it is None is static.
+        start: >= 0, steps left out of the average; until then it is the last point.
+
+    Returns:
+        A pair with state `AverageParamsState(count, inner, average)`; update needs the parameters.
+
+    Raises:
+        TypeError, ValueError: a number is out of range, or update gets no parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_notes as jon
+        >>> tx = jon.average_params(jon.gradient_descent(1.0))
+        >>> run = jon.minimize(lambda x: jnp.sum(x), jnp.zeros(1), tx, steps=3)
+        >>> run.params.tolist(), run.state.average.tolist()
+        ([-3.0], [-2.0])
+
+    Source: Polyak and Juditsky, 1992; Ruppert, 1988.
+    """
+    numbers: dict[str, Any] = {"start": _checks.scalar("start", start, low=0.0)}
+    if decay is not None:
+        numbers["decay"] = _checks.scalar("decay", decay, low=0.0, high=1.0, open_high=True)
+    inner = [f if isinstance(f, Partial) else Partial(f) for f in (optimizer.init, optimizer.update)]
+    return optax.GradientTransformationExtraArgs(
+        Partial(_init_average_params, inner[0]),
+        Partial(_update_average_params, inner[1], _takes_extra(optimizer), numbers),
+    )
+
+
+def _takes_extra(optimizer: Any) -> Partial:
+    """A static yes or no that can travel in a pytree."""
+    return Partial(_yes if isinstance(optimizer, optax.GradientTransformationExtraArgs) else _no)
+
+
+def _yes() -> bool:
+    return True
+
+
+def _no() -> bool:
+    return False
+
+
+def _init_ewma(values: PyTree) -> EwmaState:
+    return EwmaState(jnp.zeros((), jnp.int32), jax.tree.map(_zeros, values))
+
+
+def _zeros(value: Any) -> Array:
+    return jnp.zeros(jnp.shape(value), working_dtype(value))
+
+
+def _plain(decay: Any, values: PyTree, state: EwmaState, params: PyTree = None) -> tuple[PyTree, EwmaState]:
+    del params  # kept for optax's calling convention
+    average = jax.tree.map(lambda v, x: _blend(decay, v, x), state.average, values)
+    return average, EwmaState(optax.safe_increment(state.count), average)
+
+
+def _debiased(decay: Any, values: PyTree, state: EwmaState, params: PyTree = None) -> tuple[PyTree, EwmaState]:
+    average, state = _plain(decay, values, state)
+    return jax.tree.map(lambda v: v / _correction(decay, state.count, v), average), state
+
+
+def _blend(decay: Any, average: Array, value: Array) -> Array:
+    kept = jnp.asarray(decay, real_dtype(average.dtype))
+    return kept * average + (1 - kept) * jnp.asarray(value, average.dtype)
+
+
+def _correction(decay: Any, count: Array, like: Array) -> Array:
+    dtype = real_dtype(like.dtype)
+    return bias_correction(jnp.asarray(decay, dtype), count.astype(dtype))
+
+
+def _init_average_params(init: Partial, params: PyTree) -> AverageParamsState:
+    wide = jax.tree.map(lambda p: jnp.asarray(p, working_dtype(p)), params)
+    return AverageParamsState(jnp.zeros((), jnp.int32), init(params), wide)
+
+
+def _update_average_params(
+    update: Partial,
+    takes_extra: Partial,
+    numbers: dict[str, Any],
+    grads: PyTree,
+    state: AverageParamsState,
+    params: PyTree = None,
+    **extra: Any,
+) -> tuple[PyTree, AverageParamsState]:
+    if params is None:
+        raise ValueError("average_params needs the parameters: call update(grads, state, params)")
+    updates, inner = update(grads, state.inner, params, **(extra if takes_extra() else {}))
+    count = optax.safe_increment(state.count)
+
+    def moved(average: Array, param: Array) -> Array:
+        dtype = real_dtype(average.dtype)
+        seen = jnp.maximum(count.astype(dtype) - jnp.asarray(numbers["start"], dtype), 1)
+        weight = 1 / seen
+        if "decay" in numbers:  # the corrected average as a running mean, whose weights fall to 1 - decay
+            decay = jnp.asarray(numbers["decay"], dtype)
+            weight = (1 - decay) / bias_correction(decay, seen)
+        return average + weight * (jnp.asarray(param, average.dtype) - average)
+
+    average = jax.tree.map(moved, state.average, optax.apply_updates(params, updates))
+    return updates, AverageParamsState(count, inner, average)

@@ -40,7 +40,9 @@ from .optimizers import adamw as adamw
 from .optimizers import gradient_descent as gradient_descent
 from .optimizers import momentum as momentum
 from .optimizers import nesterov as nesterov
+from .optimizers import newton as newton
 from .optimizers import rmsprop as rmsprop
+from .optimizers import saddle_free_newton as saddle_free_newton
 from .problems import Problem as Problem
 from .report import Section as Section
 from .report import report as report

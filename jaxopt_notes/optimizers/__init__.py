@@ -18,8 +18,15 @@ from .first_order import MomentumState as MomentumState
 from .first_order import gradient_descent as gradient_descent
 from .first_order import momentum as momentum
 from .first_order import nesterov as nesterov
+from .second_order import NewtonState as NewtonState
+from .second_order import newton as newton
+from .second_order import saddle_free_newton as saddle_free_newton
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     factory.__name__: factory
-    for factory in (gradient_descent, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adamw)
+    for factory in (
+        *(gradient_descent, momentum, nesterov),
+        *(adagrad, adadelta, rmsprop, adam, adamw),
+        *(newton, saddle_free_newton),
+    )
 }

@@ -48,14 +48,15 @@ def pair(
         uses_params: whether the rule is `rule(grad, param, *slots, ...)`.
         numbers: every other hyperparameter, each a scalar.
     """
-    numbers = dict(numbers, learning_rate=_rate(learning_rate))
+    numbers = dict(numbers, learning_rate=rate_or_schedule(learning_rate))
     return optax.GradientTransformation(
         init=Partial(_init, Partial(state_type), _partial(initial) if initial else None),
         update=Partial(_update_with_params if uses_params else _update, Partial(rule), numbers),
     )
 
 
-def _rate(learning_rate: Number | Schedule) -> Any:
+def rate_or_schedule(learning_rate: Number | Schedule) -> Any:
+    """Return a checked learning rate, or a schedule as a pytree."""
     if not callable(learning_rate):
         return scalar("learning_rate", learning_rate, low=0.0)
     # A schedule that is not a pytree becomes one without leaves, so that the optimizer still is.

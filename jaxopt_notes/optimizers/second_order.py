@@ -1,0 +1,149 @@
+"""Newton's method and the variant that leaves saddles, by the dense Hessian: for problems of up to some thousand numbers.
+
+Both need the loss itself. `minimize` and `sweep` pass it to every optimizer as `value_fn`, as optax does.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int, PyTree
+
+from .. import _checks
+from .._numerics import divide, working_dtype
+from .base import Number, Schedule, rate_or_schedule, scalar
+
+
+class NewtonState(NamedTuple):
+    """State of `newton` and `saddle_free_newton`: the number of steps done."""
+
+    count: Int[Array, ""]  # type: ignore[assignment]
+
+
+def newton(
+    learning_rate: Number | Schedule = 1.0, damping: Number = 0.0, *, halvings: int = 0
+) -> optax.GradientTransformationExtraArgs:
+    """Newton's method: the critical point of the quadratic model, whatever its kind.
+
+        x <- x - a (H + m I)^-1 g
+
+    One step solves a quadratic. It is attracted to saddles and maxima as to minima; a singular H gives a non-finite
+    step, which `minimize` reports.
+
+    Arguments:
+        learning_rate: a >= 0, a number or a schedule; 1 is the full step.
+        damping: m >= 0, in units of the Hessian; larger is closer to gradient descent at the rate a/m.
+        halvings: halve the step up to this often, until the loss falls; 0 takes it as it is. Static.
+
+    Returns:
+        An (init, update) pair with state `NewtonState(count)`; update needs `params` and `value_fn`.
+
+    Raises:
+        TypeError, ValueError: a number is out of range, or update gets no parameters or loss.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_notes as jon
+        >>> valley = jon.problems.quadratic([1.0, 1000.0])
+        >>> run = jon.minimize(valley.loss, jnp.ones(2), jon.newton(), steps=1)
+        >>> bool(run.final_loss < 1e-10)
+        True
+
+    Source: Newton, 1669; damped Levenberg, 1944.
+    """
+    return _pair(False, halvings, learning_rate, damping)
+
+
+def saddle_free_newton(
+    learning_rate: Number | Schedule = 1.0, damping: Number = 0.0, *, halvings: int = 0
+) -> optax.GradientTransformationExtraArgs:
+    """Newton's method with the absolute values of the eigenvalues: it moves away from saddles.
+
+        x <- x - a (|H| + m I)^-1 g,     |H| = V |Lambda| V'
+
+    Arguments:
+        learning_rate: a >= 0, a number or a schedule; 1 is the full step.
+        damping: m >= 0, in units of the Hessian. A direction of exactly zero curvature is left alone without it.
+        halvings: halve the step up to this often, until the loss falls. Static.
+
+    Returns:
+        An (init, update) pair with state `NewtonState(count)`; update needs `params` and `value_fn`.
+
+    Raises:
+        TypeError, ValueError: a number is out of range, or update gets no parameters or loss.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_notes as jon
+        >>> saddle = jon.problems.quadratic([5.0, -1.0])
+        >>> run = jon.minimize(saddle.loss, jnp.array([1.0, 0.01]), jon.saddle_free_newton(), steps=5)
+        >>> [round(float(x), 4) for x in run.params]
+        [0.0, 0.32]
+
+    Source: Dauphin et al., 2014.
+    """
+    return _pair(True, halvings, learning_rate, damping)
+
+
+def _pair(absolute: bool, halvings: int, learning_rate: Any, damping: Any) -> optax.GradientTransformationExtraArgs:
+    update = _update(absolute, _checks.count("halvings", halvings, low=0))
+    numbers = {"learning_rate": rate_or_schedule(learning_rate), "damping": scalar("damping", damping, low=0.0)}
+    return optax.GradientTransformationExtraArgs(Partial(_init), Partial(update, numbers))
+
+
+def _init(params: PyTree) -> NewtonState:
+    return NewtonState(jnp.zeros((), jnp.int32))
+
+
+@functools.lru_cache
+def _update(absolute: bool, halvings: int) -> Callable:
+    """The update of one choice of method; cached, so that equal choices are one function and one program."""
+
+    def update(
+        numbers: dict[str, Any],
+        grads: PyTree,
+        state: NewtonState,
+        params: PyTree = None,
+        *,
+        value_fn: Callable | None = None,
+        **unused: Any,
+    ) -> tuple[PyTree, NewtonState]:
+        if params is None or value_fn is None:
+            raise ValueError("Newton's method needs the loss: call update(grads, state, params, value_fn=loss)")
+        flat, unravel = ravel_pytree(jax.tree.map(lambda p: jnp.asarray(p, working_dtype(p)), params))
+        grad, _ = ravel_pytree(jax.tree.map(lambda g: jnp.asarray(g, working_dtype(g)), grads))
+
+        def loss(vector: Float[Array, " n"]) -> Float[Array, ""]:
+            typed = jax.tree.map(lambda new, old: new.astype(jnp.result_type(old)), unravel(vector), params)
+            return value_fn(typed)
+
+        rate = numbers["learning_rate"]
+        rate = jnp.asarray(rate(state.count) if callable(rate) else rate, flat.dtype)
+        damping = jnp.asarray(numbers["damping"], flat.dtype)
+        step = -rate * (_absolute_solve if absolute else _solve)(jax.hessian(loss)(flat), damping, grad)
+        step = _halved(loss, flat, step, halvings) if halvings else step
+        updates = jax.tree.map(lambda new, old: new.astype(jnp.result_type(old)), unravel(step), grads)
+        return updates, NewtonState(optax.safe_increment(state.count))
+
+    return update
+
+
+def _solve(hessian: Float[Array, "n n"], damping: Array, grad: Float[Array, " n"]) -> Float[Array, " n"]:
+    return jnp.linalg.solve(hessian + damping * jnp.eye(grad.size, dtype=grad.dtype), grad)
+
+
+def _absolute_solve(hessian: Float[Array, "n n"], damping: Array, grad: Float[Array, " n"]) -> Float[Array, " n"]:
+    values, vectors = jnp.linalg.eigh(hessian)
+    return vectors @ divide(vectors.T @ grad, jnp.abs(values) + damping)
+
+
+def _halved(loss: Callable, flat: Array, step: Array, halvings: int) -> Float[Array, " n"]:
+    """The longest of step, step/2, step/4, ... that lowers the loss; the shortest if none does."""
+    scales = jnp.asarray([0.5**j for j in range(halvings + 1)], step.dtype)
+    lower = jax.lax.map(lambda scale: loss(flat + scale * step), scales) < loss(flat)
+    return jnp.where(jnp.any(lower), scales[jnp.argmax(lower)], scales[-1]) * step

@@ -1,4 +1,4 @@
-"""Newton's method and the variant that leaves saddles, by the dense Hessian: for problems of up to some thousand numbers.
+"""Newton's method and the variant that leaves saddles, by the dense Hessian: for up to some thousand numbers.
 
 Both need the loss itself. `minimize` and `sweep` pass it to every optimizer as `value_fn`, as optax does.
 """

@@ -249,29 +249,26 @@ def _minimize(
     def full_loss(params):
         return full_program(constants[1], params, *(() if data is None else (data,)), *args)
 
-    def batch_loss(rows):
+    if minibatches is not None:
+        rows = indices(minibatches, key, 0, steps + 1, _checks.examples("data", data))
+
+    def batch_loss(step):
         if minibatches is None:
             return full_loss
-        return lambda params: batch_program(constants[0], params, gather(data, rows), *args)
-
-    if minibatches is None:
-        rows = jnp.zeros((steps + 1, 0), jnp.int32)
-    else:
-        rows = indices(minibatches, key, 0, steps + 1, _checks.examples("data", data))
+        return lambda params: batch_program(constants[0], params, gather(data, rows[step]), *args)
 
     def record(carry: Carry):
         return carry.loss, carry.grad_norm, carry.update_norm, carry.params if record_params else None
 
-    def body(carry: Carry, rows):
-        return advance(optimizer, carry, batch_loss(rows[0]), batch_loss(rows[1]), tol), None
+    def body(carry: Carry, step):
+        return advance(optimizer, carry, batch_loss(step), batch_loss(step + 1), tol), None
 
-    def entry(carry: Carry, rows):
-        carry, _ = jax.lax.scan(body, carry, rows)
+    def entry(carry: Carry, steps):
+        carry, _ = jax.lax.scan(body, carry, steps)
         return carry, record(carry)
 
-    first = start(optimizer, params, batch_loss(rows[0]), tol)
-    pairs = jnp.stack([rows[:-1], rows[1:]], axis=1).reshape(steps // every, every, 2, -1)
-    last, histories = jax.lax.scan(entry, first, pairs)
+    first = start(optimizer, params, batch_loss(0), tol)
+    last, histories = jax.lax.scan(entry, first, jnp.arange(steps, dtype=jnp.int32).reshape(steps // every, every))
     loss, grad_norm, update_norm, path = jax.tree.map(
         lambda head, tail: jnp.concatenate([head[None], tail]), record(first), histories
     )

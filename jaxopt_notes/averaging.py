@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from . import _checks
 from ._numerics import real_dtype, working_dtype
+from ._partials import as_pytree
 
 Number = float | Float[Array, ""]
 
@@ -93,7 +94,7 @@ def average_params(
         A pair with state `AverageParamsState(count, inner, average)`; update needs the parameters.
 
     Raises:
-        TypeError, ValueError: a number is out of range, or update gets no parameters.
+        TypeError, ValueError: no pair, a number is out of range, or update gets no parameters.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -107,24 +108,10 @@ def average_params(
     numbers: dict[str, Any] = {"start": _checks.scalar("start", start, low=0.0)}
     if decay is not None:
         numbers["decay"] = _checks.scalar("decay", decay, low=0.0, high=1.0, open_high=True)
-    inner = [f if isinstance(f, Partial) else Partial(f) for f in (optimizer.init, optimizer.update)]
+    inner = as_pytree(optimizer)
     return optax.GradientTransformationExtraArgs(
-        Partial(_init_average_params, inner[0]),
-        Partial(_update_average_params, inner[1], _takes_extra(optimizer), numbers),
+        Partial(_init_average_params, inner), Partial(_update_average_params, inner, numbers)
     )
-
-
-def _takes_extra(optimizer: Any) -> Partial:
-    """A static yes or no that can travel in a pytree."""
-    return Partial(_yes if isinstance(optimizer, optax.GradientTransformationExtraArgs) else _no)
-
-
-def _yes() -> bool:
-    return True
-
-
-def _no() -> bool:
-    return False
 
 
 def _init_ewma(values: PyTree) -> EwmaState:
@@ -156,14 +143,13 @@ def _correction(decay: Any, count: Array, like: Array) -> Array:
     return bias_correction(jnp.asarray(decay, dtype), count.astype(dtype))
 
 
-def _init_average_params(init: Partial, params: PyTree) -> AverageParamsState:
+def _init_average_params(inner: optax.GradientTransformation, params: PyTree) -> AverageParamsState:
     wide = jax.tree.map(lambda p: jnp.asarray(p, working_dtype(p)), params)
-    return AverageParamsState(jnp.zeros((), jnp.int32), init(params), wide)
+    return AverageParamsState(jnp.zeros((), jnp.int32), inner.init(params), wide)
 
 
 def _update_average_params(
-    update: Partial,
-    takes_extra: Partial,
+    optimizer: optax.GradientTransformation,
     numbers: dict[str, Any],
     grads: PyTree,
     state: AverageParamsState,
@@ -172,7 +158,7 @@ def _update_average_params(
 ) -> tuple[PyTree, AverageParamsState]:
     if params is None:
         raise ValueError("average_params needs the parameters: call update(grads, state, params)")
-    updates, inner = update(grads, state.inner, params, **(extra if takes_extra() else {}))
+    updates, inner = optax.with_extra_args_support(optimizer).update(grads, state.inner, params, **extra)
     count = optax.safe_increment(state.count)
 
     def moved(average: Array, param: Array) -> Array:

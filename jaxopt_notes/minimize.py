@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from . import _checks
 from ._hoist import Program, hoist
 from ._numerics import tree_norm, tree_where
+from ._partials import as_pytree
 from .minibatches import Minibatches, batch_shapes, check_batch_size, gather, indices
 
 
@@ -193,21 +193,6 @@ def minimize(
         minibatches=minibatches,
         record_params=bool(record_params),
     )
-
-
-def as_pytree(optimizer: Any) -> optax.GradientTransformation:
-    """The (init, update) pair with functions as pytrees, so that it can be an argument of a compiled program.
-
-    Our optimizers are that already, their numbers the leaves; the functions of any other pair become static.
-    """
-    if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
-        hint = f"; call it first, as in {_checks.name_of(optimizer)}(0.1)" if callable(optimizer) else ""
-        raise TypeError(
-            f"optimizer must be an (init, update) pair such as jaxopt_notes.adam(1e-3), got {optimizer!r}{hint}"
-        )
-    kind = type(optimizer) if isinstance(optimizer, optax.GradientTransformation) else optax.GradientTransformation
-    pure = [f if isinstance(f, Partial) else Partial(f) for f in (optimizer.init, optimizer.update)]
-    return kind(*pure)
 
 
 def _checked_batch(data: PyTree, minibatches: Minibatches | None, key: Any) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 
 from . import _checks
+from ._partials import as_partial
 
 Number = float | Float[Array, ""]
 Schedule = Callable[[Int[Array, ""] | int], Float[Array, ""]]
@@ -223,7 +224,7 @@ def warmup(schedule: Schedule | Number, steps: Number, initial: Number = 0.0) ->
     """
     after = schedule if callable(schedule) else constant(schedule)
     numbers = {"steps": _checks.number("steps", steps, low=0.0), "initial": _rate("initial", initial)}
-    return Partial(_evaluate, Partial(_warmup), numbers, _as_pytree(after))
+    return Partial(_evaluate, Partial(_warmup), numbers, as_partial(after))
 
 
 def join(schedules: Sequence[Schedule | Number], boundaries: Sequence[Number] | Float[Array, " n"]) -> Schedule:
@@ -251,7 +252,7 @@ def join(schedules: Sequence[Schedule | Number], boundaries: Sequence[Number] | 
     if len(schedules) != edges.shape[0] + 1:
         raise ValueError(f"join needs one schedule more than boundaries, got {len(schedules)} for {edges.shape[0]}")
     _ascending("boundaries", edges)
-    pieces = tuple(_as_pytree(piece if callable(piece) else constant(piece)) for piece in schedules)
+    pieces = tuple(as_partial(piece if callable(piece) else constant(piece)) for piece in schedules)
     return Partial(_evaluate, Partial(_join), {"boundaries": edges}, *pieces)
 
 
@@ -265,10 +266,6 @@ def _evaluate(rule: Callable, numbers: dict[str, Any], *inner_then_step: Any) ->
     return rule(
         *inner, jnp.asarray(step, float), **{name: jnp.asarray(value, float) for name, value in numbers.items()}
     )
-
-
-def _as_pytree(schedule: Schedule) -> Partial:
-    return schedule if isinstance(schedule, Partial) else Partial(schedule)
 
 
 def _rate(name: str, value: Any) -> Any:

@@ -18,6 +18,7 @@ LEVELS = {
             "_hoist",
             "_numerics",
             "_files",
+            "_partials",
             "devices",
             "optimizers",
             "minibatches",

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
 from .._numerics import real_dtype, working_dtype
+from .._partials import as_partial
 
 Number = float | Float[Array, ""]
 Schedule = Callable[[Any], Any]
@@ -50,7 +51,7 @@ def pair(
     """
     numbers = dict(numbers, learning_rate=rate_or_schedule(learning_rate))
     return optax.GradientTransformation(
-        init=Partial(_init, Partial(state_type), _partial(initial) if initial else None),
+        init=Partial(_init, Partial(state_type), as_partial(initial) if initial else None),
         update=Partial(_update_with_params if uses_params else _update, Partial(rule), numbers),
     )
 
@@ -60,11 +61,7 @@ def rate_or_schedule(learning_rate: Number | Schedule) -> Any:
     if not callable(learning_rate):
         return scalar("learning_rate", learning_rate, low=0.0)
     # A schedule that is not a pytree becomes one without leaves, so that the optimizer still is.
-    return _partial(learning_rate)
-
-
-def _partial(function: Callable) -> Partial:
-    return function if isinstance(function, Partial) else Partial(function)
+    return as_partial(learning_rate)
 
 
 def scalar(name: str, value: Any, **interval: Any) -> Any:

@@ -33,6 +33,7 @@ class Plan:
 
     Attributes:
         width: lanes per device; the floats of a trial depend on it, and on nothing else but the trial.
+        root: the key of the sweep.
         keys: per seed the keys of initialisation and of the data order, shape (seeds, 2).
         initial: the start of every seed, stacked.
         constants, evaluate_constants: what the closures of the loss and of `problem.evaluate` hold.

@@ -32,6 +32,8 @@ from .devices import use_cpu_cores as use_cpu_cores
 from .minimize import Run as Run
 from .minimize import Status as Status
 from .minimize import minimize as minimize
+from .minimize import minimize_stream as minimize_stream
+from .minimize import minimize_until as minimize_until
 from .optimizers import OPTIMIZERS as OPTIMIZERS
 from .optimizers import adadelta as adadelta
 from .optimizers import adagrad as adagrad

@@ -183,7 +183,8 @@ def valley_table(**axes):
 
 def test_failures_are_data_and_never_win():
     table = valley_table(learning_rate=[0.01, 0.09, 0.11, 5.0, 1e30])
-    assert table.status.sel(seed=0).values.tolist() == [0, 0, 3, 2, 2]
+    completed, diverged, non_finite = Status.COMPLETED, Status.DIVERGED, Status.NON_FINITE
+    assert table.status.sel(seed=0).values.tolist() == [completed, completed, diverged, non_finite, non_finite]
     assert np.isfinite(table.final_loss).all()
     assert np.isfinite(table.loss).all()
     best = jon.best(table)
@@ -218,7 +219,8 @@ def test_best_is_the_lowest_median_and_nan_neither_wins_nor_hides_a_configuratio
     assert best.config["learning_rate"] == pytest.approx(table.learning_rate.values[1])
     assert best.median == pytest.approx(0.55)
     assert best.interval == (0.4, inf)
-    frozen = made_up([[0.1] * 6, [0.2] * 6], np.array([[2] * 6, [0] * 6]))  # froze at a low loss, which is no success
+    froze = np.array([[Status.NON_FINITE] * 6, [Status.COMPLETED] * 6])
+    frozen = made_up([[0.1] * 6, [0.2] * 6], froze)  # at a low loss, which is no success
     assert jon.best(frozen).median == 0.2
 
 

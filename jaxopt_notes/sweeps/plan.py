@@ -16,7 +16,7 @@ from jaxtyping import Array, Int, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
-from ..minibatches import Minibatches, batch_shapes, check_batch_size, indices, reshuffle
+from ..minibatches import Minibatches, batch_shapes, check_batch_size, examples_per_step, indices, reshuffle
 from ..problems import Problem
 from .programs import EVERYWHERE, Group, place, trials_mesh
 from .space import Space, check_space
@@ -76,20 +76,27 @@ class Plan:
         """Hash of what decides a trial: the programs, the data, the axes, the steps, the root key and the starts."""
         parts = [self.group.loss.fingerprint, self.evaluate.fingerprint, _checks.name_of(self.group.factory)]
         parts += [repr({name: values.tolist() for name, values in self.space.axes.items()}), repr(self.seeds.tolist())]
-        parts += [
-            f"{self.steps} {self.group.every} {self.minibatches and self.minibatches.batch_size} {self.root_text}"
-        ]
+        parts += [f"{self.steps} {self.group.every} {self.minibatches and self.batch_size} {self.root_text}"]
         digest = hashlib.sha256("\n".join(parts).encode())
         for leaf in jax.tree.leaves((self.problem.data, self.problem.test_data, self.constants, self.initial)):
             digest.update(np.ascontiguousarray(leaf).tobytes())
         return digest.hexdigest()
 
     @property
+    def batch_size(self) -> int:
+        """Examples per step; all of them without minibatches."""
+        return (
+            self.problem.examples
+            if self.minibatches is None
+            else examples_per_step(self.minibatches, self.problem.examples)
+        )
+
+    @property
     def window(self) -> int:
         """Steps whose example indices are held at a time."""
         if self.minibatches is None:
             return self.steps
-        return min(self.steps, max(1, WINDOW_BYTES // (4 * len(self.seeds) * self.minibatches.batch_size)))
+        return min(self.steps, max(1, WINDOW_BYTES // (4 * len(self.seeds) * self.batch_size)))
 
     def rows(self, start: int) -> Int[Array, "seeds window batch"]:
         """Example indices of every seed for the window from `start` and one step more, on every device.
@@ -247,4 +254,4 @@ def _example_batch(problem: Problem, minibatches: Minibatches | None) -> tuple[A
         return ()
     if minibatches is None:
         return (problem.data,)
-    return (batch_shapes(problem.data, minibatches.batch_size),)
+    return (batch_shapes(problem.data, examples_per_step(minibatches, problem.examples)),)

@@ -98,22 +98,21 @@ def _coordinates(plan: Plan) -> dict[str, Any]:
     if plan.minibatches is not None:
         epochs = steps / steps_per_epoch(plan.minibatches, plan.problem.examples)
         coordinates["epoch"] = ("step", epochs, {"units": "epochs"})
-        coordinates["examples_seen"] = ("step", steps * plan.minibatches.batch_size, {"units": "examples"})
+        coordinates["examples_seen"] = ("step", steps * plan.batch_size, {"units": "examples"})
     return coordinates
 
 
 def _attributes(plan: Plan, wall_seconds: float, segment_programs: int) -> dict[str, str | int | float]:
     """Strings and numbers only: NetCDF takes nothing else."""
     examples = plan.problem.examples
-    batch = plan.minibatches.batch_size if plan.minibatches else examples
     known = {} if plan.problem.baseline is None else {"baseline_loss": float(plan.problem.baseline)}
     return {
         "optimizer": _checks.name_of(plan.group.factory),
         "problem": plan.problem.name,
         "steps": plan.steps,
-        "batch_size": batch,
+        "batch_size": plan.batch_size,
         "examples": examples,
-        "examples_left_out_per_epoch": examples % batch if batch else 0,
+        "examples_left_out_per_epoch": examples % plan.batch_size if examples else 0,
         **known,
         "key": plan.root_text,
         "fingerprint": plan.fingerprint,

@@ -29,6 +29,8 @@ from .curvature import sharpness as sharpness
 from .curvature import stability_bound as stability_bound
 from .devices import use_compilation_cache as use_compilation_cache
 from .devices import use_cpu_cores as use_cpu_cores
+from .diagnose import Diagnosis as Diagnosis
+from .diagnose import diagnose as diagnose
 from .minimize import Run as Run
 from .minimize import Status as Status
 from .minimize import minimize as minimize
@@ -48,6 +50,8 @@ from .optimizers import saddle_free_newton as saddle_free_newton
 from .problems import Problem as Problem
 from .report import Section as Section
 from .report import report as report
+from .suggest import Suggestion as Suggestion
+from .suggest import suggest_learning_rate as suggest_learning_rate
 from .sweeps import Best as Best
 from .sweeps import Space as Space
 from .sweeps import best as best

@@ -77,7 +77,8 @@ class Diagnosis:
         lines = [
             f"{self.name}: {self.advice}",
             f"fall {self.fall:.1%} of the start, {self.early:.0%} of it in the first quarter, "
-            f"{self.late:.0%} in the last; slope {self.slope:.2g} a step; {self.increases:.0%} of stretches rise; bounce {self.bounce:.1%}",
+            f"{self.late:.0%} in the last; slope {self.slope:.2g} a step; "
+            f"{self.increases:.0%} of stretches rise; bounce {self.bounce:.1%}",
         ]
         if np.isfinite(self.oscillation):
             lines.append(f"the move along the top eigenvector changes its sign after {self.oscillation:.0%} of steps")

@@ -3,6 +3,8 @@
 from .bounds import spectrum_bounds as spectrum_bounds
 from .bounds import zero_level as zero_level
 from .classify import classify as classify
+from .critical_points import CriticalPoints as CriticalPoints
+from .critical_points import find_critical_points as find_critical_points
 from .eigsh import Krylov as Krylov
 from .eigsh import Ritz as Ritz
 from .eigsh import lanczos as lanczos

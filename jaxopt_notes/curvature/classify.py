@@ -86,7 +86,7 @@ def classify(
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     if method == "dense" or (method == "auto" and size <= _DENSE_LIMIT):
         check_dense(size)
-        return _dense(program, constants, params, args, gradient_tolerance)
+        return dense_verdict(program, constants, params, args, gradient_tolerance)
     return _lanczos(program, constants, params, args, gradient_tolerance, key, probability, matvecs=matvecs)
 
 
@@ -108,9 +108,18 @@ class _Spectrum(NamedTuple):
 
 
 @functools.partial(jax.jit, static_argnames="program")
-def _dense(
-    program: Program, constants: list[Any], params: PyTree, args: tuple[Any, ...], gradient_tolerance: Any
+def dense_verdict(
+    program: Program,
+    constants: list[Any],
+    params: PyTree,
+    args: tuple[Any, ...],
+    gradient_tolerance: Any,
+    scale: Any = 0.0,
 ) -> CriticalPoint:
+    """The verdict from all eigenvalues; `scale` is a size of curvature whose rounding counts as zero, beyond |H| here.
+
+    Terms that cancel at the point leave rounding that |H| there does not show.
+    """
     loss, gradient, product, dtype = second_order(program, constants, params, args)
     n = gradient.size
     raw = matrix(product, gradient)
@@ -120,7 +129,7 @@ def _dense(
     eigenvalues, vectors = jnp.linalg.eigh(hessian, symmetrize_input=False)
     residuals = _column_norms(jnp.matmul(hessian, vectors, precision="highest") - vectors * eigenvalues[None, :])
     norm = jnp.maximum(jnp.abs(eigenvalues[0]), jnp.abs(eigenvalues[-1]))
-    zero = zero_level(norm, n, dtype, euclidean_norm(raw - hessian))
+    zero = zero_level(jnp.maximum(norm, jnp.asarray(scale, norm.dtype)), n, dtype, euclidean_norm(raw - hessian))
     components = jnp.matmul(gradient, vectors, precision="highest")
     spectrum = _Spectrum(
         eigenvalues=eigenvalues,

@@ -19,11 +19,8 @@ from .._hoist import Program
 from .._numerics import divide
 from .classify import dense_verdict
 from .operators import check_dense, flatten, matrix, prepared, second_order
+from .polish import halved
 from .verdict import CriticalPoint
-
-_HALVINGS = 6  # of a Newton step that does not lower |g|; the shortest is taken all the same
-_DECREASE = 1e-4  # share of the promised fall of |g| that a step has to bring
-_FLAT = 1e-3  # |Hg| / (|H| |g|) below which the gradient lies in the kernel of the Hessian
 
 
 class Outcome(enum.IntEnum):
@@ -161,8 +158,8 @@ def find_critical_points(
     steps = _checks.count("steps", steps)
     ends, taken, scale = _search(program, constants, one, args, flat, lower, upper, longest, steps=steps)
     points = jax.vmap(flatten(one)[1])(ends)
-    verdicts, flatness = _verdicts(program, constants, points, args, scale)
-    outcome = _outcomes(ends, verdicts, flatness, lower, upper)
+    verdicts = _verdicts(program, constants, points, args, scale)
+    outcome = _outcomes(ends, verdicts, lower, upper)
     search = Search(ends, verdicts.gradient_norm, taken, outcome)
     relative = 1e-7 if flat.dtype == jnp.float64 else 1e-4
     radius = relative * float(diagonal) if merge is None else float(_checks.number("merge", merge, low=0.0))
@@ -237,16 +234,11 @@ def _search(
         move = -_solve(hessian_at(state.point), state.gradient)
         length = jnp.linalg.norm(move)
         move = move * jnp.minimum(1, longest / jnp.where(length > 0, length, 1))
-        scales = 0.5 ** jnp.arange(_HALVINGS + 1, dtype=move.dtype)
-        trials = state.point[None] + scales[:, None] * move[None]
-        gradients = jax.vmap(gradient_at)(trials)
-        norms = jnp.linalg.norm(gradients, axis=1)
-        lower_norm = norms <= (1 - _DECREASE * scales) * jnp.linalg.norm(state.gradient)
-        chosen = jnp.where(jnp.any(lower_norm), jnp.argmax(lower_norm), _HALVINGS)
-        point, gradient = trials[chosen], gradients[chosen]
+        point, gradient, _ = halved(gradient_at, state.point, state.gradient, move)
+        norm = jnp.linalg.norm(gradient)
         resting = jnp.linalg.norm(point - state.point) <= 2 * eps * jnp.linalg.norm(point)
         inside = jnp.all((point >= lower) & (point <= upper))
-        active = inside & ~resting & jnp.isfinite(norms[chosen]) & (norms[chosen] > 0)
+        active = inside & ~resting & jnp.isfinite(norm) & (norm > 0)
         new = _Newton(point, gradient, state.steps + 1, active)
         return jax.tree.map(lambda new, old: jnp.where(state.active, new, old), new, state)
 
@@ -266,26 +258,19 @@ def _search(
 @functools.partial(jax.jit, static_argnames="program")
 def _verdicts(
     program: Program, constants: list[Any], points: PyTree, args: tuple[Any, ...], scale: Array
-) -> tuple[CriticalPoint, Array]:
-    """The verdict at every end, and |Hg| / (|H| |g|), which is small where the gradient lies in the kernel."""
-
-    def one(point: PyTree) -> tuple[CriticalPoint, Array]:
-        verdict = dense_verdict(program, constants, point, args, None, scale)
-        _, gradient, product, _ = second_order(program, constants, point, args)
-        norm = jnp.maximum(jnp.abs(verdict.smallest), jnp.abs(verdict.largest)) * jnp.linalg.norm(gradient)
-        return verdict, jnp.linalg.norm(product(gradient)) / jnp.where(norm > 0, norm, 1)
-
-    return jax.vmap(one)(points)
+) -> CriticalPoint:
+    """The verdict at every end."""
+    return jax.vmap(lambda point: dense_verdict(program, constants, point, args, scale=scale))(points)
 
 
-def _outcomes(points: Array, verdicts: CriticalPoint, flatness: Array, lower: Array, upper: Array) -> Array:
+def _outcomes(points: Array, verdicts: CriticalPoint, lower: Array, upper: Array) -> Array:
     """The first rule that holds for every start."""
     inside = jnp.all((points >= lower) & (points <= upper), axis=1)
     rules = [
         (~jnp.isfinite(verdicts.smallest) | ~jnp.all(jnp.isfinite(points), axis=1), Outcome.NON_FINITE),
         (~inside, Outcome.LEFT_BOX),
         (verdicts.critical, Outcome.FOUND),
-        (flatness <= _FLAT, Outcome.GRADIENT_FLAT),
+        (verdicts.gradient_flat, Outcome.GRADIENT_FLAT),
     ]
     codes = [jnp.int32(outcome) for _, outcome in rules]
     return jnp.select([rule for rule, _ in rules], codes, jnp.int32(Outcome.NOT_CONVERGED))

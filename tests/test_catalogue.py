@@ -17,12 +17,13 @@ SPECTRUM = [3.0, 0.5, -2.0, 0.0, 0.0]
 CASES = [(name, {}) for name in CATALOGUE if name not in ("rosenbrock", "lennard_jones")]
 CASES += [("rosenbrock", {"dimension": n}) for n in range(2, 8)]
 CASES += [("lennard_jones", {"atoms": n}) for n in (2, 3, 4, 5, 6, 7, 13)]
-CASES += [("styblinski_tang", {"dimension": n}) for n in (1, 3, 4)]
-CASES += [("rastrigin", {"dimension": 1}), ("quadratic", {"eigenvalues": SPECTRUM, "key": 7})]
+CASES += [("styblinski_tang", {"dimension": n}) for n in (1, 4)]
+CASES += [("quadratic", {"eigenvalues": SPECTRUM, "key": 7})]
 CASES += [("deep_linear_network", {"singular_values": (3.0, 2.0, 0.5)}), ("deep_linear_network", {"depth": 3})]
 WITHOUT_CRITICAL_POINTS = ("tanh", "exp", "trough")
 LOW_DIMENSIONAL = [name for name in CATALOGUE if CATALOGUE[name]().facts.dimension <= 2]
 CHUNK = 8192
+FAST = {"xla_backend_optimization_level": 0}  # to compile: every program here runs for milliseconds
 
 every_case = pytest.mark.parametrize(
     ("name", "arguments"), CASES, ids=[f"{name}-{'-'.join(map(str, arguments.values()))}" for name, arguments in CASES]
@@ -44,7 +45,7 @@ class Compiled:
         like = points[0].point if points else np.zeros(self.facts.dimension)
         self.unflatten = ravel_pytree(like)[1]
         self.chunk = CHUNK if self.facts.dimension <= 2 else max(1, len(points))
-        self._program = jax.jit(jax.vmap(self._evaluate))
+        self._program = jax.jit(jax.vmap(self._evaluate), compiler_options=FAST)
 
     def _loss(self, x):
         params = self.unflatten(x.astype(float))
@@ -303,8 +304,8 @@ def test_values_follow_the_formulas(name):
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_single_precision_stays_single_and_close(name):
     case = compiled(name)
-    start = ravel_pytree(case.problem.init(jax.random.key(0)))[0]
-    values, gradients, _, narrow = case(np.asarray(start)[None] * np.array([[1.0], [0.9]]))
+    x = case.facts.starts[0] if case.facts.starts else 1.1 * flattened(case.facts.minima[0]) + 0.01
+    values, gradients, _, narrow = case(np.stack([x, 0.9 * x]))
     assert [leaf.dtype for leaf in narrow] == [np.float32, np.float32]
     np.testing.assert_allclose(narrow[0], values, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(narrow[1], gradients, rtol=1e-3, atol=1e-5 * np.abs(gradients).max())
@@ -371,14 +372,14 @@ def test_numbers_of_the_factories_may_be_traced():
 
 @pytest.mark.parametrize(
     ("name", "arguments", "zeros"),
-    [("lennard_jones", {"atoms": n}, 5 if n == 2 else 6) for n in (2, 3, 4, 7, 13)]
+    [("lennard_jones", {"atoms": n}, 5 if n == 2 else 6) for n in (2, 5, 13)]
     + [("deep_linear_network", {"singular_values": (3.0, 2.0, 0.5)}, 9), ("deep_linear_network", {"depth": 3}, 8)],
 )
 def test_null_directions_span_the_null_space_at_the_minimum(name, arguments, zeros):
     case = compiled(name, **arguments)
     minimum = case.facts.minima[0]
     params = jax.tree.map(jnp.asarray, minimum.point)
-    directions = case.problem.null_directions(params)
+    directions = jax.jit(case.problem.null_directions, compiler_options=FAST)(params)
     assert jax.tree.map(lambda leaf: leaf.shape[1:], directions) == jax.tree.map(lambda leaf: leaf.shape, params)
     leaves = [np.asarray(leaf).reshape(len(leaf), -1) for leaf in jax.tree.leaves(directions)]
     flat = np.concatenate(leaves, axis=1)
@@ -392,93 +393,20 @@ def test_null_directions_span_the_null_space_at_the_minimum(name, arguments, zer
 def test_three_atoms_on_a_line_have_five_null_directions_and_two_ways_down():
     problem = problems.lennard_jones(3)
     line = problem.facts.critical_points[1]
-    flat = np.asarray(problem.null_directions(jnp.asarray(line.point))).reshape(6, 9)
+    flat = np.asarray(jax.jit(problem.null_directions, compiler_options=FAST)(line.point)).reshape(6, 9)
     assert (line.kind, line.index) == ("saddle", 2)
     assert np.linalg.matrix_rank(flat) == np.sum(line.eigenvalues == 0) == 5
 
 
-def test_a_cluster_may_move_and_turn():
-    case = compiled("lennard_jones", atoms=5)
-    x = case.problem.init(jax.random.key(2))
+def test_a_cluster_may_move_and_turn_and_starts_unbroken():
+    case = compiled("lennard_jones", atoms=7)
+    x = np.asarray(case.problem.init(jax.random.key(2)))
     turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
-    (value, slope), (moved, _) = (tuple(part[0] for part in case(y)[:2]) for y in (x, np.asarray(x) @ turn + 1))
+    (value, slope), (moved, _) = (tuple(part[0] for part in case(y)[:2]) for y in (x, x @ turn + 1))
+    assert -16.5 < value < 0
     np.testing.assert_allclose(moved, value, rtol=1e-12)
-    directions = np.asarray(case.problem.null_directions(x)).reshape(6, -1)
+    directions = np.asarray(jax.jit(case.problem.null_directions, compiler_options=FAST)(x)).reshape(6, -1)
     assert np.abs(directions @ slope).max() <= 1e-12 * np.linalg.norm(slope)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    """A network with two hidden layers: its losses, gradient, null directions and Hessian products along them."""
-    with jax.enable_x64(True):
-        problem = problems.digits_mlp([5, 4])
-        like = jax.eval_shape(problem.init, jax.random.key(0))
-        random = np.random.default_rng(0)
-        params = jax.tree.map(lambda leaf: random.normal(size=leaf.shape) / 2, like)
-        flat, unflatten = ravel_pytree(params)
-
-        def loss(x, data):
-            return problem.loss(unflatten(x), data)
-
-        def rows(tree):
-            return jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(tree)], axis=1)
-
-        @jax.jit
-        def measure(x, scales, shifts, data):
-            gradient = jax.grad(loss)
-            directions = rows(problem.null_directions(unflatten(x)))
-            products = jax.vmap(lambda v: jax.jvp(lambda y: gradient(y, data), (x,), (v,))[1])(directions)
-            losses = jax.lax.map(lambda y: loss(y, data), jnp.concatenate([x[None] * scales, x[None] + shifts]))
-            return losses, gradient(x, data), directions, products
-
-        signs = np.zeros((4, flat.size))
-        index = jax.tree.map(lambda leaf: np.asarray(leaf, int), unflatten(np.arange(flat.size, dtype=float))["params"])
-        for row, (below, above, unit) in enumerate([("Dense_0", "Dense_1", 1), ("Dense_1", "Dense_2", 3)], start=1):
-            signs[row, index[below]["kernel"][:, unit]] = 1
-            signs[row, index[below]["bias"][unit]] = 1
-            signs[row, index[above]["kernel"][unit]] = -1
-        shifts = np.zeros((3, flat.size))
-        shifts[0, index["Dense_0"]["kernel"][[0, 32, 39]]] = 3
-        shifts[1, index["Dense_2"]["bias"]] = -2
-        shifts[2, index["Dense_2"]["kernel"][2]] = 5
-        measured = measure(flat, np.exp(0.7 * signs), shifts, problem.data)
-        return np.asarray(flat), signs, shifts, *map(np.asarray, measured)
-
-
-DEAD, SHIFTS, RESCALINGS = np.s_[:15], np.s_[15:20], np.s_[20:]  # 3 pixels x 5 units; 1 + 4; 5 + 4
-
-
-def test_digits_symmetries_keep_the_loss(digits):
-    losses = digits[3]
-    np.testing.assert_allclose(losses, losses[0], rtol=1e-13)
-
-
-def test_digits_null_directions_are_those_symmetries(digits):
-    flat, signs, shifts, _, gradient, directions, _ = digits
-    assert directions.shape == (29, flat.size)
-    assert np.linalg.matrix_rank(directions) == 29
-    np.testing.assert_allclose(directions @ gradient, 0, atol=1e-14)
-    np.testing.assert_array_equal(directions[DEAD].sum(0) * 3, shifts[0])
-    np.testing.assert_array_equal(directions[[15, 18]] * [[-2], [5]], shifts[1:])
-    np.testing.assert_allclose(directions[[21, 28]], flat * signs[[1, 2]])
-    wide = problems.digits_mlp()
-    shapes = jax.eval_shape(wide.null_directions, jax.eval_shape(wide.init, jax.random.key(0)))
-    assert {leaf.shape[0] for leaf in jax.tree.leaves(shapes)} == {3 * 64 + 1 + 64 + 64}
-
-
-def test_digits_hessian_vanishes_along_dead_pixels_and_shifts_everywhere(digits):
-    *_, products = digits
-    assert not products[DEAD].any()
-    assert np.abs(products[SHIFTS]).max() < 1e-15 * np.abs(products).max() * 100
-
-
-def test_digits_hessian_along_a_rescaling_is_minus_the_signed_gradient(digits):
-    """The loss is constant along exp(t D) p with v = D p, so g.v = 0 for every p, whose derivative is H v + D g = 0."""
-    flat, _, _, _, gradient, directions, products = digits
-    signs = np.rint(directions[RESCALINGS] / flat)
-    assert set(np.unique(signs)) == {-1, 0, 1}
-    np.testing.assert_allclose(products[RESCALINGS], -signs * gradient, atol=1e-14)
-    assert np.abs(products[RESCALINGS]).max() > 1e-3  # no null direction here: the gradient is not zero
 
 
 # Errors

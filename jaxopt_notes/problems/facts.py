@@ -49,15 +49,14 @@ class Facts:
         formula: f in mathtext, for the title of a figure.
         labels: of the first two axes.
         starts: from where the literature or the lectures run.
-        levels: the spacing of contour levels that shows the function, "linear", or "log" above
-            the lowest value in view.
+        levels: the spacing of contour levels that shows the function: "linear", or "log" above the lowest in view.
         source: author and year.
 
     Example:
         >>> import jaxopt_notes as jon
         >>> facts = jon.problems.himmelblau().facts
-        >>> facts.index_counts, facts.index_sum, facts.minima[0].point.tolist()
-        ((4, 4, 1), 1, [3.0, 2.0])
+        >>> facts.index_counts, facts.index_sum, len(facts.minima)
+        ((4, 4, 1), 1, 4)
     """
 
     domain: Float[np.ndarray, "2 n"]

@@ -39,12 +39,15 @@ def digits_mlp(hidden: int | Sequence[int] = 64, *, test_fraction: float = 0.2, 
     The loss is the mean softmax cross-entropy, the metric the accuracy. A constant predictor reaches `baseline`, the
     entropy of the class frequencies (2.30).
 
-    `null_directions` are, in this order: the weights of pixels that are 0 in every training example, and what adds the
-    same number to all ten logits, at the last bias and at the weights of each unit of the last hidden layer, along
-    which the loss is constant everywhere; and for each hidden unit (w_in, b, -w_out), the tangent to the curve
-    (e^t w_in, e^t b, e^-t w_out), along which it is constant because ReLU(e^t z) = e^t ReLU(z). Along the last the
-    Hessian vanishes at critical points; elsewhere H v = -(g_in, g_b, -g_out), with g the gradient. They are as many
-    as dead pixels x units + 1 + units twice: 321 for the default width.
+    `null_directions` come in three families, 192 + 65 + 64 of them with the default width, in this order:
+
+    - each weight of each pixel that is 0 in every training example, of which there are three;
+    - what adds one number to all ten logits: at the biases of the last layer, and at the weights of each unit below it;
+    - for each hidden unit v = (w_in, b, -w_out), the tangent to the curve (e^t w_in, e^t b, e^-t w_out), on which the
+      loss is constant because ReLU(e^t z) = e^t ReLU(z).
+
+    H v = 0 everywhere for the first two, and for the third where the gradient g vanishes; elsewhere
+    H v = -(g_in, g_b, -g_out).
 
     Arguments:
         hidden: width of the hidden layer, or one width per hidden layer.

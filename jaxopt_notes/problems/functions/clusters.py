@@ -61,7 +61,6 @@ def lennard_jones(atoms: int = 7) -> Problem:
         domain=box(-0.6 * side - 0.6, 0.6 * side + 0.6, 3 * atoms),
         critical_points=_known(atoms),
         complete=False,
-        smooth=True,
         formula=r"$4 \sum_{i<j} r_{ij}^{-12} - r_{ij}^{-6}$",
         levels="log",
         source="Cambridge Cluster Database, Wales et al.",

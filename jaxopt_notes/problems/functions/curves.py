@@ -110,7 +110,7 @@ def x_cos_pi_x(start: Start = None) -> Problem:
     Example:
         >>> import jaxopt_notes as jon
         >>> [round(p.value, 3) for p in jon.problems.x_cos_pi_x().facts.minima]
-        [-1.045, -0.179]
+        [-1.047, -0.179]
 
     Source: Zhang, Lipton, Li and Smola, Dive into Deep Learning, 2023.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -153,7 +155,7 @@ def styblinski_tang(dimension: int = 2, start: Start = None) -> Problem:
         start: where runs begin, shape (n,); zeros when None.
 
     Returns:
-        A `Problem` over arrays of shape (2,), with its `Facts`.
+        A `Problem` over arrays of shape (n,), with its `Facts`.
 
     Raises:
         TypeError, ValueError: `dimension` is not an integer of at least 1, or `start` has another shape.
@@ -195,7 +197,7 @@ def rastrigin(dimension: int = 2, start: Start = None) -> Problem:
         start: where runs begin, shape (n,); (-2, 3.5, -2, 3.5, ...) when None.
 
     Returns:
-        A `Problem` over arrays of shape (2,), with its `Facts`.
+        A `Problem` over arrays of shape (n,), with its `Facts`.
 
     Raises:
         TypeError, ValueError: `dimension` is not an integer of at least 1, or `start` has another shape.
@@ -241,7 +243,7 @@ def ackley(dimension: int = 2, start: Start = None) -> Problem:
         start: where runs begin, shape (n,); (2.2, -1.3, 2.2, ...) when None.
 
     Returns:
-        A `Problem` over arrays of shape (2,), with its `Facts`.
+        A `Problem` over arrays of shape (n,), with its `Facts`.
 
     Raises:
         TypeError, ValueError: `dimension` is not an integer of at least 1, or `start` has another shape.
@@ -261,11 +263,11 @@ def ackley(dimension: int = 2, start: Start = None) -> Problem:
         return -20 * jnp.expm1(-0.2 * radius) - np.e * jnp.expm1(waves)
 
     tip = KnownPoint(np.zeros(dimension), 0.0, None, 0, "minimum")
-    swap, mirror = np.eye(2)[::-1], np.diag([-1, 1])
-    eighths = [np.linalg.matrix_power(swap @ mirror, k) @ flip for k in range(4) for flip in (np.eye(2), swap)]
+    signs = [np.diag(pair) for pair in itertools.product([1.0, -1.0], repeat=2)]
+    symmetries = [*signs, *(sign[::-1] for sign in signs)]
     facts = Facts(
         domain=box(-2.5, 2.5, dimension),
-        critical_points=(tip, *(known_points(tables.ACKLEY, eighths) if dimension == 2 else ())),
+        critical_points=(tip, *(known_points(tables.ACKLEY, symmetries) if dimension == 2 else ())),
         complete=dimension == 2,
         index_sum=1,
         smooth=False,

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from ... import _checks
-from ..facts import Facts, box, known_point, known_points
+from ..facts import Facts, KnownPoint, box, known_point, known_points
 from ..problem import Problem
 from . import tables
 from .build import Start, starts, tabulated
@@ -27,7 +27,7 @@ def quadratic(
 ) -> Problem:
     """The quadratic f(x) = 1/2 sum_i L_i (q_i . x)^2, whose Hessian has the given eigenvalues.
 
-    The eigenvectors q_i are the axes, or with a key the columns of a random rotation: n^2 numbers.
+    The eigenvectors q_i are the axes, or with a key the columns of a random rotation, which the loss then holds.
 
     Arguments:
         eigenvalues: L, any finite numbers; negative ones make a saddle, zeros a flat direction. Shape (n,).
@@ -92,7 +92,7 @@ def rosenbrock(dimension: int = 2, start: Start = None) -> Problem:
         start: where runs begin, shape (n,); (-1.2, 1, -1.2, 1, ...) when None.
 
     Returns:
-        A `Problem` over arrays of shape (2,), with its `Facts`.
+        A `Problem` over arrays of shape (n,), with its `Facts`.
 
     Raises:
         TypeError, ValueError: `dimension` is not an integer of at least 2, or `start` has another shape.
@@ -112,7 +112,7 @@ def rosenbrock(dimension: int = 2, start: Start = None) -> Problem:
         return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
 
     complete = dimension in tables.ROSENBROCK
-    bottom = known_point(np.ones(dimension), 0.0, (), "minimum")._replace(eigenvalues=None)
+    bottom = KnownPoint(np.ones(dimension), 0.0, None, 0, "minimum")
     facts = Facts(
         domain=box(-2.048, 2.048, dimension),
         critical_points=known_points(tables.ROSENBROCK[dimension]) if complete else (bottom,),

@@ -265,7 +265,7 @@ def _verdicts(
 
 def _outcomes(points: Array, verdicts: CriticalPoint, lower: Array, upper: Array) -> Array:
     """The first rule that holds for every start."""
-    inside = jnp.all((points >= lower) & (points <= upper), axis=1)
+    inside = jnp.all((points >= lower[None]) & (points <= upper[None]), axis=1)
     rules = [
         (~jnp.isfinite(verdicts.smallest) | ~jnp.all(jnp.isfinite(points), axis=1), Outcome.NON_FINITE),
         (~inside, Outcome.LEFT_BOX),

@@ -138,7 +138,7 @@ def test_one_program_serves_every_chunk_and_holds_no_collectives(digits):
         digits, jon.adam, space, seeds=3, steps=12, batch_size=32, every=1, key=None, width=3, devices=jax.devices()[:2]
     )
     constants, data, _, initial, _ = made.replicated
-    trials = programs.place(engine._trials(made, 0), made.group.mesh, programs.TRIALS)
+    trials = programs.place(engine._trials(made, [0]), made.group.mesh, programs.TRIALS)
     shared = programs.Shared(constants, data, made.first_rows)
     compiled = programs.programs(made.group)
     lanes = compiled.begin(initial, trials, shared)
@@ -260,15 +260,15 @@ def test_ctrl_c_leaves_what_is_finished(digits, reference, monkeypatch):
 
     calls = []
 
-    def interrupt_in_the_third(made, first, **options):
-        calls.append(first)
+    def interrupt_in_the_third(made, chunks, **options):
+        calls.append(chunks)
         if len(calls) == 3:
             threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
             for _ in range(500):  # a chunk that takes far longer than the signal
-                engine.run_chunk(made, first, **options)
-        return engine.run_chunk(made, first, **options)
+                engine.run_chunks(made, chunks, **options)
+        return engine.run_chunks(made, chunks, **options)
 
-    monkeypatch.setattr(run, "run_chunk", interrupt_in_the_third)
+    monkeypatch.setattr(run, "run_chunks", interrupt_in_the_third)
     with pytest.warns(UserWarning, match="interrupted: 10 of 18 trials finished"):
         table = jon.sweep(digits, jon.momentum, SPACE, **RUN, width=5, devices=jax.devices()[:1])
     status = table.status.values.ravel()

@@ -70,12 +70,12 @@ def compare(row: Row, scheduled: bool, dtype: type) -> Deviation:
     golden = optax_paths()[row.key(scheduled)] if row.library == "optax" else fixture(row, scheduled)
     ours = our_paths(dtype)[row.our_call(scheduled)]
     apart = {part: deviation(path, golden[part], together=row.library == "numpy") for part, path in ours.items()}
-    own = {part for part in apart if part.endswith("own")}
-    worst = max((float(value) for part, value in golden.items() if part.endswith("condition")), default=0.0)
     # A solve in float32 loses its rounding times the condition number, whoever does it.
-    bound = FLOAT64 if dtype == np.float64 else max(FLOAT32, worst * 2.0**-24)
-    fed = max(value for part, value in apart.items() if part not in own)
-    return Deviation(row, scheduled, fed, max(apart[part] for part in own), bound)
+    conditions = [float(value) for part, value in golden.items() if part.endswith("condition")]
+    bound = FLOAT64 if dtype == np.float64 else max([FLOAT32, *(value * 2.0**-24 for value in conditions)])
+    own = [value for part, value in apart.items() if part.endswith("own")]
+    fed = [value for part, value in apart.items() if not part.endswith("own")]
+    return Deviation(row, scheduled, float(np.max(fed)), float(np.max(own)), bound)  # numpy's max keeps a NaN
 
 
 def deviation(ours: np.ndarray, golden: np.ndarray, together: bool = False) -> float:

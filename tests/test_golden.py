@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from golden_rows import LOOKALIKES, OWN_STEPS, RECIPES, ROWS, SCHEDULE_ROWS, STEPS
 from golden_runs import (
+    ALL_ROWS,
     FLOAT32,
     FLOAT64,
     compare,
@@ -83,17 +84,16 @@ def test_the_fixtures_hold_what_they_promise():
     assert (np.abs(grads["digits"].astype(float)).max(axis=0) == 0).sum() >= 30  # three pixels that are never lit
     some = (grads["digits"] == 0).any(axis=0) & (grads["digits"] != 0).any(axis=0)
     assert some.sum() > 100  # pixels dark in some minibatches
-    for rows in ROWS.values():
-        for row in (row for row in rows if row.library in ("torch", "keras")):
-            stored = fixture(row, False)
-            assert len(stored["fed"]) == STEPS + 1
-            assert len(stored["own"]) == OWN_STEPS + 1
+    for row in (row for row in ALL_ROWS if row.library in ("torch", "keras")):
+        for scheduled in row.schedules:
+            stored = fixture(row, scheduled)
+            assert [len(stored[part]) for part in ("fed", "digits", "own")] == [STEPS + 1, 21, OWN_STEPS + 1]
+            assert all(np.isfinite(array).all() for array in stored.values())
 
 
 def test_the_page_shows_the_calls_that_were_run():
     text = PAGE.read_text()
     assert RECIPES.strip() in text
-    for rows in ROWS.values():
-        for row in rows:
-            assert row.ours.format(rate=row.rate) in text
-            assert row.theirs.format(rate=row.rate) in text
+    for row in ALL_ROWS:
+        assert row.ours.format(rate=row.rate) in text
+        assert row.theirs.format(rate=row.rate) in text

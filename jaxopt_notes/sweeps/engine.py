@@ -163,5 +163,5 @@ def _plain(leaf: Array) -> Array:
 def _like(values: np.ndarray, like: Any) -> Any:
     """Numbers from the disk as a leaf again; NumPy's files do not know bfloat16."""
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(jnp.asarray(values), impl=str(jax.random.key_impl(like)))
+        return jax.random.wrap_key_data(jnp.asarray(values), impl=str(jax.random.key_impl(jnp.empty(0, like.dtype))))
     return values if values.dtype == like.dtype else values.view(like.dtype)

@@ -173,7 +173,8 @@ class Store:
     def carry(self, chunk: int, fingerprint: str) -> Checkpoint | None:
         """Where a chunk had got to, if that is on disk; what cannot be read is as good as not there."""
         try:
-            with np.load(self.folder / f"carry-{chunk:05}.npz", allow_pickle=False) as file:
+            path = self.folder / f"carry-{chunk:05}.npz"
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 if str(file["fingerprint"]) != fingerprint:
                     return None
                 before = {name.removeprefix("before."): file[name] for name in file.files if name.startswith("before.")}

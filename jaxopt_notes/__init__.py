@@ -23,6 +23,7 @@ from .averaging import ewma as ewma
 from .curvature import CriticalPoint as CriticalPoint
 from .curvature import Kind as Kind
 from .curvature import classify as classify
+from .curvature import find_critical_points as find_critical_points
 from .curvature import hessian as hessian
 from .curvature import hvp as hvp
 from .curvature import sharpness as sharpness

@@ -3,10 +3,10 @@
 from .bounds import spectrum_bounds as spectrum_bounds
 from .bounds import zero_level as zero_level
 from .classify import classify as classify
-from .eigsh import Krylov as Krylov
-from .eigsh import Ritz as Ritz
-from .eigsh import lanczos as lanczos
-from .eigsh import ritz as ritz
+from .lanczos import Krylov as Krylov
+from .lanczos import Ritz as Ritz
+from .lanczos import lanczos as lanczos
+from .lanczos import ritz as ritz
 from .operators import hessian as hessian
 from .operators import hvp as hvp
 from .stability import sharpness as sharpness

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import _checks
-from .eigsh import Krylov, Ritz
+from .lanczos import Krylov, Ritz
 
 Number = float | Float[Array, ""]
 

@@ -14,7 +14,7 @@ from .. import _checks
 from .._hoist import Program
 from .._numerics import sqrt
 from .bounds import checked_probability, spectrum_bounds, zero_level
-from .eigsh import Krylov, checked_key, euclidean_norm, lanczos, random_start, ritz, ritz_vector
+from .lanczos import Krylov, checked_key, euclidean_norm, lanczos, random_start, ritz, ritz_vector
 from .operators import Product, check_dense, flatten, matrix, prepared, second_order
 from .verdict import CriticalPoint, Kind
 

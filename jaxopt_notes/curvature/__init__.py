@@ -13,3 +13,8 @@ from .stability import sharpness as sharpness
 from .stability import stability_bound as stability_bound
 from .verdict import CriticalPoint as CriticalPoint
 from .verdict import Kind as Kind
+from .eigsh import Eigenpairs as Eigenpairs
+from .eigsh import EigshStatus as EigshStatus
+from .eigsh import eigsh as eigsh
+from .symmetric import FunctionOperator as FunctionOperator
+from .symmetric import SymmetricOperator as SymmetricOperator

@@ -95,8 +95,8 @@ def lanczos(matvec: Callable[[Float[Array, " n"]], Float[Array, " n"]], v0: Floa
         basis, vector, beta_before, norm, asymmetry = carry
         basis = basis.at[j].set(vector)
         image = matvec(vector)
-        expected, rest = _orthogonalise(basis, image)
-        correction, rest = _orthogonalise(basis, rest)
+        expected, rest = orthogonalise(basis, image)
+        correction, rest = orthogonalise(basis, rest)
         alpha = expected[j] + correction[j]
         beta = euclidean_norm(rest)
         norm = jnp.maximum(norm, beta_before + jnp.abs(alpha) + beta)
@@ -151,7 +151,8 @@ def checked_key(key: Any) -> Any:
     return jax.random.key(0) if key is None else _checks.key("key", key)
 
 
-def _orthogonalise(basis: Float[Array, "steps n"], vector: Float[Array, " n"]) -> tuple[Array, Array]:
+def orthogonalise(basis: Float[Array, "steps n"], vector: Float[Array, " n"]) -> tuple[Array, Array]:
+    """The components of a vector along orthonormal rows, and what is left of it; zero rows change nothing."""
     coefficients = jnp.matmul(basis, vector, precision=_HIGHEST)
     return coefficients, vector - jnp.matmul(coefficients, basis, precision=_HIGHEST)
 

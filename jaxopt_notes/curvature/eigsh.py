@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from .. import _checks
 from .bounds import checked_probability
-from .lanczos import checked_key, euclidean_norm
+from .lanczos import checked_key
 from .operators import flat, flat_space
 from .restart import Limits, Plan, rounding, thick_restart
 from .symmetric import SymmetricOperator, as_operator
@@ -188,10 +188,8 @@ def _eigsh(
     dtype, unflatten = flat_space(operator.like)
     size = sum(leaf.size for leaf in jax.tree.leaves(operator.like))
     product = operator.product()
-    key, used = jax.random.split(key)
     plan = Plan(size, k, which, ncv, maxiter, verify, start is None, operator.dtype)
-    drawn = jax.random.normal(used, (size,), dtype)
-    start = drawn if start is None else jnp.where(euclidean_norm(start) == 0, drawn, start)
+    start = jnp.zeros(size, dtype) if start is None else start
     probability = jnp.asarray(probability, dtype)
     limits = Limits(jnp.asarray(tol, dtype), 1 - probability)
     state = thick_restart(lambda v: flat(product(unflatten(v)), dtype), start, key, limits, plan)

@@ -23,12 +23,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from .._numerics import divide
+from .._numerics import divide, sqrt
 from .bounds import lies_within, log_target, outermost_roots, zero_level
 from .lanczos import euclidean_norm, orthogonalise
 from .operators import Product
 from .wanted import ascending, most_wanted, reach
 
+_HIGHEST = jax.lax.Precision.HIGHEST
 _BLOCK = 8192  # columns of the basis that a restart rotates at a time
 
 
@@ -73,7 +74,8 @@ class Ritz(NamedTuple):
 
     values: Float[Array, " rows"]
     coefficients: Float[Array, "rows rows"]
-    residuals: Float[Array, " rows"]
+    residuals: Float[Array, " rows"]  # |beta s|, of A on the complement of the locked pairs
+    leaks: Float[Array, " rows"]  # what the product has along the locked pairs, which are not quite invariant
     valid: Bool[Array, " rows"]
 
 
@@ -107,7 +109,10 @@ class State(NamedTuple):
 def thick_restart(
     product: Product, start: Float[Array, " n"], key: Key[Array, ""], limits: Limits, plan: Plan
 ) -> State:
-    """Run phases until every pair is proved or the products are spent; the pairs are then the locked ones."""
+    """Run phases until every pair is proved or the products are spent; the pairs are then the locked ones.
+
+    The search starts from a random vector if `start` is zero.
+    """
 
     def phase(state: State) -> State:
         return _begin_next(_close(_run(state, product, limits, plan), limits, plan), plan)
@@ -119,9 +124,10 @@ def _first(start: Float[Array, " n"], key: Key[Array, ""], plan: Plan) -> State:
     rows, k, dtype = plan.rows, plan.k, start.dtype
     zero, none, no = jnp.zeros((), dtype), jnp.int32(0), jnp.bool_(False)
     zeros = lambda *shape: jnp.zeros(shape, dtype)  # noqa: E731
+    size = euclidean_norm(start)
     return State(
-        basis=zeros(rows + 1, plan.n).at[0].set(divide(start, euclidean_norm(start))),
-        missing=no,
+        basis=zeros(rows + 1, plan.n).at[0].set(divide(start, size)),
+        missing=size == 0,
         projected=zeros(rows + 1, rows + 1),
         filled=none,
         locked=none,
@@ -131,7 +137,7 @@ def _first(start: Float[Array, " n"], key: Key[Array, ""], plan: Plan) -> State:
         log_betas=zero,
         dropped=zeros(plan.most),
         drops=none,
-        ritz=Ritz(zeros(rows), zeros(rows, rows), zeros(rows), jnp.zeros(rows, jnp.bool_)),
+        ritz=Ritz(zeros(rows), zeros(rows, rows), zeros(rows), zeros(rows), jnp.zeros(rows, jnp.bool_)),
         settled=no,
         norm=zero,
         asymmetry=zero,
@@ -167,23 +173,23 @@ def _step(state: State, product: Product, plan: Plan) -> State:
     """One product: the next row of the projected matrix, and the next basis vector."""
     state, j = _with_next_row(state), state.filled
     basis = state.basis
-    first, rest = orthogonalise(basis, product(basis[j]))
-    second, rest = orthogonalise(basis, rest)
-    coefficients, beta = first + second, euclidean_norm(rest)
+    coefficients, rest = _orthogonalise_twice(basis, product(basis[j]))
+    beta = euclidean_norm(rest)
     norm = jnp.maximum(state.norm, euclidean_norm(jnp.append(coefficients, beta)))
     # A is symmetric exactly if the coefficients on earlier rows are the couplings known from there.
     index = jnp.arange(plan.rows + 1, dtype=jnp.int32)
     known = (index >= state.locked) & (index < j)
-    asymmetry = jnp.max(jnp.where(known, jnp.abs(first - state.projected[j]), 0))
+    asymmetry = jnp.max(jnp.where(known, jnp.abs(coefficients - state.projected[j]), 0))
     # Below the floor the rest is rounding, and a random vector will take its place: a matrix that differs from A by no
     # more than the floor has that one as its next vector and the floor as its beta. The last dimension has none.
     floor = jnp.where(j + 1 == plan.n, 0, 10 * float(jnp.finfo(basis.dtype).eps) * norm)
     missing = (beta <= floor) | (j + 1 == plan.n)
     beta = jnp.where(missing, floor, beta)
+    projected = state.projected.at[:, j].set(jnp.where(index < state.locked, coefficients, state.projected[:, j]))
     return state._replace(
         basis=basis.at[j + 1].set(jnp.where(missing, 0, divide(rest, beta))),
         missing=missing,
-        projected=state.projected.at[j, j].set(coefficients[j]).at[j, j + 1].set(beta).at[j + 1, j].set(beta),
+        projected=projected.at[j, j].set(coefficients[j]).at[j, j + 1].set(beta).at[j + 1, j].set(beta),
         filled=j + 1,
         beta=beta,
         log_betas=state.log_betas + jnp.log(beta),
@@ -193,13 +199,21 @@ def _step(state: State, product: Product, plan: Plan) -> State:
     )
 
 
+def _orthogonalise_twice(basis: Float[Array, "rows+1 n"], vector: Float[Array, " n"]) -> tuple[Array, Array]:
+    def once(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        coefficients, rest = orthogonalise(basis, carry[1])
+        return carry[0] + coefficients, rest
+
+    return jax.lax.fori_loop(0, 2, once, (jnp.zeros(basis.shape[0], basis.dtype), vector))
+
+
 def _with_next_row(state: State) -> State:
     """Draw the next vector if it is missing: random, and orthogonal to the rows before it."""
 
     def draw(state: State) -> State:
         key, used = jax.random.split(state.key)
         vector = jax.random.normal(used, state.basis.shape[1:], state.basis.dtype)
-        vector = orthogonalise(state.basis, orthogonalise(state.basis, vector)[1])[1]
+        vector = _orthogonalise_twice(state.basis, vector)[1]
         basis = state.basis.at[state.filled].set(divide(vector, euclidean_norm(vector)))
         return state._replace(basis=basis, key=key, missing=jnp.bool_(False))
 
@@ -216,7 +230,8 @@ def _judge(state: State, limits: Limits, plan: Plan) -> State:
     outside, low, high = _beyond(state, limits, plan)
     order = most_wanted(plan.which, ritz.values, ritz.valid)
     wanted = jnp.zeros(plan.rows, jnp.bool_).at[order[: plan.k]].set(True)
-    accurate = jnp.all((ritz.residuals <= _tolerance(state, limits, plan)) | ~jnp.where(searching, wanted, outside))
+    relevant = jnp.where(searching, wanted, outside)
+    accurate = jnp.all((ritz.residuals <= _aim(state, limits, plan)) | ~relevant)
     enough = ~searching | (state.filled >= plan.k)
     proved = _proves(state, limits, plan, low, high) | (searching & (not plan.random))
     early = accurate & enough & proved & (plan.rows < plan.n)  # the whole space is cheaper than a proof
@@ -225,9 +240,10 @@ def _judge(state: State, limits: Limits, plan: Plan) -> State:
 
 
 def _rayleigh_ritz(state: State, plan: Plan) -> Ritz:
-    index = jnp.arange(plan.rows, dtype=jnp.int32)
+    rows = plan.rows
+    index = jnp.arange(rows, dtype=jnp.int32)
     active = (index >= state.locked) & (index < state.filled)
-    projected = state.projected[: plan.rows, : plan.rows]
+    projected = state.projected[:rows, :rows]
     projected = jnp.where(active[:, None] & active[None, :] & jnp.isfinite(state.norm), projected, 0)
     size = jnp.max(jnp.sum(jnp.abs(projected), axis=0))
     # Other rows sit beyond the spectrum, uncoupled, so that sorting puts them last and mixes them with nothing.
@@ -235,7 +251,9 @@ def _rayleigh_ritz(state: State, plan: Plan) -> Ritz:
     values, coefficients = jnp.linalg.eigh(projected + jnp.diag(elsewhere), symmetrize_input=False)
     valid = index < state.filled - state.locked
     residuals = jnp.abs(state.beta * coefficients[state.filled - 1])
-    return Ritz(jnp.where(valid, values, 0), coefficients, jnp.where(valid, residuals, 0), valid)
+    leak = jnp.where((index < state.locked)[:, None], state.projected[:rows, :rows], 0)
+    leaks = sqrt(jnp.sum(jnp.matmul(leak, coefficients, precision=_HIGHEST) ** 2, axis=0))
+    return Ritz(jnp.where(valid, values, 0), coefficients, jnp.where(valid, residuals, 0), leaks, valid)
 
 
 def _beyond(state: State, limits: Limits, plan: Plan) -> tuple[Bool[Array, " rows"], Array, Array]:
@@ -261,6 +279,11 @@ def _beyond(state: State, limits: Limits, plan: Plan) -> tuple[Bool[Array, " row
 
 def _tolerance(state: State, limits: Limits, plan: Plan) -> Float[Array, ""]:
     return jnp.maximum(limits.tol * state.norm, rounding(state, plan))
+
+
+def _aim(state: State, limits: Limits, plan: Plan) -> Float[Array, ""]:
+    """Half the tolerance, to leave room for the leaks."""
+    return _tolerance(state, limits, plan) / 2
 
 
 def _slack(values: Float[Array, " m"], state: State, limits: Limits, plan: Plan) -> Float[Array, " m"]:
@@ -295,7 +318,9 @@ def _restart(state: State, plan: Plan) -> State:
     columns = jnp.where(is_locked[None, :], jnp.eye(rows, dtype=ritz.values.dtype), ritz.coefficients[:, source])
     values = jnp.where(is_kept & ~is_locked, ritz.values[source], 0)
     couplings = jnp.where(is_kept & ~is_locked, state.beta * ritz.coefficients[rows - 1, source], 0)
-    projected = jnp.zeros_like(state.projected).at[:rows, :rows].set(jnp.diag(values))
+    leak = jnp.where(is_locked[:, None], state.projected[:rows, :rows], 0)
+    projected = jnp.diag(values) + jnp.where(is_kept[None, :], jnp.matmul(leak, columns, precision=_HIGHEST), 0)
+    projected = jnp.zeros_like(state.projected).at[:rows, :rows].set(projected)
     slots = jnp.where(is_kept, plan.most, state.drops + position - kept)
     return state._replace(
         basis=_rotate(state.basis, jnp.where(is_kept[None, :], columns, 0), kept),
@@ -317,7 +342,7 @@ def _rotate(
 
     def rotate(basis: Array, start: Any, width: int) -> Array:
         block = jax.lax.dynamic_slice_in_dim(basis, start, width, axis=1)
-        block = jnp.matmul(weights.T, block, precision=jax.lax.Precision.HIGHEST)
+        block = jnp.matmul(weights.T, block, precision=_HIGHEST)
         return jax.lax.dynamic_update_slice_in_dim(basis, block, start, axis=1)
 
     basis = jax.lax.fori_loop(0, n // width, lambda i, basis: rotate(basis, i * width, width), basis)
@@ -327,9 +352,10 @@ def _rotate(
 def _close(state: State, limits: Limits, plan: Plan) -> State:
     """After a phase: lock the k most wanted pairs, ascending, and say what is proved of them."""
     ritz, searching = state.ritz, state.locked == 0
-    accurate = ritz.residuals <= _tolerance(state, limits, plan)
+    accurate = ritz.residuals <= _aim(state, limits, plan)
     missed = ~searching & jnp.any(_beyond(state, limits, plan)[0] & accurate)
-    values, residuals = jnp.append(state.values, ritz.values), jnp.append(state.residuals, ritz.residuals)
+    values = jnp.append(state.values, ritz.values)
+    residuals = jnp.append(state.residuals, jnp.hypot(ritz.residuals, ritz.leaks))
     eligible = jnp.append(jnp.broadcast_to(~searching, (plan.k,)), ritz.valid & (searching | (missed & accurate)))
     chosen = most_wanted(plan.which, values, eligible)[: plan.k]
     chosen = chosen[ascending(values[chosen])]

@@ -18,3 +18,5 @@ from .eigsh import EigshStatus as EigshStatus
 from .eigsh import eigsh as eigsh
 from .symmetric import FunctionOperator as FunctionOperator
 from .symmetric import SymmetricOperator as SymmetricOperator
+from .losses import GaussNewtonOperator as GaussNewtonOperator
+from .losses import HessianOperator as HessianOperator

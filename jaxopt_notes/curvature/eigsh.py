@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import enum
 import functools
 from typing import Any, NamedTuple
@@ -16,10 +17,8 @@ from .bounds import checked_probability
 from .lanczos import checked_key
 from .operators import flat, flat_space
 from .restart import Limits, Plan, rounding, thick_restart
-from .symmetric import SymmetricOperator, as_operator
+from .symmetric import SymmetricOperator, as_operator, crooked_level, refuse_asymmetric
 from .wanted import WHICH
-
-_ASYMMETRY = 0.5  # power of eps, in units of |A|: what rounding never makes
 
 
 class EigshStatus(enum.IntEnum):
@@ -33,8 +32,8 @@ class EigshStatus(enum.IntEnum):
 
 _ADVICE = {
     EigshStatus.CONVERGED: "every pair converged",
-    EigshStatus.BUDGET_SPENT: "the products were spent before every pair was proved: raise maxiter, ncv or tol, or warm "
-    "start from these vectors (v0=pairs.vectors)",
+    EigshStatus.BUDGET_SPENT: "the products were spent before every pair was proved: raise maxiter, ncv or tol, or go "
+    "on from these vectors (v0=pairs.vectors)",
     EigshStatus.NON_FINITE: "a product was not finite: look at the loss and its gradient at these parameters",
     EigshStatus.NOT_SYMMETRIC: "the operator is not symmetric, or not the same at every call (dropout without a fixed "
     "key, an unordered sum): nothing here can be relied on",
@@ -154,7 +153,12 @@ def eigsh(
 
     Source: Wu and Simon, 2000; the bound after van Dorsselaer, Hochstenbach and van der Vorst, 1999.
     """
-    _checks.choice("which", which, WHICH)
+    if which not in WHICH:
+        near = difflib.get_close_matches(str(which).upper(), WHICH, n=1, cutoff=0)[0]
+        raise ValueError(
+            f"unknown which {which!r}; did you mean {near!r}? accepted: LA (largest), SA (smallest), BE (both ends), "
+            f"LM (largest modulus)"
+        )
     operator = as_operator(operator, like)
     size = sum(leaf.size for leaf in jax.tree.leaves(operator.like))
     k, ncv = _checked_sizes(size, k, ncv)
@@ -166,8 +170,9 @@ def eigsh(
         tol = float(jnp.finfo(dtype).eps) ** 0.5
     tol = _checks.scalar("tol", tol, low=0.0)
     start = None if v0 is None else _checked_start(v0, operator, dtype)
+    refuse_asymmetric(operator, key)
     return _eigsh(
-        operator, start, key, tol, probability, k=k, which=which, ncv=ncv, maxiter=min(maxiter, 10 * size + ncv), verify=bool(verify)
+        operator, start, key, tol, probability, k=k, which=which, ncv=ncv, maxiter=maxiter, verify=bool(verify)
     )
 
 
@@ -194,7 +199,7 @@ def _eigsh(
     limits = Limits(jnp.asarray(tol, dtype), 1 - probability)
     state = thick_restart(lambda v: flat(product(unflatten(v)), dtype), start, key, limits, plan)
     finite, zero = jnp.isfinite(state.norm), rounding(state, plan)
-    crooked = state.asymmetry > float(jnp.finfo(operator.dtype).eps) ** _ASYMMETRY * state.norm
+    crooked = state.asymmetry > crooked_level(operator) * state.norm
     converged = state.converged & finite & ~crooked
 
     def known(array: Array) -> Array:
@@ -239,15 +244,20 @@ def _checked_start(v0: PyTree, operator: SymmetricOperator, dtype: Any) -> Float
     like = operator.like
     expected: Any = jax.tree.structure(like)
     if jax.tree.structure(v0) != expected:
-        raise TypeError(f"v0 must have the structure of the operator's vectors, {expected}, got {jax.tree.structure(v0)}")
+        raise TypeError(
+            f"v0 must have the structure of the operator's vectors, {expected}, got {jax.tree.structure(v0)}"
+        )
     pairs = list(zip(jax.tree.leaves(v0), jax.tree.leaves(like), strict=True))
     if all(np.shape(leaf) == one.shape for leaf, one in pairs):
         stack = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], v0)
-    elif all(np.shape(leaf)[1:] == one.shape for leaf, one in pairs) and len({np.shape(leaf)[0] for leaf, _ in pairs}) == 1:
+    elif (
+        all(np.shape(leaf)[1:] == one.shape for leaf, one in pairs)
+        and len({np.shape(leaf)[0] for leaf, _ in pairs}) == 1
+    ):
         stack = jax.tree.map(jnp.asarray, v0)
     else:
         raise ValueError(
-            f"v0 must have the shapes of the operator's vectors, {[one.shape for _, one in pairs]}, or one more leading "
-            f"axis; got {[np.shape(leaf) for leaf, _ in pairs]}"
+            f"v0 must have the shapes of the operator's vectors, {[one.shape for _, one in pairs]}, or one more "
+            f"leading axis; got {[np.shape(leaf) for leaf, _ in pairs]}"
         )
     return jnp.sum(jax.vmap(lambda tree: flat(tree, dtype))(stack), axis=0)

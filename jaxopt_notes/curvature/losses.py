@@ -1,8 +1,9 @@
-"""Hessians and Gauss-Newton matrices of losses as operators, streamed over a data set, restricted to some parameters."""
+"""Hessians and Gauss-Newton matrices as operators, streamed over a data set, restricted to some parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -26,7 +27,8 @@ class _LossOperator(SymmetricOperator):
 
     def __init__(self, params: PyTree, data: PyTree, batch_size: int | None, only: Select | None) -> None:
         params = real_tree("params", params)
-        leaves, self._structure = jax.tree.flatten(params)
+        leaves = jax.tree.leaves(params)
+        self._structure: Any = jax.tree.structure(params)
         self._chosen = _chosen(params, only)
         self._varied = [leaf for leaf, chosen in zip(leaves, self._chosen, strict=True) if chosen]
         self._fixed = [leaf for leaf, chosen in zip(leaves, self._chosen, strict=True) if not chosen]
@@ -41,7 +43,7 @@ class _LossOperator(SymmetricOperator):
     def _hoist(self, trace: Callable[..., list[tuple[Program, list[Any]]]]) -> None:
         """Keep the programs that `trace(params, *batch)` gives for a batch of each size that occurs."""
         for size in self._sizes():
-            batch = () if self._data is None else (jax.eval_shape(lambda: self._batch(0, size)),)
+            batch = () if self._data is None else (jax.eval_shape(partial(self._batch, 0, size)),)
             traced = trace(self._params(self._varied), *batch)
             self._programs += (tuple(program for program, _ in traced),)
             self._constants.append([constants for _, constants in traced])
@@ -91,8 +93,8 @@ class _LossOperator(SymmetricOperator):
     @property
     def dtype(self) -> Any:
         """The coarsest floating dtype in the computation."""
-        batch = [] if self._data is None else [jax.eval_shape(lambda: self._batch(0, self._sizes()[0]))]
-        returned = jax.eval_shape(lambda varied, *batch: self._value(0, varied, *batch), self._varied, *batch)
+        batch = [] if self._data is None else [jax.eval_shape(partial(self._batch, 0, self._sizes()[0]))]
+        returned = jax.eval_shape(partial(self._value, 0), self._varied, *batch)
         return coarsest_dtype(*self._varied, returned)
 
     def _value(self, i: int, varied: list[Array], *batch: Any) -> Float[Array, ""]:
@@ -244,14 +246,12 @@ class GaussNewtonOperator(_LossOperator):
 
 def _jacobian(function: Callable, point: PyTree) -> tuple[PyTree, Callable, Callable]:
     """Value, product with the Jacobian, and product with its transpose."""
-    try:
-        value, push = jax.linearize(function, point)
-    except TypeError as error:
-        if "custom_vjp" not in str(error):
-            raise
+    if "custom_vjp_call" in str(jax.make_jaxpr(function)(point)):
         # Forward mode stops at a custom_vjp. The pullback is linear, and its transpose is the product.
         value, pull = jax.vjp(function, point)
-        return value, jax.linear_transpose(lambda cotangent: pull(cotangent)[0], value), lambda u: pull(u)[0]
+        transpose = jax.linear_transpose(lambda cotangent: pull(cotangent)[0], value)
+        return value, lambda vector: transpose(vector)[0], lambda cotangent: pull(cotangent)[0]
+    value, push = jax.linearize(function, point)
     transpose = jax.linear_transpose(push, point)
     return value, push, lambda cotangent: transpose(cotangent)[0]
 

@@ -17,6 +17,7 @@ so the bounds of `spectrum_bounds` survive restarts. Phase r spends 2^-r of the 
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -27,9 +28,8 @@ from .._numerics import divide, sqrt
 from .bounds import lies_within, log_target, outermost_roots, zero_level
 from .lanczos import euclidean_norm, orthogonalise
 from .operators import Product
-from .wanted import ascending, most_wanted, reach
+from .wanted import rank, rank_wanted, reach
 
-_HIGHEST = jax.lax.Precision.HIGHEST
 _BLOCK = 8192  # columns of the basis that a restart rotates at a time
 
 
@@ -91,7 +91,7 @@ class State(NamedTuple):
     residuals: Float[Array, " k"]
     beta: Float[Array, ""]  # norm of what the last product left outside the basis
     log_betas: Float[Array, ""]  # their sum over this phase
-    dropped: Float[Array, " most"]
+    dropped: Float[Array, " most+rows"]  # Ritz values dropped in this phase, `drops` of them
     drops: Int[Array, ""]
     ritz: Ritz
     settled: Bool[Array, ""]  # this phase is over
@@ -135,7 +135,7 @@ def _first(start: Float[Array, " n"], key: Key[Array, ""], plan: Plan) -> State:
         residuals=zeros(k),
         beta=zero,
         log_betas=zero,
-        dropped=zeros(plan.most),
+        dropped=zeros(plan.most + rows),
         drops=none,
         ritz=Ritz(zeros(rows), zeros(rows, rows), zeros(rows), zeros(rows), jnp.zeros(rows, jnp.bool_)),
         settled=no,
@@ -173,23 +173,28 @@ def _step(state: State, product: Product, plan: Plan) -> State:
     """One product: the next row of the projected matrix, and the next basis vector."""
     state, j = _with_next_row(state), state.filled
     basis = state.basis
-    coefficients, rest = _orthogonalise_twice(basis, product(basis[j]))
+    coefficients, rest = _orthogonalise_twice(basis, product(jax.lax.dynamic_index_in_dim(basis, j, keepdims=False)))
     beta = euclidean_norm(rest)
-    norm = jnp.maximum(state.norm, euclidean_norm(jnp.append(coefficients, beta)))
+    norm = jnp.maximum(state.norm, jnp.max(jnp.abs(jnp.append(coefficients, beta))))
     # A is symmetric exactly if the coefficients on earlier rows are the couplings known from there.
     index = jnp.arange(plan.rows + 1, dtype=jnp.int32)
+    expected = jax.lax.dynamic_index_in_dim(state.projected, j, keepdims=False)
     known = (index >= state.locked) & (index < j)
-    asymmetry = jnp.max(jnp.where(known, jnp.abs(coefficients - state.projected[j]), 0))
+    asymmetry = jnp.max(jnp.where(known, jnp.abs(coefficients - expected), 0))
     # Below the floor the rest is rounding, and a random vector will take its place: a matrix that differs from A by no
     # more than the floor has that one as its next vector and the floor as its beta. The last dimension has none.
     floor = jnp.where(j + 1 == plan.n, 0, 10 * float(jnp.finfo(basis.dtype).eps) * norm)
     missing = (beta <= floor) | (j + 1 == plan.n)
     beta = jnp.where(missing, floor, beta)
-    projected = state.projected.at[:, j].set(jnp.where(index < state.locked, coefficients, state.projected[:, j]))
+    row, column = index[:, None], index[None, :]
+    new = (column == j) & ((row < state.locked) | (row == j))  # along locked pairs, and itself
+    projected = jnp.where(new, coefficients[:, None], state.projected)
+    next_to = (jnp.maximum(row, column) == j + 1) & (jnp.minimum(row, column) == j)
+    vector = jnp.where(missing, 0, divide(rest, beta))
     return state._replace(
-        basis=basis.at[j + 1].set(jnp.where(missing, 0, divide(rest, beta))),
+        basis=jax.lax.dynamic_update_index_in_dim(basis, vector, j + 1, axis=0),
         missing=missing,
-        projected=projected.at[j, j].set(coefficients[j]).at[j, j + 1].set(beta).at[j + 1, j].set(beta),
+        projected=jnp.where(next_to, beta, projected),
         filled=j + 1,
         beta=beta,
         log_betas=state.log_betas + jnp.log(beta),
@@ -214,7 +219,8 @@ def _with_next_row(state: State) -> State:
         key, used = jax.random.split(state.key)
         vector = jax.random.normal(used, state.basis.shape[1:], state.basis.dtype)
         vector = _orthogonalise_twice(state.basis, vector)[1]
-        basis = state.basis.at[state.filled].set(divide(vector, euclidean_norm(vector)))
+        vector = divide(vector, euclidean_norm(vector))
+        basis = jax.lax.dynamic_update_index_in_dim(state.basis, vector, state.filled, axis=0)
         return state._replace(basis=basis, key=key, missing=jnp.bool_(False))
 
     # A loop of at most one turn: `cond` would draw at every step under vmap.
@@ -228,8 +234,7 @@ def _judge(state: State, limits: Limits, plan: Plan) -> State:
     searching = state.locked == 0
     # In the search every wanted pair must be accurate, in the complement only those that reach beyond the pairs found.
     outside, low, high = _beyond(state, limits, plan)
-    order = most_wanted(plan.which, ritz.values, ritz.valid)
-    wanted = jnp.zeros(plan.rows, jnp.bool_).at[order[: plan.k]].set(True)
+    wanted = rank_wanted(plan.which, ritz.values, ritz.valid) < plan.k
     relevant = jnp.where(searching, wanted, outside)
     accurate = jnp.all((ritz.residuals <= _aim(state, limits, plan)) | ~relevant)
     enough = ~searching | (state.filled >= plan.k)
@@ -250,16 +255,16 @@ def _rayleigh_ritz(state: State, plan: Plan) -> Ritz:
     elsewhere = jnp.where(active, 0, jnp.where(size > 0, 4 * size, 1))
     values, coefficients = jnp.linalg.eigh(projected + jnp.diag(elsewhere), symmetrize_input=False)
     valid = index < state.filled - state.locked
-    residuals = jnp.abs(state.beta * coefficients[state.filled - 1])
+    residuals = jnp.abs(state.beta * jax.lax.dynamic_index_in_dim(coefficients, state.filled - 1, keepdims=False))
     leak = jnp.where((index < state.locked)[:, None], state.projected[:rows, :rows], 0)
-    leaks = sqrt(jnp.sum(jnp.matmul(leak, coefficients, precision=_HIGHEST) ** 2, axis=0))
+    leaks = sqrt(jnp.sum(_matmul(leak, coefficients) ** 2, axis=0))
     return Ritz(jnp.where(valid, values, 0), coefficients, jnp.where(valid, residuals, 0), leaks, valid)
 
 
 def _beyond(state: State, limits: Limits, plan: Plan) -> tuple[Bool[Array, " rows"], Array, Array]:
-    """The extreme Ritz values beyond the locked pairs, and the interval that must hold the rest for the phase to settle.
+    """The extreme Ritz values beyond the locked pairs, and the interval to prove of the rest for the phase to settle.
 
-    That interval ends where the locked pairs allow it, or at the Ritz value where one lies beyond; in the search all do.
+    That interval ends where the locked pairs say, or at the Ritz value where one lies beyond; in the search all do.
     """
     values, valid = state.ritz.values, state.ritz.valid
     low, high = reach(plan.which, state.values, _slack(state.values, state, limits, plan))
@@ -298,7 +303,7 @@ def rounding(state: State, plan: Plan) -> Float[Array, ""]:
 def _polynomial(state: State, limits: Limits, plan: Plan) -> tuple[Array, Array, Array]:
     """What the bounds of this phase are made of: roots, which of them are valid, and the target."""
     roots = jnp.append(state.dropped, state.ritz.values)
-    valid = jnp.append(jnp.arange(plan.most, dtype=jnp.int32) < state.drops, state.ritz.valid)
+    valid = jnp.append(jnp.arange(state.dropped.size, dtype=jnp.int32) < state.drops, state.ritz.valid)
     failure = limits.failure * jnp.exp2(-state.phase.astype(limits.failure.dtype))
     return roots, valid, log_target(plan.n, failure, state.log_betas)
 
@@ -308,25 +313,33 @@ def _proves(state: State, limits: Limits, plan: Plan, low: Array, high: Array) -
     return lies_within(low, high, *_polynomial(state, limits, plan))
 
 
+def _matmul(a: Float[Array, "m n"], b: Float[Array, "n *p"]) -> Float[Array, "m *p"]:
+    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+
+
 def _restart(state: State, plan: Plan) -> State:
     """In a full basis keep the locked rows and the most wanted half of the others, as Ritz vectors."""
     rows, ritz = plan.rows, state.ritz
     kept = plan.k + (rows - plan.k) // 2
     position = jnp.arange(rows, dtype=jnp.int32)
-    source = most_wanted(plan.which, ritz.values, ritz.valid)[jnp.clip(position - state.locked, 0)]
     is_locked, is_kept = position < state.locked, position < kept
-    columns = jnp.where(is_locked[None, :], jnp.eye(rows, dtype=ritz.values.dtype), ritz.coefficients[:, source])
-    values = jnp.where(is_kept & ~is_locked, ritz.values[source], 0)
-    couplings = jnp.where(is_kept & ~is_locked, state.beta * ritz.coefficients[rows - 1, source], 0)
-    leak = jnp.where(is_locked[:, None], state.projected[:rows, :rows], 0)
-    projected = jnp.diag(values) + jnp.where(is_kept[None, :], jnp.matmul(leak, columns, precision=_HIGHEST), 0)
-    projected = jnp.zeros_like(state.projected).at[:rows, :rows].set(projected)
-    slots = jnp.where(is_kept, plan.most, state.drops + position - kept)
+    # Row i holds the Ritz vector that belongs at position i: locked rows first, then by preference.
+    places = state.locked + rank_wanted(plan.which, ritz.values, ritz.valid)
+    chosen = ((places[None, :] == position[:, None]) & ~is_locked[:, None]).astype(ritz.values.dtype)
+    values = _matmul(chosen, ritz.values)
+    columns = jnp.where(is_locked[None, :], jnp.eye(rows, dtype=values.dtype), _matmul(ritz.coefficients, chosen.T))
+    columns = jnp.where(is_kept[None, :], columns, 0)
+    leak = _matmul(jnp.where(is_locked[:, None], state.projected[:rows, :rows], 0), columns)
+    projected = jnp.pad(jnp.diag(jnp.where(is_kept, values, 0)) + leak, ((0, 1), (0, 1)))
+    couplings = jnp.append(state.beta * jnp.where(is_locked, 0, columns[-1]), 0)
+    index = jnp.arange(rows + 1, dtype=jnp.int32)
+    projected = jnp.where(index[None, :] == kept, couplings[:, None], projected)
+    projected = jnp.where(index[:, None] == kept, couplings[None, :], projected)
     return state._replace(
-        basis=_rotate(state.basis, jnp.where(is_kept[None, :], columns, 0), kept),
-        projected=projected.at[:rows, kept].set(couplings).at[kept, :rows].set(couplings),
+        basis=_rotate(state.basis, columns, kept),
+        projected=projected,
         filled=jnp.int32(kept),
-        dropped=state.dropped.at[slots].set(ritz.values[source], mode="drop"),
+        dropped=jax.lax.dynamic_update_slice(state.dropped, values[kept:], (state.drops,)),
         drops=state.drops + (rows - kept),
     )
 
@@ -342,7 +355,7 @@ def _rotate(
 
     def rotate(basis: Array, start: Any, width: int) -> Array:
         block = jax.lax.dynamic_slice_in_dim(basis, start, width, axis=1)
-        block = jnp.matmul(weights.T, block, precision=_HIGHEST)
+        block = _matmul(weights.T, block)
         return jax.lax.dynamic_update_slice_in_dim(basis, block, start, axis=1)
 
     basis = jax.lax.fori_loop(0, n // width, lambda i, basis: rotate(basis, i * width, width), basis)
@@ -357,19 +370,21 @@ def _close(state: State, limits: Limits, plan: Plan) -> State:
     values = jnp.append(state.values, ritz.values)
     residuals = jnp.append(state.residuals, jnp.hypot(ritz.residuals, ritz.leaks))
     eligible = jnp.append(jnp.broadcast_to(~searching, (plan.k,)), ritz.valid & (searching | (missed & accurate)))
-    chosen = most_wanted(plan.which, values, eligible)[: plan.k]
-    chosen = chosen[ascending(values[chosen])]
-    columns = jnp.append(jnp.eye(plan.rows, plan.k, dtype=values.dtype), ritz.coefficients, axis=1)[:, chosen]
-    columns = jnp.pad(columns, ((0, 0), (0, plan.rows - plan.k)))
+    wanted = rank_wanted(plan.which, values, eligible) < plan.k
+    places = rank(jnp.where(wanted, values, jnp.inf))
+    chosen = (places[None, :] == jnp.arange(plan.k, dtype=jnp.int32)[:, None]).astype(values.dtype)
+    columns = jnp.append(jnp.eye(plan.rows, plan.k, dtype=values.dtype), ritz.coefficients, axis=1)
+    columns = jnp.pad(_matmul(columns, chosen.T), ((0, 0), (0, plan.rows - plan.k)))
+    values, residuals = _matmul(chosen, values), _matmul(chosen, residuals)
     complete, spent = state.filled == plan.n, state.products == plan.most
-    proved = complete | (_proved(state, values[chosen], limits, plan) & ~missed)
+    proved = complete | (_proved(state, values, limits, plan) & ~missed)
     over = complete | spent | ~jnp.isfinite(state.norm) | jnp.where(searching, not plan.verify, ~missed)
     return state._replace(
         basis=_rotate(state.basis, columns, None),
-        values=values[chosen],
-        residuals=residuals[chosen],
+        values=values,
+        residuals=residuals,
         searched=jnp.where(searching, state.products, state.searched),
-        converged=proved & (residuals[chosen] <= _tolerance(state, limits, plan)),
+        converged=proved & (residuals <= _tolerance(state, limits, plan)),
         interval=_interval(state, limits, plan),
         finished=over,
     )
@@ -383,8 +398,7 @@ def _proved(state: State, values: Float[Array, " k"], limits: Limits, plan: Plan
     """
     searching = state.locked == 0
     ends = 2 if plan.which == "BE" and plan.k > 1 else 1
-    order = most_wanted(plan.which, values, jnp.ones(plan.k, jnp.bool_))
-    extreme = jnp.zeros(plan.k, jnp.bool_).at[order[:ends]].set(True)
+    extreme = rank_wanted(plan.which, values, jnp.ones(plan.k, jnp.bool_)) < ends
     _, search_low, search_high = _beyond(state, limits, plan)
     low, high = reach(plan.which, values, _slack(values, state, limits, plan))
     low, high = jnp.where(searching, search_low, low), jnp.where(searching, search_high, high)
@@ -395,19 +409,16 @@ def _proved(state: State, values: Float[Array, " k"], limits: Limits, plan: Plan
 
 def _interval(state: State, limits: Limits, plan: Plan) -> Float[Array, " 2"]:
     """What holds the spectrum, rounding apart: the bounds of the search, or of the complement and the locked pairs."""
-    low, high = outermost_roots(*_polynomial(state, limits, plan))
-    # With R the residuals, x'Ax of x = (a, b) is between those of the matrices [[theta, +-|R|], [+-|R|, bound]].
-    spill = euclidean_norm(state.residuals)
-    both = jnp.stack([_larger_eigenvalue(-state.values[0], -low, spill), _larger_eigenvalue(state.values[-1], high, spill)])
+    bounds = jnp.stack(outermost_roots(*_polynomial(state, limits, plan)))
+    # With R the residuals, x'Ax of a unit x is between eigenvalues of the matrices [[theta, |R|], [|R|, bound]].
+    spill = math.sqrt(plan.k) * jnp.max(state.residuals)
+    ends = jnp.stack([state.values[0], state.values[-1]])
+    outward = jnp.array([-1, 1], bounds.dtype)
+    joint = (ends + bounds) / 2 + outward * jnp.hypot((ends - bounds) / 2, spill)
     searching = state.locked == 0
-    interval = jnp.where(searching, jnp.stack([low, high]), both * jnp.array([-1, 1], both.dtype))
-    interval = jnp.where(searching & (not plan.random) & (state.filled < plan.n), state.interval, interval)
-    return jnp.stack([jnp.maximum(interval[0], state.interval[0]), jnp.minimum(interval[1], state.interval[1])])
-
-
-def _larger_eigenvalue(a: Float[Array, ""], b: Float[Array, ""], coupling: Float[Array, ""]) -> Float[Array, ""]:
-    """Of the matrix [[a, coupling], [coupling, b]]."""
-    return (a + b) / 2 + jnp.hypot((a - b) / 2, coupling)
+    unknown = searching & (not plan.random) & (state.filled < plan.n)
+    interval = jnp.where(unknown, state.interval, jnp.where(searching, bounds, joint))
+    return outward * jnp.minimum(outward * interval, outward * state.interval)
 
 
 def _begin_next(state: State, plan: Plan) -> State:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
-from .operators import coarsest_dtype, like_params, real_tree
+from .._numerics import divide
+from .bounds import zero_level
+from .lanczos import checked_key, euclidean_norm
+from .operators import coarsest_dtype, flat, flat_space, like_params, real_tree
 
 
 class SymmetricOperator:
@@ -90,6 +93,88 @@ class FunctionOperator(SymmetricOperator):
         new._program, shapes, structure = static
         new._like = structure.unflatten(shapes)
         return new
+
+
+class Probe(NamedTuple):
+    """What three products tell of the rounding of an operator; see `probe`.
+
+    Attributes:
+        norm: the largest |A v| met for unit v; at most |A|.
+        asymmetry: |u'A v - v'A u| for unit vectors u and v.
+        noise: |A u - A u|, of two calls; zero if the operator is the same at every call.
+        zero_level: the size below which an eigenvalue cannot be told from zero, for this norm.
+    """
+
+    norm: Float[Array, ""]
+    asymmetry: Float[Array, ""]
+    noise: Float[Array, ""]
+    zero_level: Float[Array, ""]
+
+
+def probe(operator: Any, *, like: PyTree = None, key: Key[Array, ""] | None = None) -> Probe:
+    """Measure whether an operator is symmetric and the same at every call, by three products.
+
+    With u random and v = A u/|A u| a part of A that is not symmetric shows in u'A v - v'A u at its full size.
+
+    Arguments:
+        operator, like: as in `eigsh`.
+        key: of u; `jax.random.key(0)` when None.
+
+    Returns:
+        `Probe(norm, asymmetry, noise, zero_level)`.
+
+    Raises:
+        TypeError, ValueError: naming the argument, its value and what is accepted.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_notes.curvature import probe
+        >>> bool(probe(jnp.array([[1.0, 2.0], [2.0, 1.0]])).asymmetry < 1e-6)
+        True
+        >>> bool(probe(jnp.array([[1.0, 2.0], [0.0, 1.0]])).asymmetry > 0.1)
+        True
+    """
+    operator = as_operator(operator, like)
+    dtype, unflatten = flat_space(operator.like)
+    size = sum(leaf.size for leaf in jax.tree.leaves(operator.like))
+    u = jax.random.normal(checked_key(key), (size,), dtype)
+    u = divide(u, euclidean_norm(u))
+
+    def apply(vector: Float[Array, " n"]) -> Float[Array, " n"]:
+        return flat(_apply(operator, unflatten(vector)), dtype)  # one program, called again: nothing is shared
+
+    first, second = apply(u), apply(u)
+    v = divide(first, euclidean_norm(first))
+    image = apply(v)
+    norm = jnp.maximum(euclidean_norm(first), euclidean_norm(image))
+    asymmetry = jnp.abs(jnp.vdot(u, image, precision="highest") - jnp.vdot(v, first, precision="highest"))
+    noise = euclidean_norm(second - first)
+    return Probe(norm, asymmetry, noise, zero_level(norm, size, operator.dtype, asymmetry + noise))
+
+
+def refuse_asymmetric(operator: SymmetricOperator, key: Key[Array, ""]) -> None:
+    """Raise if a probe of a function finds it not symmetric, or not the same at every call; traced ones pass."""
+    if not isinstance(operator, FunctionOperator):
+        return
+    found = probe(operator, key=key)
+    if _checks.is_traced(found.norm):
+        return
+    norm, asymmetry, noise, _ = map(float, found)
+    if asymmetry > crooked_level(operator) * norm:
+        raise ValueError(
+            f"operator must be symmetric, but u'Av and v'Au differ by {asymmetry:.2g} for unit vectors, and |Av| is "
+            f"{norm:.2g}; for the singular values of A use v -> A'(A v)"
+        )
+    if noise > crooked_level(operator) * norm:
+        raise ValueError(
+            f"operator must be the same at every call, but two calls at one v differ by {noise:.2g}, and |Av| is "
+            f"{norm:.2g}; fix the key of what is random in it"
+        )
+
+
+def crooked_level(operator: SymmetricOperator) -> float:
+    """The asymmetry that rounding never makes, in units of the norm."""
+    return float(jnp.finfo(operator.dtype).eps) ** 0.5
 
 
 def as_operator(operator: Any, like: PyTree) -> SymmetricOperator:

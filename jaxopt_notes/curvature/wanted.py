@@ -11,7 +11,7 @@ WHICH = ("LA", "SA", "BE", "LM")  # largest, smallest, both ends, largest modulu
 def preference(which: str, values: Float[Array, " m"], valid: Bool[Array, " m"]) -> Float[Array, " m"]:
     """How much each value is wanted: those with the k largest entries are; -inf for what is not valid."""
     if which == "BE":  # the highest, the lowest, the second highest, ...
-        below = _rank(jnp.where(valid, values, jnp.inf))
+        below = rank(jnp.where(valid, values, jnp.inf))
         above = jnp.sum(valid, dtype=jnp.int32) - 1 - below
         score = -jnp.minimum(2 * above, 2 * below + 1).astype(values.dtype)
     else:
@@ -19,18 +19,13 @@ def preference(which: str, values: Float[Array, " m"], valid: Bool[Array, " m"])
     return jnp.where(valid, score, -jnp.inf)
 
 
-def most_wanted(which: str, values: Float[Array, " m"], valid: Bool[Array, " m"]) -> Int[Array, " m"]:
-    """The positions of all values, the most wanted first."""
-    return ascending(-preference(which, values, valid))
+def rank_wanted(which: str, values: Float[Array, " m"], valid: Bool[Array, " m"]) -> Int[Array, " m"]:
+    """The place of each value when the most wanted comes first: 0, 1, ..."""
+    return rank(-preference(which, values, valid))
 
 
-def ascending(values: Float[Array, " m"]) -> Int[Array, " m"]:
-    """The positions of the values in ascending order, as `jnp.argsort`, which takes XLA long to compile."""
-    return jnp.zeros(values.size, jnp.int32).at[_rank(values)].set(jnp.arange(values.size, dtype=jnp.int32))
-
-
-def _rank(values: Float[Array, " m"]) -> Int[Array, " m"]:
-    """How many others come before each value in ascending order; equal ones keep their order."""
+def rank(values: Float[Array, " m"]) -> Int[Array, " m"]:
+    """The place of each value in ascending order; equal ones keep their order. Compiles faster than a sort."""
     index = jnp.arange(values.size, dtype=jnp.int32)
     first, second = values[:, None], values[None, :]
     before = (second < first) | ((second == first) & (index[None, :] < index[:, None]))

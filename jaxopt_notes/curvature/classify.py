@@ -13,11 +13,11 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from .. import _checks
 from .._hoist import Program
 from .bounds import checked_probability
-from .eigsh import checked_key, euclidean_norm
+from .lanczos import checked_key, euclidean_norm
+from .null_space import NullSpace, checked_null_directions, defect, null_space
 from .operators import Product, check_dense, flatten, prepared, second_order
 from .polish import polished
 from .spectrum import Spectrum, dense_spectrum, lanczos_spectrum
-from .symmetry import NullSpace, checked_null_directions, defect, null_space
 from .verdict import CriticalPoint, Kind
 
 _DENSE_LIMIT = 1500  # parameters; the dense Hessian and its eigenvalues take seconds at most up to here

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree
 from .._hoist import Program
 from .._numerics import divide
 from .bounds import zero_level
-from .eigsh import euclidean_norm, lanczos, ritz
+from .lanczos import euclidean_norm, lanczos, ritz
 from .operators import flatten, matrix, second_order
 
 _HALVINGS = 6  # of a step that does not lower |g|

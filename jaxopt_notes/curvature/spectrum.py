@@ -9,9 +9,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._numerics import sqrt
 from .bounds import spectrum_bounds, zero_level
-from .eigsh import Ritz, euclidean_norm, lanczos, random_start, ritz, ritz_vector
+from .lanczos import Ritz, euclidean_norm, lanczos, random_start, ritz, ritz_vector
+from .null_space import NullSpace
 from .operators import Product, matrix
-from .symmetry import NullSpace
 
 _NORM_STEPS = 8  # of the power iteration that sizes the shift of known null directions
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from .eigsh import euclidean_norm
+from .lanczos import euclidean_norm
 from .operators import Product, flatten, like_params
 
 

@@ -1,4 +1,4 @@
-"""Square roots, quotients and norms: values against numpy, derivatives at zero in both modes, and NaN that stays NaN."""
+"""Square roots, quotients and norms: values as in numpy, derivatives at zero in both modes, NaN that stays NaN."""
 
 import jax
 import jax.numpy as jnp

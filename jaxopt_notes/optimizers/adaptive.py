@@ -314,9 +314,7 @@ def _adadelta(grad, nu, squared_update, *, learning_rate, rho, eps):
     return -learning_rate * step, nu, rho * squared_update + (1 - rho) * squared_step
 
 
-def _rmsprop(
-    grad, nu, mu, velocity, *, learning_rate, decay_rate, eps, eps_root, beta=0.0, decay_rate_correction=1
-):
+def _rmsprop(grad, nu, mu, velocity, *, learning_rate, decay_rate, eps, eps_root, beta=0.0, decay_rate_correction=1):
     nu = decay_rate * nu + (1 - decay_rate) * squared_modulus(grad)
     spread = nu / decay_rate_correction
     if mu is not None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PyTree
@@ -42,26 +43,22 @@ class Rule:
         debias: names of the decays b for which the function is also given `<name>_correction`, 1 - b^t at step t.
     """
 
-    state_type: type
+    state_type: Any
     function: Callable
     uses_params: bool = False
     debias: tuple[str, ...] = ()
 
-    def __call__(
-        self, numbers: dict[str, Any], grads: PyTree, state: Any, params: PyTree = None
-    ) -> tuple[PyTree, Any]:
+    def __call__(self, numbers: dict[str, Any], grads: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
         """Return the updates and the next state."""
         if self.uses_params and params is None:
             raise ValueError("this optimizer needs the parameters: call update(grads, state, params)")
-        columns = [params] if self.uses_params else []
-        columns += state[1:]
+        leaves, tree = jax.tree.flatten(_checks.inexact("grads", grads))
+        columns = self._columns(grads, state, params)
         count = jax.lax.min(state.count, jnp.int32(2**31 - 2)) + 1  # stays at the largest
         rate = numbers["learning_rate"]
         numbers = dict(numbers, learning_rate=rate(state.count) if callable(rate) else rate)
-        leaves, tree = jax.tree.flatten(grads)
         dtypes = [real_dtype(working_dtype(leaf)) for leaf in leaves]
         typed = {dtype: self._numbers(numbers, count.astype(dtype), dtype) for dtype in set(dtypes)}
-        columns = [tree.flatten_up_to(column) for column in columns]
         moved = [
             _one_array(self.function, typed[dtype], *arrays)
             for dtype, *arrays in zip(dtypes, leaves, *columns, strict=True)
@@ -69,6 +66,18 @@ class Rule:
         rows = zip(*moved, strict=True) if moved else [()] * len(state)
         updates, *slots = (jax.tree.unflatten(tree, row) for row in rows)
         return updates, type(state)(count, *slots)
+
+    def _columns(self, grads: PyTree, state: Any, params: PyTree) -> list[list[Any]]:
+        """What the rule takes beside the gradient, each as one entry per gradient."""
+        if not isinstance(state, self.state_type):
+            expected = self.state_type.__name__
+            raise TypeError(f"state must be the {expected} that init and update give, got {type(state).__name__}")
+        slots = [
+            _checks.matching("grads", grads, f"state.{name}", slot)
+            for name, slot in zip(state._fields[1:], state[1:], strict=True)
+        ]
+        given = [] if params is None else [_checks.matching("grads", grads, "params", params)]
+        return [*(given if self.uses_params else ()), *slots]
 
     def _numbers(self, numbers: dict[str, Any], count: Array, dtype: Any) -> dict[str, Array]:
         """Every number in the working precision, and the corrections; once for all arrays of that precision."""
@@ -107,18 +116,19 @@ def rate_or_schedule(learning_rate: Number | Schedule) -> Any:
     if not callable(learning_rate):
         return scalar("learning_rate", learning_rate, low=0.0)
     # A schedule that is not a pytree becomes one without leaves, so that the optimizer still is.
-    return as_partial(learning_rate)
+    return as_partial(_checks.schedule("learning_rate", learning_rate))
 
 
 def scalar(name: str, value: Any, **interval: Any) -> Any:
     """Return `value` if it is one number in range; a schedule or a vector is refused with what to do instead."""
     if callable(value):
+        what = "a schedule" if isinstance(value, Partial) else f"the function {_checks.name_of(value)!r}"
+        raise TypeError(f"{name} must be a number, got {what}; only learning_rate takes a schedule")
+    if isinstance(value, optax.GradientTransformation):
+        raise TypeError(f"{name} must be a number, got an optimizer, an (init, update) pair")
+    if np.shape(value) != ():
         raise TypeError(
-            f"{name} must be a number, got the function {_checks.name_of(value)!r}; only learning_rate takes a schedule"
-        )
-    if jnp.shape(value) != ():
-        raise TypeError(
-            f"{name} must be one number, got shape {jnp.shape(value)}; for many values at once build the optimizer "
+            f"{name} must be one number, got shape {np.shape(value)}; for many values at once build the optimizer "
             f"inside jax.vmap, or use jaxopt_notes.sweep"
         )
     return _checks.number(name, value, **interval)
@@ -126,7 +136,7 @@ def scalar(name: str, value: Any, **interval: Any) -> Any:
 
 def _init(state_type: Partial, initial: Callable | None, params: PyTree) -> Any:
     names = state_type.func._fields[1:]  # type: ignore[attr-defined]
-    leaves, tree = jax.tree.flatten(params)
+    leaves, tree = jax.tree.flatten(_checks.inexact("params", params))
     working = [jnp.asarray(leaf, working_dtype(leaf)) for leaf in leaves]
     slots = [initial(leaf) if initial else (jnp.zeros_like(leaf),) * len(names) for leaf in working]
     columns = zip(*slots, strict=True) if slots else [()] * len(names)  # a tree without leaves has slots without leaves

@@ -1,4 +1,10 @@
-"""Optimizers as pure (init, update) pairs over pytrees; `OPTIMIZERS` maps each name to its factory."""
+"""Optimizers as pure (init, update) pairs over pytrees; `OPTIMIZERS` maps each name to its factory.
+
+Wrong use raises before anything is compiled: a number out of range when the optimizer is built, integer parameters in
+`init`, gradients that do not fit the state or the parameters in `update`. Of a traced number only type and shape are
+known: one out of range is used as it is. A decay that is 1, or that becomes 1 in the precision of the parameters (which
+is checked for the default precision only), makes Adam's first step NaN; `minimize` reports it as non_finite.
+"""
 
 from collections.abc import Callable
 

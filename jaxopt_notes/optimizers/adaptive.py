@@ -15,8 +15,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Int, PyTree
 
 from .._numerics import divide, real_dtype, sqrt, squared_modulus
-from ..averaging import bias_correction
-from .base import Number, Schedule, decay, pair, scalar
+from .base import Number, Rule, Schedule, decay, pair, scalar
 
 
 class AdagradState(NamedTuple):
@@ -86,8 +85,7 @@ def adagrad(
     """
     first = scalar("initial_accumulator", initial_accumulator, low=0.0)
     return pair(
-        AdagradState,
-        _adagrad,
+        Rule(AdagradState, _adagrad),
         learning_rate,
         initial=Partial(_filled, first),
         eps=scalar("eps", eps, low=0.0),
@@ -127,7 +125,7 @@ def adadelta(
     Source: Zeiler, 2012.
     """
     numbers = {"rho": decay("rho", rho), "eps": scalar("eps", eps, low=0.0)}
-    return pair(AdadeltaState, _adadelta, learning_rate, initial=_two_squares, **numbers)
+    return pair(Rule(AdadeltaState, _adadelta), learning_rate, initial=_two_squares, **numbers)
 
 
 def rmsprop(
@@ -181,8 +179,8 @@ def rmsprop(
     }
     if beta is not None:
         numbers["beta"] = decay("beta", beta)
-    rule = _rmsprop_debiased if debias else _rmsprop
-    return pair(RMSPropState, rule, learning_rate, initial=_rmsprop_slots(centered, beta is not None), **numbers)
+    rule = Rule(RMSPropState, _rmsprop, debias=("decay_rate",) if debias else ())
+    return pair(rule, learning_rate, initial=_rmsprop_slots(centered, beta is not None), **numbers)
 
 
 def adam(
@@ -219,8 +217,7 @@ def adam(
     Source: Kingma and Ba, 2015.
     """
     return pair(
-        AdamState,
-        _adam,
+        Rule(AdamState, _adam, debias=("b1", "b2")),
         learning_rate,
         initial=_first_and_second_moment,
         b1=decay("b1", b1),
@@ -265,11 +262,9 @@ def adamw(
     Source: Loshchilov and Hutter, 2019.
     """
     return pair(
-        AdamState,
-        _adamw,
+        Rule(AdamState, _adamw, uses_params=True, debias=("b1", "b2")),
         learning_rate,
         initial=_first_and_second_moment,
-        uses_params=True,
         b1=decay("b1", b1),
         b2=decay("b2", b2),
         eps=scalar("eps", eps, low=0.0),
@@ -306,42 +301,39 @@ def _first_and_second_moment(param):
     return jnp.zeros_like(param), jnp.zeros_like(param, real_dtype(param.dtype))
 
 
-def _adagrad(grad, sum_of_squares, *, count, learning_rate, eps, eps_root):
+def _adagrad(grad, sum_of_squares, *, learning_rate, eps, eps_root):
     sum_of_squares = sum_of_squares + squared_modulus(grad)
     return -learning_rate * divide(grad, sqrt(sum_of_squares + eps_root) + eps), sum_of_squares
 
 
-def _adadelta(grad, nu, squared_update, *, count, learning_rate, rho, eps):
+def _adadelta(grad, nu, squared_update, *, learning_rate, rho, eps):
     nu = rho * nu + (1 - rho) * squared_modulus(grad)
     step = divide(sqrt(squared_update + eps), sqrt(nu + eps)) * grad
-    squared_update = rho * squared_update + (1 - rho) * squared_modulus(step)
-    return -learning_rate * step, nu, squared_update
+    # |step|^2 from its factors: XLA would store the step for its second use, and take half as long again.
+    squared_step = divide(squared_update + eps, nu + eps) * squared_modulus(grad)
+    return -learning_rate * step, nu, rho * squared_update + (1 - rho) * squared_step
 
 
-def _rmsprop(grad, nu, mu, velocity, *, count, learning_rate, decay_rate, eps, eps_root, beta=0.0, debias=False):
+def _rmsprop(grad, nu, mu, velocity, *, learning_rate, decay_rate, eps, eps_root, beta=0.0, decay_rate_correction=1):
     nu = decay_rate * nu + (1 - decay_rate) * squared_modulus(grad)
-    correction = bias_correction(decay_rate, count) if debias else 1
-    spread = nu / correction
+    spread = nu / decay_rate_correction
     if mu is not None:
         mu = decay_rate * mu + (1 - decay_rate) * grad
-        spread = jnp.maximum(spread - squared_modulus(mu / correction), 0)  # a variance, but for rounding
+        spread = jnp.maximum(spread - squared_modulus(mu / decay_rate_correction), 0)  # a variance, but for rounding
     step = divide(grad, sqrt(spread + eps_root) + eps)
     if velocity is not None:
         velocity = step = beta * velocity + step
     return -learning_rate * step, nu, mu, velocity
 
 
-_rmsprop_debiased = functools.partial(_rmsprop, debias=True)
-
-
-def _adamw(grad, param, mu, nu, *, count, learning_rate, weight_decay, **numbers):
-    update, mu, nu = _adam(grad, mu, nu, count=count, learning_rate=learning_rate, **numbers)
-    return update - learning_rate * weight_decay * param.astype(update.dtype), mu, nu
-
-
-def _adam(grad, mu, nu, *, count, learning_rate, b1, b2, eps, eps_root):
+def _adam(grad, mu, nu, *, learning_rate, b1, b2, eps, eps_root, b1_correction, b2_correction):
     mu = b1 * mu + (1 - b1) * grad
     nu = b2 * nu + (1 - b2) * squared_modulus(grad)
-    mu_hat = mu / bias_correction(b1, count)
-    nu_hat = nu / bias_correction(b2, count)
+    mu_hat = mu / b1_correction
+    nu_hat = nu / b2_correction
     return -learning_rate * divide(mu_hat, sqrt(nu_hat + eps_root) + eps), mu, nu
+
+
+def _adamw(grad, param, mu, nu, *, learning_rate, weight_decay, **numbers):
+    update, mu, nu = _adam(grad, mu, nu, learning_rate=learning_rate, **numbers)
+    return update - learning_rate * weight_decay * param.astype(update.dtype), mu, nu

@@ -9,13 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
 from .._numerics import working_dtype
 
 DENSE_LIMIT = 20_000  # parameters: the float32 matrix takes 1.6 GB, and its columns several times that while computed
+_AT_ONCE, _COLUMNS = 64, 8  # parameters up to which all columns are computed at once; else so many
 Product = Callable[[Float[Array, " n"]], Float[Array, " n"]]
 
 
@@ -61,8 +62,9 @@ def hessian(loss: Callable[..., Float[Array, ""]], params: PyTree, *args: Any) -
         H_ij = d^2 f / dx_i dx_j
 
     Rows and columns follow `jax.tree.leaves(params)`, each leaf in row-major order, as in
-    `jax.flatten_util.ravel_pytree`. Needs memory for about n gradients at once. The matrix is not symmetrised, so its
-    asymmetry shows its rounding. Compiled; arrays that `loss` closes over become arguments of the program.
+    `jax.flatten_util.ravel_pytree`. The gradient is linearised once and the columns are computed eight at a time, which
+    stay in cache and need no memory to speak of beside the matrix. It is not symmetrised, so its asymmetry shows its
+    rounding. Compiled; arrays that `loss` closes over become arguments of the program.
 
     Arguments:
         loss: `loss(params, *args)`, a real scalar, twice differentiable.
@@ -204,8 +206,17 @@ def preconditioned(product: Product, preconditioner: PyTree) -> Product:
 
 
 def matrix(product: Product, like: Float[Array, " n"]) -> Float[Array, "n n"]:
-    """The dense matrix of a product, all columns at once."""
-    return jax.vmap(product, out_axes=1)(jnp.eye(like.size, dtype=like.dtype))
+    """The dense matrix of a product: a small one at once, a large one a few columns at a time, which stay in cache."""
+    n = like.size
+    width = n if n <= _AT_ONCE else _COLUMNS
+    index = jnp.arange(n, dtype=jnp.int32)
+
+    def columns(start: Int[Array, ""]) -> Float[Array, "width n"]:
+        units = (index[None, :] == start + index[:width, None]).astype(like.dtype)
+        return jax.vmap(product)(units)
+
+    rows = jax.lax.map(columns, jnp.arange(0, n, width, dtype=jnp.int32))
+    return rows.reshape(-1, n)[:n].T
 
 
 @functools.partial(jax.jit, static_argnames="program")

@@ -166,3 +166,53 @@ def test_the_verdict_is_a_pytree_of_arrays():
     point = classify(wells, jnp.zeros(3), null_directions=None)
     assert isinstance(point, CriticalPoint)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(point))
+
+
+def random_spectrum(rng, n):
+    """Eigenvalues of a random inertia: spread, clustered, repeated, of wide range, or of low rank."""
+    signs = rng.choice([-1.0, 1.0], n) if rng.random() < 0.6 else np.full(n, rng.choice([-1.0, 1.0]))
+    sizes = {
+        "spread": lambda: rng.uniform(0.1, 10, n),
+        "clustered": lambda: 1 + 1e-4 * rng.random(n) + 3 * (rng.random(n) < 0.5),
+        "repeated": lambda: rng.choice([1.0, 2.0, 5.0], n),
+        "wide": lambda: 10 ** rng.uniform(-5, 3, n),
+        "low rank": lambda: rng.uniform(0.1, 10, n) * (rng.random(n) < 0.3),
+    }
+    return signs * sizes[rng.choice(list(sizes))]()
+
+
+@pytest.fixture(scope="module")
+def matrices():
+    rng, n = np.random.default_rng(11), 20
+    bases = np.linalg.qr(rng.standard_normal((500, n, n)))[0]
+    values = np.stack([random_spectrum(rng, n) for _ in range(500)])
+    whole = (bases * values[:, None, :]) @ bases.transpose(0, 2, 1)
+    return (whole + whole.transpose(0, 2, 1)) / 2
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("method", "most_undecided"), [("dense", 0), ("lanczos", 50)])
+def test_five_hundred_random_matrices_get_no_wrong_verdict(matrices, dtype, method, most_undecided, record_property):
+    """Against LAPACK in float64 on the very matrices that were judged; what is not known has to be `undecided`."""
+    with jax.enable_x64(dtype == np.float64):
+        given = jnp.asarray(matrices, dtype)
+        judge = jax.vmap(lambda a: classify(lambda x, a: x @ (a @ x) / 2, jnp.zeros(20, dtype), a, method=method))
+        points = jax.device_get(jax.jit(judge)(given))
+    exact = np.linalg.eigvalsh(np.asarray(given, np.float64))
+    lowest, highest = exact[:, 0], exact[:, -1]
+    right = {
+        Kind.MINIMUM: lowest > 0,
+        Kind.MAXIMUM: highest < 0,
+        Kind.SADDLE: (lowest < 0) & (highest > 0),
+        Kind.DEGENERATE: np.abs(exact).min(axis=1) <= 2 * points.zero_level,
+        Kind.UNDECIDED: np.full(500, True),
+    }
+    wrong = [i for i, kind in enumerate(points.kind) if not right[Kind(int(kind))][i]]
+    assert wrong == []
+    undecided = int(np.sum(points.kind == Kind.UNDECIDED))
+    record_property("undecided", undecided)
+    assert undecided <= most_undecided
+    assert (points.index <= np.sum(exact < 0, axis=1)).all()
+    assert (points.positive <= np.sum(exact > 0, axis=1)).all()
+    inside = (points.interval[:, 0] <= lowest) & (highest <= points.interval[:, 1])
+    assert inside.mean() >= 0.99

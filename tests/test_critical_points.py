@@ -23,8 +23,6 @@ COMPLETE = {
     "himmelblau": (jon.problems.himmelblau, 9),
     "six_hump_camel": (jon.problems.six_hump_camel, 15),
     "mueller_brown": (jon.problems.mueller_brown, 5),
-    "double_well": (jon.problems.double_well, 3),
-    "saddle": (jon.problems.saddle, 1),
     **{f"styblinski_tang_{d}": (lambda d=d: jon.problems.styblinski_tang(d), 3**d) for d in (1, 2, 3, 4)},
 }
 

@@ -1,5 +1,6 @@
 """A sweep on disk: kills at random moments, every kind of broken file, other writers, other definitions."""
 
+import contextlib
 import json
 import os
 import random
@@ -47,6 +48,20 @@ def assert_same_tables(actual, expected):
         assert actual[name].dtype == expected[name].dtype
 
 
+def die_after(process, folder, chunks, seconds):
+    """Kill a sweep some time after it has so many chunks on disk; False if it ended before."""
+    while process.poll() is None:
+        if len(finished(folder)) >= chunks:
+            try:
+                process.wait(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                return process.wait() == -signal.SIGKILL
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.01)
+    return False
+
+
 def test_twenty_kills_change_no_bit_and_no_finished_chunk_runs_twice(tmp_path):
     """SIGKILL at random moments, a resume after each; a store that got finished is compared and begun anew."""
     moments, cache = random.Random(0), tmp_path / "cache"
@@ -59,14 +74,10 @@ def test_twenty_kills_change_no_bit_and_no_finished_chunk_runs_twice(tmp_path):
     while kills < 20 or not (folder / "done").exists():
         before = finished(folder)
         process = subprocess.Popen([*command, str(folder), str(cache)], env=environment)
-        try:
-            # Once all kills are done the last store is finished in peace.
-            process.wait(timeout=moments.uniform(1.5, 5.0) if kills < 20 else None)
-            assert process.returncode == 0
+        if kills == 20 or not die_after(process, folder, len(before) + moments.randrange(5), moments.uniform(0, 0.5)):
+            assert process.wait() == 0  # once all kills are done the last store is finished in peace
             (folder / "done").touch()
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            assert process.wait() == -signal.SIGKILL
+        else:
             kills += 1
         after = finished(folder)
         assert before.items() <= after.items()  # every finished chunk is the file it was

@@ -154,15 +154,15 @@ def find_critical_points(
     lower, upper = _limits(box, one, flat)
     span = jnp.where(jnp.isfinite(upper - lower), upper - lower, jnp.ptp(flat, axis=0))
     diagonal = jnp.maximum(jnp.linalg.norm(span), jnp.finfo(flat.dtype).tiny)
-    longest = 0.1 * diagonal if max_step is None else _checks.number("max_step", max_step, low=0.0)
     steps = _checks.count("steps", steps)
+    relative = 1e-7 if flat.dtype == jnp.float64 else 1e-4
+    radius = relative * float(diagonal) if merge is None else float(_checks.number("merge", merge, low=0.0))
+    longest = 0.1 * diagonal if max_step is None else _checks.number("max_step", max_step, low=0.0)
     ends, taken, scale = _search(program, constants, one, args, flat, lower, upper, longest, steps=steps)
     points = jax.vmap(flatten(one)[1])(ends)
     verdicts = _verdicts(program, constants, points, args, scale)
     outcome = _outcomes(ends, verdicts, lower, upper)
     search = Search(ends, verdicts.gradient_norm, taken, outcome)
-    relative = 1e-7 if flat.dtype == jnp.float64 else 1e-4
-    radius = relative * float(diagonal) if merge is None else float(_checks.number("merge", merge, low=0.0))
     found = np.flatnonzero(np.asarray(outcome) == Outcome.FOUND)
     chosen, reached_by = _merged(np.asarray(ends, np.float64)[found], radius)
     order = np.argsort(np.asarray(verdicts.loss)[found[chosen]], kind="stable")

@@ -14,6 +14,7 @@ from . import averaging as averaging
 from . import curvature as curvature
 from . import minibatches as minibatches
 from . import optimizers as optimizers
+from . import precision as precision
 from . import problems as problems
 from . import schedules as schedules
 from . import sweeps as sweeps
@@ -43,6 +44,8 @@ from .optimizers import nesterov as nesterov
 from .optimizers import newton as newton
 from .optimizers import rmsprop as rmsprop
 from .optimizers import saddle_free_newton as saddle_free_newton
+from .precision import stochastic_rounding as stochastic_rounding
+from .precision import unmoved_share as unmoved_share
 from .problems import Problem as Problem
 from .report import Section as Section
 from .report import report as report

@@ -25,6 +25,7 @@ LEVELS = {
             "problems",
             "schedules",
             "averaging",
+            "precision",
         ],
         0,
     ),

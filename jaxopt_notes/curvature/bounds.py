@@ -7,10 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .. import _checks
-from .eigsh import Krylov, Ritz
+from .lanczos import Krylov, Ritz
 
 Number = float | Float[Array, ""]
 
@@ -56,27 +56,48 @@ def spectrum_bounds(
     probability = checked_probability(probability)
     valid = jnp.arange(ritz.values.size, dtype=jnp.int32) < ritz.count
     log_betas = jnp.sum(jnp.where(valid, jnp.log(krylov.betas), 0))
-    failure = (1 - jnp.asarray(probability, ritz.values.dtype)) / 2
-    log_odds = 0.5 * math.log(2 * max(krylov.basis.shape[1] - 1, 1) / math.pi) - jnp.log(failure)
-    target = jnp.maximum(log_odds, 0) + log_betas
-    upper = _root(ritz.largest - ritz.values, valid, target)
-    lower = _root(ritz.values - ritz.values[0], valid, target)
-    return ritz.values[0] - lower, ritz.largest + upper
+    failure = 1 - jnp.asarray(probability, ritz.values.dtype)
+    return outermost_roots(ritz.values, valid, log_target(krylov.basis.shape[1], failure, log_betas))
 
 
-def _root(gaps: Float[Array, " steps"], valid: Array, target: Float[Array, ""]) -> Float[Array, ""]:
-    """The s > 0 with sum_j log(s + gaps_j) = target, rounded up; the gaps are >= 0."""
+def log_target(n: int, failure: Float[Array, ""], log_betas: Float[Array, ""]) -> Float[Array, ""]:
+    """The value of sum_j log|t - theta_j| from which on t is beyond the spectrum, except with probability `failure`."""
+    log_odds = 0.5 * math.log(2 * max(n - 1, 1) / math.pi) - jnp.log(failure / 2)
+    return jnp.maximum(log_odds, 0) + log_betas
+
+
+def lies_within(
+    low: Float[Array, ""],
+    high: Float[Array, ""],
+    roots: Float[Array, " m"],
+    valid: Bool[Array, " m"],
+    target: Float[Array, ""],
+) -> Bool[Array, ""]:
+    """Whether the bounds from these roots and this target prove that the spectrum lies in [low, high]."""
+
+    distances = jnp.maximum(jnp.stack([high - roots, roots - low]), 0)
+    return jnp.all(jnp.sum(jnp.where(valid[None, :], jnp.log(distances), 0), axis=1) >= target)
+
+
+def outermost_roots(
+    roots: Float[Array, " m"], valid: Bool[Array, " m"], target: Float[Array, ""]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The bounds themselves: t below and above all valid roots with sum_j log|t - root_j| = target, rounded outward."""
+    known = jnp.where(valid, roots, jnp.nan)
+    low, high = jnp.nanmin(known), jnp.nanmax(known)
+    gaps = jnp.where(valid[None, :], jnp.stack([roots - low, high - roots]), 0)
     count = jnp.maximum(jnp.sum(valid.astype(gaps.dtype)), 1)
 
     def halve(_: Any, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = (low + high) / 2
-        above = jnp.sum(jnp.where(valid, jnp.log(middle + gaps), 0)) >= target
-        return jnp.where(above, low, middle), jnp.where(above, middle, high)
+        inner, outer = bracket
+        middle = (inner + outer) / 2
+        above = jnp.sum(jnp.where(valid[None, :], jnp.log(middle[:, None] + gaps), 0), axis=1) >= target
+        return jnp.where(above, inner, middle), jnp.where(above, middle, outer)
 
-    # Each factor is at least s, so the root is at most the k-th root of the right-hand side.
-    bracket = jnp.zeros_like(target), jnp.exp(target / count)
-    return jax.lax.fori_loop(0, 60, halve, bracket)[1]
+    # Each factor is at least the distance s, so the root is at most the m-th root of the right-hand side.
+    bracket = jnp.zeros(2, gaps.dtype), jnp.broadcast_to(jnp.exp(target / count), (2,))
+    below, above = jax.lax.fori_loop(0, 60, halve, bracket)[1]
+    return low - below, high + above
 
 
 def zero_level(norm: Number, n: int, dtype: Any, asymmetry: Number = 0.0) -> Float[Array, ""]:

@@ -1,162 +1,263 @@
-"""Lanczos: from products with a symmetric matrix to the ends of its spectrum."""
+"""`eigsh`: a few eigenpairs of a symmetric operator on pytrees, with proof that none was missed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+import enum
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from .. import _checks
-from .._numerics import divide
+from .bounds import checked_probability
+from .lanczos import checked_key
+from .operators import flat, flat_space
+from .restart import Limits, Plan, rounding, thick_restart
+from .symmetric import SymmetricOperator, as_operator, crooked_level, refuse_asymmetric
+from .wanted import WHICH
 
-_HIGHEST = jax.lax.Precision.HIGHEST  # reduced-precision products would cost the basis its orthogonality
+
+class EigshStatus(enum.IntEnum):
+    """How `eigsh` ended."""
+
+    CONVERGED = 0
+    BUDGET_SPENT = 1
+    NON_FINITE = 2
+    NOT_SYMMETRIC = 3
 
 
-class Krylov(NamedTuple):
-    """What `lanczos` returns: A Q = Q T + beta_m q_{m+1} e_m', with T tridiagonal. Entries from `count` on are zero.
+_ADVICE = {
+    EigshStatus.CONVERGED: "every pair converged",
+    EigshStatus.BUDGET_SPENT: "the products were spent before every pair was proved: raise maxiter, ncv or tol, or go "
+    "on from these vectors (v0=pairs.vectors)",
+    EigshStatus.NON_FINITE: "a product was not finite: look at the loss and its gradient at these parameters",
+    EigshStatus.NOT_SYMMETRIC: "the operator is not symmetric, or not the same at every call (dropout without a fixed "
+    "key, an unordered sum): nothing here can be relied on",
+}
+
+
+class Eigenpairs(NamedTuple):
+    """What `eigsh` returns: a pytree of arrays, with a leading axis under `vmap`. `print` says it in words.
 
     Attributes:
-        alphas: diagonal of T, shape (steps,).
-        betas: below the diagonal of T; the last is the norm of what the basis does not capture. Shape (steps,).
-        basis: orthonormal rows q_1, ..., q_m, shape (steps, n).
-        count: m, the number of basis vectors; less than `steps` when they span an invariant subspace.
-        asymmetry: the largest |q_i' A q_j - q_j' A q_i| met: rounding, or a matrix that is not symmetric.
-        norm: an upper bound of the norm of T, at most 3 times the norm of A.
+        values: eigenvalues, ascending, shape (k,). NaN if a product was not finite.
+        vectors: unit eigenvectors, a pytree like the operator's vectors with a leading axis of k.
+        residuals: at least |A v - value v|, so an eigenvalue lies within this of the value: the recurrence's
+            |beta s| and the rounding of the product (`zero_level`). Shape (k,).
+        converged: per pair, whether its residual is within tolerance and it is proved, with `probability`, that no
+            eigenvalue beyond it was missed. Shape (k,).
+        interval: (lower, upper), which hold every eigenvalue with `probability`, rounding included.
+        norm: the largest |A v| met, at most |A| and close to it.
+        zero_level: the size below which an eigenvalue is rounding, measured from this operator.
+        matvecs: products spent to find the pairs.
+        verification_matvecs: products spent after that on what else there is.
+        probability: of `interval` and of `converged`, over the random starts.
+        status: an `EigshStatus` code; `status_text` is advice.
     """
 
-    alphas: Float[Array, " steps"]
-    betas: Float[Array, " steps"]
-    basis: Float[Array, "steps n"]
-    count: Int[Array, ""]  # type: ignore[assignment]
-    asymmetry: Float[Array, ""]
+    values: Float[Array, " k"]
+    vectors: PyTree
+    residuals: Float[Array, " k"]
+    converged: Bool[Array, " k"]
+    interval: Float[Array, " 2"]
     norm: Float[Array, ""]
-
-
-class Ritz(NamedTuple):
-    """Eigenvalues of T, ascending, the `count` valid ones first.
-
-    Attributes:
-        values: theta_i; an eigenvalue of A lies within `residuals[i]` of it. NaN from `count` on. Shape (steps,).
-        coefficients: column i holds the Ritz vector in the basis. Shape (steps, steps).
-        residuals: |A y_i - theta_i y_i| = |beta_m s_mi|. NaN from `count` on. Shape (steps,).
-        count: number of valid entries.
-    """
-
-    values: Float[Array, " steps"]
-    coefficients: Float[Array, "steps steps"]
-    residuals: Float[Array, " steps"]
-    count: Int[Array, ""]  # type: ignore[assignment]
+    zero_level: Float[Array, ""]
+    matvecs: Int[Array, ""]
+    verification_matvecs: Int[Array, ""]
+    probability: Float[Array, ""]
+    status: Int[Array, ""]
 
     @property
-    def largest(self) -> Float[Array, ""]:
-        """The last valid value."""
-        return self.values[jnp.maximum(self.count - 1, 0)]
+    def status_text(self) -> Any:
+        """The status and what to do about it; an array of texts for a batch."""
+        texts = np.array([_ADVICE[code] for code in EigshStatus])[np.asarray(self.status)]
+        return str(texts) if np.ndim(texts) == 0 else texts
+
+    def __str__(self) -> str:
+        """Values, their accuracy, what was proved, and the cost; counts of endings for a batch."""
+        if np.ndim(self.status):
+            codes, counts = np.unique(np.asarray(self.status), return_counts=True)
+            ends = (f"{count} {EigshStatus(code).name.lower()}" for code, count in zip(codes, counts, strict=True))
+            return f"{np.size(self.status)} operators: " + ", ".join(ends)
+        values = ", ".join(f"{value:.4g}" for value in np.asarray(self.values))
+        lower, upper = np.asarray(self.interval)
+        return (
+            f"eigenvalues {values} (each +- {float(np.max(self.residuals)):.1g}, {int(np.sum(self.converged))} of "
+            f"{np.size(self.values)} proved); no eigenvalue below {lower:.4g} or above {upper:.4g} "
+            f"({100 * float(self.probability):.4g} %); {int(self.matvecs)} products and "
+            f"{int(self.verification_matvecs)} to verify; {self.status_text}."
+        )
 
 
-def lanczos(matvec: Callable[[Float[Array, " n"]], Float[Array, " n"]], v0: Float[Array, " n"], steps: int) -> Krylov:
-    """Orthonormal basis of span{v, Av, A^2 v, ...} and the tridiagonal matrix of A in it.
+def eigsh(
+    operator: Any,
+    k: int = 6,
+    *,
+    which: str = "LA",
+    like: PyTree = None,
+    tol: float | Float[Array, ""] | None = None,
+    maxiter: int = 1000,
+    ncv: int | None = None,
+    v0: PyTree = None,
+    key: Key[Array, ""] | None = None,
+    probability: float | Float[Array, ""] = 0.99,
+    verify: bool = True,
+) -> Eigenpairs:
+    """A few eigenvalues and eigenvectors of a symmetric operator on pytrees, proved to be the extreme ones.
 
-        beta_j q_{j+1} = A q_j - alpha_j q_j - beta_{j-1} q_{j-1},     q_1 = v/|v|
+        A v_i = theta_i v_i
 
-    Every new vector is orthogonalised twice against the whole basis, so no copies of converged eigenvalues appear. When
-    the basis spans an invariant subspace (low rank, few distinct eigenvalues, v = 0) the rest stays zero and `count`
-    says so. One compiled loop; works under `vmap`.
+    Thick-restart Lanczos with full reorthogonalisation, one compiled program. A small residual proves *an* eigenvalue,
+    not the extreme one, and Lanczos sees one vector of a repeated eigenvalue. So the search goes on until the bound of
+    `spectrum_bounds` meets the extreme value, and then a second run, from a fresh random vector orthogonal to what was
+    found, goes on until its bound shows that no eigenvalue beyond the found ones was missed; one that was missed is
+    taken in.
+
+    Needs memory for ncv + 4 vectors beyond that of a product, and for the k results. Compiled once per program: new
+    parameters or data are new values. Works under `jit` and `vmap`.
 
     Arguments:
-        matvec: v -> A v, for a symmetric A of shape (n, n); traced once.
-        v0: the start v, shape (n,), float32 or float64. For probabilities about the spectrum, normal random numbers.
-        steps: number of products; at most n are made. Static.
+        operator: a `HessianOperator`, a `GaussNewtonOperator`, a function v -> A v with `like`, or a symmetric matrix.
+        k: number of pairs, at least 1 and less than the dimension n. Static.
+        which: "LA" largest, "SA" smallest, "BE" both ends (one more at the high end for odd k), "LM" largest modulus.
+            Static.
+        like: an example of v, a pytree of real floating arrays, if `operator` is a function.
+        tol: >= 0. A residual is small at tol |A|, and an eigenvalue further out by more than tol |theta_i| counts as
+            missed; neither below the level of rounding. The square root of eps when None, at which values, of which
+            the error is quadratic in the residual, are right to rounding.
+        maxiter: products to spend at most, verification included; at least k. Static.
+        ncv: number of basis vectors, at least k + 2 and at most n; max(2k + 1, 20) when None. Static.
+        v0: where to start: one vector, or a stack such as `vectors` of an earlier result. Random when None.
+        key: of random vectors; `jax.random.key(0)` when None.
+        probability: in [0.5, 1), of what is proved.
+        verify: False leaves out the second run: repeated eigenvalues may be missed. Static.
 
     Returns:
-        `Krylov(alphas, betas, basis, count, asymmetry, norm)`.
+        `Eigenpairs`, ascending.
 
     Raises:
-        TypeError, ValueError: `v0` is not a vector of float32 or float64, or `steps` not a positive integer.
+        TypeError, ValueError: before compiling, naming the argument, its value and what is accepted; also for an
+            operator that is not symmetric or not the same at every call.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from jaxopt_notes.curvature import lanczos, ritz
-        >>> krylov = lanczos(lambda v: jnp.array([1.0, 2.0, 3.0]) * v, jnp.ones(3), 3)
-        >>> [round(float(value), 5) for value in ritz(krylov).values]
-        [1.0, 2.0, 3.0]
+        >>> from jaxopt_notes.curvature import eigsh
+        >>> spectrum = jnp.append(jnp.linspace(-1.0, 1.0, 500), jnp.array([5.0, 5.0, 4.0]))
+        >>> pairs = eigsh(lambda v: spectrum * v, k=3, like=spectrum)
+        >>> [round(float(value), 4) for value in pairs.values], pairs.converged.tolist()
+        ([4.0, 5.0, 5.0], [True, True, True])
 
-    Source: Lanczos, 1950; two passes after Giraud, Langou and Rozloznik, 2005.
+    Source: Wu and Simon, 2000; the bound after van Dorsselaer, Hochstenbach and van der Vorst, 1999.
     """
-    v0 = jnp.asarray(v0)
-    if v0.ndim != 1 or v0.size == 0 or v0.dtype not in (jnp.float32, jnp.float64):
-        raise TypeError(f"v0 must be a vector of float32 or float64, got shape {v0.shape} and dtype {v0.dtype}")
-    steps = min(_checks.count("steps", steps), v0.size)
-    eps = float(jnp.finfo(v0.dtype).eps)
-
-    def step(carry: Any, j: Int[Array, ""]) -> tuple[Any, Any]:
-        basis, vector, beta_before, norm, asymmetry = carry
-        basis = basis.at[j].set(vector)
-        image = matvec(vector)
-        expected, rest = _orthogonalise(basis, image)
-        correction, rest = _orthogonalise(basis, rest)
-        alpha = expected[j] + correction[j]
-        beta = euclidean_norm(rest)
-        norm = jnp.maximum(norm, beta_before + jnp.abs(alpha) + beta)
-        # A is symmetric exactly if q_i' A q_j is alpha_j, beta_{j-1}, and zero further up.
-        expected = expected.at[j].set(0).at[j - 1].add(-beta_before)
-        asymmetry = jnp.maximum(asymmetry, jnp.max(jnp.abs(expected)))
-        # Below this beta the rest is rounding: the basis spans an invariant subspace and all later vectors are zero.
-        vector = jnp.where(beta > 10 * eps * norm, divide(rest, beta), 0)
-        return (basis, vector, beta, norm, asymmetry), (alpha, beta, jnp.any(basis[j] != 0))
-
-    zero = jnp.zeros((), v0.dtype)
-    first = divide(v0, euclidean_norm(v0))
-    start = (jnp.zeros((steps, v0.size), v0.dtype), first, zero, zero, zero)
-    (basis, _, _, norm, asymmetry), (alphas, betas, used) = jax.lax.scan(step, start, jnp.arange(steps))
-    return Krylov(alphas, betas, basis, jnp.sum(used, dtype=jnp.int32), asymmetry, norm)
+    if which not in WHICH:
+        near = difflib.get_close_matches(str(which).upper(), WHICH, n=1, cutoff=0)[0]
+        raise ValueError(
+            f"unknown which {which!r}; did you mean {near!r}? accepted: LA (largest), SA (smallest), BE (both ends), "
+            f"LM (largest modulus)"
+        )
+    operator = as_operator(operator, like)
+    size = sum(leaf.size for leaf in jax.tree.leaves(operator.like))
+    k, ncv = _checked_sizes(size, k, ncv)
+    maxiter = _checks.count("maxiter", maxiter, low=k)
+    probability = checked_probability(probability)
+    key = checked_key(key)
+    dtype, _ = flat_space(operator.like)
+    if tol is None:
+        tol = float(jnp.finfo(dtype).eps) ** 0.5
+    tol = _checks.scalar("tol", tol, low=0.0)
+    start = None if v0 is None else _checked_start(v0, operator, dtype)
+    refuse_asymmetric(operator, key)
+    return _eigsh(
+        operator, start, key, tol, probability, k=k, which=which, ncv=ncv, maxiter=maxiter, verify=bool(verify)
+    )
 
 
-def ritz(krylov: Krylov) -> Ritz:
-    """Eigenvalues and eigenvectors of the tridiagonal matrix, with the residual of each.
+@functools.partial(jax.jit, static_argnames=("k", "which", "ncv", "maxiter", "verify"))
+def _eigsh(
+    operator: SymmetricOperator,
+    start: Any,
+    key: Any,
+    tol: Any,
+    probability: Any,
+    *,
+    k: int,
+    which: str,
+    ncv: int,
+    maxiter: int,
+    verify: bool,
+) -> Eigenpairs:
+    dtype, unflatten = flat_space(operator.like)
+    size = sum(leaf.size for leaf in jax.tree.leaves(operator.like))
+    product = operator.product()
+    plan = Plan(size, k, which, ncv, maxiter, verify, start is None, operator.dtype)
+    start = jnp.zeros(size, dtype) if start is None else start
+    probability = jnp.asarray(probability, dtype)
+    limits = Limits(jnp.asarray(tol, dtype), 1 - probability)
+    state = thick_restart(lambda v: flat(product(unflatten(v)), dtype), start, key, limits, plan)
+    finite, zero = jnp.isfinite(state.norm), rounding(state, plan)
+    crooked = state.asymmetry > crooked_level(operator) * state.norm
+    converged = state.converged & finite & ~crooked
 
-    A non-finite matrix gives NaN throughout.
-    """
-    alphas, betas, count = krylov.alphas, krylov.betas, krylov.count
-    position = jnp.arange(alphas.size, dtype=jnp.int32)
-    valid = position < count
-    finite = jnp.all(jnp.isfinite(alphas)) & jnp.all(jnp.isfinite(betas))
-    # Unused rows sit beyond the spectrum, uncoupled, so that sorting puts them last and mixes them with nothing.
-    beyond = 2 * krylov.norm + jnp.where(krylov.norm > 0, 0, 1).astype(alphas.dtype)
-    diagonal = jnp.where(valid, alphas, beyond)
-    coupling = jnp.where(valid[1:], betas[:-1], 0)
-    tridiagonal = jnp.diag(diagonal) + jnp.diag(coupling, 1) + jnp.diag(coupling, -1)
-    values, coefficients = jnp.linalg.eigh(jnp.where(finite, tridiagonal, jnp.eye(alphas.size, dtype=alphas.dtype)))
-    last = jnp.maximum(count - 1, 0)
-    residuals = jnp.abs(betas[last] * coefficients[last])
-    keep = valid & finite
-    return Ritz(jnp.where(keep, values, jnp.nan), coefficients, jnp.where(keep, residuals, jnp.nan), count)
+    def known(array: Array) -> Array:
+        return jnp.where(finite, array, jnp.nan)
+
+    status = jnp.select(
+        [~finite, crooked, jnp.all(converged)],
+        [jnp.int32(code) for code in (EigshStatus.NON_FINITE, EigshStatus.NOT_SYMMETRIC, EigshStatus.CONVERGED)],
+        jnp.int32(EigshStatus.BUDGET_SPENT),
+    )
+    return Eigenpairs(
+        values=known(state.values),
+        vectors=jax.vmap(unflatten)(known(state.basis[:k])),
+        residuals=known(state.residuals + zero),
+        converged=converged,
+        interval=known(state.interval + jnp.stack([-zero, zero])),
+        norm=state.norm,
+        zero_level=zero,
+        matvecs=state.searched,
+        verification_matvecs=state.products - state.searched,
+        probability=probability,
+        status=status,
+    )
 
 
-def ritz_vector(krylov: Krylov, ritz: Ritz, i: int) -> Float[Array, " n"]:
-    """The i-th Ritz vector, a unit vector of shape (n,)."""
-    vector = jnp.matmul(ritz.coefficients[:, i], krylov.basis, precision=_HIGHEST)
-    return divide(vector, euclidean_norm(vector))
+def _checked_sizes(size: int, k: Any, ncv: Any) -> tuple[int, int]:
+    if size < 2:
+        raise ValueError("the operator has dimension 1, so its product with 1 is its eigenvalue")
+    k = _checks.count("k", k)
+    if k >= size:
+        raise ValueError(
+            f"k must be less than the dimension {size}, got {k}; the nearest valid choice is {size - 1}, and for all "
+            f"eigenvalues use jnp.linalg.eigh(hessian(loss, params))"
+        )
+    if ncv is None:
+        return k, min(max(2 * k + 1, 20), size)
+    return k, _checks.count("ncv", ncv, low=min(k + 2, size), high=size)
 
 
-def random_start(key: Key[Array, ""] | None, like: Float[Array, " n"]) -> Float[Array, " n"]:
-    """A vector whose direction is uniform on the sphere; `jax.random.key(0)` when `key` is None."""
-    return jax.random.normal(checked_key(key), like.shape, like.dtype)
-
-
-def checked_key(key: Any) -> Any:
-    """Return `key` if it is one random key; `jax.random.key(0)` when None."""
-    return jax.random.key(0) if key is None else _checks.key("key", key)
-
-
-def _orthogonalise(basis: Float[Array, "steps n"], vector: Float[Array, " n"]) -> tuple[Array, Array]:
-    coefficients = jnp.matmul(basis, vector, precision=_HIGHEST)
-    return coefficients, vector - jnp.matmul(coefficients, basis, precision=_HIGHEST)
-
-
-def euclidean_norm(vector: Float[Array, " *shape"]) -> Float[Array, ""]:
-    """Euclidean norm, also of vectors whose squares would underflow or overflow."""
-    largest = jnp.max(jnp.abs(vector))
-    return largest * jnp.sqrt(jnp.sum(divide(vector, largest) ** 2))
+def _checked_start(v0: PyTree, operator: SymmetricOperator, dtype: Any) -> Float[Array, " n"]:
+    """The start as one flat vector; of a stack the sum, whose Krylov space holds them all."""
+    like = operator.like
+    expected: Any = jax.tree.structure(like)
+    if jax.tree.structure(v0) != expected:
+        raise TypeError(
+            f"v0 must have the structure of the operator's vectors, {expected}, got {jax.tree.structure(v0)}"
+        )
+    pairs = list(zip(jax.tree.leaves(v0), jax.tree.leaves(like), strict=True))
+    if all(np.shape(leaf) == one.shape for leaf, one in pairs):
+        stack = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], v0)
+    elif (
+        all(np.shape(leaf)[1:] == one.shape for leaf, one in pairs)
+        and len({np.shape(leaf)[0] for leaf, _ in pairs}) == 1
+    ):
+        stack = jax.tree.map(jnp.asarray, v0)
+    else:
+        raise ValueError(
+            f"v0 must have the shapes of the operator's vectors, {[one.shape for _, one in pairs]}, or one more "
+            f"leading axis; got {[np.shape(leaf) for leaf, _ in pairs]}"
+        )
+    return jnp.sum(jax.vmap(lambda tree: flat(tree, dtype))(stack), axis=0)

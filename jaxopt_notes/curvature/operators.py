@@ -9,13 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
 from .._numerics import working_dtype
 
 DENSE_LIMIT = 20_000  # parameters: the float32 matrix takes 1.6 GB, and its columns several times that while computed
+_AT_ONCE, _COLUMNS = 64, 8  # parameters up to which all columns are computed at once; else so many
 Product = Callable[[Float[Array, " n"]], Float[Array, " n"]]
 
 
@@ -49,7 +50,7 @@ def hvp(loss: Callable[..., Float[Array, ""]], params: PyTree, vector: PyTree, *
 
     Source: Pearlmutter, 1994.
     """
-    params = real_params(params)
+    params = real_tree("params", params)
     vector = like_params("vector", vector, params)
     _checks.scalar_loss(loss, params, *args)
     return linearised(lambda params: loss(params, *args), params)[2](vector)
@@ -61,8 +62,9 @@ def hessian(loss: Callable[..., Float[Array, ""]], params: PyTree, *args: Any) -
         H_ij = d^2 f / dx_i dx_j
 
     Rows and columns follow `jax.tree.leaves(params)`, each leaf in row-major order, as in
-    `jax.flatten_util.ravel_pytree`. Needs memory for about n gradients at once. The matrix is not symmetrised, so its
-    asymmetry shows its rounding. Compiled; arrays that `loss` closes over become arguments of the program.
+    `jax.flatten_util.ravel_pytree`. The gradient is linearised once and the columns are computed eight at a time, which
+    stay in cache and need no memory to speak of beside the matrix. It is not symmetrised, so its asymmetry shows its
+    rounding. Compiled; arrays that `loss` closes over become arguments of the program.
 
     Arguments:
         loss: `loss(params, *args)`, a real scalar, twice differentiable.
@@ -100,34 +102,34 @@ def prepared(loss: Callable, params: PyTree, args: Sequence[Any]) -> tuple[PyTre
     """Check a loss and its parameters; return the parameters as arrays, the traced loss, and what its closure holds."""
     if not callable(loss):
         raise TypeError(f"loss must be a function of the parameters, got {loss!r}")
-    params = real_params(params)
+    params = real_tree("params", params)
     _checks.scalar_loss(loss, params, *args)
     return (params, *hoist(loss, params, *args))
 
 
-def real_params(params: PyTree) -> PyTree:
-    """Return `params` as arrays if every leaf is real and floating, and at least one has an entry."""
-    leaves = jax.tree_util.tree_leaves_with_path(_checks.params("params", params))
+def real_tree(name: str, tree: PyTree) -> PyTree:
+    """Return `tree` as arrays if every leaf is real and floating, and at least one has an entry."""
+    leaves = jax.tree_util.tree_leaves_with_path(_checks.params(name, tree))
     for path, leaf in leaves:
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise TypeError(
-                f"params{jax.tree_util.keystr(path)} has dtype {jnp.result_type(leaf)}; curvature needs real ones: "
+                f"{name}{jax.tree_util.keystr(path)} has dtype {jnp.result_type(leaf)}; curvature needs real ones: "
                 f"write the loss as a function of their real and imaginary parts"
             )
     if all(np.size(leaf) == 0 for _, leaf in leaves):
-        raise ValueError(f"params must hold at least one number, got shapes {[np.shape(leaf) for _, leaf in leaves]}")
-    return jax.tree.map(jnp.asarray, params)
+        raise ValueError(f"{name} must hold at least one number, got shapes {[np.shape(leaf) for _, leaf in leaves]}")
+    return jax.tree.map(jnp.asarray, tree)
 
 
-def like_params(name: str, tree: PyTree, params: PyTree) -> PyTree:
+def like_params(name: str, tree: PyTree, params: PyTree, of: str = "params") -> PyTree:
     """Return `tree` with the dtypes of `params` if it has the structure and shapes of `params`."""
     expected: Any = jax.tree.structure(params)
     if expected != jax.tree.structure(tree):
-        raise TypeError(f"{name} must have the structure of params, {expected}, got {jax.tree.structure(tree)}")
+        raise TypeError(f"{name} must have the structure of {of}, {expected}, got {jax.tree.structure(tree)}")
     for (path, leaf), param in zip(jax.tree_util.tree_leaves_with_path(tree), jax.tree.leaves(params), strict=True):
         if np.shape(leaf) != param.shape:
             where = f"{name}{jax.tree_util.keystr(path)}"
-            raise ValueError(f"{where} must have the shape of params there, {param.shape}, got {np.shape(leaf)}")
+            raise ValueError(f"{where} must have the shape of {of} there, {param.shape}, got {np.shape(leaf)}")
     return jax.tree.map(lambda leaf, param: jnp.asarray(leaf).astype(param.dtype), tree, params)
 
 
@@ -136,9 +138,19 @@ def flatten(tree: PyTree) -> tuple[Float[Array, " n"], Callable[[Float[Array, " 
 
     Unlike `ravel_pytree` it takes leaves of different dtypes under strict promotion, and works in at least float32.
     """
-    leaves = jax.tree.leaves(tree)
-    structure: Any = jax.tree.structure(tree)
-    dtype = functools.reduce(jnp.promote_types, map(working_dtype, leaves))
+    dtype, unflatten = flat_space(tree)
+    return flat(tree, dtype), unflatten
+
+
+def flat(tree: PyTree, dtype: Any) -> Float[Array, " n"]:
+    """All entries of a pytree as one vector."""
+    return jnp.concatenate([leaf.astype(dtype).ravel() for leaf in jax.tree.leaves(tree)])
+
+
+def flat_space(like: PyTree) -> tuple[Any, Callable[[Float[Array, " n"]], PyTree]]:
+    """The dtype of the vector that `flatten` makes of pytrees like this one, and the way back."""
+    leaves = jax.tree.leaves(like)
+    structure: Any = jax.tree.structure(like)
     ends = np.cumsum([leaf.size for leaf in leaves])[:-1].tolist()
 
     def unflatten(vector: Float[Array, " n"]) -> PyTree:
@@ -147,7 +159,7 @@ def flatten(tree: PyTree) -> tuple[Float[Array, " n"], Callable[[Float[Array, " 
             [part.reshape(leaf.shape).astype(leaf.dtype) for part, leaf in zip(parts, leaves, strict=True)]
         )
 
-    return jnp.concatenate([leaf.astype(dtype).ravel() for leaf in leaves]), unflatten
+    return functools.reduce(jnp.promote_types, map(working_dtype, leaves)), unflatten
 
 
 def coarsest_dtype(*arrays: Any) -> Any:
@@ -194,8 +206,17 @@ def preconditioned(product: Product, preconditioner: PyTree) -> Product:
 
 
 def matrix(product: Product, like: Float[Array, " n"]) -> Float[Array, "n n"]:
-    """The dense matrix of a product, all columns at once."""
-    return jax.vmap(product, out_axes=1)(jnp.eye(like.size, dtype=like.dtype))
+    """The dense matrix of a product: a small one at once, a large one a few columns at a time, which stay in cache."""
+    n = like.size
+    width = n if n <= _AT_ONCE else _COLUMNS
+    index = jnp.arange(n, dtype=jnp.int32)
+
+    def columns(start: Int[Array, ""]) -> Float[Array, "width n"]:
+        units = (index[None, :] == start + index[:width, None]).astype(like.dtype)
+        return jax.vmap(product)(units)
+
+    rows = jax.lax.map(columns, jnp.arange(0, n, width, dtype=jnp.int32))
+    return rows.reshape(-1, n)[:n].T
 
 
 @functools.partial(jax.jit, static_argnames="program")

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program
-from .eigsh import checked_key, lanczos, random_start, ritz
+from .lanczos import checked_key, lanczos, random_start, ritz
 from .operators import like_params, preconditioned, prepared, second_order
 
 Number = float | Float[Array, " *shape"]

@@ -24,6 +24,7 @@ from .first_order import MomentumState as MomentumState
 from .first_order import gradient_descent as gradient_descent
 from .first_order import momentum as momentum
 from .first_order import nesterov as nesterov
+from .rate import current_learning_rate as current_learning_rate
 from .second_order import NewtonState as NewtonState
 from .second_order import newton as newton
 from .second_order import saddle_free_newton as saddle_free_newton

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,13 @@ from jaxtyping import PyTree
 
 from . import _checks
 from ._numerics import working_dtype
-from ._partials import as_partial, as_pytree
+from ._partials import as_pytree
+
+
+class ProjectState(NamedTuple):
+    """State of `project`: the optimizer's own."""
+
+    inner: Any
 
 
 def project(
@@ -35,7 +42,7 @@ def project(
             may be traced, so that another radius is no new program.
 
     Returns:
-        A pair with the state of `optimizer`; update needs the parameters. They may start outside of the set. After
+        A pair with state `ProjectState(inner)`; update needs the parameters. They may start outside of the set. After
         `optax.apply_updates` an entry x differs from its projection by at most eps/2 (|x| + |x - x_before|), with eps
         the spacing of their type at 1, since the update and the sum are rounded.
 
@@ -52,32 +59,47 @@ def project(
 
     Source: Goldstein, 1964; Levitin and Polyak, 1966.
     """
+    inner = as_pytree(optimizer)
+    _check_projection(projection, numbers)
+    return optax.GradientTransformationExtraArgs(
+        Partial(_init, inner), Partial(_update, inner, Partial(projection, **numbers))
+    )
+
+
+def _check_projection(projection: Any, numbers: dict[str, Any]) -> None:
     if not callable(projection):
         raise TypeError(f"projection must be a function of the parameters, got {projection!r}")
-    _checks.keywords("project", projection, numbers)
-    nearest = Partial(as_partial(projection), **numbers)
-    return optax.GradientTransformationExtraArgs(*_functions(as_pytree(optimizer), nearest))
+    try:
+        signature = inspect.signature(projection)
+    except (TypeError, ValueError):  # some functions written in C tell nothing
+        return
+    try:
+        signature.bind(None, **numbers)
+    except TypeError as error:
+        taken, given = ", ".join(signature.parameters), ", ".join(["params", *numbers])
+        raise TypeError(f"{_checks.name_of(projection)} takes ({taken}), called with ({given}): {error}") from None
 
 
-def _functions(inner: optax.GradientTransformation, nearest: Partial) -> tuple[Partial, Partial]:
-    return as_partial(inner.init), Partial(_update, inner, nearest)
+def _init(inner: optax.GradientTransformation, params: PyTree) -> ProjectState:
+    return ProjectState(inner.init(params))
 
 
 def _update(
     inner: optax.GradientTransformation,
     nearest: Callable[[PyTree], PyTree],
     grads: PyTree,
-    state: Any,
+    state: ProjectState,
     params: PyTree = None,
     **extra: Any,
-) -> tuple[PyTree, Any]:
+) -> tuple[PyTree, ProjectState]:
     if params is None:
         raise ValueError("project needs the parameters: call update(grads, state, params)")
-    updates, state = optax.with_extra_args_support(inner).update(grads, state, params, **extra)
+    updates, inner_state = optax.with_extra_args_support(inner).update(grads, state.inner, params, **extra)
     wide, steps = _wide(params), _wide(updates)
     ends = nearest(jax.tree.map(jnp.add, wide, steps))
     _checks.matching("projection(params)", ends, "params", params)
-    return jax.tree.map(lambda end, start, u: (end - start).astype(jnp.result_type(u)), ends, wide, updates), state
+    cut = jax.tree.map(lambda end, start, u: (end - start).astype(jnp.result_type(u)), ends, wide, updates)
+    return cut, ProjectState(inner_state)
 
 
 def _wide(tree: PyTree) -> PyTree:

@@ -26,6 +26,7 @@ LEVELS = {
             "schedules",
             "averaging",
             "precision",
+            "projection",
         ],
         0,
     ),

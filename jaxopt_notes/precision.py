@@ -163,13 +163,15 @@ def _rounded_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 def _nearest(x: Array, dtype: Any) -> Array:
     """The number of the narrow type next to x, in the type of x."""
+    if dtype == jnp.bfloat16:
+        return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)  # XLA may drop a conversion there and back
     return x.astype(dtype).astype(x.dtype)
 
 
 def _neighbour(x: Array, dtype: Any, toward: float) -> Array:
     """x if the narrow type holds it; else the first number of that type towards minus or plus infinity."""
-    near = x.astype(dtype)
-    further = jnp.nextafter(near, jnp.full_like(near, toward)).astype(x.dtype)
-    near = near.astype(x.dtype)
+    near = _nearest(x, dtype)
+    narrow = near.astype(dtype)
+    further = jnp.nextafter(narrow, jnp.full_like(narrow, toward)).astype(x.dtype)
     passed = near < x if toward > 0 else near > x
     return jnp.where(passed, further, near)

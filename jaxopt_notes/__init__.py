@@ -14,7 +14,9 @@ from . import averaging as averaging
 from . import curvature as curvature
 from . import minibatches as minibatches
 from . import optimizers as optimizers
+from . import precision as precision
 from . import problems as problems
+from . import projection as projection
 from . import schedules as schedules
 from . import sweeps as sweeps
 from ._version import __version__ as __version__
@@ -48,7 +50,10 @@ from .optimizers import nesterov as nesterov
 from .optimizers import newton as newton
 from .optimizers import rmsprop as rmsprop
 from .optimizers import saddle_free_newton as saddle_free_newton
+from .precision import stochastic_rounding as stochastic_rounding
+from .precision import unmoved_share as unmoved_share
 from .problems import Problem as Problem
+from .projection import project as project
 from .report import Section as Section
 from .report import report as report
 from .suggest import Suggestion as Suggestion

@@ -25,6 +25,8 @@ LEVELS = {
             "problems",
             "schedules",
             "averaging",
+            "precision",
+            "projection",
         ],
         0,
     ),

@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._numerics import tree_norm, tree_where
+from ..precision import unmoved_share
 from .status import Status
 
 Loss = Callable[[PyTree, PyTree], tuple[Float[Array, ""], PyTree]]
@@ -76,7 +77,7 @@ def advance(
     status = jnp.where(alive & ~finite, jnp.int32(Status.NON_FINITE), carry.status)
     if tol is not None:
         status = jnp.where(accept & (grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
-    unmoved = None if carry.unmoved is None else unmoved_share(carry.params, candidate, updates)
+    unmoved = None if carry.unmoved is None else unmoved_share(carry.params, updates)
     accepted = Carry(candidate, state, value, grad, grad_norm, update_norm, status, carry.stopped_at + 1, unmoved, aux)
     # Some of optax's states widen when a number is wider than the parameters; the carry keeps its types.
     accepted = jax.tree.map(lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), accepted, carry)
@@ -97,18 +98,6 @@ def end_status(
     judged = jnp.where(stalled, jnp.int32(Status.STALLED), judged)
     judged = jnp.where(~(final_loss <= initial_loss), jnp.int32(Status.DIVERGED), judged)
     return jnp.where(status == Status.NON_FINITE, status, judged)
-
-
-def unmoved_share(params: PyTree, candidate: PyTree, updates: PyTree) -> Float[Array, ""]:
-    """The share of the entries with an update other than 0 that it did not move, as it is below their spacing."""
-
-    def counts(old: Array, new: Array, update: Array) -> tuple[Array, Array]:
-        asked = update != 0
-        return jnp.sum(asked, dtype=jnp.int32), jnp.sum(asked & (old == new), dtype=jnp.int32)
-
-    pairs = [counts(*leaves) for leaves in zip(*map(jax.tree.leaves, (params, candidate, updates)), strict=True)]
-    asked, resting = (sum(column[1:], column[0]).astype(jnp.float32) for column in zip(*pairs, strict=True))
-    return resting / jnp.maximum(asked, 1)
 
 
 def _evaluate(loss: Loss, params: PyTree, aux: PyTree) -> tuple[Array, PyTree, PyTree]:

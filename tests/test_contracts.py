@@ -1,5 +1,7 @@
 """What every optimizer of the registry keeps."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,6 +120,14 @@ def test_an_optimizer_is_an_argument_of_a_compiled_program(case):
     batch = jax.vmap(lambda rate: case.factory(**{**case.first(), "learning_rate": rate}))(rates)
     both = jax.vmap(first_update.__wrapped__, in_axes=(0, None))(batch, grads)
     assert_trees_close(jax.tree.map(lambda u: u[1], both), twice, rtol=1e-6)
+
+
+@every_optimizer
+def test_an_optimizer_can_be_pickled_and_is_the_same_program(case):
+    optimizer = case.factory(**case.first())
+    again = pickle.loads(pickle.dumps(optimizer))
+    assert jax.tree.structure(again) == jax.tree.structure(optimizer)
+    assert jax.tree.leaves(again) == jax.tree.leaves(optimizer)
 
 
 @every_optimizer

@@ -6,7 +6,7 @@ Where `eps` stands differs between libraries: outside the root in torch and in A
 
 from __future__ import annotations
 
-import functools
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -180,7 +180,7 @@ def rmsprop(
     if beta is not None:
         numbers["beta"] = decay("beta", beta)
     rule = Rule(RMSPropState, _rmsprop, debias=("decay_rate",) if debias else ())
-    return pair(rule, learning_rate, initial=_rmsprop_slots(centered, beta is not None), **numbers)
+    return pair(rule, learning_rate, initial=_RMSPropSlots(bool(centered), beta is not None), **numbers)
 
 
 def adam(
@@ -282,19 +282,20 @@ def _two_squares(param):
     return zeros, zeros
 
 
-@functools.lru_cache
-def _rmsprop_slots(centered, moving):
-    """The function that makes the slots; cached, so that equal choices are the same function and the same program."""
+@dataclass(frozen=True)
+class _RMSPropSlots:
+    """Makes the slots of one choice; equal choices are equal, and make one program."""
 
-    def slots(param):
+    centered: bool
+    moving: bool
+
+    def __call__(self, param):
         nothing = jnp.zeros_like(param)
         return (
             jnp.zeros_like(param, real_dtype(param.dtype)),
-            nothing if centered else None,
-            nothing if moving else None,
+            nothing if self.centered else None,
+            nothing if self.moving else None,
         )
-
-    return slots
 
 
 def _first_and_second_moment(param):

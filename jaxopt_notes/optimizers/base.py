@@ -58,7 +58,7 @@ class Rule:
         rate = numbers["learning_rate"]
         numbers = dict(numbers, learning_rate=rate(state.count) if callable(rate) else rate)
         dtypes = [real_dtype(working_dtype(leaf)) for leaf in leaves]
-        typed = {dtype: self._numbers(numbers, count.astype(dtype), dtype) for dtype in set(dtypes)}
+        typed = {dtype: self._numbers(numbers, count.astype(dtype), dtype) for dtype in dict.fromkeys(dtypes)}
         moved = [
             _one_array(self.function, typed[dtype], *arrays)
             for dtype, *arrays in zip(dtypes, leaves, *columns, strict=True)

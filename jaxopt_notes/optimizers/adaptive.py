@@ -250,7 +250,8 @@ def adamw(
         An (init, update) pair over pytrees with state `AdamState(count, mu, nu)`; update needs the parameters.
 
     Raises:
-        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range, or update gets no parameters.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range, or update
+            gets no parameters.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon

@@ -158,7 +158,7 @@ def _dtype(value: Any) -> Any:
 
 
 def matching(name: str, tree: Any, other_name: str, other: Any) -> list[Any]:
-    """The entries of `other` at the leaves of `tree`; each must be None or have the shape of its leaf.
+    """The leaves of `other`, which must have the structure of `tree` and, leaf by leaf, its shapes.
 
     Raises:
         ValueError: structure or shapes differ; the first path that differs is named with both sides.
@@ -174,7 +174,7 @@ def matching(name: str, tree: Any, other_name: str, other: Any) -> list[Any]:
 
 
 def _fits(leaf: Any, entry: Any) -> bool:
-    return entry is None or (jax.tree_util.all_leaves([entry]) and np.shape(entry) == np.shape(leaf))
+    return jax.tree_util.all_leaves([entry]) and np.shape(entry) == np.shape(leaf)
 
 
 def _first_difference(name: str, tree: Any, other_name: str, other: Any) -> str:

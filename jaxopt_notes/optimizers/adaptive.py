@@ -71,7 +71,7 @@ def adagrad(
         An (init, update) pair over pytrees with state `AdagradState(count, sum_of_squares)`.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN or out of range.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -113,7 +113,7 @@ def adadelta(
         An (init, update) pair over pytrees with state `AdadeltaState(count, nu, squared_update)`.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN or out of range.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -161,7 +161,7 @@ def rmsprop(
         An (init, update) pair over pytrees with state `RMSPropState(count, nu, mu, velocity)`; slots not used are None.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN or out of range.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -205,7 +205,7 @@ def adam(
         An (init, update) pair over pytrees with state `AdamState(count, mu, nu)`.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN or out of range.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -250,7 +250,8 @@ def adamw(
         An (init, update) pair over pytrees with state `AdamState(count, mu, nu)`; update needs the parameters.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN or out of range, or update gets no parameters.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range, or update
+            gets no parameters.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon

@@ -11,7 +11,7 @@ as an argument, and a new learning rate is a new value, never a new program.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -58,13 +58,13 @@ class Rule:
         rate = numbers["learning_rate"]
         numbers = dict(numbers, learning_rate=rate(state.count) if callable(rate) else rate)
         dtypes = [real_dtype(working_dtype(leaf)) for leaf in leaves]
-        typed = {dtype: self._numbers(numbers, count.astype(dtype), dtype) for dtype in set(dtypes)}
+        typed = {dtype: self._numbers(numbers, count.astype(dtype), dtype) for dtype in dict.fromkeys(dtypes)}
         moved = [
             _one_array(self.function, typed[dtype], *arrays)
             for dtype, *arrays in zip(dtypes, leaves, *columns, strict=True)
         ]
         rows = zip(*moved, strict=True) if moved else [()] * len(state)
-        updates, *slots = (jax.tree.unflatten(tree, row) for row in rows)
+        updates, *slots = (_tree(tree, row) for row in rows)
         return updates, type(state)(count, *slots)
 
     def _columns(self, grads: PyTree, state: Any, params: PyTree) -> list[list[Any]]:
@@ -72,8 +72,9 @@ class Rule:
         if not isinstance(state, self.state_type):
             expected = self.state_type.__name__
             raise TypeError(f"state must be the {expected} that init and update give, got {type(state).__name__}")
+        nothing = [None] * len(jax.tree.leaves(grads))
         slots = [
-            _checks.matching("grads", grads, f"state.{name}", slot)
+            nothing if slot is None else _checks.matching("grads", grads, f"state.{name}", slot)
             for name, slot in zip(state._fields[1:], state[1:], strict=True)
         ]
         given = [] if params is None else [_checks.matching("grads", grads, "params", params)]
@@ -83,6 +84,12 @@ class Rule:
         """Every number in the working precision, and the corrections; once for all arrays of that precision."""
         numbers = {name: jnp.asarray(value, dtype) for name, value in numbers.items()}
         return numbers | {f"{name}_correction": bias_correction(numbers[name], count) for name in self.debias}
+
+
+def _tree(structure: Any, entries: Sequence[Any]) -> PyTree:
+    """The tree of the entries; None for a slot that stays away, since a tree of None would cost a step some time."""
+    absent = any(entry is None for entry in entries)
+    return None if absent else jax.tree.unflatten(structure, entries)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -140,7 +147,7 @@ def _init(state_type: Partial, initial: Callable | None, params: PyTree) -> Any:
     working = [jnp.asarray(leaf, working_dtype(leaf)) for leaf in leaves]
     slots = [initial(leaf) if initial else (jnp.zeros_like(leaf),) * len(names) for leaf in working]
     columns = zip(*slots, strict=True) if slots else [()] * len(names)  # a tree without leaves has slots without leaves
-    return state_type(jnp.zeros((), jnp.int32), *(jax.tree.unflatten(tree, column) for column in columns))
+    return state_type(jnp.zeros((), jnp.int32), *(_tree(tree, column) for column in columns))
 
 
 def decay(name: str, value: Any) -> Any:

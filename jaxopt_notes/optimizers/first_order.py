@@ -35,7 +35,7 @@ def gradient_descent(learning_rate: Number | Schedule) -> optax.GradientTransfor
         An (init, update) pair over pytrees with state `GradientDescentState(count)`.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN, infinite or negative.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN, infinite or negative.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -70,7 +70,7 @@ def momentum(
         An (init, update) pair over pytrees with state `MomentumState(count, velocity)`.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN or out of range.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -105,7 +105,7 @@ def nesterov(learning_rate: Number | Schedule, beta: Number = 0.9) -> optax.Grad
         An (init, update) pair over pytrees with state `MomentumState(count, velocity)`.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN or out of range.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon

@@ -119,14 +119,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 1_000_000, 30_000_000])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
-    parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--pairs", type=int, default=60)
     options = parser.parse_args()
     print(f"{jax.local_device_count()} {jax.default_backend()} devices; seconds ours / optax")
     print("method              parameters      ours     optax   ratio   argument")
     for name in options.methods:
         ours, theirs = METHODS[name]
         for size in options.sizes:
-            steps = max(1, min(2000, 3_000_000 // size))
+            steps = max(1, min(200, 3_000_000 // size))  # some milliseconds, to meet the same machine
             tx, reference = ours(), theirs()
             b = Runner(step_of(reference), reference, size)
             a = Runner(step_of(tx), tx, size)

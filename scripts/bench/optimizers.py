@@ -3,7 +3,7 @@
 Each side is what a user writes: a jitted step that closes over its optimizer, with parameters and state donated.
 Ours counts steps always, optax only where a method or a schedule needs it: `--schedule` gives both the rate as a
 constant schedule, so that both count. The column `argument` passes our optimizer into the compiled step in place of
-closing over it, as `minimize` does. Runs alternate (A B B A ...), and a ratio is the median over pairs, a third of
+closing over it, as `minimize` does. Runs alternate (A B B A ...), and a ratio is the median over pairs, a quarter of
 them from buffers of their own, since where these lie moves a step by a tenth; above 1, ours is slower.
 
     python scripts/bench/optimizers.py [--sizes 1000 1000000 30000000] [--methods adam adamw] [--pairs 60] [--schedule]
@@ -88,11 +88,12 @@ class Runner:
         return (time.perf_counter() - began) / steps
 
 
-def paired(first, second, size, pairs, steps, placements=3):
+def paired(first, second, size, pairs, steps, placements=4):
     """Median ratio first / second over alternating runs, and the two medians; each side is (step, optimizer)."""
     times = []
-    for _ in range(placements):
-        runners = [Runner(*first, size), Runner(*second, size)]
+    for placement in range(placements):
+        sides = (first, second)[:: -1 if placement % 2 else 1]
+        runners = [Runner(*side, size) for side in sides][:: -1 if placement % 2 else 1]
         for i in range(pairs // placements):
             order = runners if i % 2 else runners[::-1]
             taken = {id(runner): runner.seconds(steps) for runner in order}
@@ -134,7 +135,7 @@ def main():
     for name in options.methods:
         ours, theirs = sides[name]
         for size in options.sizes:
-            steps = max(1, min(200, 3_000_000 // size))  # some milliseconds, to meet the same machine
+            steps = max(1, min(200, 30_000_000 // size))  # some ten milliseconds, to meet the same machine
             tx, reference = ours(), theirs()
             peer = (step_of(reference), reference)
             ratio, mine, other = paired((step_of(tx), tx), peer, size, options.pairs, steps)

@@ -30,7 +30,8 @@ class Program:
         leaves, in_tree = jax.tree.flatten(args)
         if in_tree != self._in_tree:
             raise TypeError(f"the program was traced for {self._in_tree}, called with {in_tree}")
-        return jax.tree.unflatten(self._out_tree, jax.core.eval_jaxpr(self._jaxpr, constants, *leaves))
+        outputs = jax.core.eval_jaxpr(self._jaxpr, constants, *leaves)
+        return jax.tree.unflatten(self._out_tree, map(jnp.asarray, outputs))  # what is always the same is no array yet
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
@@ -45,8 +46,8 @@ def hoist(fun: Callable, *args: Any, derivatives: int = 2) -> tuple[Program, lis
     Arguments:
         fun: a function of pytrees of arrays; what its closure holds may be traced itself.
         args: example arguments; only their shapes and dtypes matter.
-        derivatives: how often the program will be differentiated; as many orders of its custom derivative rules are
-            part of its name.
+        derivatives: how often the program will be differentiated, besides by whoever traces what its closure holds; as
+            many orders of its custom derivative rules are part of its name.
     """
     closed, out_tree = _trace(fun, args)
     if any(
@@ -56,6 +57,7 @@ def hoist(fun: Callable, *args: Any, derivatives: int = 2) -> tuple[Program, lis
     text = _text(closed.jaxpr, _nested_constants(closed.jaxpr))
     if any(equation.primitive.name.startswith("custom_") for equation in _equations(closed.jaxpr)):
         # The rule of a custom derivative does not show in the text above, so the derivatives are named as well.
+        derivatives += any(isinstance(constant, jax.core.Tracer) for constant in closed.consts)
         text += "".join(_derivative_texts(closed, jax.tree.leaves(args), derivatives))
     return Program(closed.jaxpr, jax.tree.structure(args), out_tree, text), list(closed.consts)
 
@@ -104,11 +106,18 @@ def _inline(jaxpr: jex.Jaxpr, constants: Sequence[Any], *args: Any) -> list[Any]
 
 
 def _derivative_texts(closed: jex.ClosedJaxpr, leaves: list[Any], orders: int) -> Iterator[str]:
-    """The texts of the first derivatives. The program's own constants stay arguments; those of the rules are named."""
+    """The texts of the first derivatives. The program's own constants stay arguments; those of the rules are named.
+
+    A derivative that does not exist, and may never be asked for, is like one that its text does not tell.
+    """
     function: Callable = lambda constants, *flat: jax.core.eval_jaxpr(closed.jaxpr, constants, *flat)  # noqa: E731
     for _ in range(orders):
         function = partial(_pullback, function)
-        traced = jax.make_jaxpr(function)(closed.consts, *leaves)
+        try:
+            traced = jax.make_jaxpr(function)(closed.consts, *leaves)
+        except Exception:
+            yield uuid.uuid4().hex
+            return
         yield _text(traced.jaxpr, [*traced.consts, *_nested_constants(traced.jaxpr)])
 
 

@@ -303,8 +303,8 @@ class TestStream:
 
         with pytest.raises(OSError, match="the disk is gone"):
             jon.minimize_stream(regression, START, jon.gradient_descent(0.1), broken())
-        with pytest.raises(ValueError, match="batches is empty"):
-            jon.minimize_stream(regression, START, jon.gradient_descent(0.1), iter([]))
+        with pytest.raises(ValueError, match="at least two batches"):
+            jon.minimize_stream(regression, START, jon.gradient_descent(0.1), iter([DATA]))
         with pytest.raises(TypeError, match="iterable"):
             prefetch(3)
         with pytest.raises(ValueError, match="depth"):

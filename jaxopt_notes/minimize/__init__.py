@@ -1,5 +1,6 @@
 """The one loop. `step` is its body for one run, `run` what comes back, `loop` and `stream` drive it."""
 
+from .loop import derivatives_of as derivatives_of
 from .loop import minimize as minimize
 from .loop import minimize_until as minimize_until
 from .run import Run as Run

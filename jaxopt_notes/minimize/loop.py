@@ -33,6 +33,7 @@ def minimize(
     args: Sequence[Any] = (),
     aux: PyTree = None,
     metrics: Callable[..., PyTree] | None = None,
+    state: PyTree = None,
     every: int = 1,
     tol: float | Float[Array, ""] | None = None,
     baseline: float | Float[Array, ""] | None = None,
@@ -61,8 +62,11 @@ def minimize(
         aux: the first state of a stateful loss, such as batch statistics or a dropout key. The loss is then
             `loss(params, aux, [batch,] *args) -> (value, new_aux)`, and `run.aux` is the last accepted state.
         metrics: `metrics(params)`, or `metrics(params, aux)` with `aux`: any pytree of arrays, recorded at every entry.
+        state: the optimizer's state to begin with, as `run.state` of an earlier run, to go on from its end; fresh when
+            None. With minibatches give another key, or the same batches come again.
         every: record one entry per this many steps; must divide `steps`. Static.
-        tol: stop (freeze) when the gradient norm is at most this; never when None.
+        tol: stop (freeze) when the gradient norm is at most this; never when None. It is the norm before a projection,
+            and in float32 a norm below 1e-22 or above 1e19 is 0 or infinite.
         baseline: loss of the best constant predictor on the full data; a run that ends no better is `stalled`.
         record_params: keep the parameters of every entry in `run.params_path`. Static.
         donate: give the memory of `params` and `aux` to the run; they cannot be used afterwards. Static.
@@ -80,8 +84,9 @@ def minimize(
         ((21,), True, 0)
     """
     static, params, aux, inputs = _prepare(
-        loss, params, optimizer, steps, data, minibatches, key, args, aux, metrics, every, tol, baseline, record_params
-    )
+        loss, params, optimizer, "steps", steps, data, minibatches, key, args, aux, metrics, state, every, tol,
+        baseline, record_params,
+    )  # fmt: skip
     return (program.scan_donating if donate else program.scan)(static, params, aux, inputs)
 
 
@@ -100,6 +105,7 @@ def minimize_until(
     args: Sequence[Any] = (),
     aux: PyTree = None,
     metrics: Callable[..., PyTree] | None = None,
+    state: PyTree = None,
     every: int = 1,
     baseline: float | Float[Array, ""] | None = None,
     record_params: bool = False,
@@ -115,9 +121,9 @@ def minimize_until(
     until the slowest stops, and there is no reverse-mode derivative (use `minimize`).
 
     Arguments:
-        loss, params, optimizer, data, minibatches, key, args, aux, metrics, every, baseline, record_params, donate: as
-            in `minimize`. The rule is checked at every recorded entry. With minibatches the gradient norm does not fall
-            to zero: use `patience`.
+        loss, params, optimizer, data, minibatches, key, args, aux, metrics, state, every, baseline, record_params,
+            donate: as in `minimize`. The gradient is looked at in every step, `patience` at every recorded entry. With
+            minibatches the gradient norm does not fall to zero: use `patience`.
         max_steps: the most steps to take, at least 1. Static.
         tol: >= 0, in units of the gradient norm.
         rtol: >= 0, relative to the gradient norm at the start.
@@ -138,8 +144,8 @@ def minimize_until(
     """
     tol = _checks.scalar("tol", tol, low=0.0)
     static, params, aux, inputs = _prepare(
-        loss, params, optimizer, max_steps, data, minibatches, key, args, aux, metrics, every, tol, baseline,
-        record_params,
+        loss, params, optimizer, "max_steps", max_steps, data, minibatches, key, args, aux, metrics, state, every, tol,
+        baseline, record_params,
     )  # fmt: skip
     inputs = inputs._replace(
         rtol=_checks.scalar("rtol", rtol, low=0.0),
@@ -149,31 +155,49 @@ def minimize_until(
 
 
 def _prepare(
-    loss, params, optimizer, steps, data, minibatches, key, args, aux, metrics, every, tol, baseline, record_params
+    loss,
+    params,
+    optimizer,
+    steps_name,
+    steps,
+    data,
+    minibatches,
+    key,
+    args,
+    aux,
+    metrics,
+    state,
+    every,
+    tol,
+    baseline,
+    record_params,
 ) -> tuple[Static, PyTree, PyTree, Inputs]:
     """Check everything, and part what decides the program from what it is run on."""
     optimizer = as_pytree(optimizer)
     params = jax.tree.map(jnp.asarray, _checks.params("params", params))
     aux = jax.tree.map(jnp.asarray, aux)
-    steps = _checks.count("steps", steps)
-    every = _checks.divisor("every", every, "steps", steps)
+    args = checked_args(args)
+    state = checked_state(optimizer, params, state)
+    steps = _checks.count(steps_name, steps)
+    every = _checks.divisor("every", every, steps_name, steps)
     minibatches, batch = _checked_batch(data, minibatches, key)
     # Whoever differentiates through this call traces its arguments; then second derivatives are run too.
-    traced = any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, data, args))))
+    traced = any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, state, data, args, aux))))
     lifted = checked_loss(loss, params, aux, *batch, *args)
-    hoisted = partial(hoist, lifted, params, aux, derivatives=1 + traced)
+    hoisted = partial(hoist, lifted, params, aux, derivatives=derivatives_of(optimizer) + traced)
     batch_program, batch_constants = hoisted(*batch, *args)
     full_program, full_constants = batch_program, batch_constants
     if minibatches is not None:
         full_program, full_constants = hoisted(data, *args)
-    measure, measure_constants = checked_metrics(metrics, params, aux)
+    measure, measure_constants = checked_metrics(metrics, params, aux, traced)
     static = Static(batch_program, full_program, measure, steps, every, minibatches, bool(record_params))
     inputs = Inputs(
         (batch_constants, full_constants, measure_constants),
         optimizer,
+        state,
         data,
         key,
-        tuple(args),
+        args,
         tol=None if tol is None else _checks.scalar("tol", tol, low=0.0),
         rtol=None,
         patience=None,
@@ -182,8 +206,37 @@ def _prepare(
     return static, params, aux, inputs
 
 
+def derivatives_of(optimizer: optax.GradientTransformation) -> int:
+    """How often an optimizer's steps differentiate the loss: once more if it may be given the loss itself."""
+    return 1 + isinstance(optimizer, optax.GradientTransformationExtraArgs)
+
+
+def checked_args(args: Any) -> tuple[Any, ...]:
+    """The further arguments of the loss, which must come as a tuple or a list."""
+    if not isinstance(args, (tuple, list)):
+        raise TypeError(f"args must be a tuple of further arguments of the loss, as in args=(x,), got {args!r}")
+    return tuple(args)
+
+
+def checked_state(optimizer: optax.GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
+    """The state that a run goes on from; it must be what the optimizer's init gives for these parameters."""
+    if state is None:
+        return None
+    fresh = jax.eval_shape(optimizer.init, params)
+    if jax.tree.structure(fresh) != jax.tree.structure(state):
+        raise ValueError(
+            f"state must be one of this optimizer, such as the `state` of an earlier run: init gives "
+            f"{jax.tree.structure(fresh)}, got {jax.tree.structure(state)}"
+        )
+    _checks.matching("init(params)", fresh, "state", state)
+    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), state, fresh)
+
+
 def checked_loss(loss: Callable, params: PyTree, aux: PyTree, *rest: Any) -> Callable:
     """The loss as `(params, aux, *rest) -> (value, aux)`, after a look at the shapes it returns."""
+    if not callable(loss):
+        hint = "; pass its .loss, and data=its .data" if callable(getattr(loss, "loss", None)) else ""
+        raise TypeError(f"loss must be a function of the parameters, got {loss!r}{hint}")
     if aux is None:
         _checks.scalar_loss(loss, params, *rest)
         return lambda params, aux, *rest: (loss(params, *rest), None)
@@ -197,13 +250,16 @@ def checked_loss(loss: Callable, params: PyTree, aux: PyTree, *rest: Any) -> Cal
     return loss
 
 
-def checked_metrics(metrics: Callable | None, params: PyTree, aux: PyTree) -> tuple[Program | None, list[Any]]:
-    """The metrics as a program of (params, aux) and its constants."""
+def checked_metrics(
+    metrics: Callable | None, params: PyTree, aux: PyTree, traced: bool = False
+) -> tuple[Program | None, list[Any]]:
+    """The metrics as a program of (params, aux) and its constants; differentiated only by whoever traces the run."""
     if metrics is None:
         return None, []
     if not callable(metrics):
         raise TypeError(f"metrics must be a function of the parameters that returns a pytree, got {metrics!r}")
-    return hoist(lambda params, aux: metrics(params) if aux is None else metrics(params, aux), params, aux)
+    measure = lambda params, aux: metrics(params) if aux is None else metrics(params, aux)  # noqa: E731
+    return hoist(measure, params, aux, derivatives=int(traced))
 
 
 def _checked_batch(data: PyTree, minibatches: Any, key: Any) -> tuple[Minibatches | None, tuple[Any, ...]]:

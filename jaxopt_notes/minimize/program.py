@@ -37,6 +37,7 @@ class Inputs(NamedTuple):
 
     constants: tuple[list[Any], list[Any], list[Any]]
     optimizer: optax.GradientTransformation
+    state: PyTree
     data: PyTree
     key: Any
     args: tuple[Any, ...]
@@ -115,7 +116,10 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
     def kept(carry):
         return record(carry, optimizer, static.metrics, measure_constants, static.record_params)
 
-    return _Functions(full_loss, lambda p, aux: start(optimizer, p, batch_loss(0), inputs.tol, aux), entry, kept)
+    def first(params, aux):
+        return start(optimizer, params, batch_loss(0), inputs.tol, aux, inputs.state)
+
+    return _Functions(full_loss, first, entry, kept)
 
 
 def _minimize(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Run:

@@ -12,10 +12,10 @@ class Status(enum.IntEnum):
     COMPLETED = 0
     CONVERGED = 1
     PLATEAUED = 2
-    NON_FINITE = 3  # this and every later code is a failure
-    DIVERGED = 4
-    STALLED = 5
-    STUCK = 6
+    STUCK = 3
+    NON_FINITE = 4  # this and every later code is a failure
+    DIVERGED = 5
+    STALLED = 6
 
     @property
     def advice(self) -> str:
@@ -24,21 +24,22 @@ class Status(enum.IntEnum):
 
     @property
     def failed(self) -> bool:
-        """Whether the run ended worse than it has to: non-finite, diverged, stalled or stuck."""
+        """Whether the run ended worse than it has to: non-finite, diverged or stalled."""
         return self >= Status.NON_FINITE
 
 
 _ADVICE = {
     Status.NOT_RUN: "not run: the sweep stopped before this trial; run it again.",
-    Status.COMPLETED: "completed: every step was taken; more steps or a lower `tol` may still improve the loss.",
+    Status.COMPLETED: "completed: every step was taken; more steps may still improve the loss.",
     Status.CONVERGED: "converged: the gradient norm fell to the tolerance, and the run rests there.",
     Status.PLATEAUED: "plateaued: no lower loss for `patience` steps, and the gradient is above the tolerance. Lower "
     "the learning rate if the loss oscillates, raise `patience` or the learning rate if it is flat.",
+    Status.STUCK: "stuck: the last update was too small for the precision of most parameters, which did not move. It "
+    "rests as near as it gets; to come nearer keep the parameters in float32, or use `stochastic_rounding`.",
     Status.NON_FINITE: "non_finite: a step gave an infinite or NaN loss, gradient or update; the run rests on the last "
-    "finite point. Lower the learning rate.",
+    "finite point. Lower the learning rate. Newton's method at a singular Hessian wants damping; after 0 steps look "
+    "at the start.",
     Status.DIVERGED: "diverged: finite, but the final loss is above the initial one. Lower the learning rate.",
     Status.STALLED: "stalled: finite, but no better than a constant predictor, as when every ReLU is dead. Lower the "
     "learning rate or change the initialisation.",
-    Status.STUCK: "stuck: the last update was too small for the precision of most parameters, which did not move. Keep "
-    "the parameters in float32, or wrap the optimizer in `stochastic_rounding`.",
 }

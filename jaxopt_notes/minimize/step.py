@@ -7,12 +7,13 @@ evaluation, such as batch statistics; None for all others.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._numerics import tree_norm, tree_where
 from ..precision import unmoved_share
@@ -37,9 +38,14 @@ class Carry(NamedTuple):
 
 
 def start(
-    optimizer: optax.GradientTransformation, params: PyTree, loss: Loss, tol: Any = None, aux: PyTree = None
+    optimizer: optax.GradientTransformation,
+    params: PyTree,
+    loss: Loss,
+    tol: Any = None,
+    aux: PyTree = None,
+    state: PyTree = None,
 ) -> Carry:
-    """Evaluate the start and initialise the optimizer there."""
+    """Evaluate the start; the optimizer begins there, or goes on from `state`."""
     value, aux, grad = _evaluate(loss, params, aux)
     grad_norm = tree_norm(grad)
     status = jnp.where(jnp.isfinite(value) & jnp.isfinite(grad_norm), Status.COMPLETED, Status.NON_FINITE).astype(
@@ -47,9 +53,10 @@ def start(
     )
     if tol is not None:
         status = jnp.where((status == Status.COMPLETED) & (grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
+    state = optimizer.init(params) if state is None else state
     nothing = jnp.zeros_like(grad_norm)
     unmoved = jnp.zeros((), jnp.float32) if _narrow(params) else None
-    return Carry(params, optimizer.init(params), value, grad, grad_norm, nothing, status, jnp.int32(0), unmoved, aux)
+    return Carry(params, state, value, grad, grad_norm, nothing, status, jnp.int32(0), unmoved, aux)
 
 
 def advance(
@@ -59,6 +66,26 @@ def advance(
 
     The two losses differ by their minibatch. A carry that has stopped is returned as it is.
     """
+    # What the functions hold becomes an argument too, so that derivatives by all of it know of rejections.
+    closed, shapes = jax.make_jaxpr(partial(_attempt, optimizer, loss, next_loss), return_shape=True)(carry)
+
+    def attempt(held, carry):
+        outputs = jax.core.eval_jaxpr(closed.jaxpr, held, *jax.tree.leaves(carry))
+        return jax.tree.unflatten(jax.tree.structure(shapes), map(jnp.asarray, outputs))
+
+    candidate, accept = _unless_rejected(attempt, closed.consts, carry)
+    alive = carry.status == Status.COMPLETED
+    status = jnp.where(alive & ~accept, jnp.int32(Status.NON_FINITE), carry.status)
+    if tol is not None:
+        status = jnp.where(accept & (candidate.grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
+    rests = carry._replace(update_norm=jnp.zeros_like(carry.update_norm))
+    return tree_where(accept, candidate, rests)._replace(status=status)
+
+
+def _attempt(
+    optimizer: optax.GradientTransformation, loss: Loss, next_loss: Loss, carry: Carry
+) -> tuple[Carry, Bool[Array, ""]]:
+    """The candidate, and whether it is accepted."""
     updates, state = optax.with_extra_args_support(optimizer).update(
         carry.grad,
         carry.state,
@@ -67,37 +94,52 @@ def advance(
         grad=carry.grad,
         value_fn=lambda params: loss(params, carry.aux)[0],
     )
-    updates = _zero_nonfinite_cotangents(updates)
-    candidate = _zero_nonfinite_cotangents(optax.apply_updates(carry.params, updates))
-    value, aux, grad = _evaluate(next_loss, candidate, carry.aux)
+    params = optax.apply_updates(carry.params, updates)
+    value, aux, grad = _evaluate(next_loss, params, carry.aux)
     grad_norm, update_norm = tree_norm(grad), tree_norm(updates)
-    alive = carry.status == Status.COMPLETED
     finite = jnp.isfinite(value) & jnp.isfinite(grad_norm) & jnp.isfinite(update_norm)
-    accept = alive & finite
-    status = jnp.where(alive & ~finite, jnp.int32(Status.NON_FINITE), carry.status)
-    if tol is not None:
-        status = jnp.where(accept & (grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
-    unmoved = None if carry.unmoved is None else unmoved_share(carry.params, updates)
-    accepted = Carry(candidate, state, value, grad, grad_norm, update_norm, status, carry.stopped_at + 1, unmoved, aux)
+    unmoved = None if carry.unmoved is None else _unmoved(carry, updates, grad_norm)
+    taken = carry.stopped_at + 1
+    new = Carry(params, state, value, grad, grad_norm, update_norm, carry.status, taken, unmoved, aux)
     # Some of optax's states widen when a number is wider than the parameters; the carry keeps its types.
-    accepted = jax.tree.map(lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), accepted, carry)
-    rests = carry._replace(update_norm=jnp.zeros_like(carry.update_norm), status=status)
-    return tree_where(accept, accepted, rests)
+    candidate = jax.tree.map(lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), new, carry)
+    return candidate, (carry.status == Status.COMPLETED) & finite
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _unless_rejected(attempt: Callable, *arguments: Any) -> tuple[Carry, Bool[Array, ""]]:
+    """Make an attempt. A rejected one has no share in any derivative, though its own may be NaN."""
+    return attempt(*arguments)
+
+
+def _forward(attempt: Callable, *arguments: Any) -> tuple[Any, Any]:
+    candidate, pull, accept = jax.vjp(attempt, *arguments, has_aux=True)
+    return (candidate, accept), (pull, accept)
+
+
+def _backward(attempt: Callable, saved: Any, cotangents: Any) -> Any:
+    pull, accept = saved
+    return jax.tree.map(lambda c: c if c.dtype == jax.dtypes.float0 else jnp.where(accept, c, 0), pull(cotangents[0]))
+
+
+_unless_rejected.defvjp(_forward, _backward)
 
 
 def end_status(
     status: Array, initial_loss: Array, final_loss: Array, baseline: Any, unmoved: Array | None = None
 ) -> Int[Array, ""]:
-    """The final `Status`: adds to the loop's own codes what only the end shows, diverged, stalled and stuck."""
-    # A constant predictor reaches the baseline only up to the rounding of the loss, so "no better" needs that slack.
+    """The final `Status`: adds to `completed` what only the end shows, diverged, stalled and stuck."""
+    # Losses are compared up to their rounding: a run may start where it cannot get lower, and a constant predictor
+    # reaches the baseline only so far.
     slack = 16 * jnp.finfo(final_loss.dtype).eps * jnp.abs(final_loss)
-    stalled = final_loss + slack >= jnp.asarray(baseline, final_loss.dtype)
     judged = status
     if unmoved is not None:
-        judged = jnp.where((status == Status.COMPLETED) & (unmoved >= 0.5), jnp.int32(Status.STUCK), judged)
+        judged = jnp.where(unmoved >= 0.5, jnp.int32(Status.STUCK), judged)
+    stalled = final_loss + slack >= jnp.asarray(baseline, final_loss.dtype)
     judged = jnp.where(stalled, jnp.int32(Status.STALLED), judged)
-    judged = jnp.where(~(final_loss <= initial_loss), jnp.int32(Status.DIVERGED), judged)
-    return jnp.where(status == Status.NON_FINITE, status, judged)
+    judged = jnp.where(~(final_loss - slack <= initial_loss), jnp.int32(Status.DIVERGED), judged)
+    open_end = (status == Status.COMPLETED) | (status == Status.PLATEAUED)
+    return jnp.where(open_end, judged, status)
 
 
 def _evaluate(loss: Loss, params: PyTree, aux: PyTree) -> tuple[Array, PyTree, PyTree]:
@@ -110,18 +152,6 @@ def _narrow(params: PyTree) -> bool:
     return any(jnp.finfo(leaf.dtype).bits < 32 for leaf in jax.tree.leaves(params))
 
 
-@jax.custom_vjp
-def _zero_nonfinite_cotangents(tree: PyTree) -> PyTree:
-    """The identity. A rejected candidate sends back 0 x NaN; its share in the derivative is 0."""
-    return tree
-
-
-def _forward(tree):
-    return tree, None
-
-
-def _backward(_, cotangents):
-    return (jax.tree.map(lambda c: jnp.where(jnp.isfinite(c), c, 0), cotangents),)
-
-
-_zero_nonfinite_cotangents.defvjp(_forward, _backward)
+def _unmoved(carry: Carry, updates: PyTree, grad_norm: Array) -> Float[Array, ""]:
+    """The share of steps lost to rounding; none where the gradient is zero, as nothing is to be gained."""
+    return jnp.where(grad_norm == 0, jnp.float32(0), unmoved_share(carry.params, updates))

@@ -16,7 +16,7 @@ from .. import _checks
 from .._hoist import Program, hoist
 from .._partials import as_pytree
 from ..minibatches import prefetch as read_ahead
-from .loop import checked_loss, checked_metrics
+from .loop import checked_args, checked_loss, checked_metrics, checked_state, derivatives_of
 from .program import History, record
 from .run import Run
 from .status import Status
@@ -33,6 +33,7 @@ def minimize_stream(
     args: Sequence[Any] = (),
     aux: PyTree = None,
     metrics: Callable[..., PyTree] | None = None,
+    state: PyTree = None,
     every: int = 1,
     tol: float | Float[Array, ""] | None = None,
     record_params: bool = False,
@@ -46,19 +47,22 @@ def minimize_stream(
     another shape, such as a shorter last one, compiles once more.
 
     Arguments:
-        loss, params, optimizer, args, aux, metrics, tol, record_params: as in `minimize`; the loss takes a batch.
+        loss, params, optimizer, args, aux, metrics, state, tol, record_params: as in `minimize`; the loss takes a
+            batch.
         batches: an iterable of pytrees of arrays: a generator, `minibatches.batches`, a grain or torch data loader.
-        steps: number of steps, which takes `steps + 1` batches; until `batches` ends when None.
-        every: record one entry per this many steps.
+        steps: number of steps, at most; takes `steps + 1` batches and no more. Until `batches` ends when None, which is
+            read up to `prefetch + 1` batches ahead.
+        every: record one entry per this many steps; must divide `steps`.
         prefetch: batches to hold ready on the device, at least 1.
 
     Returns:
-        A `Run` of what was done before `batches` ended or the run stopped: its histories end there. `initial_loss` and
-        `final_loss` are of the first and the last batch.
+        A `Run` of what was done before `batches` ended or the run stopped: its histories end there, at the last entry,
+        and `stopped_at` counts the steps. `initial_loss` and `final_loss` are of the first and the last batch, too
+        little to call a run diverged.
 
     Raises:
-        TypeError, ValueError: before compiling, naming the argument, its value and what is accepted. An error that the
-            iterator raises.
+        TypeError, ValueError: before compiling, naming the argument, its value and what is accepted; inside a compiled
+            program. An error that the iterator raises.
 
     Example:
         >>> import jax.numpy as jnp, numpy as np, jaxopt_notes as jon
@@ -71,35 +75,42 @@ def minimize_stream(
     optimizer = as_pytree(optimizer)
     params = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), _checks.params("params", params))
     aux = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), aux)
-    every = _checks.count("every", every)
+    if any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, aux, args)))):
+        raise TypeError("minimize_stream is a loop in Python: inside jit, vmap and grad use minimize(data=...)")
+    args, state = checked_args(args), checked_state(optimizer, params, state)
+    state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
     most = None if steps is None else _checks.count("steps", steps)
+    every = _checks.count("every", every) if most is None else _checks.divisor("every", every, "steps", most)
     tol = None if tol is None else _checks.scalar("tol", tol, low=0.0)
     measure, measure_constants = checked_metrics(metrics, params, aux)
-    source = read_ahead(batches, _checks.count("prefetch", prefetch))
-    first = next(source, None)
-    if first is None:
-        raise ValueError("batches is empty: it must hold at least two batches, one more than the steps")
-    judge = _Judge(loss, params, aux, tuple(args))
-    keep = partial(_record, measure, bool(record_params), measure_constants, optimizer)
-    carry = _start(*judge(first), params, aux, optimizer, tol)
-    initial, entries = jnp.copy(carry.loss), [keep(carry)]
-    batch = first
-    for step, next_batch in enumerate(itertools.islice(source, most), start=1):
-        carry = _advance(*judge(batch), *judge(next_batch), carry, optimizer, tol)
-        batch = next_batch
-        if step % every == 0:
-            entries.append(keep(carry))
-            # The status of the entry before is there already, so looking at it does not wait for the device.
-            if entries[-2].status != Status.COMPLETED:
-                break
-    source.close()
+    needed = batches if most is None else itertools.islice(batches, most + 1)
+    source = read_ahead(needed, _checks.count("prefetch", prefetch))
+    try:
+        begin = list(itertools.islice(source, 2))
+        if len(begin) < 2:
+            raise ValueError("batches must hold at least two batches, one more than the steps")
+        judge = _Judge(loss, params, aux, args, derivatives_of(optimizer))
+        keep = partial(_record, measure, bool(record_params), measure_constants, optimizer)
+        carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state)
+        initial, entries = jnp.copy(carry.loss), [keep(carry)]
+        pairs = itertools.pairwise(itertools.chain(begin, source))
+        for step, (batch, next_batch) in enumerate(pairs, start=1):
+            carry = _advance(*judge(batch), *judge(next_batch), carry, optimizer, tol)
+            if step % every == 0:
+                entries.append(keep(carry))
+                # The status of the entry before is there already, so looking at it does not wait for the device.
+                if entries[-2].status != Status.COMPLETED:
+                    break
+    finally:
+        source.close()
     history = jax.tree.map(lambda *rows: jnp.stack(rows), *(entry.history for entry in entries))
     return Run(
         params=carry.params,
         state=carry.state,
         initial_loss=initial,
         final_loss=carry.loss,
-        status=end_status(carry.status, initial, carry.loss, jnp.inf, carry.unmoved),
+        # Two batches do not tell whether the loss rose; only what is not finite counts as diverged here.
+        status=end_status(carry.status, jnp.full_like(initial, jnp.inf), carry.loss, jnp.inf, carry.unmoved),
         stopped_at=carry.stopped_at,
         aux=carry.aux,
         **history._asdict(),
@@ -109,8 +120,9 @@ def minimize_stream(
 class _Judge:
     """The loss of a batch as (program, constants, arguments), traced once for every shape of batch."""
 
-    def __init__(self, loss: Callable, params: PyTree, aux: PyTree, args: tuple[Any, ...]) -> None:
+    def __init__(self, loss: Callable, params: PyTree, aux: PyTree, args: tuple[Any, ...], derivatives: int) -> None:
         self._loss, self._params, self._aux, self._args = loss, _shapes(params), _shapes(aux), args
+        self._derivatives = derivatives
         self._held: dict[Any, tuple[Program, list[Any]]] = {}
 
     def __call__(self, batch: PyTree) -> tuple[Program, list[Any], tuple[Any, ...]]:
@@ -118,7 +130,9 @@ class _Judge:
         shapes = (tree, *((leaf.shape, leaf.dtype) for leaf in leaves))
         if shapes not in self._held:
             lifted = checked_loss(self._loss, self._params, self._aux, batch, *self._args)
-            self._held[shapes] = hoist(lifted, self._params, self._aux, batch, *self._args, derivatives=1)
+            self._held[shapes] = hoist(
+                lifted, self._params, self._aux, batch, *self._args, derivatives=self._derivatives
+            )
         return *self._held[shapes], (batch, *self._args)
 
 
@@ -132,8 +146,8 @@ class _Entry(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def _start(program, constants, arguments, params, aux, optimizer, tol):
-    return start(optimizer, params, lambda params, aux: program(constants, params, aux, *arguments), tol, aux)
+def _start(program, constants, arguments, params, aux, optimizer, tol, state):
+    return start(optimizer, params, lambda params, aux: program(constants, params, aux, *arguments), tol, aux, state)
 
 
 @partial(jax.jit, static_argnums=(0, 3), donate_argnums=6)

@@ -19,6 +19,7 @@ from .. import _checks
 from .._hoist import Program, hoist
 from .._version import __version__
 from ..minibatches import Minibatches, batch_shapes, check_batch_size, examples_per_step, indices, reshuffle
+from ..minimize import derivatives_of
 from ..problems import Problem
 from .programs import EVERYWHERE, Group, place, trials_mesh
 from .space import Space, check_space
@@ -196,7 +197,7 @@ def make_plan(
     one = jax.tree.map(lambda leaf: leaf[0], initial)
     batch = _example_batch(problem, minibatches)
     _checks.scalar_loss(problem.loss, one, *batch)
-    loss, constants = hoist(problem.loss, one, *batch, derivatives=1)
+    loss, constants = hoist(problem.loss, one, *batch, derivatives=_derivatives(optimizer, space))
     _check_metrics(problem, one)
     evaluate, evaluate_constants = hoist(problem.evaluate, one, problem.data, problem.test_data, derivatives=0)
     if width is None:
@@ -236,6 +237,11 @@ def seed_keys(root: Key[Array, ""], seed: int) -> Key[Array, " 2"]:
         >>> init_key, order_key = jon.seed_keys(jax.random.key(0), seed=3)
     """
     return jax.random.split(jax.random.fold_in(root, seed))
+
+
+def _derivatives(optimizer: Callable[..., optax.GradientTransformation], space: Space) -> int:
+    """How often the steps differentiate the loss."""
+    return derivatives_of(optimizer(**{name: values[0] for name, values in space.axes.items()}))
 
 
 def _seeds(seeds: int | Sequence[int]) -> np.ndarray:

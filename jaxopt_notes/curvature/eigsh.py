@@ -14,9 +14,10 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from .. import _checks
 from .bounds import checked_probability
+from .evidence import Plan, rounding
 from .lanczos import checked_key
 from .operators import flat, flat_space
-from .restart import Limits, Plan, rounding, thick_restart
+from .restart import thick_restart
 from .symmetric import SymmetricOperator, as_operator, crooked_level, refuse_asymmetric
 from .wanted import WHICH
 
@@ -130,7 +131,7 @@ def eigsh(
             missed; neither below the level of rounding. The square root of eps when None, at which values, of which
             the error is quadratic in the residual, are right to rounding.
         maxiter: products to spend at most, verification included; at least k. Static.
-        ncv: number of basis vectors, at least k + 2 and at most n; max(2k + 1, 20) when None. Static.
+        ncv: number of basis vectors, at least k + 8, or n if that is less; max(2k + 1, 20) when None. Static.
         v0: where to start: one vector, or a stack such as `vectors` of an earlier result. Random when None.
         key: of random vectors; `jax.random.key(0)` when None.
         probability: in [0.5, 1), of what is proved.
@@ -196,8 +197,9 @@ def _eigsh(
     plan = Plan(size, k, which, ncv, maxiter, verify, start is None, operator.dtype)
     start = jnp.zeros(size, dtype) if start is None else start
     probability = jnp.asarray(probability, dtype)
-    limits = Limits(jnp.asarray(tol, dtype), 1 - probability)
-    state = thick_restart(lambda v: flat(product(unflatten(v)), dtype), start, key, limits, plan)
+    state = thick_restart(
+        lambda v: flat(product(unflatten(v)), dtype), start, key, jnp.asarray(tol, dtype), 1 - probability, plan
+    )
     finite, zero = jnp.isfinite(state.norm), rounding(state, plan)
     crooked = state.asymmetry > crooked_level(operator) * state.norm
     converged = state.converged & finite & ~crooked
@@ -236,7 +238,7 @@ def _checked_sizes(size: int, k: Any, ncv: Any) -> tuple[int, int]:
         )
     if ncv is None:
         return k, min(max(2 * k + 1, 20), size)
-    return k, _checks.count("ncv", ncv, low=min(k + 2, size), high=size)
+    return k, _checks.count("ncv", ncv, low=min(k + 8, size), high=size)
 
 
 def _checked_start(v0: PyTree, operator: SymmetricOperator, dtype: Any) -> Float[Array, " n"]:

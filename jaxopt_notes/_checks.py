@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import operator
@@ -19,22 +20,35 @@ def is_traced(value: Any) -> bool:
 
 
 def number(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, open_high: bool = False) -> Any:
-    """Return `value` if every entry is a finite number in range; traced values pass unchecked.
+    """Return `value` if every entry is a finite number in range; of traced values only the type is known.
 
     Raises:
         TypeError: `value` is not a number or an array of numbers.
-        ValueError: an entry is NaN, infinite, or outside [low, high] (or [low, high) with `open_high`).
+        ValueError: an entry is NaN, infinite, or outside [low, high] (or [low, high) with `open_high`, also after
+            rounding to the default precision).
     """
+    accepted = _interval(low, high, open_high)
+    array = value if is_traced(value) else np.asarray(value)
+    if not _is_real(array.dtype):
+        kind = f"a traced {array.dtype}" if is_traced(value) else f"{value!r} of type {type(value).__name__}"
+        raise TypeError(f"{name} must be a real number in {accepted}, got {kind}")
     if is_traced(value):
         return value
-    accepted = _interval(low, high, open_high)
-    array = np.asarray(value)
-    if not (jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(array.dtype, jnp.integer)):
-        raise TypeError(f"{name} must be a real number in {accepted}, got {value!r} of type {type(value).__name__}")
     bad = ~np.isfinite(array) | (array < low) | ((array >= high) if open_high else (array > high))
     if bad.any():
         raise ValueError(f"{name} must be in {accepted}, got {array[bad].flat[0]}")
+    rounded = array.astype(jax.dtypes.canonicalize_dtype(float))
+    if open_high and (rounded >= high).any():
+        below = np.nextafter(rounded.dtype.type(high), rounded.dtype.type(low))
+        raise ValueError(
+            f"{name} must be in {accepted}, got {array[rounded >= high].flat[0]}, which {rounded.dtype} rounds to "
+            f"{high:g}; the largest number below is {below!s}"
+        )
     return value
+
+
+def _is_real(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
 
 
 def scalar(name: str, value: Any, **interval: Any) -> Any:
@@ -107,28 +121,131 @@ def keyword_names(factory: Callable) -> list[str]:
 
 
 def params(name: str, tree: Any) -> Any:
-    """Return `tree` if every leaf is an array of floating or complex numbers.
+    """Return `tree` if it holds arrays, and every leaf is one of floating or complex numbers.
 
     Raises:
         TypeError: the tree is empty, or a leaf is an integer, boolean or not an array; the path is named.
     """
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    if not leaves:
+    if not jax.tree.leaves(tree):
         raise TypeError(f"{name} must hold at least one array, got {tree!r}")
-    for path, leaf in leaves:
+    return inexact(name, tree)
+
+
+def inexact(name: str, tree: Any) -> Any:
+    """Return `tree` if every leaf is an array of floating or complex numbers; a tree may have no leaves."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        dtype = _dtype(leaf)
+        if dtype is not None and jnp.issubdtype(dtype, jnp.inexact):
+            continue
         where = f"{name}{jax.tree_util.keystr(path)}"
-        try:
-            dtype = jnp.result_type(leaf)
-        except TypeError:
-            raise TypeError(f"{where} must be an array of floats, got {type(leaf).__name__}") from None
-        if not jnp.issubdtype(dtype, jnp.inexact):
-            if hasattr(tree, "params"):
-                raise TypeError(f"{name} must be the parameters alone, got a {type(tree).__name__}: pass its .params")
-            raise TypeError(
-                f"{where} has dtype {dtype}; gradients need floating or complex numbers, "
-                f"for example jnp.asarray({name}, jnp.float32)"
-            )
+        if dtype is None:
+            raise TypeError(f"{where} must be an array of floats, got {type(leaf).__name__}")
+        if hasattr(tree, "params"):
+            raise TypeError(f"{name} must be the parameters alone, got a {type(tree).__name__}: pass its .params")
+        raise TypeError(
+            f"{where} has dtype {dtype}; gradients need floating or complex numbers: cast it, "
+            f"for example jnp.asarray({where}, jnp.float32)"
+        )
     return tree
+
+
+def _dtype(value: Any) -> Any:
+    """The dtype of a number or an array; None of anything else."""
+    try:
+        return None if value is None else jnp.result_type(value)
+    except TypeError:
+        return None
+
+
+def matching(name: str, tree: Any, other_name: str, other: Any) -> list[Any]:
+    """The leaves of `other`, which must have the structure of `tree` and, leaf by leaf, its shapes.
+
+    Raises:
+        ValueError: structure or shapes differ; the first path that differs is named with both sides.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    try:
+        entries = structure.flatten_up_to(other)  # type: ignore[attr-defined]
+    except ValueError:
+        entries = None
+    if entries is None or not all(map(_fits, leaves, entries)):
+        raise ValueError(_first_difference(name, tree, other_name, other))
+    return entries
+
+
+def _fits(leaf: Any, entry: Any) -> bool:
+    return jax.tree_util.all_leaves([entry]) and np.shape(entry) == np.shape(leaf)
+
+
+def _first_difference(name: str, tree: Any, other_name: str, other: Any) -> str:
+    sides = {}
+    for side, one in ((name, tree), (other_name, other)):
+        leaves = jax.tree_util.tree_leaves_with_path(one)
+        sides[side] = {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in leaves}
+    for path in [*sides[name], *sides[other_name]]:
+        found = [
+            f"{side}{path} has shape {shapes[path]}"
+            if path in shapes
+            else f"{side} has nothing at {path or 'its root'}"
+            for side, shapes in sides.items()
+        ]
+        if len({shapes.get(path) for shapes in sides.values()}) > 1:
+            return f"{name} and {other_name} must match leaf by leaf, but {' and '.join(found)}"
+    structures = f"{jax.tree.structure(tree)} and {jax.tree.structure(other)}"
+    return f"{name} and {other_name} must have one structure, got {structures}"
+
+
+def schedule(name: str, value: Callable) -> Callable:
+    """Return `value` if it is a function of the step that gives one real number.
+
+    It is run once on a traced step, without compiling. One written in plain Python, which needs to know the step,
+    passes: it works outside of compiled programs.
+
+    Raises:
+        TypeError: it is a class, takes more than the step, or gives a function, a vector or no real number.
+    """
+    expected = f"{name} must be a number or a schedule, a function of the step that gives one real number"
+    module = getattr(value, "__module__", None) or ""
+    called = f"{'schedules.' if module.endswith('.schedules') else ''}{name_of(value)}"
+    if isinstance(value, type):
+        raise TypeError(f"{expected}; got the class {called}: call it first: {called}(...)")
+    if not _takes_one(value):
+        taken = ", ".join(inspect.signature(value).parameters)
+        raise TypeError(f"{expected}; {called} takes ({taken}): call it first: {called}(...)")
+
+    def check(step: Any) -> None:
+        rate = value(step)
+        if callable(rate):
+            raise TypeError(f"{expected}; {called} gives a function: call it first: {called}(...)")
+        dtype = _dtype(rate)
+        if dtype is None:
+            raise TypeError(f"{expected}; {called} gives {type(rate).__name__}")
+        if jnp.shape(rate) != () or not _is_real(dtype):
+            raise TypeError(f"{expected}; {called} gives {dtype} of shape {jnp.shape(rate)}")
+
+    with contextlib.suppress(*_NEEDS_A_VALUE):
+        jax.eval_shape(check, jax.ShapeDtypeStruct((), jnp.int32))
+    return value
+
+
+# What JAX raises where a program asks for the value of something traced.
+_NEEDS_A_VALUE = (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+    jax.errors.TracerIntegerConversionError,
+)
+
+
+def _takes_one(function: Callable) -> bool:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some functions written in C tell nothing
+        return True
+    try:
+        signature.bind(0)
+    except TypeError:
+        return False
+    return True
 
 
 def finite_data(name: str, data: Any) -> Any:

@@ -114,8 +114,12 @@ def _derivative_texts(closed: jex.ClosedJaxpr, leaves: list[Any], orders: int) -
 
 def _pullback(function: Callable, constants: Sequence[Any], *leaves: Any) -> Any:
     outputs, pull = jax.vjp(partial(function, constants), *leaves)
-    inexact = [jnp.issubdtype(jnp.result_type(leaf), jnp.inexact) for leaf in leaves]
-    return [slope for slope, real in zip(pull(outputs), inexact, strict=True) if real]
+    cotangents = jax.tree.map(lambda out: out if _inexact(out) else np.zeros(out.shape, jax.dtypes.float0), outputs)
+    return [slope for slope, leaf in zip(pull(cotangents), leaves, strict=True) if _inexact(leaf)]
+
+
+def _inexact(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
 
 def _equations(jaxpr: jex.Jaxpr) -> Iterator[Any]:

@@ -25,16 +25,34 @@ def real_dtype(dtype: Any) -> Any:
     return jnp.finfo(dtype).dtype
 
 
+@jax.custom_jvp
 def sqrt(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Square root whose derivative at 0 is 0 in place of infinity."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+    return jnp.sqrt(x)
 
 
+@sqrt.defjvp
+def _sqrt_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    root = sqrt(*primals)
+    return root, tangents[0] * reciprocal(2 * root)
+
+
+@jax.custom_jvp
 def divide(numerator: Array, denominator: Array) -> Array:
-    """`numerator / denominator`, and 0 where the denominator is 0."""
-    nonzero = denominator != 0
-    return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1), 0)
+    """`numerator / denominator`, and 0 where the denominator is 0, derivatives included."""
+    quotient = numerator / denominator
+    return jax.lax.select(denominator != 0, quotient, jnp.zeros_like(quotient))
+
+
+@divide.defjvp
+def _divide_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    quotient = divide(*primals)
+    return quotient, (tangents[0] - quotient * tangents[1]) * reciprocal(primals[1])
+
+
+def reciprocal(x: Array) -> Array:
+    """1 / x, and 0 where x is 0, derivatives included."""
+    return divide(jnp.ones_like(x), x)
 
 
 def squared_modulus(x: Array) -> Float[Array, "..."]:

@@ -32,14 +32,22 @@ class AverageParamsState(NamedTuple):
     average: PyTree
 
 
+@jax.custom_jvp
 def bias_correction(decay: Float[Array, ""], count: Float[Array, ""]) -> Float[Array, ""]:
     """1 - decay^count, accurate to a few roundings also for decay near 1 in float32.
 
-    Its derivative in `decay` exists at 0, where the logarithm does not.
+    Its derivatives exist at decay 0, where the logarithm does not.
     """
-    positive = decay > 0
-    power = -jnp.expm1(count * jnp.log(jnp.where(positive, decay, 1)))
-    return jnp.where(positive, power, jnp.where(count == 1, 1 - decay, 1))
+    return -jnp.expm1(count * jnp.log(decay))
+
+
+@bias_correction.defjvp
+def _bias_correction_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    decay, count = primals
+    correction = bias_correction(decay, count)
+    by_decay = -count * decay ** (count - 1)
+    by_count = (correction - 1) * jnp.log(jnp.where(decay > 0, decay, 1))
+    return correction, by_decay * tangents[0] + by_count * tangents[1]
 
 
 def ewma(decay: Number, *, debias: bool = True) -> optax.GradientTransformation:

@@ -2,16 +2,20 @@
 
 A stream names its batch size and how one epoch is ordered. `indices` computes each epoch's order once and cuts it into
 batches, so a step costs a gather, not a shuffle. An epoch has `examples // batch_size` steps; what is left over sits
-the epoch out (with reshuffling, other examples each time).
+the epoch out (with reshuffling, other examples each time). For data larger than the memory `batches` yields the same
+batches from arrays on disk, and `prefetch` reads ahead of the computation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int, Key, PyTree
 
 from . import _checks
@@ -20,8 +24,22 @@ from . import _checks
 class Minibatches(NamedTuple):
     """A stream of minibatches: `order(key, epoch, examples)` gives the example indices of an epoch, in order."""
 
-    batch_size: int
+    batch_size: int | None  # None is all of them
     order: Callable[[Key[Array, ""], Int[Array, ""], int], Int[Array, " examples"]]
+
+
+def full() -> Minibatches:
+    """Every step sees all examples, in their own order: gradient descent without sampling.
+
+    Returns:
+        A stream; `minimize` does the same, without a gather, when `minibatches` is None.
+
+    Example:
+        >>> import jax, jaxopt_notes as jon
+        >>> jon.minibatches.indices(jon.minibatches.full(), jax.random.key(0), 0, 2, examples=3).tolist()
+        [[0, 1, 2], [0, 1, 2]]
+    """
+    return Minibatches(None, _in_order)
 
 
 def reshuffle(batch_size: int) -> Minibatches:
@@ -81,6 +99,10 @@ def random(batch_size: int) -> Minibatches:
     return Minibatches(_checks.count("batch_size", batch_size), _drawn)
 
 
+def _in_order(key, epoch, examples):
+    return jnp.arange(examples, dtype=jnp.int32)
+
+
 def _shuffled_once(key, epoch, examples):
     return jax.random.permutation(key, examples)
 
@@ -95,7 +117,12 @@ def _reshuffled(key, epoch, examples):
 
 def steps_per_epoch(minibatches: Minibatches, examples: int) -> int:
     """Steps in which an epoch visits the examples, the incomplete last batch left out."""
-    return examples // minibatches.batch_size
+    return examples // examples_per_step(minibatches, examples)
+
+
+def examples_per_step(minibatches: Minibatches, examples: int) -> int:
+    """The batch size of a stream over data of so many examples."""
+    return examples if minibatches.batch_size is None else check_batch_size(minibatches.batch_size, examples)
 
 
 def check_batch_size(batch_size: int, examples: int) -> int:
@@ -118,13 +145,13 @@ def indices(
         steps: number of steps, static.
         examples: number of examples in the data, static.
     """
-    check_batch_size(minibatches.batch_size, examples)
+    size = examples_per_step(minibatches, examples)
     per_epoch = steps_per_epoch(minibatches, examples)
     first_step = jnp.asarray(first_step, jnp.int32)
     first_epoch = first_step // per_epoch
     epochs = first_epoch + jnp.arange((steps + per_epoch - 2) // per_epoch + 1, dtype=jnp.int32)
     orders = jax.vmap(lambda epoch: minibatches.order(key, epoch, examples))(epochs)
-    rows = orders[:, : per_epoch * minibatches.batch_size].reshape(-1, minibatches.batch_size)
+    rows = orders[:, : per_epoch * size].reshape(-1, size)
     return jax.lax.dynamic_slice_in_dim(rows, first_step - first_epoch * per_epoch, steps)
 
 
@@ -138,3 +165,110 @@ def batch_shapes(data: PyTree, batch_size: int) -> PyTree:
 def gather(data: PyTree, rows: Int[Array, " batch"]) -> PyTree:
     """The examples `rows` of every leaf of `data`."""
     return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), data)
+
+
+def batches(data: PyTree, minibatches: Minibatches, key: Key[Array, ""], first_step: int = 0) -> Iterator[PyTree]:
+    """The batches of a stream, one after the other and without end, gathered on the host.
+
+    The same examples in the same order as `minimize(..., minibatches=..., key=...)` sees, from arrays that need not fit
+    the memory, such as `numpy.memmap`. The order is computed once per epoch; rows of a batch are read in the order of
+    their place on disk.
+
+    Arguments:
+        data: a pytree of numpy arrays with one leading axis of examples.
+        minibatches: the stream, such as `reshuffle(64)`.
+        key: key of the stream.
+        first_step: the step of the first batch, to go on where a run stopped.
+
+    Returns:
+        An iterator of pytrees like `data`, with leading axis `batch_size`.
+
+    Raises:
+        TypeError, ValueError: the leading axes differ, or the batch size does not fit.
+
+    Example:
+        >>> import jax, numpy as np, jaxopt_notes as jon
+        >>> stream = jon.minibatches.batches(np.arange(6.0), jon.minibatches.full(), jax.random.key(0))
+        >>> next(stream).tolist()
+        [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    """
+    examples = _checks.examples("data", data)
+    per_epoch = steps_per_epoch(minibatches, examples)
+    first_step = _checks.count("first_step", first_step, low=0)
+    return _batches(data, minibatches, _checks.key("key", key), first_step, examples, per_epoch)
+
+
+def _batches(
+    data: PyTree, minibatches: Minibatches, key: Any, step: int, examples: int, per_epoch: int
+) -> Iterator[PyTree]:
+    while True:
+        left = per_epoch - step % per_epoch
+        for rows in np.asarray(_epoch(minibatches, key, step - step % per_epoch, per_epoch, examples))[-left:]:
+            order = np.argsort(rows)
+            back = np.argsort(order)
+            yield jax.tree.map(lambda leaf, rows=rows[order], back=back: np.asarray(leaf[rows])[back], data)
+        step += left
+
+
+_epoch = jax.jit(indices, static_argnums=(0, 3, 4))
+
+
+def prefetch(iterator: Iterable[PyTree], depth: int = 2) -> Generator[PyTree, None, None]:
+    """Read an iterator ahead in a thread, and put its items on the device, while the last one is computed with.
+
+    Arguments:
+        iterator: any iterable of pytrees of arrays: `batches`, a generator, a grain or torch loader of numpy arrays.
+        depth: items to hold ready, at least 1.
+
+    Returns:
+        An iterator of the same items. An error in the source is raised where its item would have come. The thread ends
+        when the source does or when the iterator is closed.
+
+    Raises:
+        TypeError, ValueError: `iterator` is not iterable, or `depth` is not a positive integer.
+
+    Example:
+        >>> import numpy as np, jaxopt_notes as jon
+        >>> [int(x.sum()) for x in jon.minibatches.prefetch(np.ones(2) * i for i in range(3))]
+        [0, 2, 4]
+    """
+    if not isinstance(iterator, Iterable):
+        raise TypeError(f"iterator must be an iterable of batches, got {iterator!r}")
+    return _prefetch(iterator, _checks.count("depth", depth))
+
+
+def _prefetch(iterator: Iterable[PyTree], depth: int) -> Generator[PyTree, None, None]:
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
+    closed = threading.Event()
+
+    def put(kind: str, item: Any = None) -> None:
+        while not closed.is_set():
+            try:
+                ready.put((kind, item), timeout=0.1)
+                break
+            except queue.Full:
+                continue
+
+    def read() -> None:
+        try:
+            for item in iterator:
+                if closed.is_set():
+                    return
+                put("item", jax.device_put(item))
+            put("end")
+        except BaseException as error:
+            put("error", error)
+
+    thread = threading.Thread(target=read, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, item = ready.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise item
+            yield item
+    finally:
+        closed.set()
+        thread.join()

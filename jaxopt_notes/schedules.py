@@ -222,7 +222,7 @@ def warmup(schedule: Schedule | Number, steps: Number, initial: Number = 0.0) ->
 
     Source: Goyal et al., 2017.
     """
-    after = schedule if callable(schedule) else constant(schedule)
+    after = _checks.schedule("schedule", schedule) if callable(schedule) else constant(schedule)
     numbers = {"steps": _checks.number("steps", steps, low=0.0), "initial": _rate("initial", initial)}
     return Partial(_evaluate, Partial(_warmup), numbers, as_partial(after))
 
@@ -252,7 +252,10 @@ def join(schedules: Sequence[Schedule | Number], boundaries: Sequence[Number] | 
     if len(schedules) != edges.shape[0] + 1:
         raise ValueError(f"join needs one schedule more than boundaries, got {len(schedules)} for {edges.shape[0]}")
     _ascending("boundaries", edges)
-    pieces = tuple(as_partial(piece if callable(piece) else constant(piece)) for piece in schedules)
+    pieces = tuple(
+        as_partial(_checks.schedule(f"schedules[{i}]", piece) if callable(piece) else constant(piece))
+        for i, piece in enumerate(schedules)
+    )
     return Partial(_evaluate, Partial(_join), {"boundaries": edges}, *pieces)
 
 

@@ -154,7 +154,11 @@ def _judge(
     seed = int(table.seed[int(np.argsort(losses.values)[(losses.size - 1) // 2])])
     found.tables[name], found.winners[name], found.end_seeds[name] = table, winner, seed
     found.verdicts[name] = classify(
-        problem.loss, end_point(table, problem, seed=seed, **winner.config), problem.data, matvecs=128
+        problem.loss,
+        end_point(table, problem, seed=seed, **winner.config),
+        problem.data,
+        matvecs=128,
+        null_directions=problem.null_directions,
     )
     sharpest = float(np.median([start["adam" if name == "adam" else "plain"] for start in at_start]))
     for value in table[axis].values:

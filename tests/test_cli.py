@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray
 
-from jaxopt_notes import cli
+from jaxopt_notes import Status, cli
 
 
 def run(*arguments, folder, **options):
@@ -40,7 +40,7 @@ def test_the_quick_tour_writes_and_prints_everything(toured):
             assert table.attrs["segment_programs"] == 1
             assert table.final_loss.shape == (7, 2, 6)
             assert np.isfinite(table.final_loss).all()
-            assert (table.status >= 2).any()  # failure is seen
+            assert (table.status >= Status.NON_FINITE).any()  # failure is seen
             assert float(table.final_loss.min()) < 0.1
             assert float(table.test_accuracy.max()) > 0.95
     page = (folder / "runs/tour/report.html").read_text()

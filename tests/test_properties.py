@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 every_optimizer = pytest.mark.parametrize(
     "case", OPTIMIZER_CASES, ids=lambda case: "-".join(filter(None, (case.name, case.label)))
 )
-bounded = settings(max_examples=8, derandomize=True, deadline=None, database=None)
+bounded = settings(max_examples=4, derandomize=True, deadline=None, database=None)
 
 shapes = st.lists(st.integers(0, 3), max_size=3).map(tuple)
 leaves = st.tuples(shapes, st.sampled_from([jnp.float16, jnp.bfloat16, jnp.float32]), st.integers(0, 2**16)).map(

@@ -32,7 +32,7 @@ def test_the_code_of_the_readme_runs_as_written(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "saddle" in done.stdout
-    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"mine.nc", "mine.html", "mine.png"}
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"mine", "mine.nc", "mine.html", "mine.png"}
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -138,7 +138,7 @@ def test_one_program_serves_every_chunk_and_holds_no_collectives(digits):
         digits, jon.adam, space, seeds=3, steps=12, batch_size=32, every=1, key=None, width=3, devices=jax.devices()[:2]
     )
     constants, data, _, initial, _ = made.replicated
-    trials = programs.place(engine._trials(made, 0), made.group.mesh, programs.TRIALS)
+    trials = programs.place(engine._trials(made, [0]), made.group.mesh, programs.TRIALS)
     shared = programs.Shared(constants, data, made.first_rows)
     compiled = programs.programs(made.group)
     lanes = compiled.begin(initial, trials, shared)
@@ -183,7 +183,8 @@ def valley_table(**axes):
 
 def test_failures_are_data_and_never_win():
     table = valley_table(learning_rate=[0.01, 0.09, 0.11, 5.0, 1e30])
-    assert table.status.sel(seed=0).values.tolist() == [0, 0, 3, 2, 2]
+    completed, diverged, non_finite = Status.COMPLETED, Status.DIVERGED, Status.NON_FINITE
+    assert table.status.sel(seed=0).values.tolist() == [completed, completed, diverged, non_finite, non_finite]
     assert np.isfinite(table.final_loss).all()
     assert np.isfinite(table.loss).all()
     best = jon.best(table)
@@ -218,7 +219,8 @@ def test_best_is_the_lowest_median_and_nan_neither_wins_nor_hides_a_configuratio
     assert best.config["learning_rate"] == pytest.approx(table.learning_rate.values[1])
     assert best.median == pytest.approx(0.55)
     assert best.interval == (0.4, inf)
-    frozen = made_up([[0.1] * 6, [0.2] * 6], np.array([[2] * 6, [0] * 6]))  # froze at a low loss, which is no success
+    froze = np.array([[Status.NON_FINITE] * 6, [Status.COMPLETED] * 6])
+    frozen = made_up([[0.1] * 6, [0.2] * 6], froze)  # at a low loss, which is no success
     assert jon.best(frozen).median == 0.2
 
 
@@ -258,15 +260,15 @@ def test_ctrl_c_leaves_what_is_finished(digits, reference, monkeypatch):
 
     calls = []
 
-    def interrupt_in_the_third(made, first, **options):
-        calls.append(first)
+    def interrupt_in_the_third(made, chunks, **options):
+        calls.append(chunks)
         if len(calls) == 3:
             threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
             for _ in range(500):  # a chunk that takes far longer than the signal
-                engine.run_chunk(made, first, **options)
-        return engine.run_chunk(made, first, **options)
+                engine.run_chunks(made, chunks, **options)
+        return engine.run_chunks(made, chunks, **options)
 
-    monkeypatch.setattr(run, "run_chunk", interrupt_in_the_third)
+    monkeypatch.setattr(run, "run_chunks", interrupt_in_the_third)
     with pytest.warns(UserWarning, match="interrupted: 10 of 18 trials finished"):
         table = jon.sweep(digits, jon.momentum, SPACE, **RUN, width=5, devices=jax.devices()[:1])
     status = table.status.values.ravel()

@@ -3,6 +3,12 @@
 from .bounds import spectrum_bounds as spectrum_bounds
 from .bounds import zero_level as zero_level
 from .classify import classify as classify
+from .critical_points import CriticalPoints as CriticalPoints
+from .critical_points import find_critical_points as find_critical_points
+from .density import SpectralDensity as SpectralDensity
+from .density import Trace as Trace
+from .density import spectral_density as spectral_density
+from .density import trace as trace
 from .eigsh import Eigenpairs as Eigenpairs
 from .eigsh import EigshStatus as EigshStatus
 from .eigsh import eigsh as eigsh

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,12 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program
-from .._numerics import sqrt
-from .bounds import checked_probability, spectrum_bounds, zero_level
-from .lanczos import Krylov, checked_key, euclidean_norm, lanczos, random_start, ritz, ritz_vector
-from .operators import Product, check_dense, flatten, matrix, prepared, second_order
+from .bounds import checked_probability
+from .lanczos import checked_key, euclidean_norm
+from .null_space import NullSpace, checked_null_directions, defect, null_space
+from .operators import Product, check_dense, flatten, prepared, second_order
+from .polish import polished
+from .spectrum import Spectrum, dense_spectrum, lanczos_spectrum
 from .verdict import CriticalPoint, Kind
 
 _DENSE_LIMIT = 1500  # parameters; the dense Hessian and its eigenvalues take seconds at most up to here
@@ -31,6 +33,8 @@ def classify(
     matvecs: int = 64,
     probability: float | Float[Array, ""] = 0.99,
     gradient_tolerance: float | Float[Array, ""] | None = None,
+    null_directions: PyTree | Callable[[PyTree], PyTree] = None,
+    polish: int = 0,
 ) -> CriticalPoint:
     """Say whether a point is critical and prove what can be proved about its curvature.
 
@@ -41,6 +45,7 @@ def classify(
 
     A critical point is a `minimum` if every eigenvalue is above z, a `maximum` if every one is below -z, a `saddle` if
     one is below -z and one above z, `degenerate` if one is within z of zero and it is no saddle, and else `undecided`.
+    A point that is not critical, but whose gradient lies in the kernel of the Hessian, is named gradient-flat.
     A negative direction is proved by one more product, v'Hv < -z. Up to 1,500 parameters all eigenvalues of the dense
     Hessian decide. Beyond, Lanczos: counts are lower bounds, and bounds on all eigenvalues hold with `probability`.
     Everything is said of the computed derivatives at this point; at a kink, such as a ReLU at 0, they are what JAX
@@ -59,6 +64,12 @@ def classify(
             on the proof, the rest on the spectrum. Static.
         probability: in [0.5, 1), of the bounds without the matrix.
         gradient_tolerance: call the point critical if the gradient norm is at most this, in place of the rule above.
+        null_directions: directions along which a symmetry keeps the loss constant (translations, rescalings of a ReLU,
+            dead inputs): a pytree like the parameters with one leading axis, or a function from the parameters to it,
+            such as `problem.null_directions`. They are projected out, so the verdict is modulo that symmetry. One
+            product checks that they are null; if not, a critical point is `undecided`.
+        polish: first take up to this many Newton steps towards the critical point nearby, whatever its index; a step
+            has to lower the gradient norm. Without the matrix each costs `matvecs // 2` products. Static.
 
     Returns:
         A `CriticalPoint`. A loss, gradient or Hessian that is not finite gives `undecided` with NaN.
@@ -84,120 +95,70 @@ def classify(
     key = checked_key(key)
     params, program, constants = prepared(loss, params, args)
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
-    if method == "dense" or (method == "auto" and size <= _DENSE_LIMIT):
+    dense = method == "dense" or (method == "auto" and size <= _DENSE_LIMIT)
+    if dense:
         check_dense(size)
-        return _dense(program, constants, params, args, gradient_tolerance)
-    return _lanczos(program, constants, params, args, gradient_tolerance, key, probability, matvecs=matvecs)
-
-
-class _Spectrum(NamedTuple):
-    """What either method learns of the Hessian; `finite` is False if it met a non-finite number."""
-
-    eigenvalues: Float[Array, " m"]
-    residuals: Float[Array, " m"]
-    largest: Float[Array, ""]
-    interval: Float[Array, " 2"]  # rounding apart
-    norm: Float[Array, ""]
-    zero_level: Float[Array, ""]
-    decrease: Float[Array, ""]
-    direction: Float[Array, " n"]
-    finite: Bool[Array, ""]
-    probability: Float[Array, ""]
-    matvecs: Int[Array, ""]
-    exact: Bool[Array, ""]
+    polish = _checks.count("polish", polish, low=0)
+    if polish:
+        products = 0 if dense else min(max(matvecs // 2, 1), size)
+        params = polished(program, constants, params, args, steps=polish, products=products)
+    directions = null_directions(params) if callable(null_directions) else null_directions
+    if directions is not None:
+        directions = checked_null_directions(directions, params)
+    if dense:
+        return dense_verdict(program, constants, params, args, gradient_tolerance, directions)
+    return _lanczos_verdict(
+        program, constants, params, args, gradient_tolerance, directions, key, probability, matvecs=matvecs
+    )
 
 
 @functools.partial(jax.jit, static_argnames="program")
-def _dense(
-    program: Program, constants: list[Any], params: PyTree, args: tuple[Any, ...], gradient_tolerance: Any
+def dense_verdict(
+    program: Program,
+    constants: list[Any],
+    params: PyTree,
+    args: tuple[Any, ...],
+    gradient_tolerance: Any = None,
+    directions: PyTree = None,
+    scale: Any = 0.0,
 ) -> CriticalPoint:
+    """The verdict from all eigenvalues; `scale` as in `dense_spectrum`."""
     loss, gradient, product, dtype = second_order(program, constants, params, args)
-    n = gradient.size
-    raw = matrix(product, gradient)
-    finite = jnp.all(jnp.isfinite(raw))
-    raw = jnp.where(finite, raw, 0)
-    hessian = (raw + raw.T) / 2
-    eigenvalues, vectors = jnp.linalg.eigh(hessian, symmetrize_input=False)
-    residuals = _column_norms(jnp.matmul(hessian, vectors, precision="highest") - vectors * eigenvalues[None, :])
-    norm = jnp.maximum(jnp.abs(eigenvalues[0]), jnp.abs(eigenvalues[-1]))
-    zero = zero_level(norm, n, dtype, euclidean_norm(raw - hessian))
-    components = jnp.matmul(gradient, vectors, precision="highest")
-    spectrum = _Spectrum(
-        eigenvalues=eigenvalues,
-        residuals=residuals,
-        largest=eigenvalues[-1],
-        interval=jnp.stack([eigenvalues[0], eigenvalues[-1]]),
-        norm=norm,
-        zero_level=zero,
-        decrease=_decrease(eigenvalues, components, zero),
-        direction=vectors[:, 0],
-        finite=finite,
-        probability=jnp.ones((), gradient.dtype),
-        matvecs=jnp.int32(n + 1),
-        exact=jnp.bool_(True),
-    )
-    return _judge(spectrum, loss, gradient, product, dtype, params, gradient_tolerance)
+    space = None if directions is None else null_space(directions)
+    slope = gradient if space is None else space.complement(gradient)
+    spectrum = dense_spectrum(product, slope, space, dtype, scale)
+    return _judge(spectrum, loss, slope, product, dtype, params, gradient_tolerance, space)
 
 
 @functools.partial(jax.jit, static_argnames=("program", "matvecs"))
-def _lanczos(
+def _lanczos_verdict(
     program: Program,
     constants: list[Any],
     params: PyTree,
     args: tuple[Any, ...],
     gradient_tolerance: Any,
+    directions: PyTree,
     key: Any,
     probability: Any,
     *,
     matvecs: int,
 ) -> CriticalPoint:
     loss, gradient, product, dtype = second_order(program, constants, params, args)
-    n = gradient.size
-    gradient_steps = min(max(matvecs // 8, 1), n)
-    downhill = lanczos(product, gradient, gradient_steps)
-    krylov = lanczos(product, random_start(key, gradient), min(matvecs - 1 - gradient_steps, n))
-    values = ritz(krylov)
-    norm = jnp.maximum(krylov.norm, downhill.norm)
-    zero = zero_level(norm, n, dtype, jnp.maximum(krylov.asymmetry, downhill.asymmetry))
-    spectrum = _Spectrum(
-        eigenvalues=values.values,
-        residuals=values.residuals,
-        largest=values.largest,
-        interval=jnp.stack(spectrum_bounds(krylov, values, probability)),
-        norm=norm,
-        zero_level=zero,
-        decrease=_quadrature(downhill, gradient, zero),
-        direction=ritz_vector(krylov, values, 0),
-        finite=jnp.isfinite(norm) & jnp.isfinite(values.largest),
-        probability=jnp.asarray(probability, gradient.dtype),
-        matvecs=downhill.count + krylov.count + 1,
-        exact=jnp.bool_(False),
-    )
-    return _judge(spectrum, loss, gradient, product, dtype, params, gradient_tolerance)
-
-
-def _decrease(eigenvalues: Float[Array, " m"], components: Float[Array, " m"], zero: Float[Array, ""]) -> Array:
-    """g' |H|^-1 g / 2 from the components of g along the eigenvectors."""
-    terms = components**2 / jnp.maximum(jnp.abs(eigenvalues), zero)
-    return jnp.sum(jnp.where(components == 0, 0, terms)) / 2  # infinite for a slope without any curvature
-
-
-def _quadrature(downhill: Krylov, gradient: Float[Array, " n"], zero: Float[Array, ""]) -> Float[Array, ""]:
-    """The same by Gauss quadrature: T has the spectrum of H as the gradient weighs it (Golub and Meurant, 1994)."""
-    values = ritz(downhill)
-    components = euclidean_norm(gradient) * values.coefficients[0]
-    valid = jnp.isfinite(values.values)
-    return _decrease(jnp.where(valid, values.values, 1), jnp.where(valid, components, 0), zero)
+    space = None if directions is None else null_space(directions)
+    slope = gradient if space is None else space.complement(gradient)
+    spectrum = lanczos_spectrum(product, slope, space, dtype, key, probability, matvecs)
+    return _judge(spectrum, loss, slope, product, dtype, params, gradient_tolerance, space)
 
 
 def _judge(
-    spectrum: _Spectrum,
+    spectrum: Spectrum,
     loss: Float[Array, ""],
     gradient: Float[Array, " n"],
     product: Product,
     dtype: Any,
     params: PyTree,
     gradient_tolerance: Any,
+    space: NullSpace | None,
 ) -> CriticalPoint:
     """The verdict from the spectrum: the re-evaluated escape direction, the counts, and criticality."""
     flat, unflatten = flatten(params)
@@ -219,6 +180,13 @@ def _judge(
     interval = spectrum.interval + jnp.stack([-zero, zero])
     null = jnp.any((jnp.abs(spectrum.eigenvalues) <= zero) & (spectrum.residuals <= zero))
     kind = _kind(finite, critical, negative, positive, interval, null)
+    lost, rank = jnp.zeros_like(zero), jnp.int32(0)
+    if space is not None:
+        # A symmetry's generator A gives H A x = -A' g, so near a critical point the defect may be of the size of |g|.
+        lost, rank = defect(space, product, jax.random.key(0)), space.rank
+        wrong = critical & ~(lost <= zero + 4 * gradient_norm / space.shortest)
+        kind = jnp.where(finite & wrong, jnp.int32(Kind.UNDECIDED), kind)
+    steepness = spectrum.norm * gradient_norm
 
     def known(value: Array) -> Array:
         return jnp.where(finite, value, jnp.nan)
@@ -241,8 +209,12 @@ def _judge(
         zero_level=known(zero),
         curvature_below=known(curvature_below),
         escape_direction=unflatten(known(direction)),
+        flatness=known(spectrum.image_of_gradient / jnp.where(steepness > 0, steepness, 1)),
+        null_rank=rank,
+        null_defect=known(lost),
+        point=params,
         probability=spectrum.probability,
-        matvecs=spectrum.matvecs,
+        matvecs=spectrum.matvecs + (0 if space is None else 1),
         exact=spectrum.exact,
     )
 
@@ -264,7 +236,3 @@ def _kind(
 
 def _number(mask: Bool[Array, " m"]) -> Int[Array, ""]:
     return jnp.sum(mask, dtype=jnp.int32)
-
-
-def _column_norms(array: Float[Array, "n m"]) -> Float[Array, " m"]:
-    return sqrt(jnp.sum(array**2, axis=0))

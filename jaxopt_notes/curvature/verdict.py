@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+_FLAT = 1e-3  # |Hg| / (|H| |g|) below which the gradient lies in the kernel of the Hessian
+
 
 class Kind(enum.IntEnum):
     """What a point is, as far as second derivatives can tell; the statement is local."""
@@ -44,6 +46,10 @@ class CriticalPoint(NamedTuple):
         curvature_below: v'Hv of the unit vector v = escape_direction by a separate product; below -zero_level it
             proves negative curvature.
         escape_direction: eigenvector of the smallest eigenvalue, pointing downhill; a pytree like the parameters.
+        flatness: |Hg| / (|H| |g|); `gradient_flat` where it is at most 1e-3 and the point is not critical.
+        null_rank: number of independent null directions that were projected out.
+        null_defect: |Hu| of a random unit vector u among them; 0 without.
+        point: the parameters judged, after `polish`.
         probability: of `interval`, over the random start; 1 for the dense Hessian.
         matvecs: Hessian products spent.
         exact: whether all eigenvalues were computed.
@@ -66,9 +72,21 @@ class CriticalPoint(NamedTuple):
     zero_level: Float[Array, ""]
     curvature_below: Float[Array, ""]
     escape_direction: PyTree
+    flatness: Float[Array, ""]
+    null_rank: Int[Array, ""]
+    null_defect: Float[Array, ""]
+    point: PyTree
     probability: Float[Array, ""]
     matvecs: Int[Array, ""]
     exact: Bool[Array, ""]
+
+    @property
+    def gradient_flat(self) -> Bool[Array, ""]:
+        """Whether the gradient lies in the kernel of the Hessian without being zero: an impostor of a critical point.
+
+        There |grad|^2 is stationary, so methods that minimise it stop; the loss is not.
+        """
+        return ~self.critical & (self.flatness <= _FLAT)
 
     @property
     def kind_name(self) -> Any:
@@ -92,6 +110,9 @@ def _criticality(point: CriticalPoint) -> str:
         return f"undecided: critical ({size}), but {_why_undecided(point)}."
     if point.kind == Kind.DEGENERATE:
         return f"degenerate: critical ({size}), but an eigenvalue is zero within rounding."
+    if point.gradient_flat:
+        flat = f"|H grad| is {float(point.flatness):.1g} of |H| |grad|: gradient-flat, an impostor of a critical point"
+        return f"not critical: {size}; {flat}."
     local = " (local)" if point.kind in (Kind.MINIMUM, Kind.MAXIMUM) else ""
     return f"{point.kind_name.replace('_', ' ')}{local}: {size}."
 
@@ -107,13 +128,23 @@ def _gradient_size(point: CriticalPoint) -> str:
 
 
 def _why_undecided(point: CriticalPoint) -> str:
+    if not _null_enough(point):
+        return f"|H u| = {float(point.null_defect):.1g} along the null directions given, which is not zero"
     if not (point.index or point.positive):
         return "no sign of curvature was proved"
     return f"only {'negative' if point.index else 'positive'} curvature was proved, and no bound excludes the rest"
 
 
+def _null_enough(point: CriticalPoint) -> bool:
+    """Whether the verdict has another reason than null directions that are none."""
+    nothing_proved = not (point.index or point.positive)
+    return not point.null_rank or nothing_proved or bool(point.null_defect <= point.zero_level)
+
+
 def _curvature(point: CriticalPoint) -> str:
     lead = "Curvature" if point.critical else "Curvature all the same"
+    if point.null_rank:
+        lead += f", {int(point.null_rank)} known null direction{'' if point.null_rank == 1 else 's'} apart"
     return f"{lead}: {_below(point)}; {_above(point)}; {_bounds(point)}."
 
 
@@ -145,7 +176,7 @@ def _bounds(point: CriticalPoint) -> str:
 
 def _cost(point: CriticalPoint) -> str:
     if point.exact:
-        return f"Dense Hessian, all {np.size(point.eigenvalues)} eigenvalues."
+        return f"Dense Hessian, all {int(np.isfinite(point.eigenvalues).sum())} eigenvalues."
     return f"{int(point.matvecs)} Hessian products; the counts are lower bounds."
 
 

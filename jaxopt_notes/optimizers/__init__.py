@@ -1,4 +1,10 @@
-"""Optimizers as pure (init, update) pairs over pytrees; `OPTIMIZERS` maps each name to its factory."""
+"""Optimizers as pure (init, update) pairs over pytrees; `OPTIMIZERS` maps each name to its factory.
+
+Wrong use raises before anything is compiled: a number out of range when the optimizer is built, integer parameters in
+`init`, gradients that do not fit the state or the parameters in `update`. Of a traced number only type and shape are
+known: one out of range is used as it is. A decay that is 1, or that becomes 1 in the precision of the parameters (which
+is checked for the default precision only), makes Adam's first step NaN; `minimize` reports it as non_finite.
+"""
 
 from collections.abc import Callable
 
@@ -18,6 +24,7 @@ from .first_order import MomentumState as MomentumState
 from .first_order import gradient_descent as gradient_descent
 from .first_order import momentum as momentum
 from .first_order import nesterov as nesterov
+from .rate import current_learning_rate as current_learning_rate
 from .second_order import NewtonState as NewtonState
 from .second_order import newton as newton
 from .second_order import saddle_free_newton as saddle_free_newton

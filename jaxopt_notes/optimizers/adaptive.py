@@ -6,7 +6,7 @@ Where `eps` stands differs between libraries: outside the root in torch and in A
 
 from __future__ import annotations
 
-import functools
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -15,8 +15,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Int, PyTree
 
 from .._numerics import divide, real_dtype, sqrt, squared_modulus
-from ..averaging import bias_correction
-from .base import Number, Schedule, decay, pair, scalar
+from .base import Number, Rule, Schedule, decay, pair, scalar
 
 
 class AdagradState(NamedTuple):
@@ -72,7 +71,7 @@ def adagrad(
         An (init, update) pair over pytrees with state `AdagradState(count, sum_of_squares)`.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN or out of range.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -86,8 +85,7 @@ def adagrad(
     """
     first = scalar("initial_accumulator", initial_accumulator, low=0.0)
     return pair(
-        AdagradState,
-        _adagrad,
+        Rule(AdagradState, _adagrad),
         learning_rate,
         initial=Partial(_filled, first),
         eps=scalar("eps", eps, low=0.0),
@@ -115,7 +113,7 @@ def adadelta(
         An (init, update) pair over pytrees with state `AdadeltaState(count, nu, squared_update)`.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN or out of range.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -127,7 +125,7 @@ def adadelta(
     Source: Zeiler, 2012.
     """
     numbers = {"rho": decay("rho", rho), "eps": scalar("eps", eps, low=0.0)}
-    return pair(AdadeltaState, _adadelta, learning_rate, initial=_two_squares, **numbers)
+    return pair(Rule(AdadeltaState, _adadelta), learning_rate, initial=_two_squares, **numbers)
 
 
 def rmsprop(
@@ -163,7 +161,7 @@ def rmsprop(
         An (init, update) pair over pytrees with state `RMSPropState(count, nu, mu, velocity)`; slots not used are None.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN or out of range.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -181,8 +179,8 @@ def rmsprop(
     }
     if beta is not None:
         numbers["beta"] = decay("beta", beta)
-    rule = _rmsprop_debiased if debias else _rmsprop
-    return pair(RMSPropState, rule, learning_rate, initial=_rmsprop_slots(centered, beta is not None), **numbers)
+    rule = Rule(RMSPropState, _rmsprop, debias=("decay_rate",) if debias else ())
+    return pair(rule, learning_rate, initial=_RMSPropSlots(bool(centered), beta is not None), **numbers)
 
 
 def adam(
@@ -207,7 +205,7 @@ def adam(
         An (init, update) pair over pytrees with state `AdamState(count, mu, nu)`.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN or out of range.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -219,8 +217,7 @@ def adam(
     Source: Kingma and Ba, 2015.
     """
     return pair(
-        AdamState,
-        _adam,
+        Rule(AdamState, _adam, debias=("b1", "b2")),
         learning_rate,
         initial=_first_and_second_moment,
         b1=decay("b1", b1),
@@ -253,7 +250,8 @@ def adamw(
         An (init, update) pair over pytrees with state `AdamState(count, mu, nu)`; update needs the parameters.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN or out of range, or update gets no parameters.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range, or update
+            gets no parameters.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -265,11 +263,9 @@ def adamw(
     Source: Loshchilov and Hutter, 2019.
     """
     return pair(
-        AdamState,
-        _adamw,
+        Rule(AdamState, _adamw, uses_params=True, debias=("b1", "b2")),
         learning_rate,
         initial=_first_and_second_moment,
-        uses_params=True,
         b1=decay("b1", b1),
         b2=decay("b2", b2),
         eps=scalar("eps", eps, low=0.0),
@@ -287,61 +283,59 @@ def _two_squares(param):
     return zeros, zeros
 
 
-@functools.lru_cache
-def _rmsprop_slots(centered, moving):
-    """The function that makes the slots; cached, so that equal choices are the same function and the same program."""
+@dataclass(frozen=True)
+class _RMSPropSlots:
+    """Makes the slots of one choice; equal choices are equal, and make one program."""
 
-    def slots(param):
+    centered: bool
+    moving: bool
+
+    def __call__(self, param):
         nothing = jnp.zeros_like(param)
         return (
             jnp.zeros_like(param, real_dtype(param.dtype)),
-            nothing if centered else None,
-            nothing if moving else None,
+            nothing if self.centered else None,
+            nothing if self.moving else None,
         )
-
-    return slots
 
 
 def _first_and_second_moment(param):
     return jnp.zeros_like(param), jnp.zeros_like(param, real_dtype(param.dtype))
 
 
-def _adagrad(grad, sum_of_squares, *, count, learning_rate, eps, eps_root):
+def _adagrad(grad, sum_of_squares, *, learning_rate, eps, eps_root):
     sum_of_squares = sum_of_squares + squared_modulus(grad)
     return -learning_rate * divide(grad, sqrt(sum_of_squares + eps_root) + eps), sum_of_squares
 
 
-def _adadelta(grad, nu, squared_update, *, count, learning_rate, rho, eps):
+def _adadelta(grad, nu, squared_update, *, learning_rate, rho, eps):
     nu = rho * nu + (1 - rho) * squared_modulus(grad)
     step = divide(sqrt(squared_update + eps), sqrt(nu + eps)) * grad
-    squared_update = rho * squared_update + (1 - rho) * squared_modulus(step)
-    return -learning_rate * step, nu, squared_update
+    # |step|^2 from its factors: XLA would store the step for its second use, and take half as long again.
+    squared_step = divide(squared_update + eps, nu + eps) * squared_modulus(grad)
+    return -learning_rate * step, nu, rho * squared_update + (1 - rho) * squared_step
 
 
-def _rmsprop(grad, nu, mu, velocity, *, count, learning_rate, decay_rate, eps, eps_root, beta=0.0, debias=False):
+def _rmsprop(grad, nu, mu, velocity, *, learning_rate, decay_rate, eps, eps_root, beta=0.0, decay_rate_correction=1):
     nu = decay_rate * nu + (1 - decay_rate) * squared_modulus(grad)
-    correction = bias_correction(decay_rate, count) if debias else 1
-    spread = nu / correction
+    spread = nu / decay_rate_correction
     if mu is not None:
         mu = decay_rate * mu + (1 - decay_rate) * grad
-        spread = jnp.maximum(spread - squared_modulus(mu / correction), 0)  # a variance, but for rounding
+        spread = jnp.maximum(spread - squared_modulus(mu / decay_rate_correction), 0)  # a variance, but for rounding
     step = divide(grad, sqrt(spread + eps_root) + eps)
     if velocity is not None:
         velocity = step = beta * velocity + step
     return -learning_rate * step, nu, mu, velocity
 
 
-_rmsprop_debiased = functools.partial(_rmsprop, debias=True)
-
-
-def _adamw(grad, param, mu, nu, *, count, learning_rate, weight_decay, **numbers):
-    update, mu, nu = _adam(grad, mu, nu, count=count, learning_rate=learning_rate, **numbers)
-    return update - learning_rate * weight_decay * param.astype(update.dtype), mu, nu
-
-
-def _adam(grad, mu, nu, *, count, learning_rate, b1, b2, eps, eps_root):
+def _adam(grad, mu, nu, *, learning_rate, b1, b2, eps, eps_root, b1_correction, b2_correction):
     mu = b1 * mu + (1 - b1) * grad
     nu = b2 * nu + (1 - b2) * squared_modulus(grad)
-    mu_hat = mu / bias_correction(b1, count)
-    nu_hat = nu / bias_correction(b2, count)
+    mu_hat = mu / b1_correction
+    nu_hat = nu / b2_correction
     return -learning_rate * divide(mu_hat, sqrt(nu_hat + eps_root) + eps), mu, nu
+
+
+def _adamw(grad, param, mu, nu, *, learning_rate, weight_decay, **numbers):
+    update, mu, nu = _adam(grad, mu, nu, learning_rate=learning_rate, **numbers)
+    return update - learning_rate * weight_decay * param.astype(update.dtype), mu, nu

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import optax
 from jaxtyping import Array, Int, PyTree
 
-from .base import Number, Schedule, decay, pair, scalar
+from .base import Number, Rule, Schedule, decay, pair, scalar
 
 
 class GradientDescentState(NamedTuple):
@@ -35,7 +35,7 @@ def gradient_descent(learning_rate: Number | Schedule) -> optax.GradientTransfor
         An (init, update) pair over pytrees with state `GradientDescentState(count)`.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN, infinite or negative.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN, infinite or negative.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -46,7 +46,7 @@ def gradient_descent(learning_rate: Number | Schedule) -> optax.GradientTransfor
 
     Source: Cauchy, 1847; with sampled gradients Robbins and Monro, 1951.
     """
-    return pair(GradientDescentState, _gradient_descent, learning_rate)
+    return pair(Rule(GradientDescentState, _gradient_descent), learning_rate)
 
 
 def momentum(
@@ -70,7 +70,7 @@ def momentum(
         An (init, update) pair over pytrees with state `MomentumState(count, velocity)`.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN or out of range.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -84,8 +84,7 @@ def momentum(
     Source: Polyak, 1964.
     """
     return pair(
-        MomentumState,
-        _momentum,
+        Rule(MomentumState, _momentum),
         learning_rate,
         beta=decay("beta", beta),
         dampening=scalar("dampening", dampening, low=0.0, high=1.0),
@@ -106,7 +105,7 @@ def nesterov(learning_rate: Number | Schedule, beta: Number = 0.9) -> optax.Grad
         An (init, update) pair over pytrees with state `MomentumState(count, velocity)`.
 
     Raises:
-        TypeError: a number is not one number. ValueError: it is NaN or out of range.
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -117,18 +116,18 @@ def nesterov(learning_rate: Number | Schedule, beta: Number = 0.9) -> optax.Grad
 
     Source: Nesterov, 1983; this form Sutskever et al., 2013.
     """
-    return pair(MomentumState, _nesterov, learning_rate, beta=decay("beta", beta))
+    return pair(Rule(MomentumState, _nesterov), learning_rate, beta=decay("beta", beta))
 
 
-def _gradient_descent(grad, *, count, learning_rate):
+def _gradient_descent(grad, *, learning_rate):
     return (-learning_rate * grad,)
 
 
-def _momentum(grad, velocity, *, count, learning_rate, beta, dampening):
+def _momentum(grad, velocity, *, learning_rate, beta, dampening):
     velocity = beta * velocity + (1 - dampening) * grad
     return -learning_rate * velocity, velocity
 
 
-def _nesterov(grad, velocity, *, count, learning_rate, beta):
+def _nesterov(grad, velocity, *, learning_rate, beta):
     velocity = beta * velocity + grad
     return -learning_rate * (grad + beta * velocity), velocity

@@ -97,6 +97,7 @@ def _pair(absolute: bool, halvings: int, learning_rate: Any, damping: Any) -> op
 
 
 def _init(params: PyTree) -> NewtonState:
+    _checks.inexact("params", params)
     return NewtonState(jnp.zeros((), jnp.int32))
 
 
@@ -115,6 +116,7 @@ def _update(absolute: bool, halvings: int) -> Callable:
     ) -> tuple[PyTree, NewtonState]:
         if params is None or value_fn is None:
             raise ValueError("Newton's method needs the loss: call update(grads, state, params, value_fn=loss)")
+        _checks.matching("grads", grads, "params", params)
         flat, unravel = ravel_pytree(jax.tree.map(lambda p: jnp.asarray(p, working_dtype(p)), params))
         grad, _ = ravel_pytree(jax.tree.map(lambda g: jnp.asarray(g, working_dtype(g)), grads))
 

@@ -156,7 +156,7 @@ def failed(table: xr.Dataset) -> xr.DataArray:
         Booleans over (axes..., seed).
 
     Example:
-        >>> failed(xr.Dataset({"status": ("seed", [-1, 0, 2])})).values.tolist()
+        >>> failed(xr.Dataset({"status": ("seed", [-1, 0, 3])})).values.tolist()
         [False, False, True]
     """
     return table.status >= Status.NON_FINITE
@@ -245,7 +245,7 @@ def status_counts(table: xr.Dataset) -> dict[str, int]:
         Status text to number of trials.
 
     Example:
-        >>> status_counts(xr.Dataset({"status": ("seed", [0, 0, 3])}))
+        >>> status_counts(xr.Dataset({"status": ("seed", [0, 0, 4])}))
         {'completed': 2, 'diverged': 1}
     """
     codes = table.status.values

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
+from .facts import Facts
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -25,6 +26,10 @@ class Problem:
             data.
         baseline: the loss of the best constant predictor on `data`; a run that ends no better is called stalled.
         name: a short name for tables and figures.
+        facts: what is known of the function, its critical points first of all; or None.
+        null_directions: `null_directions(params)`, the directions along which a symmetry keeps the loss constant, as a
+            pytree like the parameters with one more axis in front; or None. At a critical point each is a null
+            direction of the Hessian.
 
     Raises:
         TypeError: `loss` is not callable, or `init` is neither a function nor a pytree of floating arrays.
@@ -44,6 +49,8 @@ class Problem:
     metrics: Mapping[str, Callable[..., Float[Array, ""]]] = field(default_factory=dict)
     baseline: float | None = None
     name: str = ""
+    facts: Facts | None = None
+    null_directions: Callable[[PyTree], PyTree] | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.loss):
@@ -62,6 +69,10 @@ class Problem:
                 _checks.finite_data(part, getattr(self, part))
         if self.baseline is not None:
             _checks.scalar("baseline", self.baseline)
+        if self.facts is not None and not isinstance(self.facts, Facts):
+            raise TypeError(f"facts must be a jaxopt_notes.problems.Facts, got {self.facts!r}")
+        if self.null_directions is not None and not callable(self.null_directions):
+            raise TypeError(f"null_directions must be a function of the parameters, got {self.null_directions!r}")
         object.__setattr__(self, "name", self.name or _checks.name_of(self.loss))
 
     def __repr__(self) -> str:

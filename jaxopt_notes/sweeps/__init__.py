@@ -6,5 +6,7 @@ from .select import Best as Best
 from .select import best as best
 from .space import Space as Space
 from .space import grid as grid
+from .store import StoreError as StoreError
+from .store import open_sweep as open_sweep
 from .store import save as save
 from .table import end_point as end_point

@@ -1,11 +1,11 @@
-"""One chunk: a pure function from (plan, first trial) to the finished trials as host arrays."""
+"""One pass: chunks side by side on the devices, a pure function from (plan, chunk numbers) to finished trials."""
 
 from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,33 +13,59 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from .plan import Plan
-from .programs import TRIALS, Lanes, Shared, Trials, evaluator, place, programs
+from .programs import HISTORIES, TRIALS, Lanes, Shared, Trials, evaluator, place, programs
 from .progress import Progress
 
 SECONDS_PER_SEGMENT = 0.5  # long enough that returning to the host costs little, short enough for a live progress bar
 FIRST_SEGMENT = 4  # steps, to time one
 
 
-def run_chunk(plan: Plan, first: int, *, keep_params: bool = False, bar: Progress | None = None) -> dict[str, Any]:
-    """Run the trials `first, ..., first + plan.lanes - 1`, in segments of about half a second.
+class Checkpoint(NamedTuple):
+    """Chunks on their way: the steps done, and what each chunk's lanes hold, on the host."""
+
+    step: int
+    before: list[dict[str, np.ndarray]]
+    lanes: list[list[np.ndarray]]
+
+
+def run_chunks(
+    plan: Plan,
+    chunks: Sequence[int],
+    *,
+    keep_params: bool = False,
+    bar: Progress | None = None,
+    resume: Checkpoint | None = None,
+    checkpoint: Callable[[Callable[[], Checkpoint]], None] | None = None,
+) -> list[dict[str, Any]]:
+    """Run chunks, at most one per device, in segments of about half a second.
+
+    Arguments:
+        plan: the sweep.
+        chunks: their numbers; devices without a chunk repeat the last one.
+        keep_params: return the parameters at the end points.
+        bar: told of every segment.
+        resume: go on from here.
+        checkpoint: called between segments with a function that takes a `Checkpoint` of now.
 
     Returns:
-        name -> host array whose leading axis is the trials of the chunk: the histories (trials, entries), what
+        Per chunk name -> host array whose leading axis is the chunk's trials: the histories (trials, entries), what
         `problem.evaluate` measures before (`initial_*`) and after, `status`, `stopped_at`, and `params` (a pytree) with
         `keep_params`.
     """
     mesh, compiled = plan.group.mesh, programs(plan.group)
-    real = min(plan.lanes, plan.trials - first)
-    trials = place(_trials(plan, first), mesh, TRIALS)
+    trials = place(_trials(plan, chunks), mesh, TRIALS)
     constants, data, test_data, initial, evaluate_constants = plan.replicated
     evaluate = functools.partial(_evaluate, plan, evaluate_constants, data, test_data)
-    length = FIRST_SEGMENT
-    for start, end, rows in _windows(plan):
+    real = sum(len(plan.trials_of(chunk)) for chunk in chunks)
+    step, length = 0, FIRST_SEGMENT
+    if resume is not None:
+        step = resume.step
+        lanes, before = _restored(plan, resume)
+    for start, end, rows in _windows(plan, step):
         shared = Shared(constants, data, rows)
-        if start == 0:
+        if step == 0:
             lanes = compiled.begin(initial, trials, shared)
             before = evaluate(lanes.carry.params)
-        step = start
         while step < end:
             stop = min(step + length, end)
             began = time.perf_counter()
@@ -50,22 +76,24 @@ def run_chunk(plan: Plan, first: int, *, keep_params: bool = False, bar: Progres
             if bar:
                 bar.segment(stop - step, status[:real])
             step = stop
-    chunk = _collect(lanes, before, evaluate(lanes.carry.params), keep_params)
-    return jax.tree.map(lambda array: array[:real], jax.device_get(chunk))
+            if checkpoint and step < plan.steps:
+                checkpoint(functools.partial(_taken, plan, len(chunks), step, before, lanes))
+    return _cut(plan, chunks, _collect(lanes, before, evaluate(lanes.carry.params), keep_params))
 
 
-def _trials(plan: Plan, first: int) -> Trials:
-    """The chunk's hyperparameters and seeds. The last chunk is padded with its last trial: one shape, one program."""
-    ids = np.minimum(first + np.arange(plan.lanes), plan.trials - 1)
+def _trials(plan: Plan, chunks: Sequence[int]) -> Trials:
+    """The hyperparameters and seeds of every lane. Chunks are padded with their last trial: one shape, one program."""
+    padded = [*chunks, *[chunks[-1]] * (plan.group.mesh.size - len(chunks))]
+    ids = np.concatenate([np.minimum(c * plan.width + np.arange(plan.width), plan.trials - 1) for c in padded])
     configuration, seed = np.divmod(ids, len(plan.seeds))
     numbers = {name: jnp.asarray(column[configuration], float) for name, column in plan.space.columns().items()}
     return Trials(numbers, jnp.asarray(seed, jnp.int32))
 
 
-def _windows(plan: Plan) -> Iterator[tuple[int, int, Int[Array, "seeds window batch"]]]:
+def _windows(plan: Plan, step: int) -> Iterator[tuple[int, int, Int[Array, "seeds window batch"]]]:
     """(first step, end, example indices of those steps and of the one after), all windows of one shape."""
-    for start in range(0, plan.steps, plan.window):
-        # Every chunk begins with the same window, mostly the only one.
+    for start in range(step - step % plan.window, plan.steps, plan.window):
+        # Every pass begins with the same window, mostly the only one.
         yield start, min(start + plan.window, plan.steps), plan.first_rows if start == 0 else plan.rows(start)
 
 
@@ -76,4 +104,64 @@ def _evaluate(plan: Plan, constants: Any, data: PyTree, test_data: PyTree, param
 def _collect(lanes: Lanes, before: dict[str, Array], after: dict[str, Array], keep_params: bool) -> dict[str, Any]:
     histories = {name: getattr(lanes, name).T for name in ("loss", "grad_norm", "update_norm")}
     ends = {"initial_loss": before["final_loss"], "status": lanes.carry.status, "stopped_at": lanes.carry.stopped_at}
-    return {**histories, **after, **ends, **({"params": lanes.carry.params} if keep_params else {})}
+    return jax.device_get({**histories, **after, **ends, **({"params": lanes.carry.params} if keep_params else {})})
+
+
+def _cut(plan: Plan, chunks: Sequence[int], whole: dict[str, Any]) -> list[dict[str, Any]]:
+    """The lanes of every chunk, padding left out."""
+
+    parts = []
+    for i, chunk in enumerate(chunks):
+        lanes = slice(i * plan.width, i * plan.width + len(plan.trials_of(chunk)))
+        parts.append(jax.tree.map(lambda leaf, lanes=lanes: leaf[lanes], whole))
+    return parts
+
+
+def _taken(plan: Plan, chunks: int, step: int, before: dict[str, Array], lanes: Lanes) -> Checkpoint:
+    """What the lanes hold now, on the host, a list of leaves per chunk."""
+    keyless = [_plain(leaf) for leaf in jax.tree.leaves(lanes.carry)]
+    carry, histories = jax.device_get((keyless, lanes[1:]))
+    first = jax.device_get(before)
+    cuts = [slice(i * plan.width, (i + 1) * plan.width) for i in range(chunks)]
+    return Checkpoint(
+        step,
+        [{name: values[cut] for name, values in first.items()} for cut in cuts],
+        [[leaf[cut] for leaf in carry] + [history[:, cut] for history in histories] for cut in cuts],
+    )
+
+
+def _restored(plan: Plan, saved: Checkpoint) -> tuple[Lanes, dict[str, Array]]:
+    """The lanes and first measurements of a checkpoint, back on the devices."""
+    mesh = plan.group.mesh
+    padding = mesh.size - len(saved.lanes)
+    chunks = [*saved.lanes, *[saved.lanes[-1]] * padding]
+    before = [*saved.before, *[saved.before[-1]] * padding]
+    likes, structure = jax.tree.flatten(lane_shapes(plan).carry)
+    leaves = zip(likes, zip(*(chunk[:-3] for chunk in chunks), strict=True), strict=True)
+    carry = [_like(np.concatenate(parts), like) for like, parts in leaves]
+    histories = [np.concatenate(parts, axis=1) for parts in zip(*(chunk[-3:] for chunk in chunks), strict=True)]
+    lanes = Lanes(
+        place(jax.tree.unflatten(structure, carry), mesh, TRIALS), *(place(h, mesh, HISTORIES) for h in histories)
+    )
+    names = before[0]
+    return lanes, place({name: np.concatenate([one[name] for one in before]) for name in names}, mesh, TRIALS)
+
+
+def lane_shapes(plan: Plan) -> Lanes:
+    """Shapes and dtypes of the lanes of a pass."""
+    constants, data, _, initial, _ = plan.replicated
+    return jax.eval_shape(
+        programs(plan.group).begin, initial, _trials(plan, [0]), Shared(constants, data, plan.first_rows)
+    )
+
+
+def _plain(leaf: Array) -> Array:
+    """The leaf as numbers, also if it holds random keys."""
+    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def _like(values: np.ndarray, like: Any) -> Any:
+    """Numbers from the disk as a leaf again; NumPy's files do not know bfloat16."""
+    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(jnp.asarray(values), impl=str(jax.random.key_impl(jnp.empty(0, like.dtype))))
+    return values if values.dtype == like.dtype else values.view(like.dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,8 @@ from jaxtyping import Array, Int, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
-from ..minibatches import Minibatches, batch_shapes, check_batch_size, indices, reshuffle
+from .._version import __version__
+from ..minibatches import Minibatches, batch_shapes, check_batch_size, examples_per_step, indices, reshuffle
 from ..problems import Problem
 from .programs import EVERYWHERE, Group, place, trials_mesh
 from .space import Space, check_space
@@ -59,9 +61,23 @@ class Plan:
         return len(self.space) * len(self.seeds)
 
     @property
-    def lanes(self) -> int:
-        """Trials per chunk, over all devices."""
-        return self.width * self.group.mesh.size
+    def chunks(self) -> int:
+        """Number of chunks of `width` trials, the last one perhaps shorter. One chunk occupies one device."""
+        return -(-self.trials // self.width)
+
+    def trials_of(self, chunk: int) -> range:
+        """The trials of a chunk."""
+        return range(chunk * self.width, min((chunk + 1) * self.width, self.trials))
+
+    @property
+    def precision(self) -> str:
+        """The dtypes of the parameters."""
+        return ", ".join(sorted({leaf.dtype.name for leaf in jax.tree.leaves(self.initial)}))
+
+    @property
+    def platform(self) -> str:
+        """The kind of device: "cpu", "gpu" or "tpu"."""
+        return self.group.mesh.devices.flat[0].platform
 
     @property
     def root_text(self) -> str:
@@ -72,24 +88,49 @@ class Plan:
         return f"{jax.random.key_impl(self.root)} {' '.join(map(str, data.ravel()))}"
 
     @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """What decides a trial, part by part; the bits of its floats depend on the width as well."""
+        data = (self.problem.data, self.problem.test_data)
+        starts = (self.constants, self.evaluate_constants, self.initial)
+        return {
+            "loss": self.group.loss.fingerprint[:16],
+            "metrics": self.evaluate.fingerprint[:16],
+            "optimizer": _checks.name_of(self.group.factory),
+            "axes": {name: values.tolist() for name, values in self.space.axes.items()},
+            "seeds": self.seeds.tolist(),
+            "steps": self.steps,
+            "every": self.group.every,
+            "batch_size": self.batch_size if self.minibatches else None,
+            "key": self.root_text,
+            "data": _digest(data),
+            "starts and closures": _digest(starts),
+            "baseline": self.problem.baseline,
+            "precision": self.precision,
+            "platform": self.platform,
+            "jax": jax.__version__,
+            "jaxopt_notes": __version__,
+        }
+
+    @functools.cached_property
     def fingerprint(self) -> str:
-        """Hash of what decides a trial: the programs, the data, the axes, the steps, the root key and the starts."""
-        parts = [self.group.loss.fingerprint, self.evaluate.fingerprint, _checks.name_of(self.group.factory)]
-        parts += [repr({name: values.tolist() for name, values in self.space.axes.items()}), repr(self.seeds.tolist())]
-        parts += [
-            f"{self.steps} {self.group.every} {self.minibatches and self.minibatches.batch_size} {self.root_text}"
-        ]
-        digest = hashlib.sha256("\n".join(parts).encode())
-        for leaf in jax.tree.leaves((self.problem.data, self.problem.test_data, self.constants, self.initial)):
-            digest.update(np.ascontiguousarray(leaf).tobytes())
-        return digest.hexdigest()
+        """Hash of `identity`."""
+        return hashlib.sha256(json.dumps(self.identity).encode()).hexdigest()
+
+    @property
+    def batch_size(self) -> int:
+        """Examples per step; all of them without minibatches."""
+        return (
+            self.problem.examples
+            if self.minibatches is None
+            else examples_per_step(self.minibatches, self.problem.examples)
+        )
 
     @property
     def window(self) -> int:
         """Steps whose example indices are held at a time."""
         if self.minibatches is None:
             return self.steps
-        return min(self.steps, max(1, WINDOW_BYTES // (4 * len(self.seeds) * self.minibatches.batch_size)))
+        return min(self.steps, max(1, WINDOW_BYTES // (4 * len(self.seeds) * self.batch_size)))
 
     def rows(self, start: int) -> Int[Array, "seeds window batch"]:
         """Example indices of every seed for the window from `start` and one step more, on every device.
@@ -114,6 +155,16 @@ class Plan:
         problem = self.problem
         shared = (self.constants, problem.data, problem.test_data, self.initial, self.evaluate_constants)
         return place(shared, self.group.mesh, EVERYWHERE)
+
+
+def _digest(tree: PyTree) -> str:
+    """Hash of the bytes of every leaf."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(tree):
+        is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+        values = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        digest.update(f"{values.dtype}{values.shape}".encode() + values.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def make_plan(
@@ -247,4 +298,4 @@ def _example_batch(problem: Problem, minibatches: Minibatches | None) -> tuple[A
         return ()
     if minibatches is None:
         return (problem.data,)
-    return (batch_shapes(problem.data, minibatches.batch_size),)
+    return (batch_shapes(problem.data, examples_per_step(minibatches, problem.examples)),)

@@ -115,10 +115,10 @@ def evaluator(evaluate: Program, mesh: Mesh) -> Callable:
 def _batch_loss(group: Group, shared: Shared, seed: Array, position: Array) -> Callable:
     """The loss of the batch that `seed` sees at `position` of the window; of everything when there are no batches."""
 
-    def loss(params: PyTree) -> Array:
+    def loss(params: PyTree, aux: None) -> tuple[Array, None]:
         if not group.batched:
-            return group.loss(shared.constants, params, *(() if shared.data is None else (shared.data,)))
-        return group.loss(shared.constants, params, gather(shared.data, shared.rows[seed, position]))
+            return group.loss(shared.constants, params, *(() if shared.data is None else (shared.data,))), aux
+        return group.loss(shared.constants, params, gather(shared.data, shared.rows[seed, position])), aux
 
     return loss
 

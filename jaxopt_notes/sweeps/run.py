@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import optax
@@ -13,12 +15,15 @@ from jaxtyping import Array, Key
 
 from .._checks import name_of
 from ..problems import Problem
-from .engine import run_chunk
+from .engine import run_chunks
+from .layout import build_table, layout_of
 from .plan import make_plan
 from .programs import programs
 from .progress import Progress
+from .shelf import Disk, Memory, Shelf
 from .space import Space
-from .table import build_table, judge
+from .store import Store
+from .table import columns_of, no_trials
 
 if TYPE_CHECKING:
     import xarray
@@ -37,6 +42,8 @@ def sweep(
     keep_params: bool = False,
     width: int | None = None,
     devices: Sequence[jax.Device] | None = None,
+    store: str | os.PathLike[str] | None = None,
+    repair: bool = False,
     progress: bool = True,
 ) -> xarray.Dataset:
     """Run every configuration of a space from every seed, as one compiled program, and return a labelled table.
@@ -59,6 +66,10 @@ def sweep(
         width: lanes per device and chunk. When None it is chosen by the number of trials and the size of a lane, so fix
             it where the floats of two sweeps must be the same bits.
         devices: the devices to use; all local ones when None.
+        store: a folder that holds the sweep. Every chunk of `width` trials is written there when it is finished, and
+            chunks that take longer save where they are once a minute. The same call goes on where a killed one
+            stopped, on any number of devices, and gives the same bits; `open_sweep(store)` reads it at any time.
+        repair: set files of the store aside that cannot be read or belong to another sweep, and run them again.
         progress: show a progress bar on standard error.
 
     Returns:
@@ -69,6 +80,8 @@ def sweep(
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
+        StoreError: the store holds another sweep (every difference is named), a file that cannot be read, or is being
+            written by another process. OSError: it cannot be written; the chunks before are there.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -78,6 +91,9 @@ def sweep(
         >>> dict(table.final_loss.sizes)
         {'learning_rate': 2, 'beta': 2, 'seed': 1}
     """
+    folder = None if store is None else Store(Path(store))
+    if folder is not None and width is None and (folder.folder / "manifest.json").exists():
+        width = folder.manifest()["identity"]["width"]  # floats depend on it, so it stays
     plan = make_plan(
         problem,
         optimizer,
@@ -92,15 +108,25 @@ def sweep(
     )
     began, traces = time.monotonic(), programs(plan.group).traces
     traced = len(traces)
-    chunks: list[dict[str, Any]] = []
+    layout = layout_of(plan, no_trials(plan, keep_params))
+    shelf: Shelf = Memory(layout, plan) if folder is None else Disk(folder, layout, plan, repair)
     bar = Progress(plan.trials, plan.steps, name_of(optimizer), enabled=progress)
     try:
-        for first in range(0, plan.trials, plan.lanes):
-            chunks.append(judge(plan, run_chunk(plan, first, keep_params=keep_params, bar=bar)))
-            bar.chunk(chunks[-1]["status"], chunks[-1]["final_loss"])
+        for chunks, resume in shelf.missing():
+            finished = run_chunks(
+                plan, chunks, keep_params=keep_params, bar=bar, resume=resume, checkpoint=shelf.checkpoint(chunks)
+            )
+            for chunk, trials in zip(chunks, finished, strict=True):
+                columns = columns_of(plan, trials)
+                shelf.put(chunk, columns)
+                bar.chunk(columns["status"], columns["final_loss"])
     except KeyboardInterrupt:
-        done = sum(len(chunk["status"]) for chunk in chunks)
+        done = shelf.trials_finished()
         warnings.warn(f"interrupted: {done} of {plan.trials} trials finished; the others have status -1", stacklevel=2)
     finally:
         bar.close()
-    return build_table(plan, chunks, wall_seconds=time.monotonic() - began, segment_programs=len(traces) - traced)
+        shelf.close()
+    table = build_table(layout, shelf.columns())
+    table.attrs |= {"devices": plan.group.mesh.size, "segment_programs": len(traces) - traced}
+    table.attrs["wall_seconds"] = round(time.monotonic() - began, 3)
+    return table

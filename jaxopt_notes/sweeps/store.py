@@ -1,15 +1,37 @@
-"""Tables on disk: NetCDF files that appear whole or not at all."""
+"""A sweep on disk: a manifest and one NetCDF file per finished chunk, each of which appears whole or not at all.
+
+folder/manifest.json       the layout of the table and the identity of the sweep
+folder/chunk-00000.nc      the columns of one chunk, flat along `trial`
+folder/carry-00000.npz     a chunk on its way, overwritten as it goes on, gone when it is finished
+folder/lock                held while a process writes
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .._files import write_whole
+from .engine import Checkpoint
+from .layout import Columns, Layout, build_table
 
 if TYPE_CHECKING:
     import xarray
+
+FORMAT = 1
+_REPAIR = "sweep(..., repair=True) sets it aside and runs its trials again"
+_CHUNK = re.compile(r"chunk-(\d+)\.nc$")
+
+
+class StoreError(ValueError):
+    """A store that holds another sweep, a file that cannot be read, or another writer. Nothing on disk was changed."""
 
 
 def save(table: xarray.Dataset, path: str | os.PathLike[str]) -> Path:
@@ -35,3 +57,220 @@ def save(table: xarray.Dataset, path: str | os.PathLike[str]) -> Path:
         'valley.nc'
     """
     return write_whole(Path(path), lambda temporary: table.to_netcdf(temporary, engine="h5netcdf"))
+
+
+def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
+    """The table of a stored sweep as far as it is finished, also while another process writes it.
+
+    Arguments:
+        folder: what was given to `sweep` as `store`.
+
+    Returns:
+        The Dataset that `sweep` returns; trials that are not finished are NaN with status -1, and
+        `attrs["trials_finished"]` counts the others.
+
+    Raises:
+        FileNotFoundError: no sweep is stored there. StoreError: a file of it cannot be read; it is named.
+
+    Example:
+        >>> import tempfile, jaxopt_notes as jon
+        >>> valley, folder = jon.problems.quadratic([1.0, 20.0]), tempfile.mkdtemp() + "/valley"
+        >>> options = dict(steps=5, store=folder, progress=False)
+        >>> table = jon.sweep(valley, jon.gradient_descent, jon.grid(learning_rate=[0.01, 0.02]), **options)
+        >>> jon.open_sweep(folder).equals(table)
+        True
+    """
+    store = Store(Path(folder))
+    layout = store.layout()
+    columns, finished = store.read(layout)
+    table = build_table(layout, columns)
+    table.attrs["trials_finished"] = finished
+    return table
+
+
+class Store:
+    """The files of one sweep. Opening it reads; `create` and `write` need the lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock: Any = None
+        self._thread: ThreadPoolExecutor | None = None
+        self._writes: list[Future[Any]] = []
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as it stands on disk."""
+        path = self.folder / "manifest.json"
+        try:
+            return json.loads(path.read_text())
+        except FileNotFoundError:
+            raise FileNotFoundError(f"no sweep is stored in {self.folder}: it has no manifest.json") from None
+        except ValueError as error:
+            raise StoreError(f"{path} cannot be read ({error}); move it away to start anew") from None
+
+    def layout(self) -> Layout:
+        """The layout of the table."""
+        return Layout(**self.manifest()["layout"])
+
+    def lock(self, share: str = "") -> None:
+        """Become the writer, or say who is; the operating system gives the lock back when this process ends."""
+        from filelock import FileLock, Timeout
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"lock{share}"
+        self._lock = FileLock(path, timeout=0)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            self._lock = None
+            raise StoreError(
+                f"another process is writing {self.folder}; wait for it, or read the store with open_sweep"
+            ) from None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+
+    def create(self, identity: dict[str, Any], layout: Layout) -> None:
+        """Write the manifest, or compare with the one that is there.
+
+        Raises:
+            StoreError: the store holds a sweep of another definition; every difference is named.
+        """
+        path = self.folder / "manifest.json"
+        if path.exists():
+            known = self.manifest()
+            if known.get("format") != FORMAT:
+                raise StoreError(f"{path} has format {known.get('format')}, this version reads {FORMAT}")
+            there = known["identity"]
+            changed = [name for name in {**there, **identity} if there.get(name) != identity.get(name)]
+            if changed:
+                lines = [f"  {name}: {there.get(name)} there, {identity.get(name)} now" for name in changed]
+                hint = f"{self.folder} holds another sweep; finish it as it was defined, or choose another folder"
+                raise StoreError("\n".join([hint, *lines]))
+            return
+        if any(self.folder.glob("chunk-*.nc")):
+            raise StoreError(f"{self.folder} holds chunks without a manifest; choose another folder")
+        manifest = {"format": FORMAT, "identity": identity, "layout": layout._asdict()}
+        write_whole(path, lambda temporary: temporary.write_text(json.dumps(manifest, indent=1)))
+
+    def finished(self) -> dict[int, Path]:
+        """Chunk number to its file."""
+        found = ((_CHUNK.match(path.name), path) for path in sorted(self.folder.glob("chunk-*.nc")))
+        return {int(match[1]): path for match, path in found if match}
+
+    def write(self, chunk: int, first: int, columns: Columns, fingerprint: str) -> None:
+        """Write a finished chunk in the background; an error of an earlier write is raised here."""
+        assert self._thread is not None
+        self._raise_errors()
+        self._writes.append(self._thread.submit(self._write, chunk, first, columns, fingerprint))
+
+    def write_carry(self, chunks: Iterable[int], saved: Checkpoint, fingerprint: str) -> None:
+        """Write chunks on their way, in the background."""
+        assert self._thread is not None
+        for chunk, before, lanes in zip(chunks, saved.before, saved.lanes, strict=True):
+            arrays = {f"before.{name}": values for name, values in before.items()}
+            arrays |= {f"lanes.{i:03}": leaf for i, leaf in enumerate(lanes)}
+            named = {"step": np.asarray(saved.step), "fingerprint": np.asarray(fingerprint), **arrays}
+            self._writes.append(self._thread.submit(_write_npz, self.folder / f"carry-{chunk:05}.npz", named))
+
+    def carry(self, chunk: int, fingerprint: str) -> Checkpoint | None:
+        """Where a chunk had got to, if that is on disk; what cannot be read is as good as not there."""
+        try:
+            path = self.folder / f"carry-{chunk:05}.npz"
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                if str(file["fingerprint"]) != fingerprint:
+                    return None
+                before = {name.removeprefix("before."): file[name] for name in file.files if name.startswith("before.")}
+                lanes = [file[name] for name in sorted(file.files) if name.startswith("lanes.")]
+                return Checkpoint(int(file["step"]), [before], [lanes])
+        except (OSError, ValueError, KeyError, EOFError):
+            return None
+        except Exception as error:  # zipfile.BadZipFile and zlib.error, of a file cut short by a full disk
+            if type(error).__module__ in ("zipfile", "zlib"):
+                return None
+            raise
+
+    def flush(self) -> None:
+        """Wait until everything is on the disk."""
+        for write in self._writes:
+            write.result()
+        self._writes.clear()
+
+    def close(self) -> None:
+        """Finish what is being written, and give the lock back."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+            self._thread = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def read(self, layout: Layout) -> tuple[Columns, int]:
+        """The columns of all trials, and how many are finished."""
+        columns, finished = layout.empty(), 0
+        for first, values in self._chunks():
+            rows = slice(first, first + len(values["status"]))
+            for name, column in columns.items():
+                column[rows] = values[name]
+            finished += rows.stop - rows.start
+        return columns, finished
+
+    def unreadable(self, fingerprint: str) -> dict[Path, str]:
+        """The files of chunks that cannot be read or belong to another sweep, and what is wrong with each."""
+        reasons = {}
+        for path in self.finished().values():
+            try:
+                _read_chunk(path, fingerprint)
+            except StoreError as error:
+                reasons[path] = str(error)
+        return reasons
+
+    def _chunks(self) -> Iterator[tuple[int, Columns]]:
+        fingerprint = self.manifest()["layout"]["attributes"]["fingerprint"]
+        for path in self.finished().values():
+            yield _read_chunk(path, fingerprint)
+
+    def _write(self, chunk: int, first: int, columns: Columns, fingerprint: str) -> None:
+        write_whole(self.folder / f"chunk-{chunk:05}.nc", lambda path: _write_chunk(path, first, columns, fingerprint))
+        (self.folder / f"carry-{chunk:05}.npz").unlink(missing_ok=True)
+
+    def _raise_errors(self) -> None:
+        for write in [write for write in self._writes if write.done()]:
+            self._writes.remove(write)
+            write.result()
+
+
+def _write_chunk(path: Path, first: int, columns: Columns, fingerprint: str) -> None:
+    import h5netcdf
+
+    with h5netcdf.File(path, "w") as file:
+        trials = len(columns["status"])
+        file.dimensions = {"trial": trials}
+        file.attrs.update(first=first, trials=trials, fingerprint=fingerprint)
+        for name, column in columns.items():
+            inner = [f"{name}_{axis}" for axis in range(column.ndim - 1)]
+            for dimension, size in zip(inner, column.shape[1:], strict=True):
+                file.dimensions[dimension] = size
+            file.create_variable(name, ("trial", *inner), data=column)
+        file.attrs["whole"] = 1  # written last
+
+
+def _read_chunk(path: Path, fingerprint: str) -> tuple[int, Columns]:
+    """The first trial of a chunk and its columns."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            owner, whole = file.attrs.get("fingerprint"), file.attrs.get("whole")
+            first = int(np.asarray(file.attrs.get("first", -1)).item())
+            columns = {name: variable[()] for name, variable in file.items() if variable.ndim and name != "trial"}
+    except (OSError, RuntimeError, KeyError) as error:
+        raise StoreError(f"{path} cannot be read ({error}); {_REPAIR}") from None
+    if owner != fingerprint or whole is None:
+        raise StoreError(f"{path} does not belong to this sweep; {_REPAIR}")
+    return first, columns
+
+
+def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    write_whole(path, write)

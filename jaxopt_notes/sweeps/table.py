@@ -1,4 +1,4 @@
-"""From chunks of trials to a labelled `xarray.Dataset`, and from there back to parameters."""
+"""From what a pass of trials returns to columns, and from a table back to parameters."""
 
 from __future__ import annotations
 
@@ -10,66 +10,39 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .. import _checks
-from .._version import __version__
-from ..minibatches import steps_per_epoch
-from ..minimize import Status, end_status
+from ..minimize import end_status
 from ..problems import Problem
+from .engine import lane_shapes
+from .layout import Columns
 from .plan import Plan
 
 if TYPE_CHECKING:
     import xarray
 
-_DESCRIPTIONS = {
-    "loss": "loss of the step's minibatch, or of the full data without minibatches",
-    "grad_norm": "Euclidean norm of the gradient",
-    "update_norm": "Euclidean norm of the update that led to the step",
-    "initial_loss": "loss on the full training data at the start",
-    "final_loss": "loss on the full training data at the end",
-    "status": "how the trial ended: " + ", ".join(f"{s.value} {s.name.lower()}" for s in Status),
-    "stopped_at": "steps taken",
-}
-_NOT_RUN = {"status": Status.NOT_RUN, "stopped_at": -1}
 
-
-def judge(plan: Plan, chunk: dict[str, Any]) -> dict[str, Any]:
-    """Replace the loop's own status by the final one, which compares losses on the full data."""
+def columns_of(plan: Plan, trials: dict[str, Any]) -> Columns:
+    """The columns of a table: the final status in place of the loop's own, and parameters by their paths."""
     baseline = np.inf if plan.problem.baseline is None else plan.problem.baseline
-    status, initial, final = (jnp.asarray(chunk[name]) for name in ("status", "initial_loss", "final_loss"))
-    return {**chunk, "status": np.asarray(end_status(status, initial, final, baseline))}
+    status, initial, final = (jnp.asarray(trials[name]) for name in ("status", "initial_loss", "final_loss"))
+    judged = {**trials, "status": np.asarray(end_status(status, initial, final, baseline))}
+    params = judged.pop("params", None)
+    named = [] if params is None else named_leaves(params)
+    return {name: _storable(np.asarray(column)) for name, column in (*judged.items(), *named)}
 
 
-def build_table(
-    plan: Plan, chunks: list[dict[str, Any]], *, wall_seconds: float, segment_programs: int
-) -> xarray.Dataset:
-    """Lay the trials out along the axes of the space and the seeds; trials that did not run are NaN with status -1."""
-    import xarray
-
-    dims = (*plan.space.axes, "seed")
-    shape = (*plan.space.shape, len(plan.seeds))
-    variables: dict[str, Any] = {}
-
-    def add(name: str, column: list[np.ndarray], *inner: str) -> None:
-        done = _storable(np.concatenate(column))
-        missing = plan.trials - len(done)
-        fill = _NOT_RUN.get(name, np.nan)
-        rest = np.full((missing, *done.shape[1:]), fill, done.dtype)
-        values = np.concatenate([done, rest]).reshape(*shape, *done.shape[1:])
-        attrs = {"long_name": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}
-        variables[name] = ((*dims, *inner), values, attrs)
-
-    if not chunks:
-        chunks = [_nothing(plan)]
-    for name, sample in chunks[0].items():
-        if name == "params":
-            for path, leaf in _leaves(sample):
-                column = [dict(_leaves(chunk["params"]))[path] for chunk in chunks]
-                add(path, column, *(f"{path}_{axis}" for axis in range(leaf.ndim - 1)))
-        else:
-            add(name, [chunk[name] for chunk in chunks], *(["step"] if sample.ndim == 2 else []))
-    table = xarray.Dataset(variables, _coordinates(plan), _attributes(plan, wall_seconds, segment_programs))
-    for name, values in plan.space.axes.items():
-        table[name].attrs["scale"] = scale_of(values)
-    return table
+def no_trials(plan: Plan, keep_params: bool) -> Columns:
+    """The columns of no trials, so that a sweep stopped before its first chunk still has every variable."""
+    one = jax.tree.map(lambda leaf: leaf[0], plan.initial)
+    measured = jax.eval_shape(plan.evaluate, plan.evaluate_constants, one, plan.problem.data, plan.problem.test_data)
+    lanes = lane_shapes(plan)
+    names = ("loss", "grad_norm", "update_norm")
+    columns = {name: np.zeros((0, plan.group.entries), getattr(lanes, name).dtype) for name in names}
+    columns |= {name: np.zeros(0, like.dtype) for name, like in measured.items()}
+    columns |= {"initial_loss": np.zeros(0, measured["final_loss"].dtype)}
+    columns |= {name: np.zeros(0, np.int32) for name in ("status", "stopped_at")}
+    if keep_params:
+        columns |= {name: np.zeros((0, *leaf.shape), leaf.dtype) for name, leaf in named_leaves(one)}
+    return {name: _storable(column) for name, column in columns.items()}
 
 
 def _storable(array: np.ndarray) -> np.ndarray:
@@ -78,65 +51,7 @@ def _storable(array: np.ndarray) -> np.ndarray:
     return array if standard else array.astype(np.float32)
 
 
-def _nothing(plan: Plan) -> dict[str, Any]:
-    """A chunk of no trials, so that a sweep stopped before its first chunk still has every variable."""
-    measured = jax.eval_shape(
-        plan.evaluate, plan.evaluate_constants, _one(plan.initial), plan.problem.data, plan.problem.test_data
-    )
-    histories = {name: np.zeros((0, plan.group.entries), np.float32) for name in ("loss", "grad_norm", "update_norm")}
-    ends = {name: np.zeros(0, np.int32) for name in _NOT_RUN}
-    return {**histories, **{name: np.zeros(0, np.float32) for name in (*measured, "initial_loss")}, **ends}
-
-
-def _one(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf[0], tree)
-
-
-def _coordinates(plan: Plan) -> dict[str, Any]:
-    steps = np.arange(plan.group.entries) * plan.group.every
-    coordinates: dict[str, Any] = {**plan.space.axes, "seed": plan.seeds, "step": ("step", steps, {"units": "steps"})}
-    if plan.minibatches is not None:
-        epochs = steps / steps_per_epoch(plan.minibatches, plan.problem.examples)
-        coordinates["epoch"] = ("step", epochs, {"units": "epochs"})
-        coordinates["examples_seen"] = ("step", steps * plan.minibatches.batch_size, {"units": "examples"})
-    return coordinates
-
-
-def _attributes(plan: Plan, wall_seconds: float, segment_programs: int) -> dict[str, str | int | float]:
-    """Strings and numbers only: NetCDF takes nothing else."""
-    examples = plan.problem.examples
-    batch = plan.minibatches.batch_size if plan.minibatches else examples
-    known = {} if plan.problem.baseline is None else {"baseline_loss": float(plan.problem.baseline)}
-    return {
-        "optimizer": _checks.name_of(plan.group.factory),
-        "problem": plan.problem.name,
-        "steps": plan.steps,
-        "batch_size": batch,
-        "examples": examples,
-        "examples_left_out_per_epoch": examples % batch if batch else 0,
-        **known,
-        "key": plan.root_text,
-        "fingerprint": plan.fingerprint,
-        "precision": ", ".join(sorted({leaf.dtype.name for leaf in jax.tree.leaves(plan.initial)})),
-        "width": plan.width,
-        "devices": plan.group.mesh.size,
-        "platform": plan.group.mesh.devices.flat[0].platform,
-        "segment_programs": segment_programs,
-        "wall_seconds": round(wall_seconds, 3),
-        "version": __version__,
-        "jax_version": jax.__version__,
-    }
-
-
-def scale_of(values: np.ndarray) -> str:
-    """`log` for a geometric axis of at least three positive values, otherwise `linear`."""
-    if len(values) < 3 or (values <= 0).any():
-        return "linear"
-    ratios = np.diff(np.log(np.sort(values)))
-    return "log" if ratios.max() - ratios.min() < 0.5 * ratios.mean() and values.max() > 9 * values.min() else "linear"
-
-
-def _leaves(params: PyTree) -> list[tuple[str, Any]]:
+def named_leaves(params: PyTree) -> list[tuple[str, Any]]:
     """(name of the variable, leaf) of every leaf; names are paths without "/", told apart by number where equal."""
     named: dict[str, Any] = {}
     for i, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(params)):
@@ -169,7 +84,7 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: float) -> Py
         (2,)
     """
     shapes = jax.eval_shape(problem.init, jax.random.key(0))
-    paths = [path for path, _ in _leaves(shapes)]
+    paths = [path for path, _ in named_leaves(shapes)]
     if any(path not in table for path in paths):
         raise ValueError("this table holds no parameters: run sweep(..., keep_params=True)")
     dims = [str(dim) for dim in table["final_loss"].dims]
@@ -181,5 +96,5 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: float) -> Py
     if selection["seed"] not in table["seed"]:
         raise ValueError(f"seed must be one of {table['seed'].values.tolist()}, got {selection['seed']}")
     trial = table[paths].sel(seed=selection.pop("seed")).sel(selection, method="nearest")
-    leaves = [jnp.asarray(trial[name].values, shape.dtype) for name, shape in _leaves(shapes)]
+    leaves = [jnp.asarray(trial[name].values, shape.dtype) for name, shape in named_leaves(shapes)]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)

@@ -1,0 +1,187 @@
+"""The trace and the density of the whole spectrum, from products with random vectors."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from .. import _checks
+from .lanczos import checked_key, lanczos, ritz
+from .operators import flat, flat_space
+from .symmetric import SymmetricOperator, as_operator
+
+
+class Trace(NamedTuple):
+    """An estimate of the trace.
+
+    Attributes:
+        value: the estimate.
+        standard_error: of the estimate, from leaving out one vector at a time. What is left shares vectors, so it is
+            too small where the spectrum does not decay: by 1.6 on an even one.
+        matvecs: products spent.
+    """
+
+    value: Float[Array, ""]
+    standard_error: Float[Array, ""]
+    matvecs: Int[Array, ""]
+
+    def __str__(self) -> str:
+        return f"trace {float(self.value):.6g} +- {float(self.standard_error):.2g} ({int(self.matvecs)} products)"
+
+
+class SpectralDensity(NamedTuple):
+    """How the eigenvalues are spread, as one quadrature rule per random vector.
+
+    Attributes:
+        nodes: Ritz values, ascending, shape (probes, steps); NaN where there are fewer.
+        weights: the share of the eigenvalues that each node stands for; every row sums to 1.
+        matvecs: products spent.
+    """
+
+    nodes: Float[Array, "probes steps"]
+    weights: Float[Array, "probes steps"]
+    matvecs: Int[Array, ""]
+
+    def at(self, points: Float[Array, " points"], width: float | Float[Array, ""]) -> Float[Array, " points"]:
+        """The density at `points`, every node a Gaussian of standard deviation `width`; its integral is 1."""
+        gaps = (jnp.asarray(points)[:, None, None] - jnp.nan_to_num(self.nodes)[None]) / width
+        bumps = jnp.exp(-(gaps**2) / 2) / (width * math.sqrt(2 * math.pi))
+        return jnp.mean(jnp.sum(bumps * self.weights[None], axis=2), axis=1)
+
+    def below(self, threshold: float | Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        """The share of eigenvalues below a threshold, and its standard error over the random vectors.
+
+        A node on the threshold's other side is counted whole, so near a cluster of eigenvalues the share is coarse.
+        """
+        shares = jnp.sum(jnp.where(self.nodes < threshold, self.weights, 0), axis=1)
+        probes = shares.size
+        return jnp.mean(shares), jnp.std(shares, ddof=1 if probes > 1 else 0) / math.sqrt(probes)
+
+
+def trace(operator: Any, *, like: PyTree = None, matvecs: int = 40, key: Key[Array, ""] | None = None) -> Trace:
+    """The trace of a symmetric operator, with its standard error, by products.
+
+    XTrace: half of the products find the directions in which A is large, whose part of the trace is exact; the other
+    half measure it, and what is left is averaged over the random vectors, each with the directions that the others
+    found. Without bias; where the spectrum decays far more accurate than the plain average of w'Aw.
+
+    Arguments:
+        operator, like: as in `eigsh`.
+        matvecs: products to spend: an even number of at least 4 and at most 2n. Static.
+        key: of the random vectors; `jax.random.key(0)` when None.
+
+    Returns:
+        `Trace(value, standard_error, matvecs)`.
+
+    Raises:
+        TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_notes.curvature import trace
+        >>> decaying = 0.7 ** jnp.arange(1000.0)
+        >>> bool(abs(trace(lambda v: decaying * v, like=decaying).value - 1 / 0.3) < 1e-2)
+        True
+
+    Source: Epperly, Tropp and Webber, 2024.
+    """
+    operator = as_operator(operator, like)
+    size = sum(leaf.size for leaf in jax.tree.leaves(operator.like))
+    vectors = _checks.count("matvecs", matvecs, low=4, high=max(4, 2 * size)) // 2
+    return _trace(operator, checked_key(key), vectors=min(vectors, size))
+
+
+@functools.partial(jax.jit, static_argnames="vectors")
+def _trace(operator: SymmetricOperator, key: Any, *, vectors: int) -> Trace:
+    product, dtype, size = _flat_product(operator)
+    columns = functools.partial(jax.lax.map, product)
+    multiply = functools.partial(jnp.matmul, precision="highest")
+    tests = jax.random.normal(key, (vectors, size), dtype)
+    tests = tests * (math.sqrt(size) / jnp.linalg.norm(tests, axis=1))[:, None]
+    images = columns(tests)
+    basis, triangle = jnp.linalg.qr(images.T)
+    inside = multiply(basis.T, columns(basis.T).T)
+    # Without vector i the basis loses the direction s_i, the i-th row of R^-1.
+    lost = jax.scipy.linalg.solve_triangular(triangle, jnp.eye(vectors, dtype=dtype), trans="T")
+    lost = lost / jnp.linalg.norm(lost, axis=0)[None]
+    shadows = multiply(basis.T, tests.T)
+    shadows = shadows - lost * jnp.sum(lost * shadows, axis=0)[None]
+    found = jnp.trace(inside) - jnp.sum(lost * multiply(inside, lost), axis=0)
+    rest = jnp.sum(tests * images, axis=1) - 2 * jnp.sum(shadows * triangle, axis=0)
+    rest = rest + jnp.sum(shadows * multiply(inside, shadows), axis=0)
+    left = size - jnp.sum(shadows**2, axis=0)
+    scale = (size - vectors + 1) / jnp.where(left > 0, left, 1)
+    estimates = found + jnp.where(size > vectors - 1, scale * rest, 0)
+    error = jnp.std(estimates, ddof=1) / math.sqrt(vectors)
+    return Trace(jnp.mean(estimates), error, jnp.int32(2 * vectors))
+
+
+def spectral_density(
+    operator: Any,
+    *,
+    like: PyTree = None,
+    steps: int = 80,
+    probes: int = 4,
+    key: Key[Array, ""] | None = None,
+) -> SpectralDensity:
+    """The density of the eigenvalues, by stochastic Lanczos quadrature.
+
+        (1/n) sum_i f(lambda_i)  ~  mean over probes of  sum_j w_j f(theta_j)
+
+    exact for polynomials f up to degree 2 steps - 1, up to the randomness of the probes, which is small where n is
+    large. Lanczos reorthogonalises fully, so no node is a copy of another.
+
+    Arguments:
+        operator, like: as in `eigsh`.
+        steps: products per probe, at least 2; n at most. Static.
+        probes: random vectors, at least 1. Static.
+        key: of the random vectors; `jax.random.key(0)` when None.
+
+    Returns:
+        `SpectralDensity(nodes, weights, matvecs)`, with `.at(points, width)` and `.below(threshold)`.
+
+    Raises:
+        TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_notes.curvature import spectral_density
+        >>> spectrum = jnp.append(jnp.linspace(0.0, 1.0, 900), jnp.full(100, -2.0))
+        >>> density = spectral_density(lambda v: spectrum * v, like=spectrum, steps=20, probes=8)
+        >>> share, error = density.below(-1.0)
+        >>> bool(abs(share - 0.1) < 4 * error + 0.01)
+        True
+
+    Source: Golub and Meurant, 1994; for networks Ghorbani, Krishnan and Xiao, 2019.
+    """
+    operator = as_operator(operator, like)
+    steps, probes = _checks.count("steps", steps, low=2), _checks.count("probes", probes)
+    return _spectral_density(operator, checked_key(key), steps=steps, probes=probes)
+
+
+@functools.partial(jax.jit, static_argnames=("steps", "probes"))
+def _spectral_density(operator: SymmetricOperator, key: Any, *, steps: int, probes: int) -> SpectralDensity:
+    product, dtype, size = _flat_product(operator)
+
+    def rule(key: Any) -> tuple[Array, Array, Array]:
+        krylov = lanczos(product, jax.random.normal(key, (size,), dtype), steps)
+        values = ritz(krylov)
+        weights = jnp.where(jnp.isfinite(values.values), values.coefficients[0] ** 2, 0)
+        return values.values, weights, krylov.count
+
+    nodes, weights, counts = jax.lax.map(rule, jax.random.split(key, probes))
+    return SpectralDensity(nodes, weights, jnp.sum(counts))
+
+
+def _flat_product(operator: SymmetricOperator) -> tuple[Callable[[Array], Array], Any, int]:
+    """The product on flat vectors, their dtype and their length."""
+    dtype, unflatten = flat_space(operator.like)
+    product = operator.product()
+    size = sum(leaf.size for leaf in jax.tree.leaves(operator.like))
+    return lambda vector: flat(product(unflatten(vector)), dtype), dtype, size

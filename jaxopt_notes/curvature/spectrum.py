@@ -1,0 +1,148 @@
+"""What is learnt of the Hessian at a point, from all its eigenvalues or from a few products, before it is judged."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from .._numerics import sqrt
+from .bounds import spectrum_bounds, zero_level
+from .lanczos import Ritz, euclidean_norm, lanczos, random_start, ritz, ritz_vector
+from .null_space import NullSpace
+from .operators import Product, matrix
+
+_NORM_STEPS = 8  # of the power iteration that sizes the shift of known null directions
+
+
+class Spectrum(NamedTuple):
+    """What either method learns; `finite` is False if it met a non-finite number. Rounding is `zero_level`."""
+
+    eigenvalues: Float[Array, " m"]
+    residuals: Float[Array, " m"]
+    largest: Float[Array, ""]
+    interval: Float[Array, " 2"]  # rounding apart
+    norm: Float[Array, ""]
+    zero_level: Float[Array, ""]
+    decrease: Float[Array, ""]
+    image_of_gradient: Float[Array, ""]  # |Hg|
+    direction: Float[Array, " n"]
+    finite: Bool[Array, ""]
+    probability: Float[Array, ""]
+    matvecs: Int[Array, ""]
+    exact: Bool[Array, ""]
+
+
+def dense_spectrum(
+    product: Product, gradient: Float[Array, " n"], space: NullSpace | None, dtype: Any, scale: Any
+) -> Spectrum:
+    """All eigenvalues, those along known null directions left out (NaN, at the end).
+
+    `scale` is a size of curvature whose rounding counts as zero, beyond |H| here: terms that cancel at the point leave
+    rounding that |H| does not show.
+    """
+    n = gradient.size
+    raw = matrix(product, gradient)
+    finite = jnp.all(jnp.isfinite(raw))
+    raw = jnp.where(finite, raw, 0)
+    hessian = (raw + raw.T) / 2
+    asymmetry = euclidean_norm(raw - hessian)
+    if space is None:
+        eigenvalues, vectors = jnp.linalg.eigh(hessian, symmetrize_input=False)
+        kept = jnp.ones(n, bool)
+    else:
+        hessian = space.complement(space.complement(hessian).T)
+        eigenvalues, vectors, kept = _without(hessian, space)
+    residuals = _column_norms(jnp.matmul(hessian, vectors, precision="highest") - vectors * eigenvalues[None, :])
+    known = jnp.where(kept, eigenvalues, jnp.nan)
+    largest = jnp.nanmax(known)
+    norm = jnp.nanmax(jnp.abs(known))
+    zero = zero_level(jnp.maximum(norm, jnp.asarray(scale, norm.dtype)), n, dtype, asymmetry)
+    components = jnp.where(kept, jnp.matmul(gradient, vectors, precision="highest"), 0)
+    return Spectrum(
+        eigenvalues=known,
+        residuals=jnp.where(kept, residuals, jnp.nan),
+        largest=largest,
+        interval=jnp.stack([known[0], largest]),
+        norm=norm,
+        zero_level=zero,
+        decrease=_decrease(eigenvalues, components, zero),
+        image_of_gradient=euclidean_norm(eigenvalues * components),
+        direction=vectors[:, 0],
+        finite=finite,
+        probability=jnp.ones((), gradient.dtype),
+        matvecs=jnp.int32(n + 1),
+        exact=jnp.bool_(True),
+    )
+
+
+def _without(hessian: Float[Array, "n n"], space: NullSpace) -> tuple[Array, Array, Array]:
+    """Eigenvalues and vectors with those of the null space last, and which are to be kept.
+
+    The null space is shifted beyond the spectrum, so that it cannot mix with eigenvalues that are small themselves.
+    """
+    vector = space.complement(jnp.sin(jnp.arange(1, hessian.shape[0] + 1, dtype=hessian.dtype)))
+    for _ in range(_NORM_STEPS):
+        norm = euclidean_norm(vector)
+        vector = hessian @ (vector / jnp.where(norm > 0, norm, 1))
+    size = euclidean_norm(vector)
+    shift = jnp.where(size > 0, 4 * size, 1)
+    values, vectors = jnp.linalg.eigh(hessian + shift * space.basis @ space.basis.T, symmetrize_input=False)
+    inside = jnp.sum((space.basis.T @ vectors) ** 2, axis=0) > 0.5
+    order = jnp.argsort(jnp.where(inside, jnp.inf, values))
+    return values[order], vectors[:, order], ~inside[order]
+
+
+def lanczos_spectrum(
+    product: Product,
+    gradient: Float[Array, " n"],
+    space: NullSpace | None,
+    dtype: Any,
+    key: Any,
+    probability: Any,
+    matvecs: int,
+) -> Spectrum:
+    """Ritz values from a few products; `matvecs` of them at most, less one for the proof."""
+    n = gradient.size
+    start = random_start(key, gradient)
+    if space is not None:
+        product, start = space.restricted(product), space.complement(start)
+    gradient_steps = min(max(matvecs // 8, 1), n)
+    downhill = lanczos(product, gradient, gradient_steps)
+    krylov = lanczos(product, start, min(matvecs - 1 - gradient_steps, n))
+    values, slopes = ritz(krylov), ritz(downhill)
+    norm = jnp.maximum(krylov.norm, downhill.norm)
+    zero = zero_level(norm, n, dtype, jnp.maximum(krylov.asymmetry, downhill.asymmetry))
+    return Spectrum(
+        eigenvalues=values.values,
+        residuals=values.residuals,
+        largest=values.largest,
+        interval=jnp.stack(spectrum_bounds(krylov, values, probability)),
+        norm=norm,
+        zero_level=zero,
+        decrease=_quadrature(slopes, gradient, zero),
+        image_of_gradient=euclidean_norm(gradient) * jnp.hypot(downhill.alphas[0], downhill.betas[0]),
+        direction=ritz_vector(krylov, values, 0),
+        finite=jnp.isfinite(norm) & jnp.isfinite(values.largest),
+        probability=jnp.asarray(probability, gradient.dtype),
+        matvecs=downhill.count + krylov.count + 1,
+        exact=jnp.bool_(False),
+    )
+
+
+def _decrease(eigenvalues: Float[Array, " m"], components: Float[Array, " m"], zero: Float[Array, ""]) -> Array:
+    """g' |H|^-1 g / 2 from the components of g along the eigenvectors."""
+    terms = components**2 / jnp.maximum(jnp.abs(eigenvalues), zero)
+    return jnp.sum(jnp.where(components == 0, 0, terms)) / 2  # infinite for a slope without any curvature
+
+
+def _quadrature(slopes: Ritz, gradient: Float[Array, " n"], zero: Float[Array, ""]) -> Float[Array, ""]:
+    """The same by Gauss quadrature: T has the spectrum of H as the gradient weighs it (Golub and Meurant, 1994)."""
+    components = euclidean_norm(gradient) * slopes.coefficients[0]
+    valid = jnp.isfinite(slopes.values)
+    return _decrease(jnp.where(valid, slopes.values, 1), jnp.where(valid, components, 0), zero)
+
+
+def _column_norms(array: Float[Array, "n m"]) -> Float[Array, " m"]:
+    return sqrt(jnp.sum(array**2, axis=0))

@@ -1,0 +1,224 @@
+"""`minimize` and `minimize_until`: check, hoist, and run the loop as one compiled program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key, PyTree
+
+from .. import _checks
+from .._hoist import Program, hoist
+from .._partials import as_pytree
+from ..minibatches import Minibatches, batch_shapes, check_batch_size
+from . import program
+from .program import Inputs, Static
+from .run import Run
+
+
+def minimize(
+    loss: Callable[..., Any],
+    params: PyTree,
+    optimizer: optax.GradientTransformation,
+    *,
+    steps: int,
+    data: PyTree = None,
+    minibatches: Minibatches | None = None,
+    key: Key[Array, ""] | None = None,
+    args: Sequence[Any] = (),
+    aux: PyTree = None,
+    metrics: Callable[..., PyTree] | None = None,
+    every: int = 1,
+    tol: float | Float[Array, ""] | None = None,
+    baseline: float | Float[Array, ""] | None = None,
+    record_params: bool = False,
+    donate: bool = False,
+) -> Run:
+    """Minimise a loss by a fixed number of steps of any optax optimizer, in one compiled loop.
+
+    Each step forms the candidate x + u, evaluates loss and gradient there, and accepts it only if loss, gradient norm
+    and update norm are finite; a run that meets anything else rests on its last finite point and says so in `status`.
+    So `run.loss[k]` is the loss at the k-th parameters, never at the ones before. Works under `jit`, `vmap` (also over
+    the numbers of the optimizer) and `grad`: the derivative of the final loss by a learning rate is finite even when
+    the run stopped (in reverse mode; `jax.jacfwd` meets a `custom_vjp`). Arrays that `loss` closes over become
+    arguments of the compiled program.
+
+    Arguments:
+        loss: `loss(params, *args)`, or `loss(params, batch, *args)` with `data`; returns a real scalar. A mean over the
+            batch, not a sum, if the learning rate should mean the same for every batch size.
+        params: a pytree of floating or complex arrays, the start.
+        optimizer: an (init, update) pair, ours or optax's. Its update is also given `value`, `grad` and `value_fn`.
+        steps: number of steps, at least 1. Static.
+        data: a pytree of arrays with one leading axis of examples.
+        minibatches: the stream of batches, such as `minibatches.reshuffle(64)`; the whole of `data` when None. Static.
+        key: key of the stream; needed with `minibatches`.
+        args: further arguments of `loss`, such as a regularisation strength; may be traced.
+        aux: the first state of a stateful loss, such as batch statistics or a dropout key. The loss is then
+            `loss(params, aux, [batch,] *args) -> (value, new_aux)`, and `run.aux` is the last accepted state.
+        metrics: `metrics(params)`, or `metrics(params, aux)` with `aux`: any pytree of arrays, recorded at every entry.
+        every: record one entry per this many steps; must divide `steps`. Static.
+        tol: stop (freeze) when the gradient norm is at most this; never when None.
+        baseline: loss of the best constant predictor on the full data; a run that ends no better is `stalled`.
+        record_params: keep the parameters of every entry in `run.params_path`. Static.
+        donate: give the memory of `params` and `aux` to the run; they cannot be used afterwards. Static.
+
+    Returns:
+        A `Run`.
+
+    Raises:
+        TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_notes as jon
+        >>> run = jon.minimize(lambda x: jnp.sum(x**2), jnp.array([1.0, -2.0]), jon.gradient_descent(0.25), steps=20)
+        >>> run.loss.shape, bool(run.final_loss < 1e-10), int(run.status)
+        ((21,), True, 0)
+    """
+    static, params, aux, inputs = _prepare(
+        loss, params, optimizer, steps, data, minibatches, key, args, aux, metrics, every, tol, baseline, record_params
+    )
+    return (program.scan_donating if donate else program.scan)(static, params, aux, inputs)
+
+
+def minimize_until(
+    loss: Callable[..., Any],
+    params: PyTree,
+    optimizer: optax.GradientTransformation,
+    *,
+    max_steps: int,
+    tol: float | Float[Array, ""] = 0.0,
+    rtol: float | Float[Array, ""] = 0.0,
+    patience: int | None = None,
+    data: PyTree = None,
+    minibatches: Minibatches | None = None,
+    key: Key[Array, ""] | None = None,
+    args: Sequence[Any] = (),
+    aux: PyTree = None,
+    metrics: Callable[..., PyTree] | None = None,
+    every: int = 1,
+    baseline: float | Float[Array, ""] | None = None,
+    record_params: bool = False,
+    donate: bool = False,
+) -> Run:
+    """Minimise until a stopping rule holds, and compute no step after it.
+
+        converged    |g_k| <= tol + rtol |g_0|
+        plateaued    no recorded loss is lower than the lowest one of `patience` steps ago
+
+    The same steps as `minimize`, so with `rtol=0` and without `patience` the same `Run` bit for bit; histories are as
+    long as `max_steps` allows and repeat the last entry after the stop. For single runs: under `vmap` all lanes go on
+    until the slowest stops, and there is no reverse-mode derivative (use `minimize`).
+
+    Arguments:
+        loss, params, optimizer, data, minibatches, key, args, aux, metrics, every, baseline, record_params, donate: as
+            in `minimize`. The rule is checked at every recorded entry. With minibatches the gradient norm does not fall
+            to zero: use `patience`.
+        max_steps: the most steps to take, at least 1. Static.
+        tol: >= 0, in units of the gradient norm.
+        rtol: >= 0, relative to the gradient norm at the start.
+        patience: steps without a lower loss after which to stop, at least 1; never when None.
+
+    Returns:
+        A `Run`; `run.stopped_at` counts the steps, `run.status` tells which rule held (`completed` when none did).
+
+    Raises:
+        TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_notes as jon
+        >>> bowl = lambda x: jnp.sum(x**2)
+        >>> run = jon.minimize_until(bowl, jnp.ones(2), jon.gradient_descent(0.25), max_steps=10_000, rtol=1e-3)
+        >>> int(run.stopped_at), run.status_text.split(":")[0]
+        (10, 'converged')
+    """
+    tol = _checks.scalar("tol", tol, low=0.0)
+    static, params, aux, inputs = _prepare(
+        loss, params, optimizer, max_steps, data, minibatches, key, args, aux, metrics, every, tol, baseline,
+        record_params,
+    )  # fmt: skip
+    inputs = inputs._replace(
+        rtol=_checks.scalar("rtol", rtol, low=0.0),
+        patience=None if patience is None else _checks.count("patience", patience),
+    )
+    return (program.until_donating if donate else program.until)(static, params, aux, inputs)
+
+
+def _prepare(
+    loss, params, optimizer, steps, data, minibatches, key, args, aux, metrics, every, tol, baseline, record_params
+) -> tuple[Static, PyTree, PyTree, Inputs]:
+    """Check everything, and part what decides the program from what it is run on."""
+    optimizer = as_pytree(optimizer)
+    params = jax.tree.map(jnp.asarray, _checks.params("params", params))
+    aux = jax.tree.map(jnp.asarray, aux)
+    steps = _checks.count("steps", steps)
+    every = _checks.divisor("every", every, "steps", steps)
+    minibatches, batch = _checked_batch(data, minibatches, key)
+    # Whoever differentiates through this call traces its arguments; then second derivatives are run too.
+    traced = any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, data, args))))
+    lifted = checked_loss(loss, params, aux, *batch, *args)
+    hoisted = partial(hoist, lifted, params, aux, derivatives=1 + traced)
+    batch_program, batch_constants = hoisted(*batch, *args)
+    full_program, full_constants = batch_program, batch_constants
+    if minibatches is not None:
+        full_program, full_constants = hoisted(data, *args)
+    measure, measure_constants = checked_metrics(metrics, params, aux)
+    static = Static(batch_program, full_program, measure, steps, every, minibatches, bool(record_params))
+    inputs = Inputs(
+        (batch_constants, full_constants, measure_constants),
+        optimizer,
+        data,
+        key,
+        tuple(args),
+        tol=None if tol is None else _checks.scalar("tol", tol, low=0.0),
+        rtol=None,
+        patience=None,
+        baseline=np.inf if baseline is None else _checks.scalar("baseline", baseline),
+    )
+    return static, params, aux, inputs
+
+
+def checked_loss(loss: Callable, params: PyTree, aux: PyTree, *rest: Any) -> Callable:
+    """The loss as `(params, aux, *rest) -> (value, aux)`, after a look at the shapes it returns."""
+    if aux is None:
+        _checks.scalar_loss(loss, params, *rest)
+        return lambda params, aux, *rest: (loss(params, *rest), None)
+    out = jax.eval_shape(loss, params, aux, *rest)
+    if not (isinstance(out, tuple) and len(out) == 2):
+        raise TypeError(f"with aux the loss must return (value, new_aux), got {jax.tree.structure(out)}")
+    _checks.scalar_loss(lambda *arguments: loss(*arguments)[0], params, aux, *rest)
+    kind = jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), (aux, out[1]))
+    if kind[0] != kind[1]:
+        raise TypeError(f"the new aux must have the structure, shapes and dtypes of aux, {kind[0]}; got {kind[1]}")
+    return loss
+
+
+def checked_metrics(metrics: Callable | None, params: PyTree, aux: PyTree) -> tuple[Program | None, list[Any]]:
+    """The metrics as a program of (params, aux) and its constants."""
+    if metrics is None:
+        return None, []
+    if not callable(metrics):
+        raise TypeError(f"metrics must be a function of the parameters that returns a pytree, got {metrics!r}")
+    return hoist(lambda params, aux: metrics(params) if aux is None else metrics(params, aux), params, aux)
+
+
+def _checked_batch(data: PyTree, minibatches: Any, key: Any) -> tuple[Minibatches | None, tuple[Any, ...]]:
+    """The stream, None if it is of everything, and one example batch as a tuple of no or one argument of the loss."""
+    if data is None:
+        if minibatches is not None:
+            raise ValueError("minibatches needs data: pass the arrays to draw from as data=")
+        return None, ()
+    n = _checks.examples("data", data)
+    _checks.finite_data("data", data)
+    if minibatches is not None and not isinstance(minibatches, Minibatches):
+        raise TypeError(f"minibatches must be a stream such as minibatches.reshuffle(64), got {minibatches!r}")
+    if minibatches is None or minibatches.batch_size is None:
+        return None, (data,)
+    if key is None:
+        raise ValueError("minibatches needs a key, for example key=jax.random.key(0)")
+    _checks.key("key", key)
+    return minibatches, (batch_shapes(data, check_batch_size(minibatches.batch_size, n)),)

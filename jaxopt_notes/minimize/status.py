@@ -1,0 +1,44 @@
+"""How a run ended, as a code inside programs and as advice outside."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Status(enum.IntEnum):
+    """How a run ended. `advice` says in words what it means and what to do."""
+
+    NOT_RUN = -1
+    COMPLETED = 0
+    CONVERGED = 1
+    PLATEAUED = 2
+    NON_FINITE = 3  # this and every later code is a failure
+    DIVERGED = 4
+    STALLED = 5
+    STUCK = 6
+
+    @property
+    def advice(self) -> str:
+        """One sentence on what the code means and what to try."""
+        return _ADVICE[self]
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run ended worse than it has to: non-finite, diverged, stalled or stuck."""
+        return self >= Status.NON_FINITE
+
+
+_ADVICE = {
+    Status.NOT_RUN: "not run: the sweep stopped before this trial; run it again.",
+    Status.COMPLETED: "completed: every step was taken; more steps or a lower `tol` may still improve the loss.",
+    Status.CONVERGED: "converged: the gradient norm fell to the tolerance, and the run rests there.",
+    Status.PLATEAUED: "plateaued: no lower loss for `patience` steps, and the gradient is above the tolerance. Lower "
+    "the learning rate if the loss oscillates, raise `patience` or the learning rate if it is flat.",
+    Status.NON_FINITE: "non_finite: a step gave an infinite or NaN loss, gradient or update; the run rests on the last "
+    "finite point. Lower the learning rate.",
+    Status.DIVERGED: "diverged: finite, but the final loss is above the initial one. Lower the learning rate.",
+    Status.STALLED: "stalled: finite, but no better than a constant predictor, as when every ReLU is dead. Lower the "
+    "learning rate or change the initialisation.",
+    Status.STUCK: "stuck: the last update was too small for the precision of most parameters, which did not move. Keep "
+    "the parameters in float32, or wrap the optimizer in `stochastic_rounding`.",
+}

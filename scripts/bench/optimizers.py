@@ -1,0 +1,160 @@
+"""One optimizer step beside optax's same method: seconds, compile time and memory, as ratios in one process.
+
+Each side is what a user writes: a jitted step that closes over its optimizer, with parameters and state donated.
+The column `argument` passes our optimizer into the compiled step in place of closing over it, as `minimize` does.
+Runs alternate (A B B A ...), and a ratio is the median over pairs; above 1, ours is slower.
+
+    python scripts/bench/optimizers.py [--sizes 1000 1000000 30000000] [--methods adam adamw] [--pairs 40]
+"""
+
+import argparse
+import statistics
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxopt_notes as jon
+
+METHODS = {
+    "gradient_descent": (lambda: jon.gradient_descent(1e-3), lambda: optax.sgd(1e-3)),
+    "momentum": (lambda: jon.momentum(1e-3, 0.9), lambda: optax.sgd(1e-3, momentum=0.9)),
+    "nesterov": (lambda: jon.nesterov(1e-3, 0.9), lambda: optax.sgd(1e-3, momentum=0.9, nesterov=True)),
+    "adagrad": (lambda: jon.adagrad(1e-3, 0.0, 1e-7, 0.1), lambda: optax.adagrad(1e-3, 0.1, 1e-7)),
+    "adadelta": (lambda: jon.adadelta(1.0), lambda: optax.adadelta(1.0)),
+    "rmsprop": (lambda: jon.rmsprop(1e-3), lambda: optax.rmsprop(1e-3, eps_in_sqrt=False)),
+    "rmsprop momentum": (
+        lambda: jon.rmsprop(1e-3, beta=0.9),
+        lambda: optax.rmsprop(1e-3, eps_in_sqrt=False, momentum=0.9),
+    ),
+    "rmsprop centered": (
+        lambda: jon.rmsprop(1e-3, centered=True),
+        lambda: optax.rmsprop(1e-3, eps_in_sqrt=False, centered=True),
+    ),
+    "adam": (lambda: jon.adam(1e-3), lambda: optax.adam(1e-3)),
+    "adamw": (lambda: jon.adamw(1e-3), lambda: optax.adamw(1e-3)),
+}
+
+
+def network(size, layers=2):
+    """Parameters of a network with `size` numbers in all, about: a kernel and a bias per layer."""
+    width = max(1, round((size / layers) ** 0.5))
+    draw = np.random.default_rng(0).standard_normal
+    return {
+        f"layer{i}": {
+            "kernel": jnp.asarray(draw((width, width), dtype=np.float32)),
+            "bias": jnp.asarray(draw(width, dtype=np.float32)),
+        }
+        for i in range(layers)
+    }
+
+
+def step_of(tx):
+    def step(params, state, grads):
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    return jax.jit(step, donate_argnums=(0, 1))
+
+
+def step_with_argument(tx):
+    def step(params, state, grads, tx):
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    compiled = jax.jit(step, donate_argnums=(0, 1))
+    return lambda params, state, grads: compiled(params, state, grads, tx)
+
+
+class Runner:
+    """A step with its own parameters and state, which it gives away and gets back."""
+
+    def __init__(self, step, tx, size):
+        self.step, self.grads = step, network(size)
+        self.params = jax.tree.map(jnp.copy, self.grads)
+        self.state = jax.jit(tx.init)(self.params)
+        self.seconds(2)
+
+    def seconds(self, steps):
+        began = time.perf_counter()
+        for _ in range(steps):
+            self.params, self.state = self.step(self.params, self.state, self.grads)
+        jax.block_until_ready(self.params)
+        return (time.perf_counter() - began) / steps
+
+
+def paired(first, second, pairs, steps):
+    """Median ratio first / second over alternating runs, and the two medians."""
+    times = []
+    for i in range(pairs):
+        order = (first, second) if i % 2 else (second, first)
+        taken = {id(runner): runner.seconds(steps) for runner in order}
+        times.append((taken[id(first)], taken[id(second)]))
+    a, b = map(statistics.median, zip(*times, strict=True))
+    return statistics.median(x / y for x, y in times), a, b
+
+
+def compile_seconds(make, layers):
+    """Seconds to trace, lower and compile a new step."""
+    tx = make()
+    params = network(1000 * layers, layers)
+    state = tx.init(params)
+    jax.clear_caches()
+    began = time.perf_counter()
+    step_of(tx).lower(params, state, params).compile()
+    return time.perf_counter() - began
+
+
+def memory(make):
+    """Bytes per parameter of a donated step: temporaries, and outputs that are not an argument's buffer."""
+    tx, params = make(), network(1_000_000)
+    sizes = step_of(tx).lower(params, tx.init(params), params).compile().memory_analysis()
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    return sizes.temp_size_in_bytes / count, (sizes.output_size_in_bytes - sizes.alias_size_in_bytes) / count
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 1_000_000, 30_000_000])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--pairs", type=int, default=60)
+    options = parser.parse_args()
+    print(f"{jax.local_device_count()} {jax.default_backend()} devices; seconds ours / optax")
+    print("method              parameters      ours     optax   ratio   argument")
+    for name in options.methods:
+        ours, theirs = METHODS[name]
+        for size in options.sizes:
+            steps = max(1, min(200, 3_000_000 // size))  # some milliseconds, to meet the same machine
+            tx, reference = ours(), theirs()
+            b = Runner(step_of(reference), reference, size)
+            a = Runner(step_of(tx), tx, size)
+            ratio, mine, other = paired(a, b, options.pairs, steps)
+            del a
+            c = Runner(step_with_argument(tx), tx, size)
+            argument, _, _ = paired(c, b, options.pairs, steps)
+            print(
+                f"{name:18s}  {size:10d}  {1e6 * mine:8.1f}  {1e6 * other:8.1f} us  {ratio:5.3f}  {argument:5.3f}",
+                flush=True,
+            )
+    print("\nmethod              compile 2 layers  32 layers   temporaries, copies in bytes per parameter (optax's)")
+    for name in options.methods:
+        ratios = []
+        for layers, repeats in ((2, 9), (32, 5)):
+            pairs = [
+                [compile_seconds(side, layers) for side in METHODS[name]]
+                if i % 2
+                else [compile_seconds(side, layers) for side in METHODS[name][::-1]][::-1]
+                for i in range(repeats)
+            ]
+            ratios.append(statistics.median(a / b for a, b in pairs))
+        mine, other = map(memory, METHODS[name])
+        print(
+            f"{name:18s}  {ratios[0]:16.3f}  {ratios[1]:9.3f}   {mine[0]:.4f}, {mine[1]:.4f}"
+            f"   ({other[0]:.4f}, {other[1]:.4f})"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""A sweep in a process of its own, to be killed: `python stored_sweep.py folder cache`."""
+
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+
+import jaxopt_notes as jon
+from jaxopt_notes.sweeps import shelf
+
+
+def definition():
+    """The sweep's arguments: 24 chunks of 2 trials of a small network on 256 examples."""
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((256, 8)).astype(np.float32)
+    data = (inputs, np.sin(inputs.sum(axis=1)))
+
+    def loss(params, batch):
+        hidden = jnp.tanh(batch[0] @ params["in"])
+        return jnp.mean((hidden @ params["out"] - batch[1]) ** 2)
+
+    start = {"in": rng.standard_normal((8, 32)).astype(np.float32), "out": np.zeros(32, np.float32)}
+    problem = jon.Problem(loss, init=start, data=data)
+    space = jon.grid(learning_rate=[0.01, 0.1, 0.5, 30.0], beta=[0.0, 0.5, 0.9])
+    return (problem, jon.momentum, space), dict(seeds=4, steps=1000, batch_size=32, every=50, width=2, progress=False)
+
+
+if __name__ == "__main__":
+    folder, cache = sys.argv[1:]
+    jon.use_compilation_cache(cache)
+    shelf.SECONDS_PER_CHECKPOINT = 0.0  # after every segment, so that kills meet chunks on their way
+    arguments, options = definition()
+    jon.sweep(*arguments, **options, store=folder)

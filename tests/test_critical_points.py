@@ -1,0 +1,149 @@
+"""Every tabulated critical point is found, of every index, and every start is accounted for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxopt_notes as jon
+from jaxopt_notes.curvature import find_critical_points
+
+STARTS = 2000
+
+
+def search(problem, n=STARTS, **options):
+    low, high = problem.facts.domain
+    starts = jax.random.uniform(jax.random.key(7), (n, len(low)), minval=jnp.asarray(low), maxval=jnp.asarray(high))
+    box = (jnp.asarray(low, starts.dtype), jnp.asarray(high, starts.dtype))
+    options = {"expected_index_sum": problem.facts.index_sum, "box": box, **options}
+    return find_critical_points(problem.loss, starts, **options)
+
+
+COMPLETE = {
+    "himmelblau": (jon.problems.himmelblau, 9),
+    "six_hump_camel": (jon.problems.six_hump_camel, 15),
+    "mueller_brown": (jon.problems.mueller_brown, 5),
+    **{f"styblinski_tang_{d}": (lambda d=d: jon.problems.styblinski_tang(d), 3**d) for d in (1, 2, 3, 4)},
+}
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_every_tabulated_point_is_found_and_no_other(name, x64):
+    factory, count = COMPLETE[name]
+    problem = factory()
+    found = search(problem)
+    table = sorted(problem.facts.critical_points, key=lambda p: p.value)
+    assert len(found) == count == len(table)
+    points, index = np.asarray(found.points), np.asarray(found.verdicts.index)
+    for known in table:
+        gaps = np.linalg.norm(points - known.point, axis=1)
+        nearest = int(gaps.argmin())
+        assert gaps[nearest] < 1e-6
+        assert index[nearest] == known.index
+        np.testing.assert_allclose(found.verdicts.eigenvalues[nearest], known.eigenvalues, rtol=1e-6, atol=1e-8)
+    assert tuple(found.index_counts.get(k, 0) for k in range(points.shape[1] + 1)) == problem.facts.index_counts
+    assert found.index_sum == problem.facts.index_sum
+    assert "consistent with a complete list" in str(found)
+    assert sum(found.outcomes.values()) == STARTS
+    assert found.outcomes["found"] == found.reached_by.sum()
+    assert (np.diff(found.loss) >= 0).all()
+
+
+def test_float32_finds_them_too():
+    found = search(jon.problems.himmelblau())
+    assert (len(found), found.index_sum) == (9, 1)
+
+
+@pytest.mark.parametrize("name", ["monkey_saddle", "cubic"])
+def test_degenerate_points_are_never_called_otherwise(name):
+    """Newton only halves its distance there, so what it reaches is near: an eigenvalue of rounding is no curvature."""
+    found = search(getattr(jon.problems, name)(), n=500)
+    assert found.verdicts.kind_name.tolist() == ["degenerate"]
+    assert found.index_sum is None
+    assert found.index_counts == {}
+
+
+def test_a_list_that_misses_a_point_is_said():
+    problem = jon.problems.double_well()
+    found = find_critical_points(problem.loss, jnp.array([[-1.1], [0.9]]), expected_index_sum=1)
+    assert (len(found), found.index_sum) == (2, 2)
+    assert "the list misses at least one point" in str(found)
+
+
+def test_impostors_where_the_slope_never_vanishes_are_reported_apart():
+    """f = x + y^2 (1 + x^2): |grad|^2 is stationary along the x-axis, where the gradient is (1, 0)."""
+
+    def impostor(x):
+        return x[0] + x[1] ** 2 * (1 + x[0] ** 2)
+
+    starts = jax.random.uniform(jax.random.key(0), (200, 2), minval=-0.5, maxval=0.5) * jnp.array([[1.0, 1e-3]])
+    found = find_critical_points(impostor, starts, max_step=0.05, steps=30)
+    assert len(found) == 0
+    assert found.outcomes["gradient_flat"] > 150
+    assert "0 critical points" in str(found)
+
+
+def test_what_leaves_the_box_or_is_not_finite_is_reported():
+    problem = jon.problems.himmelblau()
+    box = (jnp.array([2.0, 1.0]), jnp.array([4.0, 3.0]))
+    found = search(problem, n=300, box=box, expected_index_sum=None)
+    np.testing.assert_allclose(found.points, [[3, 2]], rtol=1e-5)
+    assert found.outcomes["left_box"] > 0
+    pole = find_critical_points(lambda x: jnp.log(x[0]) + 0 * x[1], jnp.array([[-1.0, 0.0], [1.0, 0.0]]), steps=5)
+    assert pole.outcomes["non_finite"] >= 1
+    assert len(pole) == 0
+
+
+def test_pytrees_and_further_arguments():
+    def wells(params, scale):
+        return scale * ((params["a"] ** 2 - 1) ** 2 + jnp.sum(params["b"] ** 2))
+
+    starts = {"a": jnp.linspace(-1.5, 1.5, 20), "b": jnp.zeros((20, 2)) + 0.1}
+    found = find_critical_points(wells, starts, 2.0, box=({"a": -2.0, "b": -1.0}, {"a": 2.0, "b": 1.0}))
+    assert found.points["a"].shape == (3,)
+    assert found.points["b"].shape == (3, 2)
+    np.testing.assert_allclose(np.sort(found.points["a"]), [-1, 0, 1], atol=1e-5)
+    assert found.index_counts == {0: 2, 1: 1}
+
+
+def test_a_network_has_its_saddle_at_zero(x64):
+    """A deep linear network at zero: every start near it is drawn to a saddle, as Newton does not prefer minima."""
+    problem = jon.problems.deep_linear_network()
+    zero = jax.tree.map(jnp.zeros_like, problem.init(jax.random.key(0)))
+    near = jax.tree.map(lambda leaf: 0.01 * jax.random.normal(jax.random.key(1), (5, *leaf.shape), leaf.dtype), zero)
+    found = find_critical_points(problem.loss, near, max_step=0.1)
+    assert found.outcomes["found"] == 5
+    assert not np.isin("minimum", found.verdicts.kind_name)
+
+
+def test_new_numbers_do_not_compile_again():
+    traced = []
+
+    def counted(x, shift):
+        traced.append(1)
+        return jnp.sum((x - shift) ** 2)
+
+    starts = jax.random.normal(jax.random.key(0), (10, 2))
+    find_critical_points(counted, starts, jnp.float32(0.0))
+    once = len(traced)
+    moved = find_critical_points(counted, starts + 1, jnp.float32(3.0))
+    assert len(traced) - once <= 2  # looked at and hoisted, not compiled
+    np.testing.assert_allclose(moved.points, [[3, 3]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (dict(starts=jnp.zeros((0, 2))), ValueError, "at least one start"),
+        (dict(starts=jnp.zeros((3, 2), int)), TypeError, "starts"),
+        (dict(box=3.0), TypeError, "box"),
+        (dict(box=(1.0, -1.0)), ValueError, "lower < upper"),
+        (dict(steps=0), ValueError, "steps"),
+        (dict(merge=-1.0), ValueError, "merge"),
+        (dict(max_step=np.nan), ValueError, "max_step"),
+    ],
+)
+def test_bad_input_is_named(options, error, message):
+    arguments = {"starts": jnp.zeros((3, 2)), **options}
+    with pytest.raises(error, match=message):
+        find_critical_points(lambda x: jnp.sum(x**2), **arguments)

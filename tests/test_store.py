@@ -1,0 +1,302 @@
+"""A sweep on disk: kills at random moments, every kind of broken file, other writers, other definitions."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from stored_sweep import definition
+
+import jaxopt_notes as jon
+from jaxopt_notes import Status
+from jaxopt_notes.sweeps import shelf
+from jaxopt_notes.sweeps.store import Store
+
+VALLEY = jon.problems.quadratic([1.0, 20.0])
+SPACE = jon.grid(learning_rate=[0.01, 0.05, 0.09, 5.0], beta=[0.0, 0.5])
+OPTIONS = dict(seeds=2, steps=12, width=3, progress=False)
+
+
+def stored(folder, **changes):
+    options = {**OPTIONS, "store": folder, **changes}
+    return jon.sweep(VALLEY, options.pop("optimizer", jon.momentum), options.pop("space", SPACE), **options)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return jon.sweep(VALLEY, jon.momentum, SPACE, **OPTIONS)
+
+
+def finished(folder):
+    """File name to the moment it was written."""
+    return {path.name: path.stat().st_mtime_ns for path in Path(folder).glob("chunk-*.nc")}
+
+
+def assert_same_tables(actual, expected):
+    assert set(actual.variables) == set(expected.variables)
+    for name in expected.variables:
+        np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
+        assert actual[name].dtype == expected[name].dtype
+
+
+def die_after(process, folder, chunks, seconds):
+    """Kill a sweep some time after it has so many chunks on disk; False if it ended before."""
+    while process.poll() is None:
+        if len(finished(folder)) >= chunks:
+            try:
+                process.wait(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                return process.wait() == -signal.SIGKILL
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.01)
+    return False
+
+
+def test_twenty_kills_change_no_bit_and_no_finished_chunk_runs_twice(tmp_path):
+    """SIGKILL at random moments, a resume after each; a store that got finished is compared and begun anew."""
+    moments, cache = random.Random(0), tmp_path / "cache"
+    arguments, options = definition()
+    expected = jon.sweep(*arguments, **options, devices=jax.devices()[:1])
+    command = [sys.executable, str(Path(__file__).with_name("stored_sweep.py"))]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    kills, stores, between = 0, 0, set()
+    folder = tmp_path / "0"
+    while kills < 20 or not (folder / "done").exists():
+        before = finished(folder)
+        process = subprocess.Popen([*command, str(folder), str(cache)], env=environment)
+        if kills == 20 or not die_after(process, folder, len(before) + moments.randrange(5), moments.uniform(0, 0.5)):
+            assert process.wait() == 0  # once all kills are done the last store is finished in peace
+            (folder / "done").touch()
+        else:
+            kills += 1
+        after = finished(folder)
+        assert before.items() <= after.items()  # every finished chunk is the file it was
+        between.add(len(after))
+        if folder.exists() and (folder / "manifest.json").exists():
+            assert jon.open_sweep(folder).attrs["trials_finished"] == 2 * len(after)
+        if (folder / "done").exists():
+            assert_same_tables(jon.open_sweep(folder), expected)
+            if kills < 20:
+                stores += 1
+                folder = tmp_path / str(stores)
+    assert len(between) > 3  # the kills met the sweep at different places
+
+
+def test_a_store_changes_nothing_and_is_read_back(whole, tmp_path):
+    table = stored(tmp_path / "valley")
+    assert_same_tables(table, whole)
+    again = finished(tmp_path / "valley")
+    assert_same_tables(stored(tmp_path / "valley"), whole)
+    assert finished(tmp_path / "valley") == again
+    assert_same_tables(jon.open_sweep(tmp_path / "valley"), whole)
+    assert jon.open_sweep(tmp_path / "valley").attrs["trials_finished"] == 16
+    assert jon.best(jon.open_sweep(tmp_path / "valley")).config == jon.best(whole).config
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+def test_a_resume_on_other_devices_gives_the_same_bits(whole, tmp_path, devices):
+    stored(tmp_path, devices=jax.devices()[:1])
+    for chunk in (1, 4):
+        (tmp_path / f"chunk-{chunk:05}.nc").unlink()
+    kept = finished(tmp_path)
+    assert_same_tables(stored(tmp_path, devices=jax.devices()[:devices]), whole)
+    assert kept.items() <= finished(tmp_path).items()
+
+
+def test_a_chunk_goes_on_from_its_carry(tmp_path, monkeypatch):
+    """Interrupted between two segments: the next process runs only the steps that are left."""
+    problem = jon.problems.digits_mlp(hidden=4)
+    options = dict(seeds=2, steps=40, batch_size=64, width=2, progress=False, store=tmp_path)
+    expected = jon.sweep(problem, jon.adam, jon.grid(learning_rate=[0.01, 0.1]), **{**options, "store": None})
+    monkeypatch.setattr(shelf, "SECONDS_PER_CHECKPOINT", 0.0)
+    write = Store.write_carry
+
+    def interrupted_then(self, *saved):
+        write(self, *saved)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "write_carry", interrupted_then)
+    with pytest.warns(UserWarning, match="interrupted"):
+        jon.sweep(problem, jon.adam, jon.grid(learning_rate=[0.01, 0.1]), **options)
+    monkeypatch.setattr(Store, "write_carry", write)
+    carries = sorted(tmp_path.glob("carry-*.npz"))
+    assert carries
+    first_steps = []
+    from jaxopt_notes.sweeps import run
+
+    original = run.run_chunks
+
+    def watched(*arguments, resume, **others):
+        first_steps.append(0 if resume is None else resume.step)
+        return original(*arguments, resume=resume, **others)
+
+    monkeypatch.setattr(run, "run_chunks", watched)
+    table = jon.sweep(problem, jon.adam, jon.grid(learning_rate=[0.01, 0.1]), **options)
+    assert max(first_steps) > 0
+    assert_same_tables(table, expected)
+    assert not list(tmp_path.glob("carry-*.npz"))
+
+
+def test_a_carry_that_cannot_be_read_is_as_good_as_none(whole, tmp_path):
+    stored(tmp_path)
+    (tmp_path / "chunk-00002.nc").unlink()
+    for broken in (b"", b"PK\x03\x04 cut short"):
+        (tmp_path / "carry-00002.npz").write_bytes(broken)
+        assert_same_tables(stored(tmp_path), whole)
+        (tmp_path / "chunk-00002.nc").unlink()
+
+
+@pytest.mark.parametrize("keys", ["bfloat16", "random keys"])
+def test_carries_of_every_type_survive_the_disk(tmp_path, keys, monkeypatch):
+    monkeypatch.setattr(shelf, "SECONDS_PER_CHECKPOINT", 0.0)
+    start = jnp.ones(3, jnp.bfloat16) if keys == "bfloat16" else jnp.ones(3)
+    problem = jon.Problem(lambda x: jnp.sum(x.astype(jnp.float32) ** 2), init=start)
+
+    def noisy(learning_rate):
+        """Steps with noise from a key in the state."""
+        import optax
+
+        def update(grads, key, params=None):
+            key, now = jax.random.split(key)
+            noise = jax.random.normal(now, grads.shape, grads.dtype)
+            return -learning_rate.astype(grads.dtype) * (grads + noise), key
+
+        return optax.GradientTransformation(lambda params: jax.random.key(1), update)
+
+    optimizer = jon.gradient_descent if keys == "bfloat16" else noisy
+    space = jon.grid(learning_rate=[0.01, 0.1])
+    options = dict(steps=30, progress=False, width=1, devices=jax.devices()[:1])
+    expected = jon.sweep(problem, optimizer, space, **options)
+    saved = []
+    put = Store.write_carry
+    monkeypatch.setattr(Store, "write_carry", lambda self, *a: (saved.append(a), put(self, *a)))
+    jon.sweep(problem, optimizer, space, **options, store=tmp_path)
+    chunk = saved[0][0][0]
+    (tmp_path / f"chunk-{chunk:05}.nc").unlink()
+    store = Store(tmp_path)
+    store.lock()
+    put(store, *saved[0])
+    store.flush()
+    store.close()
+    assert_same_tables(jon.sweep(problem, optimizer, space, **options, store=tmp_path), expected)
+
+
+class TestFaults:
+    def test_another_definition_is_refused_with_the_difference(self, tmp_path):
+        stored(tmp_path)
+        with pytest.raises(jon.StoreError, match=r"steps: 12 there, 13 now"):
+            stored(tmp_path, steps=13)
+        with pytest.raises(jon.StoreError, match=r"seeds: \[0, 1\] there, \[0, 1, 2\] now"):
+            stored(tmp_path, seeds=3)
+        with pytest.raises(jon.StoreError, match="optimizer: momentum there, nesterov now"):
+            stored(tmp_path, optimizer=jon.nesterov)
+        with pytest.raises(jon.StoreError, match="width: 3 there, 4 now"):
+            stored(tmp_path, width=4)
+        with pytest.raises(jon.StoreError, match="variables"):
+            stored(tmp_path, keep_params=True)
+        other = jon.problems.quadratic([1.0, 21.0])
+        with pytest.raises(jon.StoreError, match="starts and closures"):
+            jon.sweep(other, jon.momentum, SPACE, **OPTIONS, store=tmp_path)
+
+    def test_the_width_is_pinned(self, tmp_path):
+        stored(tmp_path)
+        assert stored(tmp_path, width=None).attrs["width"] == 3
+
+    @pytest.mark.parametrize("break_it", ["truncated", "empty", "text", "foreign"])
+    def test_a_broken_chunk_is_named_and_run_again_only_when_asked(self, whole, tmp_path, break_it):
+        stored(tmp_path / "a")
+        path = tmp_path / "a" / "chunk-00001.nc"
+        if break_it == "foreign":
+            stored(tmp_path / "b", steps=13)
+            shutil.copy(tmp_path / "b" / path.name, path)
+        else:
+            path.write_bytes({"truncated": path.read_bytes()[:-500], "empty": b"", "text": b"no table"}[break_it])
+        with pytest.raises(jon.StoreError, match=r"chunk-00001.nc.*repair=True"):
+            stored(tmp_path / "a")
+        with pytest.raises(jon.StoreError, match=r"chunk-00001.nc"):
+            jon.open_sweep(tmp_path / "a")
+        others = {name: when for name, when in finished(tmp_path / "a").items() if name != path.name}
+        assert_same_tables(stored(tmp_path / "a", repair=True), whole)
+        assert others.items() <= finished(tmp_path / "a").items()
+        assert path.with_name("chunk-00001.nc.bad").exists()
+
+    def test_a_broken_manifest_is_named(self, tmp_path):
+        stored(tmp_path)
+        (tmp_path / "manifest.json").write_text('{"format": 1, "ident')
+        with pytest.raises(jon.StoreError, match=r"manifest.json cannot be read"):
+            stored(tmp_path)
+        (tmp_path / "manifest.json").write_text(json.dumps({"format": 99, "identity": {}, "layout": {}}))
+        with pytest.raises(jon.StoreError, match="format 99"):
+            stored(tmp_path, width=3)
+        (tmp_path / "manifest.json").unlink()
+        with pytest.raises(jon.StoreError, match="chunks without a manifest"):
+            stored(tmp_path)
+
+    def test_nothing_there_is_said(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="no sweep is stored"):
+            jon.open_sweep(tmp_path)
+
+    def test_a_second_writer_is_refused_and_a_reader_is_not(self, tmp_path):
+        stored(tmp_path)
+        first = Store(tmp_path)
+        first.lock()
+        try:
+            with pytest.raises(jon.StoreError, match="another process is writing"):
+                stored(tmp_path)
+            assert jon.open_sweep(tmp_path).attrs["trials_finished"] == 16
+        finally:
+            first.close()
+        stored(tmp_path)
+
+    def test_a_disk_that_fills_up_raises_and_loses_nothing(self, whole, tmp_path, monkeypatch):
+        from jaxopt_notes.sweeps import store
+
+        original, calls = store._write_chunk, []
+
+        def full_at_the_third(*arguments):
+            calls.append(1)
+            if len(calls) == 3:
+                raise OSError(28, "No space left on device")
+            original(*arguments)
+
+        monkeypatch.setattr(store, "_write_chunk", full_at_the_third)
+        with pytest.raises(OSError, match="No space left"):
+            stored(tmp_path, devices=jax.devices()[:1])
+        kept = finished(tmp_path)
+        assert len(kept) >= 2
+        assert not list(tmp_path.glob("*.tmp"))
+        monkeypatch.setattr(store, "_write_chunk", original)
+        assert_same_tables(stored(tmp_path), whole)
+        assert kept.items() <= finished(tmp_path).items()
+
+    @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write everywhere")
+    def test_a_read_only_folder_is_said(self, tmp_path):
+        (tmp_path / "closed").mkdir(mode=0o500)
+        with pytest.raises(OSError, match="ermission"):
+            stored(tmp_path / "closed" / "sweep")
+
+    def test_a_store_that_is_a_file_is_said(self, tmp_path):
+        (tmp_path / "file").write_text("no folder")
+        with pytest.raises(OSError, match="file"):
+            stored(tmp_path / "file")
+
+
+def test_an_unfinished_store_is_masked(whole, tmp_path):
+    stored(tmp_path)
+    (tmp_path / "chunk-00001.nc").unlink()
+    table = jon.open_sweep(tmp_path)
+    status, loss = table.status.values.ravel(), table.final_loss.values.ravel()
+    assert (status[3:6] == Status.NOT_RUN).all()
+    assert np.isnan(loss[3:6]).all()
+    np.testing.assert_array_equal(loss[6:], whole.final_loss.values.ravel()[6:])
+    assert table.attrs["trials_finished"] == 13

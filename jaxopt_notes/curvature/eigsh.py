@@ -127,11 +127,11 @@ def eigsh(
         which: "LA" largest, "SA" smallest, "BE" both ends (one more at the high end for odd k), "LM" largest modulus.
             Static.
         like: an example of v, a pytree of real floating arrays, if `operator` is a function.
-        tol: >= 0. A residual is small at tol |A|, and an eigenvalue further out by more than tol |theta_i| counts as
-            missed; neither below the level of rounding. The square root of eps when None, at which values, of which
-            the error is quadratic in the residual, are right to rounding.
+        tol: >= 0. A residual is small at tol |A|, and an eigenvalue further out by more than tol |theta_i| and the
+            residuals counts as missed; neither below the level of rounding. The square root of eps when None, at which
+            values, of which the error is quadratic in the residual, are right to rounding.
         maxiter: products to spend at most, verification included; at least k. Static.
-        ncv: number of basis vectors, at least k + 8, or n if that is less; max(2k + 1, 20) when None. Static.
+        ncv: number of basis vectors, at least k + 4, or n if that is less; max(2k + 1, 20) when None. Static.
         v0: where to start: one vector, or a stack such as `vectors` of an earlier result. Random when None.
         key: of random vectors; `jax.random.key(0)` when None.
         probability: in [0.5, 1), of what is proved.
@@ -238,7 +238,7 @@ def _checked_sizes(size: int, k: Any, ncv: Any) -> tuple[int, int]:
         )
     if ncv is None:
         return k, min(max(2 * k + 1, 20), size)
-    return k, _checks.count("ncv", ncv, low=min(k + 8, size), high=size)
+    return k, _checks.count("ncv", ncv, low=min(k + 4, size), high=size)
 
 
 def _checked_start(v0: PyTree, operator: SymmetricOperator, dtype: Any) -> Float[Array, " n"]:

@@ -48,8 +48,9 @@ class Ritz(NamedTuple):
 
 
 class State(NamedTuple):
-    """What all loops carry."""
+    """What all loops carry; everything of the size of A is in units of `scale`."""
 
+    scale: Float[Array, ""]  # a power of two near the first product that is not zero; 0 until then
     basis: Float[Array, "rows+1 n"]  # orthonormal rows; row `filled` is the next vector, those beyond are zero
     missing: Bool[Array, ""]  # whether the next vector is still to be drawn; its row is zero
     projected: Float[Array, "rows+1 rows+1"]  # Q A Q', known on the rows of this phase

@@ -48,7 +48,10 @@ def thick_restart(
     def phase(state: State) -> State:
         return _begin_next(_close(_run(state, product, plan), plan), plan)
 
-    return jax.lax.while_loop(lambda state: ~state.finished, phase, _first(start, key, tol, failure, plan))
+    state = jax.lax.while_loop(lambda state: ~state.finished, phase, _first(start, key, tol, failure, plan))
+    unit = jnp.where(state.scale == 0, 1, state.scale)
+    sizes = ("values", "residuals", "norm", "asymmetry", "interval")
+    return state._replace(**{name: getattr(state, name) * unit for name in sizes})
 
 
 def _first(
@@ -59,6 +62,7 @@ def _first(
     zeros = lambda *shape: jnp.zeros(shape, dtype)  # noqa: E731
     size = euclidean_norm(start)
     return State(
+        scale=zero,
         basis=zeros(rows + 1, plan.n).at[0].set(divide(start, size)),
         missing=size == 0,
         projected=zeros(rows + 1, rows + 1),
@@ -109,7 +113,10 @@ def _step(state: State, product: Product, plan: Plan) -> State:
     """One product: the next row of the projected matrix, and the next basis vector."""
     state, j = _with_next_row(state), state.filled
     basis = state.basis
-    coefficients, rest = _orthogonalise_twice(basis, product(jax.lax.dynamic_index_in_dim(basis, j, keepdims=False)))
+    image = product(jax.lax.dynamic_index_in_dim(basis, j, keepdims=False))
+    # Squares and sums over a matrix of norm 1e30 or 1e-30 would leave the range of float32; a power of two is exact.
+    scale = jnp.where(state.scale > 0, state.scale, _power_of_two(jnp.max(jnp.abs(image))))
+    coefficients, rest = _orthogonalise_twice(basis, divide(image, scale))
     beta = euclidean_norm(rest)
     norm = jnp.maximum(state.norm, jnp.max(jnp.abs(jnp.append(coefficients, beta))))
     # A is symmetric exactly if the coefficients on earlier rows are the couplings known from there.
@@ -128,6 +135,7 @@ def _step(state: State, product: Product, plan: Plan) -> State:
     next_to = (jnp.maximum(row, column) == j + 1) & (jnp.minimum(row, column) == j)
     vector = jnp.where(missing, 0, divide(rest, beta))
     return state._replace(
+        scale=scale,
         basis=jax.lax.dynamic_update_index_in_dim(basis, vector, j + 1, axis=0),
         missing=missing,
         projected=jnp.where(next_to, beta, projected),
@@ -138,6 +146,11 @@ def _step(state: State, product: Product, plan: Plan) -> State:
         asymmetry=jnp.maximum(state.asymmetry, asymmetry),
         products=state.products + 1,
     )
+
+
+def _power_of_two(size: Float[Array, ""]) -> Float[Array, ""]:
+    """One within a factor of 4 of a positive finite number; NaN for NaN."""
+    return jax.lax.reduce_precision(size / 2, jnp.finfo(size.dtype).nexp, 0)
 
 
 def _orthogonalise_twice(basis: Float[Array, "rows+1 n"], vector: Float[Array, " n"]) -> tuple[Array, Array]:
@@ -204,15 +217,14 @@ def _matmul(a: Float[Array, "m n"], b: Float[Array, "n *p"]) -> Float[Array, "m 
 def _restart(state: State, plan: Plan) -> State:
     """In a full basis keep the locked rows and the most wanted half of the others, as Ritz vectors.
 
-    Those that no longer couple to the rest do not count, up to half of the half that goes: with nothing else kept the
-    new vectors would repeat themselves.
+    Those that no longer couple to the rest and are not asked for go first: they would take the room of those that move.
     """
     rows, ritz = plan.rows, state.ritz
     position = jnp.arange(rows, dtype=jnp.int32)
+    kept = plan.k + (rows - plan.k) // 2
     order = rank_wanted(plan.which, ritz.values, ritz.valid)
-    half = plan.k + (rows - plan.k) // 2
-    idle = (state.locked + order < half) & (ritz.residuals <= rounding(state, plan))
-    kept = half + jnp.minimum(jnp.sum(idle, dtype=jnp.int32), (rows - half) // 2)
+    idle = (ritz.residuals <= rounding(state, plan) / 2) & ((order >= plan.k) | (state.locked > 0))
+    order = rank(order + jnp.where(idle, rows, 0))
     is_locked, is_kept = position < state.locked, position < kept
     # Row i of `chosen` holds the Ritz vector that comes to row i: locked rows first, then by preference.
     chosen = ((state.locked + order[None, :] == position[:, None]) & ~is_locked[:, None]).astype(ritz.values.dtype)
@@ -225,13 +237,12 @@ def _restart(state: State, plan: Plan) -> State:
     index = jnp.arange(rows + 1, dtype=jnp.int32)
     projected = jnp.where(index[None, :] == kept, couplings[:, None], projected)
     projected = jnp.where(index[:, None] == kept, couplings[None, :], projected)
-    gone = jax.lax.dynamic_slice(jnp.pad(values, (0, rows)), (kept,), (rows,))
     last = (index[:, None] == rows) & (index[None, :] == kept)
     return state._replace(
         basis=_rotate(state.basis, jnp.where(last, 1, jnp.pad(columns, ((0, 1), (0, 1))))),
         projected=projected,
-        filled=kept,
-        dropped=jax.lax.dynamic_update_slice(state.dropped, gone, (state.drops,)),
+        filled=jnp.int32(kept),
+        dropped=jax.lax.dynamic_update_slice(state.dropped, values[kept:], (state.drops,)),
         drops=state.drops + (rows - kept),
         restarts=state.restarts + 1,
     )

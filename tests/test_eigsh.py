@@ -48,7 +48,9 @@ def prescribed(n, count, dtype, seed=0):
     families = {
         "random": lambda: rng.normal(size=n),
         "few values": lambda: rng.choice(rng.normal(size=rng.integers(1, 5)), n),
-        "clustered (hard)": lambda: rng.choice(rng.normal(size=3), n) + 10.0 ** rng.integers(-9, -1) * rng.normal(size=n),
+        "clustered (hard)": lambda: (
+            rng.choice(rng.normal(size=3), n) + 10.0 ** rng.integers(-9, -1) * rng.normal(size=n)
+        ),
         "repeated ends": lambda: np.r_[rng.uniform(-1, 1, n - 8), 5, 5, 5, 4, -5, -5, -5, -4],
         "low rank": lambda: np.where(ranks < rng.integers(0, 4), rng.choice([-2, 1, 3, 3], n), 0),
         "identity": lambda: np.full(n, rng.normal()),
@@ -67,12 +69,9 @@ def prescribed(n, count, dtype, seed=0):
     return [*names, "ring", "pairs", "integers"], np.concatenate([matrices, exact])
 
 
-@pytest.mark.parametrize(
-    ("bits", "which", "n", "k", "ncv"),
-    [(32, "BE", 24, 5, 9), (32, "LA", 40, 4, 12), (64, "SA", 13, 3, 12), (64, "LM", 32, 5, 20)],
-)
+@pytest.mark.parametrize(("bits", "which", "n", "k", "ncv"), [(32, "BE", 24, 5, 9), (64, "LM", 13, 3, 12)])
 def test_what_is_said_to_be_proved_is_what_lapack_finds(bits, which, n, k, ncv):
-    most = 400
+    most = 200
     with jax.enable_x64(bits == 64):
         names, matrices = prescribed(n, 20, np.dtype(f"float{bits}").type)
         broken = np.stack([np.full((n, n), np.nan), np.diag(np.full(n, np.inf)), np.triu(matrices[0])])
@@ -310,12 +309,12 @@ def test_probe_tells_rounding_from_asymmetry_and_noise():
 
 
 def test_proofs_fail_no_more_often_than_stated():
-    # The largest eigenvalue is easily missed: one of 200, not far beyond a dense bulk.
-    spectrum = jnp.asarray(np.r_[np.linspace(-1, 1, 199), 1.15], jnp.float32)
+    # The largest eigenvalue is easily missed: one of 100, not far beyond a dense bulk.
+    spectrum = jnp.asarray(np.r_[np.linspace(-1, 1, 99), 1.15], jnp.float32)
 
     def run(key):
         operator = FunctionOperator(lambda v: spectrum * v, spectrum)
-        pairs = eigsh(operator, 1, tol=0.05, ncv=9, key=key, probability=0.5)
+        pairs = eigsh(operator, 1, tol=0.05, ncv=9, maxiter=150, key=key, probability=0.5)
         return pairs._replace(vectors=None)
 
     pairs = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), 2000))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
@@ -142,8 +141,8 @@ def beyond(state: State, plan: Plan) -> tuple[Bool[Array, " rows"], Array, Array
     return outside, jnp.where(low_out, bottom - slack[0], low), jnp.where(high_out, top + slack[1], high)
 
 
-def proved(state: State, values: Float[Array, " k"], plan: Plan) -> Bool[Array, " k"]:
-    """Of which of these pairs this phase proves that nothing beyond them was missed.
+def proved(state: State, values: Float[Array, " k"], bounds: Float[Array, " 2"], plan: Plan) -> Bool[Array, " k"]:
+    """Of which of these pairs this phase, with its `spectrum_ends`, proves that nothing beyond them was missed.
 
     A phase in the complement shows how far it reaches. The search shows that its extreme pairs are extreme; if no
     verification is asked for, that, or from a given start the residual alone, has to do for all.
@@ -154,19 +153,23 @@ def proved(state: State, values: Float[Array, " k"], plan: Plan) -> Bool[Array, 
     _, search_low, search_high = beyond(state, plan)
     low, high = reach(plan.which, values, _slack(values, state, plan))
     low, high = jnp.where(searching, search_low, low), jnp.where(searching, search_high, high)
-    shown = jax.vmap(lambda low, high: proves(state, plan, low, high))(low, high)
+    shown = (low <= bounds[0]) & (bounds[1] <= high)
     by_search = (extreme | (not plan.verify)) & (shown if plan.random else not plan.verify)
     return jnp.where(searching, by_search, shown)
 
 
-def interval(state: State, plan: Plan) -> Float[Array, " 2"]:
+def spectrum_ends(state: State, plan: Plan) -> Float[Array, " 2"]:
+    """The bounds of this phase on the part of the spectrum that it sees, rounding apart."""
+    return jnp.stack(outermost_roots(*_polynomial(state, plan)))
+
+
+def interval(state: State, bounds: Float[Array, " 2"], plan: Plan) -> Float[Array, " 2"]:
     """What holds the spectrum, rounding apart: the bounds of the search, or of the complement and the locked pairs."""
-    bounds = jnp.stack(outermost_roots(*_polynomial(state, plan)))
     # With R the residuals, x'Ax of a unit x is between eigenvalues of the matrices [[theta, |R|], [|R|, bound]].
     spill = math.sqrt(plan.k) * jnp.max(state.residuals)
     ends = jnp.stack([state.values[0], state.values[-1]])
     outward = jnp.array([-1, 1], bounds.dtype)
-    joint = (ends + bounds) / 2 + outward * jnp.hypot((ends - bounds) / 2, spill)
+    joint = (ends + bounds) / 2 + outward * jnp.sqrt((ends - bounds) ** 2 / 4 + spill**2)
     searching = state.locked == 0
     unknown = searching & (not plan.random) & (state.filled < plan.n)
     interval = jnp.where(unknown, state.interval, jnp.where(searching, bounds, joint))

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from .._numerics import divide, sqrt
-from .evidence import Plan, Ritz, State, accurate, beyond, interval, proved, proves, rounding, tolerance
+from .evidence import Plan, Ritz, State, accurate, beyond, interval, proved, proves, rounding, spectrum_ends, tolerance
 from .lanczos import euclidean_norm, orthogonalise
 from .operators import Product
 from .wanted import rank, rank_wanted
@@ -117,7 +117,7 @@ def _step(state: State, product: Product, plan: Plan) -> State:
     # Squares and sums over a matrix of norm 1e30 or 1e-30 would leave the range of float32; a power of two is exact.
     scale = jnp.where(state.scale > 0, state.scale, _power_of_two(jnp.max(jnp.abs(image))))
     coefficients, rest = _orthogonalise_twice(basis, divide(image, scale))
-    beta = euclidean_norm(rest)
+    beta = sqrt(jnp.sum(rest**2))
     norm = jnp.maximum(state.norm, jnp.max(jnp.abs(jnp.append(coefficients, beta))))
     # A is symmetric exactly if the coefficients on earlier rows are the couplings known from there.
     index = jnp.arange(plan.rows + 1, dtype=jnp.int32)
@@ -168,7 +168,7 @@ def _with_next_row(state: State) -> State:
         key, used = jax.random.split(state.key)
         vector = jax.random.normal(used, state.basis.shape[1:], state.basis.dtype)
         vector = _orthogonalise_twice(state.basis, vector)[1]
-        vector = divide(vector, euclidean_norm(vector))
+        vector = divide(vector, sqrt(jnp.sum(vector**2)))
         basis = jax.lax.dynamic_update_index_in_dim(state.basis, vector, state.filled, axis=0)
         return state._replace(basis=basis, key=key, missing=jnp.bool_(False))
 
@@ -275,11 +275,11 @@ def _rotate(basis: Float[Array, "rows+1 n"], weights: Float[Array, "rows+1 rows+
 
 def _close(state: State, plan: Plan) -> State:
     """After a phase: lock the k most wanted pairs, ascending, and say what is proved of them."""
-    ritz, searching = state.ritz, state.locked == 0
+    ritz, searching, bounds = state.ritz, state.locked == 0, spectrum_ends(state, plan)
     exact = accurate(state, plan)
     missed = ~searching & jnp.any(beyond(state, plan)[0] & exact)
     values = jnp.append(state.values, ritz.values)
-    residuals = jnp.append(state.residuals, jnp.hypot(ritz.residuals, ritz.leaks))
+    residuals = jnp.append(state.residuals, sqrt(ritz.residuals**2 + ritz.leaks**2))
     eligible = jnp.append(jnp.broadcast_to(~searching, (plan.k,)), ritz.valid & (searching | (missed & exact)))
     wanted = rank_wanted(plan.which, values, eligible) < plan.k
     places = rank(jnp.where(wanted, values, jnp.inf))
@@ -288,7 +288,7 @@ def _close(state: State, plan: Plan) -> State:
     weights = jnp.pad(_matmul(columns, chosen.T), ((0, 1), (0, plan.rows + 1 - plan.k)))
     values, residuals = _matmul(chosen, values), _matmul(chosen, residuals)
     complete, spent = state.filled == plan.n, state.products >= plan.most
-    shown = complete | (proved(state, values, plan) & ~missed)
+    shown = complete | (proved(state, values, bounds, plan) & ~missed)
     over = complete | spent | ~jnp.isfinite(state.norm) | jnp.where(searching, not plan.verify, ~missed)
     return state._replace(
         basis=_rotate(state.basis, weights),
@@ -296,7 +296,7 @@ def _close(state: State, plan: Plan) -> State:
         residuals=residuals,
         searched=jnp.where(searching, state.products, state.searched),
         converged=shown & (residuals <= tolerance(state, plan)),
-        interval=interval(state, plan),
+        interval=interval(state, bounds, plan),
         finished=over,
     )
 

@@ -1,15 +1,18 @@
 """One optimizer step beside optax's same method: seconds, compile time and memory, as ratios in one process.
 
 Each side is what a user writes: a jitted step that closes over its optimizer, with parameters and state donated.
-The column `argument` passes our optimizer into the compiled step in place of closing over it, as `minimize` does.
-Runs alternate (A B B A ...), and a ratio is the median over pairs; above 1, ours is slower.
+Ours counts steps always, optax only where a method or a schedule needs it: `--schedule` gives both the rate as a
+constant schedule, so that both count. The column `argument` passes our optimizer into the compiled step in place of
+closing over it, as `minimize` does. Runs alternate (A B B A ...), and a ratio is the median over pairs, a quarter of
+them from buffers of their own, since where these lie moves a step by a tenth; above 1, ours is slower.
 
-    python scripts/bench/optimizers.py [--sizes 1000 1000000 30000000] [--methods adam adamw] [--pairs 40]
+    python scripts/bench/optimizers.py [--sizes 1000 1000000 30000000] [--methods adam adamw] [--pairs 60] [--schedule]
 """
 
 import argparse
 import statistics
 import time
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -19,22 +22,22 @@ import optax
 import jaxopt_notes as jon
 
 METHODS = {
-    "gradient_descent": (lambda: jon.gradient_descent(1e-3), lambda: optax.sgd(1e-3)),
-    "momentum": (lambda: jon.momentum(1e-3, 0.9), lambda: optax.sgd(1e-3, momentum=0.9)),
-    "nesterov": (lambda: jon.nesterov(1e-3, 0.9), lambda: optax.sgd(1e-3, momentum=0.9, nesterov=True)),
-    "adagrad": (lambda: jon.adagrad(1e-3, 0.0, 1e-7, 0.1), lambda: optax.adagrad(1e-3, 0.1, 1e-7)),
-    "adadelta": (lambda: jon.adadelta(1.0), lambda: optax.adadelta(1.0)),
-    "rmsprop": (lambda: jon.rmsprop(1e-3), lambda: optax.rmsprop(1e-3, eps_in_sqrt=False)),
+    "gradient_descent": (lambda rate: jon.gradient_descent(rate), lambda rate: optax.sgd(rate)),
+    "momentum": (lambda rate: jon.momentum(rate, 0.9), lambda rate: optax.sgd(rate, momentum=0.9)),
+    "nesterov": (lambda rate: jon.nesterov(rate, 0.9), lambda rate: optax.sgd(rate, momentum=0.9, nesterov=True)),
+    "adagrad": (lambda rate: jon.adagrad(rate, 0.0, 1e-7, 0.1), lambda rate: optax.adagrad(rate, 0.1, 1e-7)),
+    "adadelta": (lambda rate: jon.adadelta(rate), lambda rate: optax.adadelta(rate)),
+    "rmsprop": (lambda rate: jon.rmsprop(rate), lambda rate: optax.rmsprop(rate, eps_in_sqrt=False)),
     "rmsprop momentum": (
-        lambda: jon.rmsprop(1e-3, beta=0.9),
-        lambda: optax.rmsprop(1e-3, eps_in_sqrt=False, momentum=0.9),
+        lambda rate: jon.rmsprop(rate, beta=0.9),
+        lambda rate: optax.rmsprop(rate, eps_in_sqrt=False, momentum=0.9),
     ),
     "rmsprop centered": (
-        lambda: jon.rmsprop(1e-3, centered=True),
-        lambda: optax.rmsprop(1e-3, eps_in_sqrt=False, centered=True),
+        lambda rate: jon.rmsprop(rate, centered=True),
+        lambda rate: optax.rmsprop(rate, eps_in_sqrt=False, centered=True),
     ),
-    "adam": (lambda: jon.adam(1e-3), lambda: optax.adam(1e-3)),
-    "adamw": (lambda: jon.adamw(1e-3), lambda: optax.adamw(1e-3)),
+    "adam": (lambda rate: jon.adam(rate), lambda rate: optax.adam(rate)),
+    "adamw": (lambda rate: jon.adamw(rate), lambda rate: optax.adamw(rate)),
 }
 
 
@@ -85,13 +88,16 @@ class Runner:
         return (time.perf_counter() - began) / steps
 
 
-def paired(first, second, pairs, steps):
-    """Median ratio first / second over alternating runs, and the two medians."""
+def paired(first, second, size, pairs, steps, placements=4):
+    """Median ratio first / second over alternating runs, and the two medians; each side is (step, optimizer)."""
     times = []
-    for i in range(pairs):
-        order = (first, second) if i % 2 else (second, first)
-        taken = {id(runner): runner.seconds(steps) for runner in order}
-        times.append((taken[id(first)], taken[id(second)]))
+    for placement in range(placements):
+        sides = (first, second)[:: -1 if placement % 2 else 1]
+        runners = [Runner(*side, size) for side in sides][:: -1 if placement % 2 else 1]
+        for i in range(pairs // placements):
+            order = runners if i % 2 else runners[::-1]
+            taken = {id(runner): runner.seconds(steps) for runner in order}
+            times.append([taken[id(runner)] for runner in runners])
     a, b = map(statistics.median, zip(*times, strict=True))
     return statistics.median(x / y for x, y in times), a, b
 
@@ -120,20 +126,20 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 1_000_000, 30_000_000])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--pairs", type=int, default=60)
+    parser.add_argument("--schedule", action="store_true", help="both sides take a constant schedule, so both count")
     options = parser.parse_args()
+    rates = (jon.schedules.constant(1e-3), optax.constant_schedule(1e-3)) if options.schedule else (1e-3, 1e-3)
+    sides = {name: [partial(make, rate) for make, rate in zip(METHODS[name], rates, strict=True)] for name in METHODS}
     print(f"{jax.local_device_count()} {jax.default_backend()} devices; seconds ours / optax")
     print("method              parameters      ours     optax   ratio   argument")
     for name in options.methods:
-        ours, theirs = METHODS[name]
+        ours, theirs = sides[name]
         for size in options.sizes:
-            steps = max(1, min(200, 3_000_000 // size))  # some milliseconds, to meet the same machine
+            steps = max(1, min(200, 30_000_000 // size))  # some ten milliseconds, to meet the same machine
             tx, reference = ours(), theirs()
-            b = Runner(step_of(reference), reference, size)
-            a = Runner(step_of(tx), tx, size)
-            ratio, mine, other = paired(a, b, options.pairs, steps)
-            del a
-            c = Runner(step_with_argument(tx), tx, size)
-            argument, _, _ = paired(c, b, options.pairs, steps)
+            peer = (step_of(reference), reference)
+            ratio, mine, other = paired((step_of(tx), tx), peer, size, options.pairs, steps)
+            argument, _, _ = paired((step_with_argument(tx), tx), peer, size, options.pairs, steps)
             print(
                 f"{name:18s}  {size:10d}  {1e6 * mine:8.1f}  {1e6 * other:8.1f} us  {ratio:5.3f}  {argument:5.3f}",
                 flush=True,
@@ -143,13 +149,13 @@ def main():
         ratios = []
         for layers, repeats in ((2, 9), (32, 5)):
             pairs = [
-                [compile_seconds(side, layers) for side in METHODS[name]]
+                [compile_seconds(side, layers) for side in sides[name]]
                 if i % 2
-                else [compile_seconds(side, layers) for side in METHODS[name][::-1]][::-1]
+                else [compile_seconds(side, layers) for side in sides[name][::-1]][::-1]
                 for i in range(repeats)
             ]
             ratios.append(statistics.median(a / b for a, b in pairs))
-        mine, other = map(memory, METHODS[name])
+        mine, other = map(memory, sides[name])
         print(
             f"{name:18s}  {ratios[0]:16.3f}  {ratios[1]:9.3f}   {mine[0]:.4f}, {mine[1]:.4f}"
             f"   ({other[0]:.4f}, {other[1]:.4f})"

@@ -145,6 +145,7 @@ def test_a_small_residual_alone_is_not_convergence_and_products_are_counted_exac
     assert not pairs.converged.any()
     assert pairs.status == EigshStatus.BUDGET_SPENT
     assert "raise maxiter" in pairs.status_text
+    assert "whether any further out was missed is open" in str(pairs)
     assert pairs.interval[0] <= -0.01 < float(pairs.values[0])
     assert int(pairs.matvecs + pairs.verification_matvecs) == 6
     assert len(calls) == 6 + 3  # of the probe
@@ -175,11 +176,16 @@ def test_vmap_over_operators_equals_a_loop_and_failure_is_data():
         np.testing.assert_allclose(batch.values[i], one.values, atol=1e-4)
         np.testing.assert_array_equal(batch.converged[i], one.converged)
         np.testing.assert_allclose(batch.interval[i], one.interval, atol=2e-2)
-    assert "5 of 5 proved" in str(one)
+    text = str(one).splitlines()
+    assert text[0] == "5 of 5 proved; every pair converged."
+    assert text[5].startswith("5: an eigenvalue lies within ")
+    assert text[5].endswith("; none further out was missed, with probability 0.99.")
+    assert text[6].startswith("All eigenvalues lie between -5")
     assert np.isnan(batch.values[2]).all()
     assert np.isnan(batch.vectors[2]).all()
     assert str(batch) == "3 operators: 2 converged, 1 non_finite"
     assert "not finite" in batch.status_text[2]
+    assert str(jax.tree.map(lambda leaf: leaf[2], batch)).startswith("nothing is proved; a product was not finite")
 
 
 # Operators

@@ -79,19 +79,22 @@ class Eigenpairs(NamedTuple):
         return str(texts) if np.ndim(texts) == 0 else texts
 
     def __str__(self) -> str:
-        """Values, their accuracy, what was proved, and the cost; counts of endings for a batch."""
+        """What is proved of each pair and of the whole spectrum, and the cost; counts of endings for a batch."""
         if np.ndim(self.status):
             codes, counts = np.unique(np.asarray(self.status), return_counts=True)
             ends = (f"{count} {EigshStatus(code).name.lower()}" for code, count in zip(codes, counts, strict=True))
             return f"{np.size(self.status)} operators: " + ", ".join(ends)
-        values = ", ".join(f"{value:.4g}" for value in np.asarray(self.values))
+        if self.status >= EigshStatus.NON_FINITE:
+            return f"nothing is proved; {self.status_text}."
+        chance = f"with probability {float(self.probability):.6g}"
         lower, upper = np.asarray(self.interval)
-        return (
-            f"eigenvalues {values} (each +- {float(np.max(self.residuals)):.1g}, {int(np.sum(self.converged))} of "
-            f"{np.size(self.values)} proved); no eigenvalue below {lower:.4g} or above {upper:.4g} "
-            f"({100 * float(self.probability):.4g} %); {int(self.matvecs)} products and "
-            f"{int(self.verification_matvecs)} to verify; {self.status_text}."
-        )
+        lines = [f"{int(np.sum(self.converged))} of {np.size(self.values)} proved; {self.status_text}."]
+        for value, radius, shown in zip(self.values, self.residuals, self.converged, strict=True):
+            claim = f"none further out was missed, {chance}" if shown else "whether any further out was missed is open"
+            lines.append(f"{value:.6g}: an eigenvalue lies within {radius:.1g}; {claim}.")
+        lines.append(f"All eigenvalues lie between {lower:.4g} and {upper:.4g}, {chance}.")
+        lines.append(f"{int(self.matvecs)} products to find, {int(self.verification_matvecs)} to verify.")
+        return "\n".join(lines)
 
 
 def eigsh(

@@ -14,9 +14,10 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from .. import _checks
 from .bounds import checked_probability
+from .evidence import Plan, rounding
 from .lanczos import checked_key
 from .operators import flat, flat_space
-from .restart import Limits, Plan, rounding, thick_restart
+from .restart import thick_restart
 from .symmetric import SymmetricOperator, as_operator, crooked_level, refuse_asymmetric
 from .wanted import WHICH
 
@@ -78,19 +79,22 @@ class Eigenpairs(NamedTuple):
         return str(texts) if np.ndim(texts) == 0 else texts
 
     def __str__(self) -> str:
-        """Values, their accuracy, what was proved, and the cost; counts of endings for a batch."""
+        """What is proved of each pair and of the whole spectrum, and the cost; counts of endings for a batch."""
         if np.ndim(self.status):
             codes, counts = np.unique(np.asarray(self.status), return_counts=True)
             ends = (f"{count} {EigshStatus(code).name.lower()}" for code, count in zip(codes, counts, strict=True))
             return f"{np.size(self.status)} operators: " + ", ".join(ends)
-        values = ", ".join(f"{value:.4g}" for value in np.asarray(self.values))
+        if self.status >= EigshStatus.NON_FINITE:
+            return f"nothing is proved; {self.status_text}."
+        chance = f"with probability {float(self.probability):.6g}"
         lower, upper = np.asarray(self.interval)
-        return (
-            f"eigenvalues {values} (each +- {float(np.max(self.residuals)):.1g}, {int(np.sum(self.converged))} of "
-            f"{np.size(self.values)} proved); no eigenvalue below {lower:.4g} or above {upper:.4g} "
-            f"({100 * float(self.probability):.4g} %); {int(self.matvecs)} products and "
-            f"{int(self.verification_matvecs)} to verify; {self.status_text}."
-        )
+        lines = [f"{int(np.sum(self.converged))} of {np.size(self.values)} proved; {self.status_text}."]
+        for value, radius, shown in zip(self.values, self.residuals, self.converged, strict=True):
+            claim = f"none further out was missed, {chance}" if shown else "whether any further out was missed is open"
+            lines.append(f"{value:.6g}: an eigenvalue lies within {radius:.1g}; {claim}.")
+        lines.append(f"All eigenvalues lie between {lower:.4g} and {upper:.4g}, {chance}.")
+        lines.append(f"{int(self.matvecs)} products to find, {int(self.verification_matvecs)} to verify.")
+        return "\n".join(lines)
 
 
 def eigsh(
@@ -126,11 +130,11 @@ def eigsh(
         which: "LA" largest, "SA" smallest, "BE" both ends (one more at the high end for odd k), "LM" largest modulus.
             Static.
         like: an example of v, a pytree of real floating arrays, if `operator` is a function.
-        tol: >= 0. A residual is small at tol |A|, and an eigenvalue further out by more than tol |theta_i| counts as
-            missed; neither below the level of rounding. The square root of eps when None, at which values, of which
-            the error is quadratic in the residual, are right to rounding.
+        tol: >= 0. A residual is small at tol |A|, and an eigenvalue further out by more than tol |theta_i| and the
+            residuals counts as missed; neither below the level of rounding. The square root of eps when None, at which
+            values, of which the error is quadratic in the residual, are right to rounding.
         maxiter: products to spend at most, verification included; at least k. Static.
-        ncv: number of basis vectors, at least k + 2 and at most n; max(2k + 1, 20) when None. Static.
+        ncv: number of basis vectors, at least k + 4, or n if that is less; max(2k + 1, 20) when None. Static.
         v0: where to start: one vector, or a stack such as `vectors` of an earlier result. Random when None.
         key: of random vectors; `jax.random.key(0)` when None.
         probability: in [0.5, 1), of what is proved.
@@ -196,8 +200,9 @@ def _eigsh(
     plan = Plan(size, k, which, ncv, maxiter, verify, start is None, operator.dtype)
     start = jnp.zeros(size, dtype) if start is None else start
     probability = jnp.asarray(probability, dtype)
-    limits = Limits(jnp.asarray(tol, dtype), 1 - probability)
-    state = thick_restart(lambda v: flat(product(unflatten(v)), dtype), start, key, limits, plan)
+    state = thick_restart(
+        lambda v: flat(product(unflatten(v)), dtype), start, key, jnp.asarray(tol, dtype), 1 - probability, plan
+    )
     finite, zero = jnp.isfinite(state.norm), rounding(state, plan)
     crooked = state.asymmetry > crooked_level(operator) * state.norm
     converged = state.converged & finite & ~crooked
@@ -236,7 +241,7 @@ def _checked_sizes(size: int, k: Any, ncv: Any) -> tuple[int, int]:
         )
     if ncv is None:
         return k, min(max(2 * k + 1, 20), size)
-    return k, _checks.count("ncv", ncv, low=min(k + 2, size), high=size)
+    return k, _checks.count("ncv", ncv, low=min(k + 4, size), high=size)
 
 
 def _checked_start(v0: PyTree, operator: SymmetricOperator, dtype: Any) -> Float[Array, " n"]:

@@ -37,7 +37,11 @@ def number(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf,
     bad = ~np.isfinite(array) | (array < low) | ((array >= high) if open_high else (array > high))
     if bad.any():
         raise ValueError(f"{name} must be in {accepted}, got {array[bad].flat[0]}")
-    rounded = array.astype(jax.dtypes.canonicalize_dtype(float))
+    with np.errstate(over="ignore"):
+        rounded = array.astype(jax.dtypes.canonicalize_dtype(float))
+    if np.isinf(rounded).any():
+        large = array[np.isinf(rounded)].flat[0]
+        raise ValueError(f"{name} must be in {accepted}, got {large}, which {rounded.dtype} cannot hold")
     if open_high and (rounded >= high).any():
         below = np.nextafter(rounded.dtype.type(high), rounded.dtype.type(low))
         raise ValueError(

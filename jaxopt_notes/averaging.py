@@ -132,6 +132,7 @@ def _zeros(value: Any) -> Array:
 
 def _plain(decay: Any, values: PyTree, state: EwmaState, params: PyTree = None) -> tuple[PyTree, EwmaState]:
     del params  # kept for optax's calling convention
+    _checks.matching("values", values, "state.average", state.average)
     average = jax.tree.map(lambda v, x: _blend(decay, v, x), state.average, values)
     return average, EwmaState(optax.safe_increment(state.count), average)
 

@@ -76,9 +76,9 @@ class Diagnosis:
     def __str__(self) -> str:
         lines = [
             f"{self.name}: {self.advice}",
-            f"fall {self.fall:.1%} of the start, {self.early:.0%} of it in the first quarter, "
-            f"{self.late:.0%} in the last; slope {self.slope:.2g} a step; "
-            f"{self.increases:.0%} of stretches rise; bounce {self.bounce:.1%}",
+            f"fall {100 * self.fall:.3g}% of the start, {100 * self.early:.2g}% of it in the first quarter, "
+            f"{100 * self.late:.2g}% in the last; slope {self.slope:.2g} a step; "
+            f"{self.increases:.0%} of stretches rise; bounce {100 * self.bounce:.3g}%",
         ]
         if np.isfinite(self.oscillation):
             lines.append(f"the move along the top eigenvector changes its sign after {self.oscillation:.0%} of steps")
@@ -103,8 +103,8 @@ def diagnose(
     or else the floor:
 
         diverging   the run failed by numbers, or L_end is above L_0 by more than the last quarter bounces
+        good        converged, or L_end - L* <= 5 % of L_0 - L*
         plateau     stalled, or L_0 - L_end < 5 % of L_0 - floor; low if it is a straight line downwards
-        good        L_end - L* <= 5 % of L_0 - L*
         low         the last quarter brought 10 % of the fall, or closed 10 % of what was left to L*, and nothing tells
                     of the edge: no bounce with rises, no flips along the top eigenvector, rate <= 0.9 stable_below
         high        at the edge, or level above the reference, or bouncing by more than 5 % of the start
@@ -119,9 +119,9 @@ def diagnose(
         reference: the loss that can be reached, if known.
         stable_below: the largest stable learning rate, as from `stability_bound(name, sharpness(...), ...)`; reported
             beside the rate.
-        top_eigenvector: a pytree like the parameters, the Hessian's top eigenvector; the run needs
-            `record_params=True`. Its sign changes are reported: gradient descent flips where the rate is above
-            1/lambda.
+        top_eigenvector: a pytree like the parameters, the Hessian's top eigenvector; needs a run with
+            `record_params=True` and `every=1`. Its sign changes are reported: gradient descent flips where the rate is
+            above 1/lambda.
 
     Returns:
         A `Diagnosis`; of a Dataset, a Dataset of the trials with variables `diagnosis` (text) and the same numbers.
@@ -138,8 +138,13 @@ def diagnose(
 
     Source: the picture of loss curves by learning rate, CS 182 lecture 4 and CS 231n notes.
     """
+    floor = float(_checks.scalar("floor", floor))
+    reference = None if reference is None else float(_checks.scalar("reference", reference))
+    stable_below = None if stable_below is None else float(_checks.scalar("stable_below", stable_below, low=0.0))
     if hasattr(run, "data_vars"):
-        return _diagnose_table(run, floor, reference)  # type: ignore[arg-type]
+        if top_eigenvector is not None:
+            raise TypeError("top_eigenvector needs a run with its path of parameters; a table of a sweep has none")
+        return _diagnose_table(run, floor, reference, stable_below)  # type: ignore[arg-type]
     if not isinstance(run, Run):
         raise TypeError(f"run must be a Run from minimize or the Dataset of a sweep, got {type(run).__name__}")
     if np.ndim(run.loss) != 1:
@@ -151,10 +156,10 @@ def diagnose(
         np.asarray(run.loss, float),
         int(run.status),
         floor,
-        np.nan if reference is None else float(reference),
+        np.nan if reference is None else reference,
         oscillation=oscillation,
         learning_rate=float(run.learning_rate[-1]),
-        stable_below=np.nan if stable_below is None else float(_checks.number("stable_below", stable_below)),
+        stable_below=np.nan if stable_below is None else stable_below,
     )
 
 
@@ -177,10 +182,10 @@ def _named(
         name = "not run"
     elif status in (Status.NON_FINITE, Status.DIVERGED) or -numbers["fall"] > numbers["bounce"]:
         name = "diverging"
+    elif status == Status.CONVERGED or (status != Status.STALLED and end - reachable <= NEAR * (start - reachable)):
+        name = "good"
     elif status == Status.STALLED or numbers["fall"] < FLAT:
         name = "low" if _straight(numbers) else "plateau"
-    elif end - reachable <= NEAR * (start - reachable):
-        name = "good"
     elif still_falls:
         name = "high" if at_the_edge else "low"
     elif bounces or np.isfinite(reference):
@@ -216,7 +221,7 @@ def _measured(loss: Float[np.ndarray, " entries"], floor: float, reference: floa
 
 
 def _positive(value: float, otherwise: float) -> float:
-    return value if value > 0 else max(otherwise, np.finfo(float).tiny)
+    return value if value > 0 else (otherwise if otherwise > 0 else 1.0)
 
 
 def _sign_changes(run: Run, vector: PyTree) -> float:
@@ -238,7 +243,9 @@ def _along(steps: Array, part: Any) -> Float[np.ndarray, " entries"]:
     return flat @ np.asarray(part, float).reshape(-1)
 
 
-def _diagnose_table(table: xarray.Dataset, floor: float, reference: float | None) -> xarray.Dataset:
+def _diagnose_table(
+    table: xarray.Dataset, floor: float, reference: float | None, stable_below: float | None
+) -> xarray.Dataset:
     missing = [name for name in ("loss", "final_loss", "status") if name not in table]
     if missing:
         raise ValueError(f"the Dataset must be that of a sweep; it has no {', '.join(missing)}")
@@ -250,9 +257,12 @@ def _diagnose_table(table: xarray.Dataset, floor: float, reference: float | None
         reference = float(ended.median("seed").min()) if "seed" in trials else float(ended.min())
     curves = table.loss.transpose(*trials, "step").values.reshape(-1, table.sizes["step"])
     codes = table.status.values.ravel()
-    unknown = dict.fromkeys(("oscillation", "learning_rate", "stable_below"), np.nan)
+    rates = table.learning_rate if "learning_rate" in table.coords else np.nan
+    rates = (xarray.zeros_like(table.status, float) + rates).transpose(*trials).values.ravel()
+    limit = np.nan if stable_below is None else stable_below
     named: list[Diagnosis] = [
-        _named(curve, int(code), floor, reference, **unknown) for curve, code in zip(curves, codes, strict=True)
+        _named(curve, int(code), floor, reference, oscillation=np.nan, learning_rate=float(rate), stable_below=limit)
+        for curve, code, rate in zip(curves, codes, rates, strict=True)
     ]
     shape = table.status.shape
     numbers = ("fall", "early", "late", "closing", "slope", "increases", "bounce")

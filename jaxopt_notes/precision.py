@@ -76,8 +76,8 @@ def unmoved_share(params: PyTree, updates: PyTree) -> Float[Array, ""]:
         updates: what `optax.apply_updates` would add to them; float32 updates are counted before they are rounded.
 
     Returns:
-        A number in [0, 1]; 0 when no update differs from 0. Near 1 the run has come to rest, whatever its gradient:
-        use `stochastic_rounding`, or wider parameters.
+        A number in [0, 1]; 0 when no update differs from 0, also where an optimizer's float16 updates were rounded to
+        0. Near 1 the run has come to rest, whatever its gradient: use `stochastic_rounding`, or wider parameters.
 
     Raises:
         ValueError: structure or shapes differ.

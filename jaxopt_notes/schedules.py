@@ -150,7 +150,7 @@ def piecewise(
 
     Source: optax `piecewise_constant_schedule`; keras `PiecewiseConstantDecay` changes one step later.
     """
-    edges, levels = _vector(boundaries), _vector(values)
+    edges, levels = _vector("boundaries", boundaries), _vector("values", values)
     if levels.shape[0] != edges.shape[0] + 1:
         raise ValueError(f"piecewise needs one value more than boundaries, got {levels.shape[0]} for {edges.shape[0]}")
     _ascending("boundaries", edges)
@@ -248,7 +248,7 @@ def join(schedules: Sequence[Schedule | Number], boundaries: Sequence[Number] | 
 
     Source: optax `join_schedules`.
     """
-    edges = _vector(boundaries)
+    edges = _vector("boundaries", boundaries)
     if len(schedules) != edges.shape[0] + 1:
         raise ValueError(f"join needs one schedule more than boundaries, got {len(schedules)} for {edges.shape[0]}")
     _ascending("boundaries", edges)
@@ -285,8 +285,12 @@ def _decay(initial: Any, decay_steps: Any) -> dict[str, Any]:
     return {"initial": _rate("initial", initial), "decay_steps": _length("decay_steps", decay_steps)}
 
 
-def _vector(values: Any) -> Any:
+def _vector(name: str, values: Any) -> Any:
     """A sequence of numbers as one array: a host array if all are concrete, so that it can be checked under jit too."""
+    if isinstance(values, str) or not hasattr(values, "__len__") or getattr(values, "ndim", 1) != 1:
+        raise TypeError(f"{name} must be a list of numbers, got {values!r}")
+    for i, value in enumerate(values):
+        _checks.scalar(f"{name}[{i}]", value)
     if _checks.is_traced(values) or any(_checks.is_traced(value) for value in values):
         return jnp.stack([jnp.asarray(value, float) for value in values])
     return np.array([float(value) for value in values])
@@ -298,7 +302,7 @@ def _ascending(name: str, values: Any) -> None:
 
 
 def _constant(step: Array, *, value: Array) -> Array:
-    return value
+    return value + jnp.zeros_like(step)
 
 
 def _inverse_time(step: Array, *, initial: Array, decay_rate: Array, decay_steps: Array) -> Array:
@@ -322,7 +326,7 @@ def _exponential_stairs(step: Array, *, initial: Array, decay_rate: Array, decay
 
 
 def _piecewise(step: Array, *, boundaries: Array, values: Array) -> Array:
-    return values[jnp.sum(step >= boundaries, dtype=jnp.int32)]
+    return values[_reached(step, boundaries)]
 
 
 def _polynomial(step: Array, *, initial: Array, final: Array, steps: Array, power: Array) -> Array:
@@ -345,6 +349,15 @@ def _join(*pieces_then_step: Any, boundaries: Array) -> Array:
     *pieces, step = pieces_then_step
     starts = jnp.concatenate([jnp.zeros(1, boundaries.dtype), boundaries])
     values = jnp.stack(
-        [jnp.asarray(piece(jnp.maximum(step - s, 0)), float) for piece, s in zip(pieces, starts, strict=True)]
+        [
+            jnp.broadcast_to(jnp.asarray(piece(jnp.maximum(step - s, 0)), float), step.shape)
+            for piece, s in zip(pieces, starts, strict=True)
+        ]
     )
-    return values[jnp.sum(step >= boundaries, dtype=jnp.int32)]
+    return jnp.take_along_axis(values, _reached(step, boundaries)[None], axis=0)[0]
+
+
+def _reached(step: Array, boundaries: Array) -> Int[Array, "..."]:
+    """How many boundaries each step has reached."""
+    edges = jnp.expand_dims(boundaries, range(step.ndim))
+    return jnp.sum(step[..., None] >= edges, axis=-1, dtype=jnp.int32)

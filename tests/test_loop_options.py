@@ -311,6 +311,22 @@ class TestStream:
             prefetch([1], depth=0)
         assert not [thread for thread in threading.enumerate() if thread.name == "prefetch"]
 
+    def test_it_takes_no_more_batches_than_it_needs(self):
+        source = iter([np.full(3, i, np.float32) for i in range(20)])
+        jon.minimize_stream(lambda w, b: jnp.sum((w - b) ** 2), jnp.zeros(3), jon.adam(0.1), source, steps=5)
+        assert float(next(source)[0]) == 6
+
+    def test_it_goes_on_from_a_state(self):
+        batches, tx = [DATA] * 9, jon.adam(0.1)
+        whole = jon.minimize_stream(regression, START, tx, batches)
+        half = jon.minimize_stream(regression, START, tx, batches[:5])
+        rest = jon.minimize_stream(regression, half.params, tx, batches[4:], state=half.state)
+        np.testing.assert_array_equal(rest.loss, whole.loss[4:])
+
+    def test_inside_a_program_it_says_what_to_use(self):
+        with pytest.raises(TypeError, match="use minimize"):
+            jax.vmap(lambda w: jon.minimize_stream(regression, w, jon.adam(0.1), [DATA] * 3))(START[None])
+
     def test_aux_is_carried(self):
         run = jon.minimize_stream(
             lambda w, n, b: (regression(w, b), n + 1), START, jon.adam(0.1), iter([DATA] * 4), aux=jnp.int32(0)

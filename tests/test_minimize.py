@@ -136,6 +136,117 @@ def test_hypergradients_are_finite_on_frozen_lanes(name, rate):
     assert all(jnp.isfinite(slope) for slope in slopes.values()), slopes
 
 
+def frozen_cases():
+    """name -> (final loss by one number and a count of steps, the number); every run freezes before 30 steps."""
+    exponential = lambda x, c: c * jnp.exp(x) + jnp.exp(-x)  # noqa: E731
+
+    def run(c, steps, loss, **options):
+        return jon.minimize(loss, jnp.float32(3.0), jon.gradient_descent(1.0), steps=steps, **options)
+
+    def stateful(x, aux):
+        return jnp.sum(x**4) * aux, aux * (1 + 1e-3 * jnp.sum(x**2))
+
+    def by_rate(rate, steps):
+        start = jnp.full(2, 3.0)
+        return jon.minimize(stateful, start, jon.gradient_descent(rate), steps=steps, aux=jnp.float32(0.5))
+
+    def newton(rate, steps):
+        cube = lambda x: jnp.sum(jnp.maximum(x, 0) ** 3)  # noqa: E731
+        return jon.minimize(cube, jnp.array([1.0, 2.0]), jon.newton(rate), steps=steps)
+
+    return {
+        "args": (lambda c, steps: run(c, steps, exponential, args=(c,)), 1.0),
+        "closure": (lambda c, steps: run(c, steps, lambda x: exponential(x, c)), 1.0),
+        "data": (
+            lambda c, steps: run(c, steps, lambda x, d: jnp.mean(exponential(x, d)), data=jnp.ones(3) * c),
+            1.0,
+        ),
+        "aux": (by_rate, 1.0),
+        "newton": (newton, 2.5),
+        "optax": (lambda c, steps: jon.minimize(quartic, jnp.full(2, 3.0), optax.sgd(c), steps=steps), 1.0),
+    }
+
+
+def quartic(x):
+    return jnp.sum(x**4)
+
+
+@pytest.mark.parametrize("name", frozen_cases())
+def test_derivatives_of_a_frozen_run_are_those_of_its_accepted_steps(name):
+    run, number = frozen_cases()[name]
+    number = jnp.float32(number)
+    whole = run(number, 30)
+    stopped = int(whole.stopped_at)
+    assert Status(int(whole.status)) is Status.NON_FINITE
+    assert stopped < 30
+    slope = jax.grad(lambda c: run(c, 30).final_loss)(number)
+    expected = jax.grad(lambda c: run(c, stopped).final_loss)(number) if stopped else slope
+    assert jnp.isfinite(slope)
+    np.testing.assert_allclose(slope, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", [jon.newton, jon.saddle_free_newton])
+def test_newton_hypergradients_exist_at_equal_eigenvalues(optimizer, x64):
+    def final_loss(rate):
+        loss = lambda x: jnp.sum(x**2) ** 2 + x[0]  # noqa: E731
+        return jon.minimize(loss, jnp.array([1.0, 0.0, 0.0]), optimizer(rate), steps=3).final_loss
+
+    slope = jax.grad(final_loss)(0.5)
+    np.testing.assert_allclose(slope, (final_loss(0.5 + 1e-6) - final_loss(0.5 - 1e-6)) / 2e-6, rtol=1e-6)
+
+
+def test_a_run_goes_on_from_its_state():
+    tx = jon.adam(0.1)
+    whole = jon.minimize(valley, START, tx, steps=20)
+    half = jon.minimize(valley, START, tx, steps=10)
+    rest = jon.minimize(valley, half.params, tx, steps=10, state=half.state)
+    np.testing.assert_array_equal(rest.loss, whole.loss[10:])
+    with pytest.raises(ValueError, match="state must be one of this optimizer"):
+        jon.minimize(valley, START, tx, steps=1, state=jon.momentum(0.1).init(START))
+
+
+def test_what_does_not_depend_on_the_parameters_is_recorded_too():
+    run = jon.minimize(valley, START, jon.adam(0.1), steps=3, metrics=lambda x: {"size": x.size, "one": 1.0})
+    assert run.metrics["size"].tolist() == [2] * 4
+    assert run.metrics["one"].tolist() == [1.0] * 4
+    assert float(jon.minimize_until(lambda x: jnp.float32(3), START, jon.adam(0.1), max_steps=3).final_loss) == 3
+
+
+def test_metrics_that_cannot_be_differentiated_are_recorded():
+    def metrics(x):
+        return jax.lax.while_loop(lambda y: y < 3, lambda y: y + jax.nn.relu(x[0]) + 1, 0.0)
+
+    run = jon.minimize(valley, START, jon.adam(0.1), steps=3, metrics=metrics)
+    np.testing.assert_allclose(run.metrics[0], metrics(START))
+
+
+class TestHowARunEnds:
+    def test_rounding_is_no_divergence(self):
+        def fit(x):
+            inputs = jnp.linspace(0, 1, 50)
+            return jnp.mean((inputs * x[0] + x[1] - jnp.sin(7 * inputs)) ** 2)
+
+        there = jon.minimize(fit, jnp.zeros(2), jon.momentum(0.1), steps=3000)
+        again = jon.minimize(fit, there.params, jon.adam(1e-4), steps=100)
+        assert float(again.final_loss) >= float(there.final_loss) * (1 - 1e-6)
+        assert Status(int(again.status)) is Status.COMPLETED
+
+    def test_a_critical_point_above_the_start_is_convergence(self):
+        run = jon.minimize(lambda x: jnp.cos(x), jnp.float32(0.5), jon.newton(), steps=20, tol=1e-4)
+        assert float(run.final_loss) > float(run.initial_loss)
+        assert Status(int(run.status)) is Status.CONVERGED
+
+    def test_rest_at_the_nearest_number_is_no_failure(self):
+        target = lambda x: jnp.sum((x.astype(jnp.float32) - 3.3) ** 2)  # noqa: E731
+        near = jon.minimize(target, jnp.ones(2, jnp.bfloat16), jon.gradient_descent(0.25), steps=40)
+        assert Status(int(near.status)) is Status.STUCK
+        assert not Status.STUCK.failed
+        exact = jon.minimize(
+            lambda x: jnp.sum(x.astype(jnp.float32) ** 2), jnp.ones(2, jnp.bfloat16), jon.gradient_descent(0.5), steps=3
+        )
+        assert Status(int(exact.status)) is Status.COMPLETED
+
+
 def test_hypergradients_are_finite_on_digits_where_some_pixels_are_always_zero():
     problem = jon.problems.digits_mlp(hidden=8)
     params = problem.init(jax.random.key(0))

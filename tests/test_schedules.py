@@ -147,6 +147,21 @@ def test_an_optimizer_follows_its_schedule():
 
 
 @pytest.mark.parametrize(
+    "schedule",
+    [
+        schedules.constant(0.1),
+        schedules.piecewise([2, 5], [0.1, 0.01, 0.001]),
+        schedules.join([0.1, schedules.cosine(0.2, 4)], [3]),
+        schedules.warmup(schedules.join([0.1, 0.2], [2]), 2),
+        schedules.step_decay(0.1, 0.5, 3),
+    ],
+)
+def test_many_steps_at_once_are_the_steps_one_by_one(schedule):
+    steps = jnp.arange(8)
+    np.testing.assert_array_equal(schedule(steps), jax.vmap(schedule)(steps))
+
+
+@pytest.mark.parametrize(
     ("build", "message"),
     [
         (lambda: schedules.constant(-0.1), r"value must be in \[0, inf\), got -0.1"),
@@ -156,6 +171,7 @@ def test_an_optimizer_follows_its_schedule():
         (lambda: schedules.piecewise([10, 5], [1, 2, 3]), r"boundaries must ascend, got \[10.0, 5.0\]"),
         (lambda: schedules.piecewise([10], [1, 2, 3]), "one value more than boundaries, got 3 for 1"),
         (lambda: schedules.join([0.1], [3]), "one schedule more than boundaries, got 1 for 1"),
+        (lambda: schedules.piecewise([np.nan], [1, 2]), r"boundaries\[0\] must be in .* got nan"),
         (lambda: schedules.warmup(0.1, -1), r"steps must be in \[0, inf\), got -1"),
     ],
 )

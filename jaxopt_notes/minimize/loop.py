@@ -177,6 +177,7 @@ def _prepare(
     params = jax.tree.map(jnp.asarray, _checks.params("params", params))
     aux = jax.tree.map(jnp.asarray, aux)
     args = checked_args(args)
+    key = None if key is None else _checks.key("key", key)
     state = checked_state(optimizer, params, state)
     steps = _checks.count(steps_name, steps)
     every = _checks.divisor("every", every, steps_name, steps)
@@ -223,10 +224,11 @@ def checked_state(optimizer: optax.GradientTransformation, params: PyTree, state
     if state is None:
         return None
     fresh = jax.eval_shape(optimizer.init, params)
-    if jax.tree.structure(fresh) != jax.tree.structure(state):
+    expected, given = str(jax.tree.structure(fresh)), str(jax.tree.structure(state))
+    if expected != given:
         raise ValueError(
-            f"state must be one of this optimizer, such as the `state` of an earlier run: init gives "
-            f"{jax.tree.structure(fresh)}, got {jax.tree.structure(state)}"
+            f"state must be one of this optimizer, such as the `state` of an earlier run: init gives {expected}, "
+            f"got {given}"
         )
     _checks.matching("init(params)", fresh, "state", state)
     return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), state, fresh)

@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, PyTree
 def current_learning_rate(optimizer: optax.GradientTransformation, state: PyTree) -> Float[Array, ""]:
     """The rate of the next update.
 
-    Found in our optimizers, also inside our wrappers, and in optax's when made by `optax.inject_hyperparams`. Other
-    closures do not tell their numbers.
+    Found in our optimizers, also inside our wrappers, and in optax's when made by `optax.inject_hyperparams`, which
+    tells a schedule's rate one step late: that of the update before. Other closures do not tell their numbers.
 
     Arguments:
         optimizer: an (init, update) pair.

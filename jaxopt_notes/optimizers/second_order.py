@@ -49,10 +49,14 @@ def newton(
         TypeError, ValueError: a number is out of range, or update gets no parameters or loss.
 
     Example:
-        >>> import jax.numpy as jnp, jaxopt_notes as jon
+        >>> import jax, jax.numpy as jnp, optax, jaxopt_notes as jon
         >>> valley = jon.problems.quadratic([1.0, 1000.0])
         >>> run = jon.minimize(valley.loss, jnp.ones(2), jon.newton(), steps=1)
         >>> bool(run.final_loss < 1e-10)
+        True
+        >>> tx, x = jon.newton(), jnp.ones(2)  # a loop of one's own hands the loss over
+        >>> updates, state = tx.update(jax.grad(valley.loss)(x), tx.init(x), x, value_fn=valley.loss)
+        >>> bool(valley.loss(optax.apply_updates(x, updates)) < 1e-10)
         True
 
     Source: Newton, 1669; damped Levenberg, 1944.
@@ -97,8 +101,17 @@ def _pair(absolute: bool, halvings: int, learning_rate: Any, damping: Any) -> op
 
 
 def _init(params: PyTree) -> NewtonState:
+    for leaf in jax.tree.leaves(params, is_leaf=_is_masked):
+        if _is_masked(leaf):
+            raise TypeError("Newton's method calls the loss, so it cannot be masked to a part of the parameters")
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+            raise TypeError("Newton's method needs real parameters: a complex one as its real and imaginary part")
     _checks.inexact("params", params)
     return NewtonState(jnp.zeros((), jnp.int32))
+
+
+def _is_masked(leaf: Any) -> bool:
+    return isinstance(leaf, optax.MaskedNode)
 
 
 @functools.lru_cache
@@ -139,9 +152,28 @@ def _solve(hessian: Float[Array, "n n"], damping: Array, grad: Float[Array, " n"
     return jnp.linalg.solve(hessian + damping * jnp.eye(grad.size, dtype=grad.dtype), grad)
 
 
+@jax.custom_jvp
 def _absolute_solve(hessian: Float[Array, "n n"], damping: Array, grad: Float[Array, " n"]) -> Float[Array, " n"]:
     values, vectors = jnp.linalg.eigh(hessian)
     return vectors @ divide(vectors.T @ grad, jnp.abs(values) + damping)
+
+
+@_absolute_solve.defjvp
+def _absolute_solve_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """d s = (|H| + m)^-1 (dg - (d|H| + dm) s), with d|H| = V (F * V'dH V) V', which is finite at equal eigenvalues.
+
+    F_ij = (|l_i| - |l_j|) / (l_i - l_j), and the sign of l_i where they are equal.
+    """
+    hessian, damping, grad = primals
+    turn, more_damping, push = tangents
+    values, vectors = jnp.linalg.eigh(hessian)
+    step = vectors @ divide(vectors.T @ grad, jnp.abs(values) + damping)
+    gaps = values[:, None] - values[None, :]
+    slopes = divide(jnp.abs(values)[:, None] - jnp.abs(values)[None, :], gaps)
+    slopes = jnp.where(gaps == 0, jnp.sign(values)[:, None], slopes)
+    turned = vectors @ ((slopes * (vectors.T @ turn @ vectors)) @ (vectors.T @ step))
+    rest = push - turned - more_damping * step
+    return step, vectors @ divide(vectors.T @ rest, jnp.abs(values) + damping)
 
 
 def _halved(loss: Callable, flat: Array, step: Array, halvings: int) -> Float[Array, " n"]:

@@ -132,15 +132,15 @@ def test_a_chunk_goes_on_from_its_carry(tmp_path, monkeypatch):
     carries = sorted(tmp_path.glob("carry-*.npz"))
     assert carries
     first_steps = []
-    from jaxopt_notes.sweeps import run
+    from jaxopt_notes.sweeps import distribute
 
-    original = run.run_chunks
+    original = distribute.run_chunks
 
     def watched(*arguments, resume, **others):
         first_steps.append(0 if resume is None else resume.step)
         return original(*arguments, resume=resume, **others)
 
-    monkeypatch.setattr(run, "run_chunks", watched)
+    monkeypatch.setattr(distribute, "run_chunks", watched)
     table = jon.sweep(problem, jon.adam, jon.grid(learning_rate=[0.01, 0.1]), **options)
     assert max(first_steps) > 0
     assert_same_tables(table, expected)

@@ -81,7 +81,7 @@ def build_table(layout: Layout, columns: Columns) -> xarray.Dataset:
     variables = {}
     for name, values in columns.items():
         attrs = {"long_name": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}
-        variables[name] = ((*dims, *_inner(name, values)), values.reshape(*shape, *values.shape[1:]), attrs)
+        variables[name] = ((*dims, *inner_dims(name, values)), values.reshape(*shape, *values.shape[1:]), attrs)
     coordinates: dict[str, Any] = {axis: np.asarray(points) for axis, points in layout.axes.items()}
     coordinates["seed"] = np.asarray(layout.seeds)
     for name, (along, units) in layout.coordinates.items():
@@ -92,7 +92,7 @@ def build_table(layout: Layout, columns: Columns) -> xarray.Dataset:
     return table
 
 
-def _inner(name: str, values: np.ndarray) -> list[str]:
+def inner_dims(name: str, values: np.ndarray) -> list[str]:
     """The dims of a variable within one trial."""
     if name.split(".")[0] == "params":
         return [f"{name}_{axis}" for axis in range(values.ndim - 1)]

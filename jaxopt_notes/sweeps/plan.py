@@ -65,6 +65,11 @@ class Plan:
         """Number of chunks of `width` trials, the last one perhaps shorter. One chunk occupies one device."""
         return -(-self.trials // self.width)
 
+    @property
+    def devices(self) -> int:
+        """How many chunks run at a time."""
+        return self.group.mesh.size
+
     def trials_of(self, chunk: int) -> range:
         """The trials of a chunk."""
         return range(chunk * self.width, min((chunk + 1) * self.width, self.trials))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import optax
@@ -15,15 +16,15 @@ from jaxtyping import Array, Key
 
 from .._checks import name_of
 from ..problems import Problem
-from .engine import run_chunks
-from .layout import build_table, layout_of
+from .distribute import Outline, check_executor, hand_out, outline_of, outline_there, pack, run_here
+from .layout import build_table
 from .plan import make_plan
 from .programs import programs
 from .progress import Progress
-from .shelf import Disk, Memory, Shelf
+from .shelf import Memory, Shelf, open_disk
 from .space import Space
 from .store import Store
-from .table import columns_of, no_trials
+from .table import chunk_table
 
 if TYPE_CHECKING:
     import xarray
@@ -44,6 +45,8 @@ def sweep(
     devices: Sequence[jax.Device] | None = None,
     store: str | os.PathLike[str] | None = None,
     repair: bool = False,
+    executor: concurrent.futures.Executor | None = None,
+    on_chunk: Callable[[xarray.Dataset], object] | None = None,
     progress: bool = True,
 ) -> xarray.Dataset:
     """Run every configuration of a space from every seed, as one compiled program, and return a labelled table.
@@ -65,23 +68,33 @@ def sweep(
         keep_params: keep the parameters at the end points, for `end_point`.
         width: lanes per device and chunk. When None it is chosen by the number of trials and the size of a lane, so fix
             it where the floats of two sweeps must be the same bits.
-        devices: the devices to use; all local ones when None.
+        devices: the devices to use; all local ones when None. Workers of an executor use all of theirs.
         store: a folder that holds the sweep. Every chunk of `width` trials is written there when it is finished, and
             chunks that take longer save where they are once a minute. The same call goes on where a killed one
             stopped, on any number of devices, and gives the same bits; `open_sweep(store)` reads it at any time.
+            Processes of `jax.distributed` that make the same call run a share of the chunks each, by their index, and
+            never wait for each other: each returns what is on disk when its own share is.
         repair: set files of the store aside that cannot be read or belong to another sweep, and run them again.
+        executor: hand the chunks out to its workers instead: a `ProcessPoolExecutor` that spawns, Dask's
+            `client.get_executor()`, or any other `concurrent.futures.Executor` whose workers can import what this
+            process can. With a store, which they must all see, each worker writes its chunks there; otherwise they come
+            back. Without a width there are at least 16 chunks. The problem travels with every one.
+        on_chunk: called here with every chunk when it is finished, for a logger: a Dataset along `trial`, with the
+            hyperparameters and `seed` as coordinates. What it raises stops the sweep.
         progress: show a progress bar on standard error.
 
     Returns:
         An `xarray.Dataset`: dims are the axes, `seed` and `step`. Histories `loss`, `grad_norm`, `update_norm` (of the
         minibatch); at the end `final_loss` and every metric as `final_*` on the full training data and `test_*` on the
         data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that was not run has
-        status -1. After Ctrl-C the chunks that finished are returned, with a warning.
+        status -1. After Ctrl-C the chunks that finished are returned, with a warning; so they are when a worker dies
+        whom the executor does not replace and there is no store.
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
         StoreError: the store holds another sweep (every difference is named), a file that cannot be read, or is being
-            written by another process. OSError: it cannot be written; the chunks before are there.
+            written by another process. OSError: it cannot be written; the chunks before are there. BrokenExecutor: a
+            worker died whom the executor does not replace; what is finished is in the store.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -94,39 +107,57 @@ def sweep(
     folder = None if store is None else Store(Path(store))
     if folder is not None and width is None and (folder.folder / "manifest.json").exists():
         width = folder.manifest()["identity"]["width"]  # floats depend on it, so it stays
-    plan = make_plan(
-        problem,
-        optimizer,
-        space,
-        seeds=seeds,
-        steps=steps,
-        batch_size=batch_size,
-        every=every,
-        key=key,
-        width=width,
-        devices=devices,
-    )
-    began, traces = time.monotonic(), programs(plan.group).traces
-    traced = len(traces)
-    layout = layout_of(plan, no_trials(plan, keep_params))
-    shelf: Shelf = Memory(layout, plan) if folder is None else Disk(folder, layout, plan, repair)
-    bar = Progress(plan.trials, plan.steps, name_of(optimizer), enabled=progress)
+    definition: dict[str, Any] = {
+        **{"problem": problem, "optimizer": optimizer, "space": space, "seeds": seeds, "steps": steps},
+        **{"batch_size": batch_size, "every": every, "key": key},
+    }
+    began, traces = time.monotonic(), []
+    if executor is None:
+        plan = make_plan(**definition, width=width, devices=devices)
+        outline, traces = outline_of(plan, keep_params), programs(plan.group).traces
+        traced = len(traces)
+    else:
+        payload = pack(definition, keep_params)
+        outline = check_executor(executor).submit(outline_there, payload, width).result()
+    shelf = Memory(outline.layout, outline) if folder is None else _disk(folder, outline, repair, executor is None)
+    bar = Progress(outline.trials, outline.steps, name_of(optimizer), enabled=progress)
     try:
-        for chunks, resume in shelf.missing():
-            finished = run_chunks(
-                plan, chunks, keep_params=keep_params, bar=bar, resume=resume, checkpoint=shelf.checkpoint(chunks)
-            )
-            for chunk, trials in zip(chunks, finished, strict=True):
-                columns = columns_of(plan, trials)
-                shelf.put(chunk, columns)
-                bar.chunk(columns["status"], columns["final_loss"])
+        if executor is None:
+            finished = run_here(plan, shelf, _share(outline, folder), keep_params=keep_params, bar=bar)
+        else:
+            finished = hand_out(executor, payload, outline, shelf, folder=folder.folder if folder else None, bar=bar)
+        for chunk, columns in finished:
+            bar.chunk(columns["status"], columns["final_loss"])
+            if on_chunk:
+                on_chunk(chunk_table(outline.layout, outline.trials_of(chunk).start, shelf.chunk(chunk)))
     except KeyboardInterrupt:
-        done = shelf.trials_finished()
-        warnings.warn(f"interrupted: {done} of {plan.trials} trials finished; the others have status -1", stacklevel=2)
+        _warn_unfinished("interrupted", shelf, outline)
+    except concurrent.futures.BrokenExecutor as error:
+        if folder is not None:
+            raise
+        _warn_unfinished(f"a worker died ({error})", shelf, outline)
     finally:
         bar.close()
         shelf.close()
-    table = build_table(layout, shelf.columns())
-    table.attrs |= {"devices": plan.group.mesh.size, "segment_programs": len(traces) - traced}
+    table = build_table(outline.layout, shelf.columns())
+    table.attrs["devices"] = outline.devices
+    if executor is None:
+        table.attrs["segment_programs"] = len(traces) - traced
     table.attrs["wall_seconds"] = round(time.monotonic() - began, 3)
     return table
+
+
+def _share(outline: Outline, folder: Store | None) -> range:
+    """The chunks that this process runs: all of them, or every n-th where n processes write one store."""
+    several = folder is not None and jax.process_count() > 1
+    return range(jax.process_index(), outline.chunks, jax.process_count()) if several else range(outline.chunks)
+
+
+def _disk(folder: Store, outline: Outline, repair: bool, here: bool) -> Shelf:
+    share = f"-{jax.process_index()}" if here and jax.process_count() > 1 else ""
+    return open_disk(folder, outline.layout, outline, repair, share)
+
+
+def _warn_unfinished(why: str, shelf: Shelf, outline: Outline) -> None:
+    done = shelf.trials_finished()
+    warnings.warn(f"{why}: {done} of {outline.trials} trials finished; the others have status -1", stacklevel=3)

@@ -3,7 +3,7 @@
 folder/manifest.json       the layout of the table and the identity of the sweep
 folder/chunk-00000.nc      the columns of one chunk, flat along `trial`
 folder/carry-00000.npz     a chunk on its way, overwritten as it goes on, gone when it is finished
-folder/lock                held while a process writes
+folder/lock                held while a process writes; lock-0, lock-1, ... while several write a share each
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import xarray
 
 FORMAT = 1
+SECONDS_TO_LOOK = 10.0  # at the lock of another, which is held for ever or for a moment
 _REPAIR = "sweep(..., repair=True) sets it aside and runs its trials again"
 _CHUNK = re.compile(r"chunk-(\d+)\.nc$")
 
@@ -96,6 +97,7 @@ class Store:
         self._lock: Any = None
         self._thread: ThreadPoolExecutor | None = None
         self._writes: list[Future[Any]] = []
+        self.reported: set[int] = set()  # chunks that workers say they wrote, which a listing over NFS may lack
 
     def manifest(self) -> dict[str, Any]:
         """The manifest as it stands on disk."""
@@ -112,20 +114,37 @@ class Store:
         return Layout(**self.manifest()["layout"])
 
     def lock(self, share: str = "") -> None:
-        """Become the writer, or say who is; the operating system gives the lock back when this process ends."""
+        """Become the writer, of everything or of one share, or say who is; then `start`.
+
+        The operating system gives the lock back when this process ends.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = self._acquired(f"lock{share}", 0.0)
+        # Whoever writes everything excludes the shares, and they exclude it; the shares look at one file by turns.
+        others = ["lock"] if share else sorted(path.name for path in self.folder.glob("lock-*"))
+        try:
+            for other in others:
+                self._acquired(other, SECONDS_TO_LOOK if share else 0.0).release()
+        except StoreError:
+            self.close()
+            raise
+        self.start()
+
+    def start(self) -> None:
+        """Open the thread that writes. A worker that is told which chunks to write needs no lock."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+
+    def _acquired(self, name: str, seconds: float) -> Any:
         from filelock import FileLock, Timeout
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"lock{share}"
-        self._lock = FileLock(path, timeout=0)
+        lock = FileLock(self.folder / name)
         try:
-            self._lock.acquire()
+            lock.acquire(timeout=seconds)
         except Timeout:
-            self._lock = None
             raise StoreError(
                 f"another process is writing {self.folder}; wait for it, or read the store with open_sweep"
             ) from None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        return lock
 
     def create(self, identity: dict[str, Any], layout: Layout) -> None:
         """Write the manifest, or compare with the one that is there.
@@ -153,7 +172,12 @@ class Store:
     def finished(self) -> dict[int, Path]:
         """Chunk number to its file."""
         found = ((_CHUNK.match(path.name), path) for path in sorted(self.folder.glob("chunk-*.nc")))
-        return {int(match[1]): path for match, path in found if match}
+        listed = {int(match[1]): path for match, path in found if match}
+        return listed | {chunk: self._path(chunk) for chunk in self.reported}
+
+    def chunk(self, chunk: int, fingerprint: str) -> Columns:
+        """The columns of a finished chunk."""
+        return _read_chunk(self._path(chunk), fingerprint)[1]
 
     def write(self, chunk: int, first: int, columns: Columns, fingerprint: str) -> None:
         """Write a finished chunk in the background; an error of an earlier write is raised here."""
@@ -228,8 +252,11 @@ class Store:
             yield _read_chunk(path, fingerprint)
 
     def _write(self, chunk: int, first: int, columns: Columns, fingerprint: str) -> None:
-        write_whole(self.folder / f"chunk-{chunk:05}.nc", lambda path: _write_chunk(path, first, columns, fingerprint))
+        write_whole(self._path(chunk), lambda path: _write_chunk(path, first, columns, fingerprint))
         (self.folder / f"carry-{chunk:05}.npz").unlink(missing_ok=True)
+
+    def _path(self, chunk: int) -> Path:
+        return self.folder / f"chunk-{chunk:05}.nc"
 
     def _raise_errors(self) -> None:
         for write in [write for write in self._writes if write.done()]:
@@ -260,7 +287,8 @@ def _read_chunk(path: Path, fingerprint: str) -> tuple[int, Columns]:
         with h5py.File(path, "r") as file:
             owner, whole = file.attrs.get("fingerprint"), file.attrs.get("whole")
             first = int(np.asarray(file.attrs.get("first", -1)).item())
-            columns = {name: variable[()] for name, variable in file.items() if variable.ndim and name != "trial"}
+            # NetCDF writes a dimension as a variable that says in its name that it is none.
+            columns = {name: variable[()] for name, variable in file.items() if "NAME" not in variable.attrs}
     except (OSError, RuntimeError, KeyError) as error:
         raise StoreError(f"{path} cannot be read ({error}); {_REPAIR}") from None
     if owner != fingerprint or whole is None:

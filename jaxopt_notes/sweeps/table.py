@@ -13,7 +13,7 @@ from .. import _checks
 from ..minimize import end_status
 from ..problems import Problem
 from .engine import lane_shapes
-from .layout import Columns
+from .layout import Columns, Layout, inner_dims
 from .plan import Plan
 
 if TYPE_CHECKING:
@@ -43,6 +43,21 @@ def no_trials(plan: Plan, keep_params: bool) -> Columns:
     if keep_params:
         columns |= {name: np.zeros((0, *leaf.shape), leaf.dtype) for name, leaf in named_leaves(one)}
     return {name: _storable(column) for name, column in columns.items()}
+
+
+def chunk_table(layout: Layout, first: int, columns: Columns) -> xarray.Dataset:
+    """Some trials as a table, flat along `trial`, with hyperparameters and seed as coordinates along it."""
+    import xarray
+
+    trials = np.arange(first, first + len(columns["status"]))
+    places = np.unravel_index(trials, (*map(len, layout.axes.values()), len(layout.seeds)))
+    points = zip([*layout.axes, "seed"], [*layout.axes.values(), layout.seeds], places, strict=True)
+    along = {name: ("trial", np.asarray(values)[place]) for name, values, place in points}
+    steps = {
+        name: ("step", np.asarray(values), {"units": units}) for name, (values, units) in layout.coordinates.items()
+    }
+    variables = {name: (("trial", *inner_dims(name, values)), values) for name, values in columns.items()}
+    return xarray.Dataset(variables, {"trial": trials, **along, **steps}, layout.attributes)
 
 
 def _storable(array: np.ndarray) -> np.ndarray:

@@ -65,9 +65,12 @@ from .sweeps import best as best
 from .sweeps import end_point as end_point
 from .sweeps import grid as grid
 from .sweeps import open_sweep as open_sweep
+from .sweeps import sample as sample
 from .sweeps import save as save
 from .sweeps import seed_keys as seed_keys
 from .sweeps import sweep as sweep
+from .sweeps import trials as trials
+from .sweeps import zipped as zipped
 
 if TYPE_CHECKING:
     from . import plots as plots

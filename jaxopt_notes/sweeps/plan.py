@@ -21,7 +21,7 @@ from .._version import __version__
 from ..minibatches import Minibatches, batch_shapes, check_batch_size, examples_per_step, indices, reshuffle
 from ..problems import Problem
 from .programs import EVERYWHERE, Group, place, trials_mesh
-from .space import Space, check_space
+from .space import Space, check_space, is_absent, label
 
 WINDOW_BYTES = 2**28  # of example indices held at a time
 # Lanes run fastest when their carries together fit a core's cache; an accelerator wants as many as its memory takes.
@@ -101,7 +101,7 @@ class Plan:
             "loss": self.group.loss.fingerprint[:16],
             "metrics": self.evaluate.fingerprint[:16],
             "optimizer": _checks.name_of(self.group.factory),
-            "axes": {name: values.tolist() for name, values in self.space.axes.items()},
+            "axes": {name: _named(values) for name, values in (self.space.points or self.space.axes).items()},
             "seeds": self.seeds.tolist(),
             "steps": self.steps,
             "every": self.group.every,
@@ -160,6 +160,11 @@ class Plan:
         problem = self.problem
         shared = (self.constants, problem.data, problem.test_data, self.initial, self.evaluate_constants)
         return place(shared, self.group.mesh, EVERYWHERE)
+
+
+def _named(values: np.ndarray) -> list[Any]:
+    """Values as JSON knows them: NaN is no number there."""
+    return [None if is_absent(value) else label(value) for value in values.tolist()]
 
 
 def _digest(tree: PyTree) -> str:
@@ -290,7 +295,7 @@ def _check_metrics(problem: Problem, params: PyTree) -> None:
 
 def _lanes_that_fit(optimizer: Callable, space: Space, params: PyTree, platform: str) -> int:
     """The power of two of lanes whose parameters, gradients and optimizer states fill the budget of one device."""
-    numbers = {name: float(values[0]) for name, values in space.axes.items()}
+    numbers = {name: float(values[0]) for name, values in space.columns().items()}
     carry = jax.eval_shape(lambda params: (params, params, optimizer(**numbers).init(params)), params)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carry))
     fit = CARRY_BYTES.get(platform, 2**30) // size

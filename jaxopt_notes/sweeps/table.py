@@ -15,6 +15,7 @@ from ..problems import Problem
 from .engine import lane_shapes
 from .layout import Columns, Layout, inner_dims
 from .plan import Plan
+from .space import CONFIGURATION
 
 if TYPE_CHECKING:
     import xarray
@@ -82,13 +83,15 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: float) -> Py
     Arguments:
         table: from `sweep(..., keep_params=True)`.
         problem: the same problem; it gives the structure of the parameters.
-        selection: one value for every axis and `seed`; the nearest value of the grid is taken for floats.
+        selection: one value for every axis and `seed`; the nearest value of the grid is taken for floats. Of a space
+            that is a list of points `configuration`, its number, or as many of its hyperparameters as single it out.
 
     Returns:
         The parameters as a pytree.
 
     Raises:
-        ValueError: the table has no parameters, or an axis is unknown or missing.
+        ValueError: the table has no parameters, an axis is unknown or missing, or the values fit no configuration or
+            several.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -102,6 +105,7 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: float) -> Py
     paths = [path for path, _ in named_leaves(shapes)]
     if any(path not in table for path in paths):
         raise ValueError("this table holds no parameters: run sweep(..., keep_params=True)")
+    table, selection = _located(table, selection)
     dims = [str(dim) for dim in table["final_loss"].dims]
     for name in selection:
         _checks.choice("axis", name, dims)
@@ -110,6 +114,27 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: float) -> Py
         raise ValueError(f"end_point needs one value for {', '.join(missing)}; the axes are {', '.join(dims)}")
     if selection["seed"] not in table["seed"]:
         raise ValueError(f"seed must be one of {table['seed'].values.tolist()}, got {selection['seed']}")
-    trial = table[paths].sel(seed=selection.pop("seed")).sel(selection, method="nearest")
+    trial = table[paths].sel(seed=selection.pop("seed"))
+    trial = trial.isel({name: int(np.argmin(abs(table[name].values - value))) for name, value in selection.items()})
     leaves = [jnp.asarray(trial[name].values, shape.dtype) for name, shape in named_leaves(shapes)]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+
+def _located(table: xarray.Dataset, selection: dict[str, float]) -> tuple[xarray.Dataset, dict[str, float]]:
+    """The selection by dims: of a list of points, by `configuration` alone."""
+    columns = [str(name) for name, values in table.coords.items() if values.dims == (CONFIGURATION,) != (name,)]
+    wanted = {name: value for name, value in selection.items() if name in columns}
+    if CONFIGURATION not in table.dims:
+        return table, selection
+    for name in selection:
+        _checks.choice("axis", name, [*columns, CONFIGURATION, "seed"])
+    if not wanted:
+        return table, selection
+    fits = np.ones(table.sizes[CONFIGURATION], bool)
+    for name, value in wanted.items():
+        fits &= np.isclose(table[name].values, value, rtol=1e-6, atol=0.0, equal_nan=True)
+    if fits.sum() != 1:
+        words = ", ".join(f"{name}={value}" for name, value in wanted.items())
+        raise ValueError(f"{words} fits {fits.sum()} configurations; give more of {', '.join(columns)}")
+    others = {name: value for name, value in selection.items() if name not in columns}
+    return table, others | {CONFIGURATION: table[CONFIGURATION].values[fits].item()}

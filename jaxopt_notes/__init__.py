@@ -75,14 +75,17 @@ from .sweeps import zipped as zipped
 if TYPE_CHECKING:
     from . import plots as plots
     from .plots import plot as plot
+    from .sweeps import optuna as optuna
 
 
 def __getattr__(name: str) -> Any:
-    """Load the plots, and matplotlib with them, when they are first asked for."""
+    """Load the plots, and matplotlib with them, and the bridge to Optuna, when they are first asked for."""
     if name == "plots":
         return importlib.import_module(".plots", __name__)
     if name == "plot":
         return importlib.import_module(".plots", __name__).plot
+    if name == "optuna":
+        return importlib.import_module(".sweeps.optuna", __name__)
     from ._checks import nearest
 
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest(name, __dir__())}")
@@ -90,4 +93,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     hidden = {"annotations", "importlib", "Any", "TYPE_CHECKING"}
-    return sorted({name for name in globals() if not name.startswith("_")} - hidden | {"plot", "plots"})
+    return sorted({name for name in globals() if not name.startswith("_")} - hidden | {"plot", "plots", "optuna"})

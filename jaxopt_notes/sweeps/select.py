@@ -113,7 +113,7 @@ def best(table: xarray.Dataset, metric: str = "final_loss") -> Best:
     # Only whole configurations compete: a median over fewer seeds would be compared unfairly.
     whole = ran.all(axis=1)
     whole = whole if whole.any() else ran.any(axis=1)
-    medians = np.array([_median(row[r]) if w else np.inf for row, r, w in zip(values, ran, whole, strict=True)])
+    medians = np.array([middle(row[r]) if w else np.inf for row, r, w in zip(values, ran, whole, strict=True)])
     candidates = np.flatnonzero(whole)
     # Among equal medians (all infinite, say) the one that failed least, then the lowest mean of what is finite.
     order = sorted(candidates, key=lambda c: (medians[c], failed[c].mean(), _finite_mean(values[c])))
@@ -171,7 +171,8 @@ def _told_apart(other: np.ndarray, winner: np.ndarray) -> bool:
     return bool(low > 0 and coverage >= CONFIDENCE)
 
 
-def _median(row: np.ndarray) -> float:
+def middle(row: np.ndarray) -> float:
+    """The median; infinite when either of the two middle values is."""
     ordered = np.sort(row)
     middle = ordered[(len(row) - 1) // 2 : len(row) // 2 + 1]
     return float(middle.mean()) if np.isfinite(middle).all() else float(middle[-1])

@@ -59,11 +59,13 @@ from .report import report as report
 from .suggest import Suggestion as Suggestion
 from .suggest import suggest_learning_rate as suggest_learning_rate
 from .sweeps import Best as Best
+from .sweeps import Importance as Importance
 from .sweeps import Space as Space
 from .sweeps import StoreError as StoreError
 from .sweeps import best as best
 from .sweeps import end_point as end_point
 from .sweeps import grid as grid
+from .sweeps import importance as importance
 from .sweeps import open_sweep as open_sweep
 from .sweeps import sample as sample
 from .sweeps import save as save

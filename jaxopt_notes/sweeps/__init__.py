@@ -1,5 +1,7 @@
 """Sweeps: spaces, the compiled engine, and the selection of a winner."""
 
+from .importance import Importance as Importance
+from .importance import importance as importance
 from .plan import seed_keys as seed_keys
 from .points import sample as sample
 from .points import trials as trials

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Int, Key, PyTree
 
 from .. import _checks
@@ -20,6 +19,7 @@ from .._hoist import Program, hoist
 from .._version import __version__
 from ..minibatches import Minibatches, batch_shapes, check_batch_size, examples_per_step, indices, reshuffle
 from ..problems import Problem
+from .choices import Chosen
 from .programs import EVERYWHERE, Group, place, trials_mesh
 from .space import Space, check_space, is_absent, label
 
@@ -54,6 +54,12 @@ class Plan:
     constants: list[Any]
     evaluate: Program
     evaluate_constants: list[Any]
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The choices that make this program, in words; for example `centered`: "True"."""
+        chosen = self.group.factory.choices if isinstance(self.group.factory, Chosen) else ()
+        return {name: str(label(value)) for name, value in chosen}
 
     @property
     def trials(self) -> int:
@@ -96,6 +102,7 @@ class Plan:
             "loss": self.group.loss.fingerprint[:16],
             "metrics": self.evaluate.fingerprint[:16],
             "optimizer": _checks.name_of(self.group.factory),
+            **self.choices,
             "axes": {name: _named(values) for name, values in (self.space.points or self.space.axes).items()},
             "seeds": self.seeds.tolist(),
             "steps": self.steps,
@@ -173,9 +180,9 @@ def _digest(tree: PyTree) -> str:
 
 
 def make_plan(
-    problem: Problem,
-    optimizer: Callable[..., optax.GradientTransformation],
-    space: Space,
+    problem: Any,
+    optimizer: Any,
+    space: Any,
     *,
     seeds: int | Sequence[int],
     steps: int,
@@ -188,9 +195,11 @@ def make_plan(
     """Check every argument of `sweep`, then trace; nothing of the sweep is compiled before this returns."""
     if not isinstance(problem, Problem):
         raise TypeError(
-            f"problem must be a jaxopt_notes.Problem, for example Problem(loss, init=params); got {problem!r}"
+            f"problem must be a jaxopt_notes.Problem, for example Problem(loss, init=params), or a function that makes "
+            f"one, whose arguments are axes of the space; got {problem!r}"
         )
-    check_space(space, optimizer)
+    if not isinstance(optimizer, Chosen):  # the whole space was checked before it was cut into groups
+        check_space(space, optimizer)
     steps, every = _checks.count("steps", steps), _checks.divisor("every", every, "steps", steps)
     seed_values = _seeds(seeds)
     minibatches = _minibatches(problem, batch_size)

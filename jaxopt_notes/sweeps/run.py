@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 import optax
@@ -15,7 +15,9 @@ from jaxtyping import Array, Key
 
 from .._checks import name_of
 from ..problems import Problem
+from .choices import check_kept, parts_of
 from .engine import run_chunks
+from .joining import claim, sweep_families, sweep_parts
 from .layout import build_table, layout_of
 from .plan import make_plan
 from .programs import programs
@@ -25,14 +27,13 @@ from .space import Space
 from .store import Store
 from .table import columns_of, no_trials
 
-if TYPE_CHECKING:
-    import xarray
+Family = tuple[Callable[..., optax.GradientTransformation], Space]
 
 
 def sweep(
-    problem: Problem,
-    optimizer: Callable[..., optax.GradientTransformation],
-    space: Space,
+    problem: Problem | Callable[..., Problem],
+    optimizer: Callable[..., optax.GradientTransformation] | Mapping[str, Family],
+    space: Space | None = None,
     *,
     seeds: int | Sequence[int] = 1,
     steps: int,
@@ -45,18 +46,21 @@ def sweep(
     store: str | os.PathLike[str] | None = None,
     repair: bool = False,
     progress: bool = True,
-) -> xarray.Dataset:
+) -> Any:
     """Run every configuration of a space from every seed, as one compiled program, and return a labelled table.
 
+    Choices in the space (booleans, None, texts, functions, `batch_size`, arguments of a problem) make one program each.
     Numbers are traced and vmapped; trials are cut into chunks of `width` lanes per device and sharded over all local
     devices. All configurations of one seed share initial parameters and data order, so differences between
     configurations are paired. A trial's keys, data order and start depend on its seed alone, not on the rest of the
     space, the chunk or the devices; its floats depend on nothing else but the width.
 
     Arguments:
-        problem: what to minimise.
-        optimizer: a function from numbers to an (init, update) pair: `jon.momentum`, or one of optax's.
-        space: from `grid`; its axes are arguments of `optimizer`.
+        problem: what to minimise; or a function that makes it, whose arguments are axes of the space.
+        optimizer: a function from numbers to an (init, update) pair: `jon.momentum`, or one of optax's. Or several
+            families, name -> (optimizer, space).
+        space: from `grid`, `zipped`, `sample` or `trials`; its axes are arguments of `optimizer`, of a problem that is
+            a function, or `batch_size`. None with several families.
         seeds: how many seeds (0, 1, ...), or the seeds themselves.
         steps: steps of every trial. Static.
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
@@ -73,9 +77,10 @@ def sweep(
         progress: show a progress bar on standard error.
 
     Returns:
-        An `xarray.Dataset`: dims are the axes, `seed` and `step`. Histories `loss`, `grad_norm`, `update_norm` (of the
-        minibatch); at the end `final_loss` and every metric as `final_*` on the full training data and `test_*` on the
-        data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that was not run has
+        An `xarray.Dataset`: dims are the axes, or `configuration` of a list of points, then `seed` and `step`; several
+        families give an `xarray.DataTree` with one such Dataset each. Histories `loss`, `grad_norm`, `update_norm` (of
+        the minibatch); at the end `final_loss` and every metric as `final_*` on the full training data and `test_*` on
+        the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that was not run has
         status -1. After Ctrl-C the chunks that finished are returned, with a warning.
 
     Raises:
@@ -91,6 +96,21 @@ def sweep(
         >>> dict(table.final_loss.sizes)
         {'learning_rate': 2, 'beta': 2, 'seed': 1}
     """
+    options = {
+        **{"seeds": seeds, "steps": steps, "every": every, "key": key, "keep_params": keep_params, "width": width},
+        **{"devices": devices, "repair": repair, "progress": progress},
+    }
+    path = None if store is None else Path(store)
+    if isinstance(optimizer, Mapping):
+        if space is not None:
+            raise TypeError("with several families each brings its own space; leave the argument `space` out")
+        return sweep_families(sweep, problem, optimizer, path, {**options, "batch_size": batch_size})
+    parts = parts_of(problem, optimizer, space, batch_size)
+    if parts is not None:
+        if keep_params:
+            check_kept(parts)
+        return sweep_parts(sweep, parts, space, path, options)
+    claim(path, "manifest.json", None)
     folder = None if store is None else Store(Path(store))
     if folder is not None and width is None and (folder.folder / "manifest.json").exists():
         width = folder.manifest()["identity"]["width"]  # floats depend on it, so it stays

@@ -66,7 +66,8 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
         folder: what was given to `sweep` as `store`.
 
     Returns:
-        The Dataset that `sweep` returns; trials that are not finished are NaN with status -1, and
+        The Dataset, or of several families the DataTree, that `sweep` returns; trials that are not finished are NaN
+        with status -1, and
         `attrs["trials_finished"]` counts the others.
 
     Raises:
@@ -80,6 +81,11 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
         >>> jon.open_sweep(folder).equals(table)
         True
     """
+    from .joining import open_joined
+
+    joined = open_joined(Path(folder), open_sweep)
+    if joined is not None:
+        return joined
     store = Store(Path(folder))
     layout = store.layout()
     columns, finished = store.read(layout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -39,6 +40,8 @@ class Plan:
         keys: per seed the keys of initialisation and of the data order, shape (seeds, 2).
         initial: the start of every seed, stacked.
         constants, evaluate_constants: what the closures of the loss and of `problem.evaluate` hold.
+        kept: trials per chunk where that is more than `width`: each chunk is then cut into pieces of `width` lanes, and
+            the numbers below are those of pieces. None mostly.
     """
 
     problem: Problem
@@ -54,6 +57,7 @@ class Plan:
     constants: list[Any]
     evaluate: Program
     evaluate_constants: list[Any]
+    kept: int | None = None
 
     @property
     def choices(self) -> dict[str, str]:
@@ -69,11 +73,32 @@ class Plan:
     @property
     def chunks(self) -> int:
         """Number of chunks of `width` trials, the last one perhaps shorter. One chunk occupies one device."""
-        return -(-self.trials // self.width)
+        return -(-self.trials // (self.kept or self.width)) * self.pieces
+
+    @property
+    def pieces(self) -> int:
+        """Into how many pieces of `width` lanes a chunk is cut."""
+        return -(-(self.kept or self.width) // self.width)
 
     def trials_of(self, chunk: int) -> range:
         """The trials of a chunk."""
-        return range(chunk * self.width, min((chunk + 1) * self.width, self.trials))
+        whole, piece = divmod(chunk, self.pieces)
+        start = whole * (self.kept or self.width)
+        end = min(start + (self.kept or self.width), self.trials)
+        return range(min(start + piece * self.width, end), min(start + (piece + 1) * self.width, end))
+
+    def at_width(self, width: int, kept: int | None = None) -> Plan:
+        """The same sweep with other lanes per device; what is on the devices is shared."""
+        other = dataclasses.replace(self, width=width, kept=kept)
+        placed: dict[str, Any] = {
+            name: self.__dict__[name] for name in ("replicated", "first_rows") if name in self.__dict__
+        }
+        other.__dict__.update(placed)
+        return other
+
+    def on_devices(self, devices: Sequence[jax.Device]) -> Plan:
+        """The same sweep on other devices."""
+        return dataclasses.replace(self, group=self.group._replace(mesh=trials_mesh(devices)))
 
     @property
     def precision(self) -> str:
@@ -102,7 +127,7 @@ class Plan:
             "loss": self.group.loss.fingerprint[:16],
             "metrics": self.evaluate.fingerprint[:16],
             "optimizer": _checks.name_of(self.group.factory),
-            **self.choices,
+            **({"choices": self.choices} if self.choices else {}),
             "axes": {name: _named(values) for name, values in (self.space.points or self.space.axes).items()},
             "seeds": self.seeds.tolist(),
             "steps": self.steps,

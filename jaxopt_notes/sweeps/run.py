@@ -13,10 +13,10 @@ import jax
 import optax
 from jaxtyping import Array, Key
 
-from .._checks import name_of
+from .. import _checks
 from ..problems import Problem
 from .choices import check_kept, parts_of
-from .engine import run_chunks
+from .engine import lanes_in_use, run_chunks
 from .joining import claim, sweep_families, sweep_parts
 from .layout import build_table, layout_of
 from .plan import make_plan
@@ -26,6 +26,7 @@ from .shelf import Disk, Memory, Shelf
 from .space import Space
 from .store import Store
 from .table import columns_of, no_trials
+from .width import time_widths
 
 Family = tuple[Callable[..., optax.GradientTransformation], Space]
 
@@ -41,7 +42,7 @@ def sweep(
     every: int = 1,
     key: Key[Array, ""] | None = None,
     keep_params: bool = False,
-    width: int | None = None,
+    width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
     store: str | os.PathLike[str] | None = None,
     repair: bool = False,
@@ -68,7 +69,8 @@ def sweep(
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
         keep_params: keep the parameters at the end points, for `end_point`.
         width: lanes per device and chunk. When None it is chosen by the number of trials and the size of a lane, so fix
-            it where the floats of two sweeps must be the same bits.
+            it where the floats of two sweeps must be the same bits. "fastest" times a few, as `plan(...).timed()` does.
+            A store keeps the width it began with. Where memory runs out it is halved (`attrs["narrowed_to"]`).
         devices: the devices to use; all local ones when None.
         store: a folder that holds the sweep. Every chunk of `width` trials is written there when it is finished, and
             chunks that take longer save where they are once a minute. The same call goes on where a killed one
@@ -112,7 +114,9 @@ def sweep(
         return sweep_parts(sweep, parts, space, path, options)
     claim(path, "manifest.json", None)
     folder = None if store is None else Store(Path(store))
-    if folder is not None and width is None and (folder.folder / "manifest.json").exists():
+    if isinstance(width, str):
+        _checks.choice("width", width, ["fastest"])
+    if folder is not None and not isinstance(width, int) and (folder.folder / "manifest.json").exists():
         width = folder.manifest()["identity"]["width"]  # floats depend on it, so it stays
     plan = make_plan(
         problem,
@@ -123,14 +127,16 @@ def sweep(
         batch_size=batch_size,
         every=every,
         key=key,
-        width=width,
+        width=None if isinstance(width, str) else width,
         devices=devices,
     )
+    if isinstance(width, str):
+        plan = plan.at_width(time_widths(plan).fastest)
     began, traces = time.monotonic(), programs(plan.group).traces
     traced = len(traces)
     layout = layout_of(plan, no_trials(plan, keep_params))
     shelf: Shelf = Memory(layout, plan) if folder is None else Disk(folder, layout, plan, repair)
-    bar = Progress(plan.trials, plan.steps, name_of(optimizer), enabled=progress)
+    bar = Progress(plan.trials, plan.steps, _checks.name_of(optimizer), enabled=progress)
     try:
         for chunks, resume in shelf.missing():
             finished = run_chunks(
@@ -146,7 +152,11 @@ def sweep(
     finally:
         bar.close()
         shelf.close()
+    if folder is not None:
+        folder.note_lanes(lanes_in_use(plan), plan.width)
     table = build_table(layout, shelf.columns())
+    if lanes_in_use(plan) < plan.width:
+        table.attrs["narrowed_to"] = lanes_in_use(plan)
     table.attrs |= {"devices": plan.group.mesh.size, "segment_programs": len(traces) - traced}
     table.attrs["wall_seconds"] = round(time.monotonic() - began, 3)
     return table

@@ -16,6 +16,7 @@ RESERVED = frozenset(
     [
         "seed",
         "step",
+        "trial",
         CONFIGURATION,
         "epoch",
         "examples_seen",

@@ -3,6 +3,7 @@
 folder/manifest.json       the layout of the table and the identity of the sweep
 folder/chunk-00000.nc      the columns of one chunk, flat along `trial`
 folder/carry-00000.npz     a chunk on its way, overwritten as it goes on, gone when it is finished
+folder/narrowed.json       the lanes per device that chunks ran with, if memory ran out
 folder/lock                held while a process writes
 """
 
@@ -91,6 +92,8 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
     columns, finished = store.read(layout)
     table = build_table(layout, columns)
     table.attrs["trials_finished"] = finished
+    if store.noted_lanes() is not None:
+        table.attrs["narrowed_to"] = store.noted_lanes()
     return table
 
 
@@ -155,6 +158,17 @@ class Store:
             raise StoreError(f"{self.folder} holds chunks without a manifest; choose another folder")
         manifest = {"format": FORMAT, "identity": identity, "layout": layout._asdict()}
         write_whole(path, lambda temporary: temporary.write_text(json.dumps(manifest, indent=1)))
+
+    def note_lanes(self, lanes: int, width: int) -> None:
+        """Keep that some chunks ran with fewer lanes than the width, as memory ran out."""
+        if lanes < width and lanes != self.noted_lanes():
+            path = self.folder / "narrowed.json"
+            write_whole(path, lambda temporary: temporary.write_text(json.dumps({"lanes": lanes})))
+
+    def noted_lanes(self) -> int | None:
+        """The fewest lanes that chunks ran with, if fewer than the width."""
+        path = self.folder / "narrowed.json"
+        return json.loads(path.read_text())["lanes"] if path.exists() else None
 
     def finished(self) -> dict[int, Path]:
         """Chunk number to its file."""

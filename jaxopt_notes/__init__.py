@@ -60,9 +60,11 @@ from .suggest import Suggestion as Suggestion
 from .suggest import suggest_learning_rate as suggest_learning_rate
 from .sweeps import Best as Best
 from .sweeps import Importance as Importance
+from .sweeps import Invariance as Invariance
 from .sweeps import Space as Space
 from .sweeps import StoreError as StoreError
 from .sweeps import best as best
+from .sweeps import check_invariance as check_invariance
 from .sweeps import end_point as end_point
 from .sweeps import grid as grid
 from .sweeps import importance as importance
@@ -73,6 +75,8 @@ from .sweeps import seed_keys as seed_keys
 from .sweeps import sweep as sweep
 from .sweeps import trials as trials
 from .sweeps import zipped as zipped
+from .sweeps.planning import SweepPlan as SweepPlan
+from .sweeps.planning import plan as plan
 
 if TYPE_CHECKING:
     from . import plots as plots

@@ -2,7 +2,10 @@
 
 from .importance import Importance as Importance
 from .importance import importance as importance
+from .invariance import Invariance as Invariance
+from .invariance import check_invariance as check_invariance
 from .plan import seed_keys as seed_keys
+from .planning import SweepPlan as SweepPlan  # its maker, `plan`, has the name of a module here
 from .points import sample as sample
 from .points import trials as trials
 from .run import sweep as sweep

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import functools
 import multiprocessing
 import threading
@@ -19,13 +18,14 @@ from typing import Any, NamedTuple
 
 import jax
 
-from .engine import run_chunks
+from .engine import lanes_in_use, run_chunks
 from .layout import Columns, Layout, layout_of
 from .plan import Plan, make_plan
 from .progress import Progress
 from .shelf import Disk, Shelf
 from .store import Store
 from .table import columns_of, no_trials
+from .width import time_widths
 
 FEWEST_CHUNKS = 16  # of a sweep without a width of its own, so that there is something to hand out
 # The settings of JAX that decide the numbers or whether a loss is accepted; a new process has the defaults.
@@ -142,11 +142,12 @@ def run_share(
             told = dict(run_here(plan, shelf, chunks, keep_params=keep_params))
         finally:
             shelf.close()
+        store.note_lanes(lanes_in_use(plan), plan.width)
         earlier = {chunk: store.chunk(chunk, plan.fingerprint) for chunk in chunks if chunk not in told}
         return [_summary({**told, **earlier}[chunk]) for chunk in chunks]
 
 
-def outline_there(payload: bytes, width: int | None) -> Outline:
+def outline_there(payload: bytes, width: int | str | None) -> Outline:
     """What a worker does first: make the plan and tell its outline, which that of every other worker must equal."""
     with _settings(payload):
         return outline_of(*_plan(payload, width))
@@ -201,21 +202,27 @@ def _unpacked(payload: bytes) -> tuple[dict[str, Any], bytes]:
     return pickle.loads(payload)
 
 
-def _plan(payload: bytes, width: int | None) -> tuple[Plan, bool]:
+def _plan(payload: bytes, width: int | str | None) -> tuple[Plan, bool]:
     """The plan of a payload; made once per process, also where tasks run in threads."""
     with _planning:
         return _made(payload, width)
 
 
 @functools.lru_cache(maxsize=4)
-def _made(payload: bytes, width: int | None) -> tuple[Plan, bool]:
+def _made(payload: bytes, width: int | str | None) -> tuple[Plan, bool]:
     import pickle
 
     definition, keep_params = pickle.loads(_unpacked(payload)[1])
-    plan = make_plan(**definition, width=width, devices=None)
+    plan = plan_of(definition, width, None)
     if width is None and plan.chunks < FEWEST_CHUNKS:
-        plan = dataclasses.replace(plan, width=-(-plan.trials // FEWEST_CHUNKS))
+        plan = plan.at_width(-(-plan.trials // FEWEST_CHUNKS))
     return plan, keep_params
+
+
+def plan_of(definition: dict[str, Any], width: int | str | None, devices: Sequence[jax.Device] | None) -> Plan:
+    """The plan of a sweep of one program, at a width, at the one chosen by its size, or at the "fastest"."""
+    plan = make_plan(**definition, width=None if isinstance(width, str) else width, devices=devices)
+    return plan.at_width(time_widths(plan).fastest) if isinstance(width, str) else plan
 
 
 def _check_same(there: dict[str, Any], here: dict[str, Any]) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import time
+import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
 from .plan import Plan
@@ -18,6 +21,7 @@ from .progress import Progress
 
 SECONDS_PER_SEGMENT = 0.5  # long enough that returning to the host costs little, short enough for a live progress bar
 FIRST_SEGMENT = 4  # steps, to time one
+_LANES: weakref.WeakKeyDictionary[Plan, int] = weakref.WeakKeyDictionary()  # of plans whose width did not fit
 
 
 class Checkpoint(NamedTuple):
@@ -39,6 +43,9 @@ def run_chunks(
 ) -> list[dict[str, Any]]:
     """Run chunks, at most one per device, in segments of about half a second.
 
+    Where memory runs out, these chunks and all later ones of the plan are run in pieces of half as many lanes, and so
+    on down to one; `lanes_in_use` tells. Pieces are not checkpointed.
+
     Arguments:
         plan: the sweep.
         chunks: their numbers; devices without a chunk repeat the last one.
@@ -52,6 +59,50 @@ def run_chunks(
         `problem.evaluate` measures before (`initial_*`) and after, `status`, `stopped_at`, and `params` (a pytree) with
         `keep_params`.
     """
+    while True:
+        lanes = lanes_in_use(plan)
+        try:
+            if lanes < plan.width:
+                return _run_pieces(plan.at_width(lanes, kept=plan.width), chunks, keep_params, bar)
+            return _run_pass(plan, chunks, keep_params, bar, resume, checkpoint)
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
+            if lanes == 1 or not _is_out_of_memory(error):
+                raise
+        # Outside the handler, where the error no longer holds on to the arrays of the failed attempt.
+        _LANES[plan] = lanes // 2
+        warnings.warn(f"out of memory with {lanes} lanes per device; going on with {lanes // 2}", stacklevel=2)
+
+
+def lanes_in_use(plan: Plan) -> int:
+    """The lanes per device that the chunks of a plan run with: its width, or fewer since memory ran out."""
+    return _LANES.get(plan, plan.width)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _run_pieces(finer: Plan, chunks: Sequence[int], keep_params: bool, bar: Progress | None) -> list[dict[str, Any]]:
+    """Run chunks piece by piece, one per device at a time."""
+    named = [chunk * finer.pieces + piece for chunk in chunks for piece in range(finer.pieces)]
+    named = [piece for piece in named if len(finer.trials_of(piece))]
+    together = [named[i : i + finer.group.mesh.size] for i in range(0, len(named), finer.group.mesh.size)]
+    ran = [result for pieces in together for result in _run_pass(finer, pieces, keep_params, bar, None, None)]
+    results = []
+    for chunk in chunks:
+        of_chunk = [result for piece, result in zip(named, ran, strict=True) if piece // finer.pieces == chunk]
+        results.append(jax.tree.map(lambda *parts: np.concatenate(parts), *of_chunk))
+    return results
+
+
+def _run_pass(
+    plan: Plan,
+    chunks: Sequence[int],
+    keep_params: bool,
+    bar: Progress | None,
+    resume: Checkpoint | None,
+    checkpoint: Callable[[Callable[[], Checkpoint]], None] | None,
+) -> list[dict[str, Any]]:
     mesh, compiled = plan.group.mesh, programs(plan.group)
     trials = place(_trials(plan, chunks), mesh, TRIALS)
     constants, data, test_data, initial, evaluate_constants = plan.replicated
@@ -84,7 +135,8 @@ def run_chunks(
 def _trials(plan: Plan, chunks: Sequence[int]) -> Trials:
     """The hyperparameters and seeds of every lane. Chunks are padded with their last trial: one shape, one program."""
     padded = [*chunks, *[chunks[-1]] * (plan.group.mesh.size - len(chunks))]
-    ids = np.concatenate([np.minimum(c * plan.width + np.arange(plan.width), plan.trials - 1) for c in padded])
+    lanes = np.arange(plan.width)
+    ids = np.concatenate([np.minimum(t.start + lanes, t.stop - 1) for t in map(plan.trials_of, padded)])
     configuration, seed = np.divmod(ids, len(plan.seeds))
     numbers = {name: jnp.asarray(column[configuration], float) for name, column in plan.space.columns().items()}
     return Trials(numbers, jnp.asarray(seed, jnp.int32))
@@ -145,6 +197,21 @@ def _restored(plan: Plan, saved: Checkpoint) -> tuple[Lanes, dict[str, Array]]:
     )
     names = before[0]
     return lanes, place({name: np.concatenate([one[name] for one in before]) for name in names}, mesh, TRIALS)
+
+
+def segment_arguments(plan: Plan) -> tuple[Lanes, Trials, Shared]:
+    """What the segment of the first pass is given; of the lanes the shapes and places alone."""
+    mesh = plan.group.mesh
+    constants, data, _, _, _ = plan.replicated
+    shapes = lane_shapes(plan)
+    carry = jax.tree.map(lambda leaf: _placed(leaf, mesh, TRIALS), shapes.carry)
+    lanes = Lanes(carry, *(_placed(history, mesh, HISTORIES) for history in shapes[1:]))
+    chunks = range(min(mesh.size, plan.chunks))
+    return lanes, place(_trials(plan, chunks), mesh, TRIALS), Shared(constants, data, plan.first_rows)
+
+
+def _placed(shape: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
+    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=NamedSharding(mesh, spec))
 
 
 def lane_shapes(plan: Plan) -> Lanes:

@@ -29,7 +29,7 @@ _DESCRIPTIONS = {
     "status": "how the trial ended: " + ", ".join(f"{s.value} {s.name.lower()}" for s in Status),
     "stopped_at": "steps taken",
 }
-_NOT_RUN = {"status": Status.NOT_RUN, "stopped_at": -1}
+NOT_RUN = {"status": Status.NOT_RUN, "stopped_at": -1}
 
 
 class Layout(NamedTuple):
@@ -59,21 +59,21 @@ class Layout(NamedTuple):
     def empty(self) -> Columns:
         """Columns of all trials, none of them run."""
         return {
-            name: np.full((self.trials, *shape), _NOT_RUN.get(name, np.nan), dtype)
+            name: np.full((self.trials, *shape), NOT_RUN.get(name, np.nan), dtype)
             for name, (shape, dtype) in self.columns.items()
         }
 
 
 def layout_of(plan: Plan, columns: Columns) -> Layout:
     """The layout of a plan's table, given the columns of some of its trials."""
-    kind = int if plan.space.points else float
+    kind = float if plan.space.points is None else int
     return Layout(
         axes={name: values.astype(kind).tolist() for name, values in plan.space.axes.items()},
         seeds=plan.seeds.tolist(),
         coordinates=_coordinates(plan),
         columns={name: (list(column.shape[1:]), column.dtype.name) for name, column in columns.items()},
         attributes=_attributes(plan),
-        points={name: values.astype(float).tolist() for name, values in plan.space.points.items()},
+        points={name: values.astype(float).tolist() for name, values in (plan.space.points or {}).items()},
     )
 
 

@@ -6,7 +6,7 @@ import concurrent.futures
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,14 @@ import jax
 import optax
 from jaxtyping import Array, Key
 
-from .._checks import name_of
+from .. import _checks
 from ..problems import Problem
-from .distribute import Outline, check_executor, hand_out, outline_of, outline_there, pack, run_here
+from .choices import check_kept, parts_of
+from .distribute import Outline, check_executor, hand_out, outline_of, outline_there, pack, plan_of, run_here
+from .engine import lanes_in_use
+from .joining import claim, sweep_families, sweep_parts
 from .layout import build_table
-from .plan import make_plan
+from .plan import Plan
 from .programs import programs
 from .progress import Progress
 from .shelf import Memory, Shelf, open_disk
@@ -29,11 +32,13 @@ from .table import chunk_table
 if TYPE_CHECKING:
     import xarray
 
+Family = tuple[Callable[..., optax.GradientTransformation], Space]
+
 
 def sweep(
-    problem: Problem,
-    optimizer: Callable[..., optax.GradientTransformation],
-    space: Space,
+    problem: Problem | Callable[..., Problem],
+    optimizer: Callable[..., optax.GradientTransformation] | Mapping[str, Family],
+    space: Space | None = None,
     *,
     seeds: int | Sequence[int] = 1,
     steps: int,
@@ -41,25 +46,28 @@ def sweep(
     every: int = 1,
     key: Key[Array, ""] | None = None,
     keep_params: bool = False,
-    width: int | None = None,
+    width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
     store: str | os.PathLike[str] | None = None,
     repair: bool = False,
     executor: concurrent.futures.Executor | None = None,
     on_chunk: Callable[[xarray.Dataset], object] | None = None,
     progress: bool = True,
-) -> xarray.Dataset:
+) -> Any:
     """Run every configuration of a space from every seed, as one compiled program, and return a labelled table.
 
+    Choices in the space (booleans, None, texts, functions, `batch_size`, arguments of a problem) make one program each.
     Numbers are traced and vmapped; trials are cut into chunks of `width` lanes per device and sharded over all local
     devices. All configurations of one seed share initial parameters and data order, so differences between
     configurations are paired. A trial's keys, data order and start depend on its seed alone, not on the rest of the
     space, the chunk or the devices; its floats depend on nothing else but the width.
 
     Arguments:
-        problem: what to minimise.
-        optimizer: a function from numbers to an (init, update) pair: `jon.momentum`, or one of optax's.
-        space: from `grid`; its axes are arguments of `optimizer`.
+        problem: what to minimise; or a function that makes it, whose arguments are axes of the space.
+        optimizer: a function from numbers to an (init, update) pair: `jon.momentum`, or one of optax's. Or several
+            families, name -> (optimizer, space).
+        space: from `grid`, `zipped`, `sample` or `trials`; its axes are arguments of `optimizer`, of a problem that is
+            a function, or `batch_size`. None with several families.
         seeds: how many seeds (0, 1, ...), or the seeds themselves.
         steps: steps of every trial. Static.
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
@@ -67,7 +75,8 @@ def sweep(
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
         keep_params: keep the parameters at the end points, for `end_point`.
         width: lanes per device and chunk. When None it is chosen by the number of trials and the size of a lane, so fix
-            it where the floats of two sweeps must be the same bits.
+            it where the floats of two sweeps must be the same bits. "fastest" times a few, as `plan(...).timed()` does.
+            A store keeps the width it began with. Where memory runs out it is halved (`attrs["narrowed_to"]`).
         devices: the devices to use; all local ones when None. Workers of an executor use all of theirs.
         store: a folder that holds the sweep. Every chunk of `width` trials is written there when it is finished, and
             chunks that take longer save where they are once a minute. The same call goes on where a killed one
@@ -84,9 +93,10 @@ def sweep(
         progress: show a progress bar on standard error.
 
     Returns:
-        An `xarray.Dataset`: dims are the axes, `seed` and `step`. Histories `loss`, `grad_norm`, `update_norm` (of the
-        minibatch); at the end `final_loss` and every metric as `final_*` on the full training data and `test_*` on the
-        data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that was not run has
+        An `xarray.Dataset`: dims are the axes, or `configuration` of a list of points, then `seed` and `step`; several
+        families give an `xarray.DataTree` with one such Dataset each. Histories `loss`, `grad_norm`, `update_norm` (of
+        the minibatch); at the end `final_loss` and every metric as `final_*` on the full training data and `test_*` on
+        the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that was not run has
         status -1. After Ctrl-C the chunks that finished are returned, with a warning; so they are when a worker dies
         whom the executor does not replace and there is no store.
 
@@ -104,47 +114,82 @@ def sweep(
         >>> dict(table.final_loss.sizes)
         {'learning_rate': 2, 'beta': 2, 'seed': 1}
     """
-    folder = None if store is None else Store(Path(store))
-    if folder is not None and width is None and (folder.folder / "manifest.json").exists():
-        width = folder.manifest()["identity"]["width"]  # floats depend on it, so it stays
-    definition: dict[str, Any] = {
-        **{"problem": problem, "optimizer": optimizer, "space": space, "seeds": seeds, "steps": steps},
-        **{"batch_size": batch_size, "every": every, "key": key},
+    options = {
+        **{"seeds": seeds, "steps": steps, "every": every, "key": key, "keep_params": keep_params, "width": width},
+        **{"devices": devices, "repair": repair, "executor": executor, "on_chunk": on_chunk, "progress": progress},
     }
-    began, traces = time.monotonic(), []
+    path = None if store is None else Path(store)
+    if isinstance(optimizer, Mapping):
+        if space is not None:
+            raise TypeError("with several families each brings its own space; leave the argument `space` out")
+        return sweep_families(sweep, problem, optimizer, path, {**options, "batch_size": batch_size})
+    parts = parts_of(problem, optimizer, space, batch_size)
+    if parts is not None:
+        if keep_params:
+            check_kept(parts)
+        return sweep_parts(sweep, parts, space, path, options)
+    claim(path, "manifest.json", None)
+    if isinstance(width, str):
+        _checks.choice("width", width, ["fastest"])
+    return _sweep_one(problem, optimizer, space, batch_size, path, options)
+
+
+def _sweep_one(
+    problem: Any, optimizer: Any, space: Any, batch_size: int | None, path: Path | None, options: dict[str, Any]
+) -> xarray.Dataset:
+    """A sweep of one program."""
+    width, executor, keep_params = (options[name] for name in ("width", "executor", "keep_params"))
+    folder = None if path is None else Store(path)
+    if folder is not None and not isinstance(width, int) and (folder.folder / "manifest.json").exists():
+        width = folder.manifest()["identity"]["width"]  # floats depend on it, so it stays
+    began = time.monotonic()
+    definition = {
+        **{"problem": problem, "optimizer": optimizer, "space": space, "batch_size": batch_size},
+        **{name: options[name] for name in ("seeds", "steps", "every", "key")},
+    }
+    plan, payload = None, b""
     if executor is None:
-        plan = make_plan(**definition, width=width, devices=devices)
+        plan = plan_of(definition, width, options["devices"])
         outline, traces = outline_of(plan, keep_params), programs(plan.group).traces
         traced = len(traces)
     else:
         payload = pack(definition, keep_params)
         outline = check_executor(executor).submit(outline_there, payload, width).result()
-    shelf = Memory(outline.layout, outline) if folder is None else _disk(folder, outline, repair, executor is None)
-    bar = Progress(outline.trials, outline.steps, name_of(optimizer), enabled=progress)
+    shelf = Memory(outline.layout, outline) if folder is None else _disk(folder, outline, options, executor is None)
+    bar = Progress(outline.trials, outline.steps, _checks.name_of(optimizer), enabled=options["progress"])
+    interrupted = False
     try:
-        if executor is None:
+        if plan is not None:
             finished = run_here(plan, shelf, _share(outline, folder), keep_params=keep_params, bar=bar)
         else:
-            finished = hand_out(executor, payload, outline, shelf, folder=folder.folder if folder else None, bar=bar)
+            finished = hand_out(executor, payload, outline, shelf, folder=path, bar=bar)
         for chunk, columns in finished:
             bar.chunk(columns["status"], columns["final_loss"])
-            if on_chunk:
-                on_chunk(chunk_table(outline.layout, outline.trials_of(chunk).start, shelf.chunk(chunk)))
+            if options["on_chunk"]:
+                options["on_chunk"](chunk_table(outline.layout, outline.trials_of(chunk).start, shelf.chunk(chunk)))
     except KeyboardInterrupt:
-        _warn_unfinished("interrupted", shelf, outline)
+        interrupted = _warn_unfinished("interrupted", shelf, outline)
     except concurrent.futures.BrokenExecutor as error:
         if folder is not None:
             raise
-        _warn_unfinished(f"a worker died ({error})", shelf, outline)
+        interrupted = _warn_unfinished(f"a worker died ({error})", shelf, outline)
     finally:
         bar.close()
         shelf.close()
     table = build_table(outline.layout, shelf.columns())
-    table.attrs["devices"] = outline.devices
-    if executor is None:
+    table.attrs |= {"devices": outline.devices} | ({"interrupted": 1} if interrupted else {})
+    if plan is not None:
+        _note_lanes(table, plan, folder)
         table.attrs["segment_programs"] = len(traces) - traced
     table.attrs["wall_seconds"] = round(time.monotonic() - began, 3)
     return table
+
+
+def _note_lanes(table: xarray.Dataset, plan: Plan, folder: Store | None) -> None:
+    if folder is not None:
+        folder.note_lanes(lanes_in_use(plan), plan.width)
+    if lanes_in_use(plan) < plan.width:
+        table.attrs["narrowed_to"] = lanes_in_use(plan)
 
 
 def _share(outline: Outline, folder: Store | None) -> range:
@@ -153,11 +198,12 @@ def _share(outline: Outline, folder: Store | None) -> range:
     return range(jax.process_index(), outline.chunks, jax.process_count()) if several else range(outline.chunks)
 
 
-def _disk(folder: Store, outline: Outline, repair: bool, here: bool) -> Shelf:
+def _disk(folder: Store, outline: Outline, options: dict[str, Any], here: bool) -> Shelf:
     share = f"-{jax.process_index()}" if here and jax.process_count() > 1 else ""
-    return open_disk(folder, outline.layout, outline, repair, share)
+    return open_disk(folder, outline.layout, outline, options["repair"], share)
 
 
-def _warn_unfinished(why: str, shelf: Shelf, outline: Outline) -> None:
+def _warn_unfinished(why: str, shelf: Shelf, outline: Outline) -> bool:
     done = shelf.trials_finished()
-    warnings.warn(f"{why}: {done} of {outline.trials} trials finished; the others have status -1", stacklevel=3)
+    warnings.warn(f"{why}: {done} of {outline.trials} trials finished; the others have status -1", stacklevel=4)
+    return True

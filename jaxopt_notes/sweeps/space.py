@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ RESERVED = frozenset(
     [
         "seed",
         "step",
+        "trial",
         CONFIGURATION,
         "epoch",
         "examples_seen",
@@ -39,11 +40,11 @@ class Space:
     Attributes:
         axes: name -> values, in the order given; the last axis varies fastest. A list of points has one axis,
             `configuration`, which counts them.
-        points: name -> one value per configuration, for a list of points; NaN where it is absent. Empty for a grid.
+        points: name -> one value per configuration, for a list of points; NaN where it is absent. None for a grid.
     """
 
     axes: Mapping[str, np.ndarray]
-    points: Mapping[str, np.ndarray] = field(default_factory=dict)
+    points: Mapping[str, np.ndarray] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,14 +54,14 @@ class Space:
     @property
     def names(self) -> tuple[str, ...]:
         """The hyperparameters."""
-        return tuple(self.points or self.axes)
+        return tuple(self.axes if self.points is None else self.points)
 
     def __len__(self) -> int:
         return int(np.prod(self.shape, dtype=int))
 
     def columns(self) -> dict[str, np.ndarray]:
         """The configurations as columns: name -> values of shape (len(self),)."""
-        if self.points:
+        if self.points is not None:
             return dict(self.points)
         mesh = np.meshgrid(*self.axes.values(), indexing="ij")
         return {name: values.ravel() for name, values in zip(self.axes, mesh, strict=True)}
@@ -76,7 +77,7 @@ class Space:
         shared = [name for name in self.names if name in other.names]
         if shared:
             raise ValueError(f"the factors of a product must name different axes; both name {', '.join(shared)}")
-        if not (self.points or other.points):
+        if self.points is None and other.points is None:
             return Space({**self.axes, **other.axes})
         slow, fast = (space.columns() for space in both)
         columns = {name: np.repeat(values, len(other)) for name, values in slow.items()}
@@ -146,9 +147,9 @@ def zipped(**axes: Any) -> Space:
     return different(listed(columns))
 
 
-def listed(columns: Mapping[str, np.ndarray]) -> Space:
-    """The space whose configurations are the rows of `columns`."""
-    length = len(next(iter(columns.values())))
+def listed(columns: Mapping[str, np.ndarray], length: int | None = None) -> Space:
+    """The space whose configurations are the rows of `columns`; their number is needed where there is no column."""
+    length = len(next(iter(columns.values()))) if length is None else length
     return Space({CONFIGURATION: np.arange(length)}, columns)
 
 
@@ -239,8 +240,13 @@ def _both(first: Space, second: Any, sign: str) -> tuple[Space, Space]:
     return first, second
 
 
-def check_space(space: Any, factory: Callable) -> Space:
+def check_space(space: Any, factory: Callable, elsewhere: Sequence[str] = ()) -> Space:
     """Return `space` if `factory` takes every axis and accepts every value of it.
+
+    Arguments:
+        space: the space.
+        factory: the optimizer's factory.
+        elsewhere: the axes that it does not see.
 
     Raises:
         TypeError: not a space, not an optimizer factory, or a required hyperparameter has no axis.
@@ -253,41 +259,54 @@ def check_space(space: Any, factory: Callable) -> Space:
             f"optimizer must be a function from hyperparameters to an (init, update) pair, such as "
             f"jaxopt_notes.momentum, without calling it; got {factory!r}"
         )
-    family, accepted = _checks.name_of(factory), _checks.keyword_names(factory)
+    family, columns = _checks.name_of(factory), space.columns()
     for name in space.names:
-        _check_name(name, space.columns()[name], factory)
+        if name in RESERVED or name.startswith(("final_", "test_", "params")):
+            raise ValueError(f"axis {name!r} is a name that every table has already; wrap {family} to rename it")
+        if name not in elsewhere:
+            _check_axis(name, columns[name], factory)
     for name, parameter in inspect.signature(factory).parameters.items():
-        needed = parameter.default is inspect.Parameter.empty and name in accepted
+        needed = parameter.default is inspect.Parameter.empty and name in _checks.keyword_names(factory)
         if needed and name not in space.names:
             raise TypeError(f"{family} needs {name}: give it an axis, for example grid({name}=[0.01, 0.1, 1.0])")
+        if needed and any(map(is_absent, columns[name])):
+            raise TypeError(f"{family} needs {name}, which is absent in some configurations: give it in every part")
     for configuration in _telling(space):
-        factory(**configuration)
+        _check_accepted({name: v for name, v in configuration.items() if name not in elsewhere}, factory)
     return space
 
 
-def _check_name(name: str, values: np.ndarray, factory: Callable) -> None:
+def _check_axis(name: str, values: np.ndarray, factory: Callable) -> None:
     family, accepted = _checks.name_of(factory), _checks.keyword_names(factory)
-    if name in RESERVED or name.startswith(("final_", "test_", "params")):
-        raise ValueError(f"axis {name!r} is a name that every table has already; wrap {family} to rename it")
     if name not in accepted:
         raise ValueError(
             f"unknown axis {name!r} for {family}{_checks.nearest(name, accepted)}; {family} takes {', '.join(accepted)}"
         )
-    if isinstance(inspect.signature(factory).parameters[name].default, bool):
-        raise TypeError(f"{name!r} chooses the program of {family}, it is no number: run one sweep for each choice")
+    default = inspect.signature(factory).parameters[name].default
     for value in values:
-        if not is_number(value):
-            raise TypeError(
-                f"axis {name!r} must hold real numbers, got {value!r}; a choice such as True or a name makes another "
-                f"program: run one sweep for each"
-            )
-        if is_absent(value):
-            raise ValueError(f"axis {name!r} is absent in some configurations: run one sweep for each part")
+        if isinstance(default, bool) and is_number(value) and not is_absent(value):
+            raise TypeError(f"{name!r} chooses the program of {family}, it is no number: give it True or False")
+        if is_number(default) and not is_number(value) and not callable(value):
+            raise TypeError(f"axis {name!r} must hold real numbers for {family}, got {value!r}")
+
+
+def _check_accepted(configuration: dict[str, Any], factory: Callable) -> None:
+    try:
+        factory(**configuration)
+    except TypeError as error:
+        choices = [name for name, value in configuration.items() if not is_number(value)]
+        if not choices:
+            raise
+        name = next((name for name in choices if name in str(error)), choices[0])
+        raise TypeError(
+            f"axis {name!r} must hold real numbers, or choices that {_checks.name_of(factory)} takes; got "
+            f"{configuration[name]!r}: {error}"
+        ) from error
 
 
 def _telling(space: Space) -> Iterator[dict[str, Any]]:
     """Configurations that show every value: all of a list, and of a grid every value beside the first of the others."""
-    if space.points:
+    if space.points is not None:
         yield from space.configurations()
         return
     first = {name: values[0] for name, values in space.axes.items()}

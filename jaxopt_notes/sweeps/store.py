@@ -3,6 +3,7 @@
 folder/manifest.json       the layout of the table and the identity of the sweep
 folder/chunk-00000.nc      the columns of one chunk, flat along `trial`
 folder/carry-00000.npz     a chunk on its way, overwritten as it goes on, gone when it is finished
+folder/narrowed.json       the lanes per device that chunks ran with, if memory ran out
 folder/lock                held while a process writes; lock-0, lock-1, ... while several write a share each
 """
 
@@ -67,7 +68,8 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
         folder: what was given to `sweep` as `store`.
 
     Returns:
-        The Dataset that `sweep` returns; trials that are not finished are NaN with status -1, and
+        The Dataset, or of several families the DataTree, that `sweep` returns; trials that are not finished are NaN
+        with status -1, and
         `attrs["trials_finished"]` counts the others.
 
     Raises:
@@ -81,11 +83,18 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
         >>> jon.open_sweep(folder).equals(table)
         True
     """
+    from .joining import open_joined
+
+    joined = open_joined(Path(folder), open_sweep)
+    if joined is not None:
+        return joined
     store = Store(Path(folder))
     layout = store.layout()
     columns, finished = store.read(layout)
     table = build_table(layout, columns)
     table.attrs["trials_finished"] = finished
+    if store.noted_lanes() is not None:
+        table.attrs["narrowed_to"] = store.noted_lanes()
     return table
 
 
@@ -168,6 +177,17 @@ class Store:
             raise StoreError(f"{self.folder} holds chunks without a manifest; choose another folder")
         manifest = {"format": FORMAT, "identity": identity, "layout": layout._asdict()}
         write_whole(path, lambda temporary: temporary.write_text(json.dumps(manifest, indent=1)))
+
+    def note_lanes(self, lanes: int, width: int) -> None:
+        """Keep that some chunks ran with fewer lanes than the width, as memory ran out."""
+        if lanes < width and lanes != self.noted_lanes():
+            path = self.folder / "narrowed.json"
+            write_whole(path, lambda temporary: temporary.write_text(json.dumps({"lanes": lanes})))
+
+    def noted_lanes(self) -> int | None:
+        """The fewest lanes that chunks ran with, if fewer than the width."""
+        path = self.folder / "narrowed.json"
+        return json.loads(path.read_text())["lanes"] if path.exists() else None
 
     def finished(self) -> dict[int, Path]:
         """Chunk number to its file."""

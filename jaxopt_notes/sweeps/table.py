@@ -77,13 +77,13 @@ def named_leaves(params: PyTree) -> list[tuple[str, Any]]:
     return list(named.items())
 
 
-def end_point(table: xarray.Dataset, problem: Problem, **selection: float) -> PyTree:
+def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTree:
     """The parameters at the end of one trial of a sweep that kept them.
 
     Arguments:
         table: from `sweep(..., keep_params=True)`.
         problem: the same problem; it gives the structure of the parameters.
-        selection: one value for every axis and `seed`; the nearest value of the grid is taken for floats. Of a space
+        selection: one value for every axis and `seed`; of numbers the nearest of the grid is taken. Of a space
             that is a list of points `configuration`, its number, or as many of its hyperparameters as single it out.
 
     Returns:
@@ -115,12 +115,21 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: float) -> Py
     if selection["seed"] not in table["seed"]:
         raise ValueError(f"seed must be one of {table['seed'].values.tolist()}, got {selection['seed']}")
     trial = table[paths].sel(seed=selection.pop("seed"))
-    trial = trial.isel({name: int(np.argmin(abs(table[name].values - value))) for name, value in selection.items()})
+    trial = trial.isel({name: _place(name, table[name].values, value) for name, value in selection.items()})
     leaves = [jnp.asarray(trial[name].values, shape.dtype) for name, shape in named_leaves(shapes)]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
 
-def _located(table: xarray.Dataset, selection: dict[str, float]) -> tuple[xarray.Dataset, dict[str, float]]:
+def _place(name: str, known: np.ndarray, value: Any) -> int:
+    """The position of the nearest number, or of the choice with this label."""
+    if known.dtype.kind in "fi" and name != CONFIGURATION:
+        return int(np.argmin(abs(known - value)))
+    if value not in known.tolist():
+        raise ValueError(f"{name} must be one of {known.tolist()}, got {value!r}")
+    return known.tolist().index(value)
+
+
+def _located(table: xarray.Dataset, selection: dict[str, Any]) -> tuple[xarray.Dataset, dict[str, Any]]:
     """The selection by dims: of a list of points, by `configuration` alone."""
     columns = [str(name) for name, values in table.coords.items() if values.dims == (CONFIGURATION,) != (name,)]
     wanted = {name: value for name, value in selection.items() if name in columns}
@@ -132,7 +141,10 @@ def _located(table: xarray.Dataset, selection: dict[str, float]) -> tuple[xarray
         return table, selection
     fits = np.ones(table.sizes[CONFIGURATION], bool)
     for name, value in wanted.items():
-        fits &= np.isclose(table[name].values, value, rtol=1e-6, atol=0.0, equal_nan=True)
+        known = table[name].values
+        fits &= (
+            np.isclose(known, value, rtol=1e-6, atol=0.0, equal_nan=True) if known.dtype.kind == "f" else known == value
+        )
     if fits.sum() != 1:
         words = ", ".join(f"{name}={value}" for name, value in wanted.items())
         raise ValueError(f"{words} fits {fits.sum()} configurations; give more of {', '.join(columns)}")

@@ -67,7 +67,6 @@ from .sweeps import best as best
 from .sweeps import check_invariance as check_invariance
 from .sweeps import end_point as end_point
 from .sweeps import grid as grid
-from .sweeps import importance as importance
 from .sweeps import open_sweep as open_sweep
 from .sweeps import sample as sample
 from .sweeps import save as save
@@ -75,6 +74,9 @@ from .sweeps import seed_keys as seed_keys
 from .sweeps import sweep as sweep
 from .sweeps import trials as trials
 from .sweeps import zipped as zipped
+from .sweeps.halving import halving as halving
+from .sweeps.halving import median_stopping as median_stopping
+from .sweeps.importance import importance as importance
 from .sweeps.planning import SweepPlan as SweepPlan
 from .sweeps.planning import plan as plan
 

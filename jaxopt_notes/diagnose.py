@@ -252,7 +252,9 @@ def _diagnose_table(table: xarray.Dataset, floor: float, reference: float | None
     codes = table.status.values.ravel()
     unknown = dict.fromkeys(("oscillation", "learning_rate", "stable_below"), np.nan)
     named: list[Diagnosis] = [
-        _named(curve, int(code), floor, reference, **unknown) for curve, code in zip(curves, codes, strict=True)
+        # A pruned trial is judged by what it has: its history ends at the step at which it was pruned.
+        _named(curve[~np.isnan(curve)] if code == Status.PRUNED else curve, int(code), floor, reference, **unknown)
+        for curve, code in zip(curves, codes, strict=True)
     ]
     shape = table.status.shape
     numbers = ("fall", "early", "late", "closing", "slope", "increases", "bounce")

@@ -1,7 +1,6 @@
 """Sweeps: spaces, the compiled engine, and the selection of a winner."""
 
 from .importance import Importance as Importance
-from .importance import importance as importance
 from .invariance import Invariance as Invariance
 from .invariance import check_invariance as check_invariance
 from .plan import seed_keys as seed_keys

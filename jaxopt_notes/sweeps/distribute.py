@@ -10,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
+import hashlib
 import multiprocessing
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -50,6 +51,13 @@ class Outline(NamedTuple):
     trials: int
     steps: int
     devices: int
+
+    def pruned(self, how: str) -> Outline:
+        """The outline of a sweep that is pruned in this way, which is another sweep."""
+        fingerprint = hashlib.sha256(f"{self.fingerprint}{how}".encode()).hexdigest()
+        attributes = {**self.layout.attributes, "fingerprint": fingerprint, "prune": how}
+        layout = self.layout._replace(attributes=attributes)
+        return self._replace(identity={**self.identity, "prune": how}, fingerprint=fingerprint, layout=layout)
 
     @property
     def chunks(self) -> int:

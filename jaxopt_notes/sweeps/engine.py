@@ -95,6 +95,15 @@ def _run_pieces(finer: Plan, chunks: Sequence[int], keep_params: bool, bar: Prog
     return results
 
 
+def run_until(
+    plan: Plan, chunks: Sequence[int], until: int, *, keep_params: bool, bar: Progress | None, resume: Checkpoint | None
+) -> tuple[list[dict[str, Any]], Checkpoint]:
+    """Run chunks, at most one per device, up to a step: what `run_chunks` returns, as of now, and where they are."""
+    lanes, before, after = _run_lanes(plan, chunks, until, bar, resume, None)
+    saved = _taken(plan, len(chunks), until, before, lanes)
+    return _cut(plan, chunks, _collect(lanes, before, after, keep_params)), saved
+
+
 def _run_pass(
     plan: Plan,
     chunks: Sequence[int],
@@ -103,6 +112,19 @@ def _run_pass(
     resume: Checkpoint | None,
     checkpoint: Callable[[Callable[[], Checkpoint]], None] | None,
 ) -> list[dict[str, Any]]:
+    lanes, before, after = _run_lanes(plan, chunks, plan.steps, bar, resume, checkpoint)
+    return _cut(plan, chunks, _collect(lanes, before, after, keep_params))
+
+
+def _run_lanes(
+    plan: Plan,
+    chunks: Sequence[int],
+    until: int,
+    bar: Progress | None,
+    resume: Checkpoint | None,
+    checkpoint: Callable[[Callable[[], Checkpoint]], None] | None,
+) -> tuple[Lanes, dict[str, Array], dict[str, Array]]:
+    """The lanes of chunks at a step, and what `problem.evaluate` measures before and there."""
     mesh, compiled = plan.group.mesh, programs(plan.group)
     trials = place(_trials(plan, chunks), mesh, TRIALS)
     constants, data, test_data, initial, evaluate_constants = plan.replicated
@@ -112,7 +134,7 @@ def _run_pass(
     if resume is not None:
         step = resume.step
         lanes, before = _restored(plan, resume)
-    for start, end, rows in _windows(plan, step):
+    for start, end, rows in _windows(plan, step, until):
         shared = Shared(constants, data, rows)
         if step == 0:
             lanes = compiled.begin(initial, trials, shared)
@@ -129,7 +151,7 @@ def _run_pass(
             step = stop
             if checkpoint and step < plan.steps:
                 checkpoint(functools.partial(_taken, plan, len(chunks), step, before, lanes))
-    return _cut(plan, chunks, _collect(lanes, before, evaluate(lanes.carry.params), keep_params))
+    return lanes, before, evaluate(lanes.carry.params)
 
 
 def _trials(plan: Plan, chunks: Sequence[int]) -> Trials:
@@ -142,11 +164,11 @@ def _trials(plan: Plan, chunks: Sequence[int]) -> Trials:
     return Trials(numbers, jnp.asarray(seed, jnp.int32))
 
 
-def _windows(plan: Plan, step: int) -> Iterator[tuple[int, int, Int[Array, "seeds window batch"]]]:
+def _windows(plan: Plan, step: int, until: int) -> Iterator[tuple[int, int, Int[Array, "seeds window batch"]]]:
     """(first step, end, example indices of those steps and of the one after), all windows of one shape."""
-    for start in range(step - step % plan.window, plan.steps, plan.window):
+    for start in range(step - step % plan.window, until, plan.window):
         # Every pass begins with the same window, mostly the only one.
-        yield start, min(start + plan.window, plan.steps), plan.first_rows if start == 0 else plan.rows(start)
+        yield start, min(start + plan.window, until), plan.first_rows if start == 0 else plan.rows(start)
 
 
 def _evaluate(plan: Plan, constants: Any, data: PyTree, test_data: PyTree, params: PyTree) -> dict[str, Array]:

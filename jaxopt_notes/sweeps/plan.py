@@ -94,7 +94,14 @@ class Plan:
 
     def at_width(self, width: int, kept: int | None = None) -> Plan:
         """The same sweep with other lanes per device; what is on the devices is shared."""
-        other = dataclasses.replace(self, width=width, kept=kept)
+        return self._sharing(dataclasses.replace(self, width=width, kept=kept))
+
+    def with_space(self, space: Space) -> Plan:
+        """Other configurations of the same hyperparameters, which the same program runs."""
+        return self._sharing(dataclasses.replace(self, space=space))
+
+    def _sharing(self, other: Plan) -> Plan:
+        """Give another plan of the same devices what this one has placed on them."""
         placed: dict[str, Any] = {
             name: self.__dict__[name] for name in ("replicated", "first_rows") if name in self.__dict__
         }

@@ -17,8 +17,10 @@ from jaxtyping import Array, Key
 from .. import _checks
 from ..problems import Problem
 from .choices import check_kept, parts_of
+from .decisions import Decisions, add_decisions
 from .distribute import Outline, check_executor, hand_out, outline_of, outline_there, pack, plan_of, run_here
 from .engine import lanes_in_use
+from .halving import Pruner, check_pruner, run_pruned
 from .joining import claim, sweep_families, sweep_parts
 from .layout import build_table
 from .plan import Plan
@@ -50,6 +52,7 @@ def sweep(
     devices: Sequence[jax.Device] | None = None,
     store: str | os.PathLike[str] | None = None,
     repair: bool = False,
+    prune: Pruner | None = None,
     executor: concurrent.futures.Executor | None = None,
     on_chunk: Callable[[xarray.Dataset], object] | None = None,
     progress: bool = True,
@@ -84,6 +87,9 @@ def sweep(
             Processes of `jax.distributed` that make the same call run a share of the chunks each, by their index, and
             never wait for each other: each returns what is on disk when its own share is.
         repair: set files of the store aside that cannot be read or belong to another sweep, and run them again.
+        prune: `jon.halving(...)` or `jon.median_stopping(...)`: stop the configurations that do worse early, and pack
+            the others together. Their trials have status -2, no history after `pruned_at`, and as `final_*` what was
+            measured there; `rung_metric` holds what decided. Groups of other programs compete among themselves.
         executor: hand the chunks out to its workers instead: a `ProcessPoolExecutor` that spawns, Dask's
             `client.get_executor()`, or any other `concurrent.futures.Executor` whose workers can import what this
             process can. With a store, which they must all see, each worker writes its chunks there; otherwise they come
@@ -116,7 +122,8 @@ def sweep(
     """
     options = {
         **{"seeds": seeds, "steps": steps, "every": every, "key": key, "keep_params": keep_params, "width": width},
-        **{"devices": devices, "repair": repair, "executor": executor, "on_chunk": on_chunk, "progress": progress},
+        **{"devices": devices, "repair": repair, "prune": prune, "executor": executor},
+        **{"on_chunk": on_chunk, "progress": progress},
     }
     path = None if store is None else Path(store)
     if isinstance(optimizer, Mapping):
@@ -147,7 +154,9 @@ def _sweep_one(
         **{"problem": problem, "optimizer": optimizer, "space": space, "batch_size": batch_size},
         **{name: options[name] for name in ("seeds", "steps", "every", "key")},
     }
-    plan, payload = None, b""
+    plan, payload, prune, told = None, b"", options["prune"], list[Decisions]()
+    if prune is not None:
+        check_pruner(prune, executor, folder is not None and jax.process_count() > 1)
     if executor is None:
         plan = plan_of(definition, width, options["devices"])
         outline, traces = outline_of(plan, keep_params), programs(plan.group).traces
@@ -155,11 +164,14 @@ def _sweep_one(
     else:
         payload = pack(definition, keep_params)
         outline = check_executor(executor).submit(outline_there, payload, width).result()
+    outline = outline.pruned(repr(prune)) if prune is not None else outline
     shelf = Memory(outline.layout, outline) if folder is None else _disk(folder, outline, options, executor is None)
     bar = Progress(outline.trials, outline.steps, _checks.name_of(optimizer), enabled=options["progress"])
     interrupted = False
     try:
-        if plan is not None:
+        if plan is not None and prune is not None:
+            finished = run_pruned(plan, shelf, prune, told, keep_params=keep_params, bar=bar, store=folder)
+        elif plan is not None:
             finished = run_here(plan, shelf, _share(outline, folder), keep_params=keep_params, bar=bar)
         else:
             finished = hand_out(executor, payload, outline, shelf, folder=path, bar=bar)
@@ -177,6 +189,7 @@ def _sweep_one(
         bar.close()
         shelf.close()
     table = build_table(outline.layout, shelf.columns())
+    table = add_decisions(table, told[-1]) if told else table
     table.attrs |= {"devices": outline.devices} | ({"interrupted": 1} if interrupted else {})
     if plan is not None:
         _note_lanes(table, plan, folder)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
-NOT_COMPARED = ("status", "stopped_at", "pruned_at")
+NOT_COMPARED = ("status", "stopped_at")
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,9 @@ class Scores(NamedTuple):
     Attributes:
         values: the metric; infinite where the trial is non-finite or diverged.
         measured: the metric as it is in the table; NaN where it is no number.
-        ran: whether the trial was run to its end, neither left out nor pruned.
+        ran: whether the trial was run to its end, neither left out nor of a configuration that was pruned.
         failed: whether it ended non-finite, diverged, stalled or stuck.
+        begun: number of trials that were run, pruned ones included.
         configs: the configurations.
         sign: -1 where the table's metric is the better the higher.
     """
@@ -92,6 +93,7 @@ class Scores(NamedTuple):
     measured: np.ndarray
     ran: np.ndarray
     failed: np.ndarray
+    begun: int
     configs: list[dict[str, Any]]
     sign: int
 
@@ -170,7 +172,7 @@ def best(
         failed=float(scores.failed[winner][reported].mean()),
         ties=ties,
         edges=_edges(table, scores.configs, scores.configs[winner]),
-        trials_failed=float(scores.failed[scores.ran].mean()),
+        trials_failed=float(scores.failed.sum() / scores.begun),
         by=by,
         chosen_by=int(chosen.sum()),
         held_out=report_seeds is not None,
@@ -194,12 +196,15 @@ def scores_of(table: xarray.Dataset, metric: str) -> Scores:
     sign = -1 if higher_is_better(metric) else 1
     measured = sign * table[metric].transpose(*axes, "seed").values.reshape(status.shape).astype(float)
     ran = (status != Status.NOT_RUN) & (status != Status.PRUNED)
+    begun = int((status != Status.NOT_RUN).sum())
+    if "pruned_at" in table:  # of a pruned configuration all seeds are, also those that failed before
+        ran &= np.isnan(table["pruned_at"].transpose(*axes).values.reshape(-1, 1))
     if not ran.any():
         raise ValueError("no trial of this sweep was run")
     lost = np.isin(status, (Status.NON_FINITE, Status.DIVERGED)) | ~np.isfinite(measured)
     values = np.where(lost, np.inf, measured)
     measured = np.where((status == Status.NON_FINITE) | ~np.isfinite(measured), np.nan, measured)
-    return Scores(values, measured, ran, status >= Status.NON_FINITE, _configurations(table, axes), sign)
+    return Scores(values, measured, ran, status >= Status.NON_FINITE, begun, _configurations(table, axes), sign)
 
 
 def _ranking(scores: Scores, choosing: np.ndarray, by: str) -> list[int]:

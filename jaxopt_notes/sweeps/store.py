@@ -4,6 +4,8 @@ folder/manifest.json       the layout of the table and the identity of the sweep
 folder/chunk-00000.nc      the columns of one chunk, flat along `trial`
 folder/carry-00000.npz     a chunk on its way, overwritten as it goes on, gone when it is finished
 folder/narrowed.json       the lanes per device that chunks ran with, if memory ran out
+folder/rung-00-00000.npz   a chunk of a pruned sweep at a rung, gone when the sweep is finished
+folder/decisions.json      what the pruner decided
 folder/lock                held while a process writes; lock-0, lock-1, ... while several write a share each
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._files import write_whole
+from .decisions import Decisions, add_decisions
 from .engine import Checkpoint
 from .layout import Columns, Layout, build_table
 
@@ -93,6 +96,9 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
     columns, finished = store.read(layout)
     table = build_table(layout, columns)
     table.attrs["trials_finished"] = finished
+    decided = store.decisions()
+    if decided is not None:
+        table = add_decisions(table, Decisions(*decided))
     if store.noted_lanes() is not None:
         table.attrs["narrowed_to"] = store.noted_lanes()
     return table
@@ -216,20 +222,37 @@ class Store:
 
     def carry(self, chunk: int, fingerprint: str) -> Checkpoint | None:
         """Where a chunk had got to, if that is on disk; what cannot be read is as good as not there."""
-        try:
-            path = self.folder / f"carry-{chunk:05}.npz"
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                if str(file["fingerprint"]) != fingerprint:
-                    return None
-                before = {name.removeprefix("before."): file[name] for name in file.files if name.startswith("before.")}
-                lanes = [file[name] for name in sorted(file.files) if name.startswith("lanes.")]
-                return Checkpoint(int(file["step"]), [before], [lanes])
-        except (OSError, ValueError, KeyError, EOFError):
+        file = _read_npz(self.folder / f"carry-{chunk:05}.npz", fingerprint)
+        if file is None:
             return None
-        except Exception as error:  # zipfile.BadZipFile and zlib.error, of a file cut short by a full disk
-            if type(error).__module__ in ("zipfile", "zlib"):
-                return None
-            raise
+        before = {name.removeprefix("before."): v for name, v in file.items() if name.startswith("before.")}
+        return Checkpoint(int(file["step"]), [before], [[file[name] for name in sorted(file) if name[:6] == "lanes."]])
+
+    def write_rung(self, rung: int, chunk: int, arrays: dict[str, np.ndarray], fingerprint: str) -> None:
+        """Write where a chunk of a pruned sweep is at a rung, in the background."""
+        assert self._thread is not None
+        named = {"fingerprint": np.asarray(fingerprint), **arrays}
+        self._writes.append(self._thread.submit(_write_npz, self._rung(rung, chunk), named))
+
+    def rung(self, rung: int, chunk: int, fingerprint: str) -> dict[str, np.ndarray] | None:
+        """Where a chunk was at a rung, if that is on disk."""
+        return _read_npz(self._rung(rung, chunk), fingerprint)
+
+    def forget_rungs(self) -> None:
+        """Remove what was kept between rungs."""
+        self.flush()
+        for path in self.folder.glob("rung-*.npz"):
+            path.unlink(missing_ok=True)
+
+    def write_decisions(self, decisions: Sequence[Any]) -> None:
+        """Write what a pruner decided, before the chunks that it made."""
+        text = json.dumps([list(part) for part in decisions])
+        write_whole(self.folder / "decisions.json", lambda temporary: temporary.write_text(text))
+
+    def decisions(self) -> list[Any] | None:
+        """What a pruner decided, once that is whole."""
+        path = self.folder / "decisions.json"
+        return json.loads(path.read_text()) if path.exists() else None
 
     def flush(self) -> None:
         """Wait until everything is on the disk."""
@@ -275,6 +298,9 @@ class Store:
         write_whole(self._path(chunk), lambda path: _write_chunk(path, first, columns, fingerprint))
         (self.folder / f"carry-{chunk:05}.npz").unlink(missing_ok=True)
 
+    def _rung(self, rung: int, chunk: int) -> Path:
+        return self.folder / f"rung-{rung:02}-{chunk:05}.npz"
+
     def _path(self, chunk: int) -> Path:
         return self.folder / f"chunk-{chunk:05}.nc"
 
@@ -314,6 +340,20 @@ def _read_chunk(path: Path, fingerprint: str) -> tuple[int, Columns]:
     if owner != fingerprint or whole is None:
         raise StoreError(f"{path} does not belong to this sweep; {_REPAIR}")
     return first, columns
+
+
+def _read_npz(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
+    """The arrays of a file of this sweep; None of one that is not there, cannot be read, or is another's."""
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        return arrays if str(arrays.pop("fingerprint")) == fingerprint else None
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    except Exception as error:  # zipfile.BadZipFile and zlib.error, of a file cut short by a full disk
+        if type(error).__module__ in ("zipfile", "zlib"):
+            return None
+        raise
 
 
 def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -1,5 +1,6 @@
 """Sweeps over real processes: spawned pools, a Dask cluster, `jax.distributed`; some of them are killed."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -199,3 +200,24 @@ def test_a_worker_that_makes_another_sweep_says_how(monkeypatch):
     monkeypatch.setattr(run, "outline_there", elsewhere)
     with ThreadPoolExecutor(1) as executor, pytest.raises(RuntimeError, match="platform is gpu there, cpu here"):
         jon.sweep(*ARGUMENTS, **OPTIONS, executor=executor)
+
+
+def test_groups_of_other_programs_are_handed_out_too(pool, tmp_path):
+    space = jon.grid(learning_rate=[0.01, 0.1], centered=[False, True])
+    options = OPTIONS | {"seeds": 2}
+    alone = jon.sweep(ARGUMENTS[0], jon.rmsprop, space, **options, devices=jax.devices()[:1])
+    table = jon.sweep(ARGUMENTS[0], jon.rmsprop, space, **options, executor=pool, store=tmp_path)
+    assert_same_tables(table, alone)
+
+
+def test_the_script_that_logs_writes_every_trial(tmp_path):
+    root = Path(__file__).parent.parent
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    script = [sys.executable, str(root / "scripts" / "log_sweep.py"), str(tmp_path)]
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, check=True)
+    assert "20 runs" in done.stdout
+    lines = [json.loads(line) for line in (tmp_path / "trial-00019" / "events.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines[:-1]] == list(range(0, 201, 10))
+    assert lines[-1]["config"] == {"learning_rate": 1.0, "beta": 0.9, "seed": 1}
+    assert lines[-1]["metrics"]["status"] in {status.value for status in Status}
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 21

@@ -119,6 +119,23 @@ def test_any_sampler_will_do_also_one_that_repeats_itself_or_ends(sampler):
     assert len(study.trials) >= len(values) >= 3
 
 
+def test_choices_make_groups_and_the_width_stays(monkeypatch):
+    programs = []
+    original = bridge.sweep
+
+    def watched(*arguments, **options):
+        table = original(*arguments, **options)
+        programs.append(table.attrs["segment_programs"])
+        return table
+
+    monkeypatch.setattr(bridge, "sweep", watched)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space = RATE | {"centered": optuna.distributions.CategoricalDistribution([False, True])}
+    run(study, space, optimizer=jon.rmsprop, trials=24)
+    assert states(study) == ["COMPLETE"] * 24
+    assert sum(programs) <= 3  # one for each choice, and one where the first batch was narrower
+
+
 def test_an_interrupted_batch_is_asked_for_again(monkeypatch):
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     original = bridge.sweep

@@ -122,7 +122,8 @@ def optimize(
             for trial in asked:
                 _tell(study, trial)
             raise
-        width = table.attrs["width"]  # of every later batch, however few its trials
+        # Of every later batch, however few its trials; choices make groups, of which each had its own.
+        width = width or max(int(one) for one in str(table.attrs["width"]).split(","))
         study.set_user_attr(STUDY, {**definition, "width": width})
         more = all(
             [_tell_result(study, trial, values[row], status[row]) for trial, row in zip(asked, rows, strict=True)]

@@ -6,7 +6,7 @@ import concurrent.futures
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +22,12 @@ from .distribute import Outline, check_executor, hand_out, outline_of, outline_t
 from .engine import lanes_in_use
 from .halving import Pruner, check_pruner, run_pruned
 from .joining import claim, sweep_families, sweep_parts
-from .layout import build_table
+from .layout import Columns, build_table
 from .plan import Plan
 from .programs import programs
 from .progress import Progress
-from .shelf import Memory, Shelf, open_disk
+from .shelf import Disk, Memory, Shelf, open_disk
+from .signals import Terminated, sigterm
 from .space import Space
 from .store import Store
 from .table import chunk_table
@@ -84,6 +85,7 @@ def sweep(
         store: a folder that holds the sweep. Every chunk of `width` trials is written there when it is finished, and
             chunks that take longer save where they are once a minute. The same call goes on where a killed one
             stopped, on any number of devices, and gives the same bits; `open_sweep(store)` reads it at any time.
+            SIGTERM saves where the chunks are and then ends the process.
             Processes of `jax.distributed` that make the same call run a share of the chunks each, by their index, and
             never wait for each other: each returns what is on disk when its own share is.
         repair: set files of the store aside that cannot be read or belong to another sweep, and run them again.
@@ -167,27 +169,14 @@ def _sweep_one(
     outline = outline.pruned(repr(prune)) if prune is not None else outline
     shelf = Memory(outline.layout, outline) if folder is None else _disk(folder, outline, options, executor is None)
     bar = Progress(outline.trials, outline.steps, _checks.name_of(optimizer), enabled=options["progress"])
-    interrupted = False
-    try:
-        if plan is not None and prune is not None:
-            finished = run_pruned(plan, shelf, prune, told, keep_params=keep_params, bar=bar, store=folder)
-        elif plan is not None:
-            finished = run_here(plan, shelf, _share(outline, folder), keep_params=keep_params, bar=bar)
-        else:
-            finished = hand_out(executor, payload, outline, shelf, folder=path, bar=bar)
-        for chunk, columns in finished:
-            bar.chunk(columns["status"], columns["final_loss"])
-            if options["on_chunk"]:
-                options["on_chunk"](chunk_table(outline.layout, outline.trials_of(chunk).start, shelf.chunk(chunk)))
-    except KeyboardInterrupt:
-        interrupted = _warn_unfinished("interrupted", shelf, outline)
-    except concurrent.futures.BrokenExecutor as error:
-        if folder is not None:
-            raise
-        interrupted = _warn_unfinished(f"a worker died ({error})", shelf, outline)
-    finally:
-        bar.close()
-        shelf.close()
+    if plan is not None and prune is not None:
+        finished = run_pruned(plan, shelf, prune, told, keep_params=keep_params, bar=bar, store=folder)
+    elif plan is not None:
+        finished = run_here(plan, shelf, _share(outline, folder), keep_params=keep_params, bar=bar)
+    else:
+        finished = hand_out(executor, payload, outline, shelf, folder=path, bar=bar)
+    gentle = plan is not None and prune is None
+    interrupted = _consume(finished, shelf, outline, bar, options["on_chunk"], gentle=gentle)
     table = build_table(outline.layout, shelf.columns())
     table = add_decisions(table, told[-1]) if told else table
     table.attrs |= {"devices": outline.devices} | ({"interrupted": 1} if interrupted else {})
@@ -196,6 +185,38 @@ def _sweep_one(
         table.attrs["segment_programs"] = len(traces) - traced
     table.attrs["wall_seconds"] = round(time.monotonic() - began, 3)
     return table
+
+
+def _consume(
+    finished: Iterator[tuple[int, Columns]],
+    shelf: Memory | Disk,
+    outline: Outline,
+    bar: Progress,
+    on_chunk: Callable[[xarray.Dataset], object] | None,
+    *,
+    gentle: bool,
+) -> bool:
+    """Run to the end, telling of every chunk; whether something stopped it before. SIGTERM is passed on afterwards."""
+    stored, interrupted = isinstance(shelf, Disk), False
+    with sigterm(wanted=stored, gentle=gentle) as stop:
+        try:
+            if isinstance(shelf, Disk):
+                shelf.stop = stop
+            for chunk, columns in finished:
+                bar.chunk(columns["status"], columns["final_loss"])
+                if on_chunk:
+                    on_chunk(chunk_table(outline.layout, outline.trials_of(chunk).start, shelf.chunk(chunk)))
+        except (KeyboardInterrupt, Terminated) as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"
+            interrupted = _warn_unfinished(why, shelf, outline)
+        except concurrent.futures.BrokenExecutor as error:
+            if stored:
+                raise
+            interrupted = _warn_unfinished(f"a worker died ({error})", shelf, outline)
+        finally:
+            bar.close()
+            shelf.close()
+    return interrupted
 
 
 def _note_lanes(table: xarray.Dataset, plan: Plan, folder: Store | None) -> None:
@@ -211,12 +232,12 @@ def _share(outline: Outline, folder: Store | None) -> range:
     return range(jax.process_index(), outline.chunks, jax.process_count()) if several else range(outline.chunks)
 
 
-def _disk(folder: Store, outline: Outline, options: dict[str, Any], here: bool) -> Shelf:
+def _disk(folder: Store, outline: Outline, options: dict[str, Any], here: bool) -> Disk:
     share = f"-{jax.process_index()}" if here and jax.process_count() > 1 else ""
     return open_disk(folder, outline.layout, outline, options["repair"], share)
 
 
 def _warn_unfinished(why: str, shelf: Shelf, outline: Outline) -> bool:
     done = shelf.trials_finished()
-    warnings.warn(f"{why}: {done} of {outline.trials} trials finished; the others have status -1", stacklevel=4)
+    warnings.warn(f"{why}: {done} of {outline.trials} trials finished; the others have status -1", stacklevel=5)
     return True

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from .engine import Checkpoint
 from .layout import Columns, Layout
+from .signals import Stop
 from .store import Store, StoreError
 
 SECONDS_PER_CHECKPOINT = 60.0
@@ -123,6 +124,7 @@ class Disk:
 
     def __init__(self, store: Store, layout: Layout, cut: Cut) -> None:
         self._store, self._layout, self._cut = store, layout, cut
+        self.stop = Stop(gentle=True)
 
     def unfinished(self, chunks: Iterable[int]) -> list[int]:
         """Those of the chunks without a file."""
@@ -136,17 +138,19 @@ class Disk:
         steps = {chunk: 0 if one is None else one.step for chunk, one in saved.items()}
         for step in sorted(set(steps.values()), reverse=True):
             for together in _passes([c for c in to_run if steps[c] == step], self._cut.devices):
+                self.stop.check()
                 yield together, _together([saved[chunk] for chunk in together])
 
     def checkpoint(self, chunks: Sequence[int]) -> Taker:
-        """Save where the chunks are once a minute."""
+        """Save where the chunks are once a minute, and when the process is told to end."""
         last = time.monotonic()
 
         def take(taken: Callable[[], Checkpoint]) -> None:
             nonlocal last
-            if time.monotonic() - last >= SECONDS_PER_CHECKPOINT:
+            if self.stop.requested or time.monotonic() - last >= SECONDS_PER_CHECKPOINT:
                 self._store.write_carry(chunks, taken(), self._cut.fingerprint)
                 last = time.monotonic()
+            self.stop.check()
 
         return take
 

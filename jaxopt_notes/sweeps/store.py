@@ -11,6 +11,7 @@ folder/lock                held while a process writes; lock-0, lock-1, ... whil
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -133,8 +134,12 @@ class Store:
 
         The operating system gives the lock back when this process ends.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = self._acquired(f"lock{share}", 0.0)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = self._acquired(f"lock{share}", 0.0)
+        except OSError as error:
+            reason = f"a sweep cannot write its store: {error.strerror or error}; open_sweep only reads one"
+            raise OSError(error.errno, reason, str(self.folder)) from error
         # Whoever writes everything excludes the shares, and they exclude it; the shares look at one file by turns.
         others = ["lock"] if share else sorted(path.name for path in self.folder.glob("lock-*"))
         try:
@@ -313,7 +318,9 @@ class Store:
 def _write_chunk(path: Path, first: int, columns: Columns, fingerprint: str) -> None:
     import h5netcdf
 
-    with h5netcdf.File(path, "w") as file:
+    # In memory first: a file that HDF5 cannot finish, as on a full disk, stays open there and later ends the process.
+    whole = io.BytesIO()
+    with h5netcdf.File(whole, "w") as file:
         trials = len(columns["status"])
         file.dimensions = {"trial": trials}
         file.attrs.update(first=first, trials=trials, fingerprint=fingerprint)
@@ -323,6 +330,7 @@ def _write_chunk(path: Path, first: int, columns: Columns, fingerprint: str) -> 
                 file.dimensions[dimension] = size
             file.create_variable(name, ("trial", *inner), data=column)
         file.attrs["whole"] = 1  # written last
+    path.write_bytes(whole.getbuffer())
 
 
 def _read_chunk(path: Path, fingerprint: str) -> tuple[int, Columns]:

@@ -59,27 +59,41 @@ from .report import report as report
 from .suggest import Suggestion as Suggestion
 from .suggest import suggest_learning_rate as suggest_learning_rate
 from .sweeps import Best as Best
+from .sweeps import Importance as Importance
+from .sweeps import Invariance as Invariance
 from .sweeps import Space as Space
 from .sweeps import StoreError as StoreError
 from .sweeps import best as best
+from .sweeps import check_invariance as check_invariance
 from .sweeps import end_point as end_point
 from .sweeps import grid as grid
 from .sweeps import open_sweep as open_sweep
+from .sweeps import sample as sample
 from .sweeps import save as save
 from .sweeps import seed_keys as seed_keys
 from .sweeps import sweep as sweep
+from .sweeps import trials as trials
+from .sweeps import zipped as zipped
+from .sweeps.halving import halving as halving
+from .sweeps.halving import median_stopping as median_stopping
+from .sweeps.importance import importance as importance
+from .sweeps.planning import SweepPlan as SweepPlan
+from .sweeps.planning import plan as plan
 
 if TYPE_CHECKING:
     from . import plots as plots
     from .plots import plot as plot
+    from .sweeps import optuna as optuna
 
 
 def __getattr__(name: str) -> Any:
-    """Load the plots, and matplotlib with them, when they are first asked for."""
+    """Load the plots, and matplotlib with them, and the bridge to Optuna, when they are first asked for."""
     if name == "plots":
         return importlib.import_module(".plots", __name__)
     if name == "plot":
         return importlib.import_module(".plots", __name__).plot
+    if name == "optuna":
+        return importlib.import_module(".sweeps.optuna", __name__)
     from ._checks import nearest
 
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest(name, __dir__())}")
@@ -87,4 +101,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     hidden = {"annotations", "importlib", "Any", "TYPE_CHECKING"}
-    return sorted({name for name in globals() if not name.startswith("_")} - hidden | {"plot", "plots"})
+    return sorted({name for name in globals() if not name.startswith("_")} - hidden | {"plot", "plots", "optuna"})

@@ -19,7 +19,7 @@ from .minimize import Run, Status
 if TYPE_CHECKING:
     import xarray
 
-NAMES = ("low", "good", "high", "diverging", "plateau", "not run")
+NAMES = ("low", "good", "high", "diverging", "plateau", "not run", "pruned")
 BLOCKS = 20  # a curve is judged by the medians of as many stretches, so that a minibatch's noise does not decide
 NEAR = 0.05  # share of the reachable fall that a good end may miss
 FALLING = 0.1  # share of the fall in the last quarter from which a curve still falls; a straight line has 0.25
@@ -34,6 +34,7 @@ _ADVICE = {
     "plateau": "nothing falls. Raise the learning rate; if no rate helps, the gradient is small here: try momentum, "
     "another start or another parameterisation.",
     "not run": "the sweep stopped before this trial.",
+    "pruned": "the sweep stopped this trial early, because others did better.",
 }
 
 
@@ -42,7 +43,8 @@ class Diagnosis:
     """What a loss curve looks like, and by which numbers.
 
     Attributes:
-        name: "low", "good", "high", "diverging" or "plateau"; "not run" for a trial that a sweep did not reach.
+        name: "low", "good", "high", "diverging" or "plateau"; "not run" for a trial that a sweep did not reach,
+            "pruned" for one that it stopped.
         fall: share of the start's excess over `floor` that was gone at the end; negative when it rose.
         early, late: shares of the fall that the median of the first quarter shows, and that the last quarter adds.
         slope: relative change of the loss per step from the third to the last quarter.
@@ -180,6 +182,8 @@ def _named(
     )
     if status == Status.NOT_RUN:
         name = "not run"
+    elif status == Status.PRUNED:
+        name = "pruned"
     elif status in (Status.NON_FINITE, Status.DIVERGED) or -numbers["fall"] > numbers["bounce"]:
         name = "diverging"
     elif status == Status.CONVERGED or (status != Status.STALLED and end - reachable <= NEAR * (start - reachable)):
@@ -243,6 +247,12 @@ def _along(steps: Array, part: Any) -> Float[np.ndarray, " entries"]:
     return flat @ np.asarray(part, float).reshape(-1)
 
 
+def _held(curve: np.ndarray) -> np.ndarray:
+    """A curve that ends early, that of a pruned trial, with its last value from there on."""
+    known = np.flatnonzero(~np.isnan(curve))
+    return curve if len(known) == 0 else curve[np.minimum(np.arange(len(curve)), known[-1])]
+
+
 def _diagnose_table(
     table: xarray.Dataset, floor: float, reference: float | None, stable_below: float | None
 ) -> xarray.Dataset:
@@ -261,7 +271,9 @@ def _diagnose_table(
     rates = (xarray.zeros_like(table.status, float) + rates).transpose(*trials).values.ravel()
     limit = np.nan if stable_below is None else stable_below
     named: list[Diagnosis] = [
-        _named(curve, int(code), floor, reference, oscillation=np.nan, learning_rate=float(rate), stable_below=limit)
+        _named(
+            _held(curve), int(code), floor, reference, oscillation=np.nan, learning_rate=float(rate), stable_below=limit
+        )
         for curve, code, rate in zip(curves, codes, rates, strict=True)
     ]
     shape = table.status.shape

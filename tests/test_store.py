@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from stored_sweep import definition
 import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.sweeps import shelf
+from jaxopt_notes.sweeps.progress import Progress
 from jaxopt_notes.sweeps.store import Store
 
 VALLEY = jon.problems.quadratic([1.0, 20.0])
@@ -132,15 +134,15 @@ def test_a_chunk_goes_on_from_its_carry(tmp_path, monkeypatch):
     carries = sorted(tmp_path.glob("carry-*.npz"))
     assert carries
     first_steps = []
-    from jaxopt_notes.sweeps import run
+    from jaxopt_notes.sweeps import distribute
 
-    original = run.run_chunks
+    original = distribute.run_chunks
 
     def watched(*arguments, resume, **others):
         first_steps.append(0 if resume is None else resume.step)
         return original(*arguments, resume=resume, **others)
 
-    monkeypatch.setattr(run, "run_chunks", watched)
+    monkeypatch.setattr(distribute, "run_chunks", watched)
     table = jon.sweep(problem, jon.adam, jon.grid(learning_rate=[0.01, 0.1]), **options)
     assert max(first_steps) > 0
     assert_same_tables(table, expected)
@@ -279,6 +281,26 @@ class TestFaults:
         assert_same_tables(stored(tmp_path), whole)
         assert kept.items() <= finished(tmp_path).items()
 
+    def test_a_file_that_the_system_refuses_is_named(self, whole, tmp_path):
+        """A limit on the size of files, which the system enforces as it does the end of the disk."""
+        old = resource.getrlimit(resource.RLIMIT_FSIZE)
+        stored(tmp_path)
+        (tmp_path / "chunk-00002.nc").unlink()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, old[1]))
+        try:
+            with pytest.raises(OSError, match=r"File too large, so this file was not written: .*chunk-00002.nc"):
+                stored(tmp_path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        assert not list(tmp_path.glob(".*.tmp"))
+        assert_same_tables(stored(tmp_path), whole)
+
+    def test_a_folder_that_nobody_can_write_is_named(self):
+        with pytest.raises(
+            OSError, match=r"a sweep cannot write its store: .*; open_sweep only reads one: '/proc/sweep'"
+        ):
+            stored("/proc/sweep")
+
     @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="the superuser may write everywhere")
     def test_a_read_only_folder_is_said(self, tmp_path):
         (tmp_path / "closed").mkdir(mode=0o500)
@@ -300,3 +322,59 @@ def test_an_unfinished_store_is_masked(whole, tmp_path):
     assert np.isnan(loss[3:6]).all()
     np.testing.assert_array_equal(loss[6:], whole.final_loss.values.ravel()[6:])
     assert table.attrs["trials_finished"] == 13
+
+
+class TestSigterm:
+    """What a scheduler sends some seconds before it kills."""
+
+    def test_where_the_chunks_are_is_saved_and_the_signal_passed_on(self, tmp_path, monkeypatch):
+        arguments = (jon.problems.digits_mlp(hidden=4), jon.adam, jon.grid(learning_rate=[0.01, 0.1]))
+        options = dict(seeds=2, steps=40, batch_size=64, width=2, progress=False, devices=jax.devices()[:1])
+        expected = jon.sweep(*arguments, **options)
+        passed_on, segments = [], []
+
+        def segment(self, steps, status):
+            segments.append(steps)
+            if len(segments) == 1:
+                signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr(Progress, "segment", segment)
+        previous = signal.signal(signal.SIGTERM, lambda number, frame: passed_on.append(number))
+        try:
+            with pytest.warns(UserWarning, match="terminated: 0 of 4 trials finished"):
+                table = jon.sweep(*arguments, **options, store=tmp_path)
+            assert passed_on == [signal.SIGTERM]
+            assert (table.status == Status.NOT_RUN).all()
+            assert len(segments) == 1  # the first of the first chunk, which its carry holds
+            assert [path.name for path in tmp_path.glob("carry-*")] == ["carry-00000.npz"]
+            assert_same_tables(jon.sweep(*arguments, **options, store=tmp_path), expected)
+            assert sum(segments) == 2 * 40
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    def test_the_process_ends_with_the_status_of_the_signal(self, tmp_path):
+        folder = tmp_path / "store"
+        command = [
+            sys.executable,
+            str(Path(__file__).with_name("stored_sweep.py")),
+            str(folder),
+            str(tmp_path / "cache"),
+        ]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and len(finished(folder)) < 2:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.01)
+        process.send_signal(signal.SIGTERM)
+        assert "terminated:" in process.communicate()[1]
+        assert process.returncode == -signal.SIGTERM
+        assert 2 <= len(finished(folder)) < 24
+        assert jon.open_sweep(folder).attrs["trials_finished"] == 2 * len(finished(folder))
+
+    def test_a_sweep_without_a_store_and_one_in_a_thread_leave_the_signal_alone(self):
+        handlers = []
+        note = lambda table: handlers.append(signal.getsignal(signal.SIGTERM))  # noqa: E731
+        before = signal.getsignal(signal.SIGTERM)
+        stored(None, on_chunk=note)
+        assert set(handlers) == {before}
+        assert signal.getsignal(signal.SIGTERM) == before

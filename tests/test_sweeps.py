@@ -256,7 +256,7 @@ def test_the_interval_covers_the_median_as_often_as_it_says():
 
 def test_ctrl_c_leaves_what_is_finished(digits, reference, monkeypatch):
     """A real SIGINT, sent while the third chunk runs."""
-    from jaxopt_notes.sweeps import run
+    from jaxopt_notes.sweeps import distribute
 
     calls = []
 
@@ -268,7 +268,7 @@ def test_ctrl_c_leaves_what_is_finished(digits, reference, monkeypatch):
                 engine.run_chunks(made, chunks, **options)
         return engine.run_chunks(made, chunks, **options)
 
-    monkeypatch.setattr(run, "run_chunks", interrupt_in_the_third)
+    monkeypatch.setattr(distribute, "run_chunks", interrupt_in_the_third)
     with pytest.warns(UserWarning, match="interrupted: 10 of 18 trials finished"):
         table = jon.sweep(digits, jon.momentum, SPACE, **RUN, width=5, devices=jax.devices()[:1])
     status = table.status.values.ravel()

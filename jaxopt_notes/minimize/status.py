@@ -8,6 +8,7 @@ import enum
 class Status(enum.IntEnum):
     """How a run ended. `advice` says in words what it means and what to do."""
 
+    PRUNED = -2
     NOT_RUN = -1
     COMPLETED = 0
     CONVERGED = 1
@@ -29,6 +30,7 @@ class Status(enum.IntEnum):
 
 
 _ADVICE = {
+    Status.PRUNED: "pruned: the sweep stopped this trial early, because others did better; nothing is wrong with it.",
     Status.NOT_RUN: "not run: the sweep stopped before this trial; run it again.",
     Status.COMPLETED: "completed: every step was taken; more steps may still improve the loss.",
     Status.CONVERGED: "converged: the gradient norm fell to the tolerance, and the run rests there.",

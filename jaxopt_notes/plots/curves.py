@@ -82,7 +82,8 @@ def _draw_one(ax: Axes, one: xr.Dataset, label: str, look: style.Style, window: 
     ran = one.status != Status.NOT_RUN
     if not ran.any():
         return np.nan
-    loss = one.loss.isel(seed=np.flatnonzero(ran)).astype(float)
+    # A pruned configuration has no history after the step at which it was pruned.
+    loss = one.loss.isel(seed=np.flatnonzero(ran)).astype(float).dropna("step", how="all")
     step = loss.step.values
     low, middle, high = np.nanquantile(loss.transpose("seed", "step").values, [0.25, 0.5, 0.75], axis=0)
     crashed = bool(np.isinf(tables.quartiles(one, "final_loss").middle))

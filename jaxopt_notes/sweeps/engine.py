@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import time
+import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
 from .plan import Plan
@@ -18,6 +21,7 @@ from .progress import Progress
 
 SECONDS_PER_SEGMENT = 0.5  # long enough that returning to the host costs little, short enough for a live progress bar
 FIRST_SEGMENT = 4  # steps, to time one
+_LANES: weakref.WeakKeyDictionary[Plan, int] = weakref.WeakKeyDictionary()  # of plans whose width did not fit
 
 
 class Checkpoint(NamedTuple):
@@ -39,6 +43,9 @@ def run_chunks(
 ) -> list[dict[str, Any]]:
     """Run chunks, at most one per device, in segments of about half a second.
 
+    Where memory runs out, these chunks and all later ones of the plan are run in pieces of half as many lanes, and so
+    on down to one; `lanes_in_use` tells. Pieces are not checkpointed.
+
     Arguments:
         plan: the sweep.
         chunks: their numbers; devices without a chunk repeat the last one.
@@ -52,6 +59,72 @@ def run_chunks(
         `problem.evaluate` measures before (`initial_*`) and after, `status`, `stopped_at`, and `params` (a pytree) with
         `keep_params`.
     """
+    while True:
+        lanes = lanes_in_use(plan)
+        try:
+            if lanes < plan.width:
+                return _run_pieces(plan.at_width(lanes, kept=plan.width), chunks, keep_params, bar)
+            return _run_pass(plan, chunks, keep_params, bar, resume, checkpoint)
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
+            if lanes == 1 or not _is_out_of_memory(error):
+                raise
+        # Outside the handler, where the error no longer holds on to the arrays of the failed attempt.
+        _LANES[plan] = lanes // 2
+        warnings.warn(f"out of memory with {lanes} lanes per device; going on with {lanes // 2}", stacklevel=2)
+
+
+def lanes_in_use(plan: Plan) -> int:
+    """The lanes per device that the chunks of a plan run with: its width, or fewer since memory ran out."""
+    return _LANES.get(plan, plan.width)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _run_pieces(finer: Plan, chunks: Sequence[int], keep_params: bool, bar: Progress | None) -> list[dict[str, Any]]:
+    """Run chunks piece by piece, one per device at a time."""
+    named = [chunk * finer.pieces + piece for chunk in chunks for piece in range(finer.pieces)]
+    named = [piece for piece in named if len(finer.trials_of(piece))]
+    together = [named[i : i + finer.group.mesh.size] for i in range(0, len(named), finer.group.mesh.size)]
+    ran = [result for pieces in together for result in _run_pass(finer, pieces, keep_params, bar, None, None)]
+    results = []
+    for chunk in chunks:
+        of_chunk = [result for piece, result in zip(named, ran, strict=True) if piece // finer.pieces == chunk]
+        results.append(jax.tree.map(lambda *parts: np.concatenate(parts), *of_chunk))
+    return results
+
+
+def run_until(
+    plan: Plan, chunks: Sequence[int], until: int, *, keep_params: bool, bar: Progress | None, resume: Checkpoint | None
+) -> tuple[list[dict[str, Any]], Checkpoint]:
+    """Run chunks, at most one per device, up to a step: what `run_chunks` returns, as of now, and where they are."""
+    lanes, before, after = _run_lanes(plan, chunks, until, bar, resume, None)
+    saved = _taken(plan, len(chunks), until, before, lanes)
+    return _cut(plan, chunks, _collect(lanes, before, after, keep_params)), saved
+
+
+def _run_pass(
+    plan: Plan,
+    chunks: Sequence[int],
+    keep_params: bool,
+    bar: Progress | None,
+    resume: Checkpoint | None,
+    checkpoint: Callable[[Callable[[], Checkpoint]], None] | None,
+) -> list[dict[str, Any]]:
+    lanes, before, after = _run_lanes(plan, chunks, plan.steps, bar, resume, checkpoint)
+    return _cut(plan, chunks, _collect(lanes, before, after, keep_params))
+
+
+def _run_lanes(
+    plan: Plan,
+    chunks: Sequence[int],
+    until: int,
+    bar: Progress | None,
+    resume: Checkpoint | None,
+    checkpoint: Callable[[Callable[[], Checkpoint]], None] | None,
+) -> tuple[Lanes, dict[str, Array], dict[str, Array]]:
+    """The lanes of chunks at a step, and what `problem.evaluate` measures before and there."""
     mesh, compiled = plan.group.mesh, programs(plan.group)
     trials = place(_trials(plan, chunks), mesh, TRIALS)
     constants, data, test_data, initial, evaluate_constants = plan.replicated
@@ -61,7 +134,7 @@ def run_chunks(
     if resume is not None:
         step = resume.step
         lanes, before = _restored(plan, resume)
-    for start, end, rows in _windows(plan, step):
+    for start, end, rows in _windows(plan, step, until):
         shared = Shared(constants, data, rows)
         if step == 0:
             lanes = compiled.begin(initial, trials, shared)
@@ -78,23 +151,24 @@ def run_chunks(
             step = stop
             if checkpoint and step < plan.steps:
                 checkpoint(functools.partial(_taken, plan, len(chunks), step, before, lanes))
-    return _cut(plan, chunks, _collect(lanes, before, evaluate(lanes.carry.params), keep_params))
+    return lanes, before, evaluate(lanes.carry.params)
 
 
 def _trials(plan: Plan, chunks: Sequence[int]) -> Trials:
     """The hyperparameters and seeds of every lane. Chunks are padded with their last trial: one shape, one program."""
     padded = [*chunks, *[chunks[-1]] * (plan.group.mesh.size - len(chunks))]
-    ids = np.concatenate([np.minimum(c * plan.width + np.arange(plan.width), plan.trials - 1) for c in padded])
+    lanes = np.arange(plan.width)
+    ids = np.concatenate([np.minimum(t.start + lanes, t.stop - 1) for t in map(plan.trials_of, padded)])
     configuration, seed = np.divmod(ids, len(plan.seeds))
     numbers = {name: jnp.asarray(column[configuration], float) for name, column in plan.space.columns().items()}
     return Trials(numbers, jnp.asarray(seed, jnp.int32))
 
 
-def _windows(plan: Plan, step: int) -> Iterator[tuple[int, int, Int[Array, "seeds window batch"]]]:
+def _windows(plan: Plan, step: int, until: int) -> Iterator[tuple[int, int, Int[Array, "seeds window batch"]]]:
     """(first step, end, example indices of those steps and of the one after), all windows of one shape."""
-    for start in range(step - step % plan.window, plan.steps, plan.window):
+    for start in range(step - step % plan.window, until, plan.window):
         # Every pass begins with the same window, mostly the only one.
-        yield start, min(start + plan.window, plan.steps), plan.first_rows if start == 0 else plan.rows(start)
+        yield start, min(start + plan.window, until), plan.first_rows if start == 0 else plan.rows(start)
 
 
 def _evaluate(plan: Plan, constants: Any, data: PyTree, test_data: PyTree, params: PyTree) -> dict[str, Array]:
@@ -145,6 +219,21 @@ def _restored(plan: Plan, saved: Checkpoint) -> tuple[Lanes, dict[str, Array]]:
     )
     names = before[0]
     return lanes, place({name: np.concatenate([one[name] for one in before]) for name in names}, mesh, TRIALS)
+
+
+def segment_arguments(plan: Plan) -> tuple[Lanes, Trials, Shared]:
+    """What the segment of the first pass is given; of the lanes the shapes and places alone."""
+    mesh = plan.group.mesh
+    constants, data, _, _, _ = plan.replicated
+    shapes = lane_shapes(plan)
+    carry = jax.tree.map(lambda leaf: _placed(leaf, mesh, TRIALS), shapes.carry)
+    lanes = Lanes(carry, *(_placed(history, mesh, HISTORIES) for history in shapes[1:]))
+    chunks = range(min(mesh.size, plan.chunks))
+    return lanes, place(_trials(plan, chunks), mesh, TRIALS), Shared(constants, data, plan.first_rows)
+
+
+def _placed(shape: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
+    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=NamedSharding(mesh, spec))
 
 
 def lane_shapes(plan: Plan) -> Lanes:

@@ -11,6 +11,7 @@ from .. import _checks
 from .._version import __version__
 from ..minibatches import steps_per_epoch
 from ..minimize import Status
+from .space import CONFIGURATION
 
 if TYPE_CHECKING:
     import xarray
@@ -28,7 +29,7 @@ _DESCRIPTIONS = {
     "status": "how the trial ended: " + ", ".join(f"{s.value} {s.name.lower()}" for s in Status),
     "stopped_at": "steps taken",
 }
-_NOT_RUN = {"status": Status.NOT_RUN, "stopped_at": -1}
+NOT_RUN = {"status": Status.NOT_RUN, "stopped_at": -1}
 
 
 class Layout(NamedTuple):
@@ -40,6 +41,7 @@ class Layout(NamedTuple):
         coordinates: name -> (values, units) of the coordinates along `step`.
         columns: name -> (shape of one trial's value, dtype) of every variable.
         attributes: strings and numbers.
+        points: name -> one value per configuration, of a space that is a list of points; NaN where it is absent.
     """
 
     axes: dict[str, list[float]]
@@ -47,6 +49,7 @@ class Layout(NamedTuple):
     coordinates: dict[str, tuple[list[Any], str]]
     columns: dict[str, tuple[list[int], str]]
     attributes: dict[str, Any]
+    points: dict[str, list[Any]] = {}  # noqa: RUF012 - never changed
 
     @property
     def trials(self) -> int:
@@ -56,19 +59,21 @@ class Layout(NamedTuple):
     def empty(self) -> Columns:
         """Columns of all trials, none of them run."""
         return {
-            name: np.full((self.trials, *shape), _NOT_RUN.get(name, np.nan), dtype)
+            name: np.full((self.trials, *shape), NOT_RUN.get(name, np.nan), dtype)
             for name, (shape, dtype) in self.columns.items()
         }
 
 
 def layout_of(plan: Plan, columns: Columns) -> Layout:
     """The layout of a plan's table, given the columns of some of its trials."""
+    kind = float if plan.space.points is None else int
     return Layout(
-        axes={name: values.tolist() for name, values in plan.space.axes.items()},
+        axes={name: values.astype(kind).tolist() for name, values in plan.space.axes.items()},
         seeds=plan.seeds.tolist(),
         coordinates=_coordinates(plan),
         columns={name: (list(column.shape[1:]), column.dtype.name) for name, column in columns.items()},
         attributes=_attributes(plan),
+        points={name: values.astype(float).tolist() for name, values in (plan.space.points or {}).items()},
     )
 
 
@@ -81,18 +86,22 @@ def build_table(layout: Layout, columns: Columns) -> xarray.Dataset:
     variables = {}
     for name, values in columns.items():
         attrs = {"long_name": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}
-        variables[name] = ((*dims, *_inner(name, values)), values.reshape(*shape, *values.shape[1:]), attrs)
+        variables[name] = ((*dims, *inner_dims(name, values)), values.reshape(*shape, *values.shape[1:]), attrs)
     coordinates: dict[str, Any] = {axis: np.asarray(points) for axis, points in layout.axes.items()}
+    for name, points in layout.points.items():
+        coordinates[name] = (CONFIGURATION, np.asarray(points))
     coordinates["seed"] = np.asarray(layout.seeds)
     for name, (along, units) in layout.coordinates.items():
         coordinates[name] = ("step", np.asarray(along), {"units": units})
     table = xarray.Dataset(variables, coordinates, layout.attributes)
     for axis, points in layout.axes.items():
         table[axis].attrs["scale"] = scale_of(np.asarray(points))
+    for name, points in layout.points.items():
+        table[name].attrs["scale"] = spread_of(np.asarray(points))
     return table
 
 
-def _inner(name: str, values: np.ndarray) -> list[str]:
+def inner_dims(name: str, values: np.ndarray) -> list[str]:
     """The dims of a variable within one trial."""
     if name.split(".")[0] == "params":
         return [f"{name}_{axis}" for axis in range(values.ndim - 1)]
@@ -137,3 +146,12 @@ def scale_of(values: np.ndarray) -> str:
         return "linear"
     ratios = np.diff(np.log(np.sort(values)))
     return "log" if ratios.max() - ratios.min() < 0.5 * ratios.mean() and values.max() > 9 * values.min() else "linear"
+
+
+def spread_of(values: np.ndarray) -> str:
+    """`log` for positive points over a decade that lie more evenly on a logarithmic scale, otherwise `linear`."""
+    values = values[~np.isnan(values)]
+    if len(values) < 3 or (values <= 0).any() or values.max() < 9 * values.min():
+        return "linear"
+    skews = [abs(np.median(v) - (v.min() + v.max()) / 2) / np.ptp(v) for v in (values, np.log(values))]
+    return "log" if skews[1] < skews[0] else "linear"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -12,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Int, Key, PyTree
 
 from .. import _checks
@@ -21,8 +21,9 @@ from .._version import __version__
 from ..minibatches import Minibatches, batch_shapes, check_batch_size, examples_per_step, indices, reshuffle
 from ..minimize import derivatives_of
 from ..problems import Problem
+from .choices import Chosen
 from .programs import EVERYWHERE, Group, place, trials_mesh
-from .space import Space, check_space
+from .space import Space, check_space, is_absent, label
 
 WINDOW_BYTES = 2**28  # of example indices held at a time
 # Lanes run fastest when their carries together fit a core's cache; an accelerator wants as many as its memory takes.
@@ -40,6 +41,8 @@ class Plan:
         keys: per seed the keys of initialisation and of the data order, shape (seeds, 2).
         initial: the start of every seed, stacked.
         constants, evaluate_constants: what the closures of the loss and of `problem.evaluate` hold.
+        kept: trials per chunk where that is more than `width`: each chunk is then cut into pieces of `width` lanes, and
+            the numbers below are those of pieces. None mostly.
     """
 
     problem: Problem
@@ -55,6 +58,13 @@ class Plan:
     constants: list[Any]
     evaluate: Program
     evaluate_constants: list[Any]
+    kept: int | None = None
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The choices that make this program, in words; for example `centered`: "True"."""
+        chosen = self.group.factory.choices if isinstance(self.group.factory, Chosen) else ()
+        return {name: str(label(value)) for name, value in chosen}
 
     @property
     def trials(self) -> int:
@@ -64,11 +74,44 @@ class Plan:
     @property
     def chunks(self) -> int:
         """Number of chunks of `width` trials, the last one perhaps shorter. One chunk occupies one device."""
-        return -(-self.trials // self.width)
+        return -(-self.trials // (self.kept or self.width)) * self.pieces
+
+    @property
+    def pieces(self) -> int:
+        """Into how many pieces of `width` lanes a chunk is cut."""
+        return -(-(self.kept or self.width) // self.width)
+
+    @property
+    def devices(self) -> int:
+        """How many chunks run at a time."""
+        return self.group.mesh.size
 
     def trials_of(self, chunk: int) -> range:
         """The trials of a chunk."""
-        return range(chunk * self.width, min((chunk + 1) * self.width, self.trials))
+        whole, piece = divmod(chunk, self.pieces)
+        start = whole * (self.kept or self.width)
+        end = min(start + (self.kept or self.width), self.trials)
+        return range(min(start + piece * self.width, end), min(start + (piece + 1) * self.width, end))
+
+    def at_width(self, width: int, kept: int | None = None) -> Plan:
+        """The same sweep with other lanes per device; what is on the devices is shared."""
+        return self._sharing(dataclasses.replace(self, width=width, kept=kept))
+
+    def with_space(self, space: Space) -> Plan:
+        """Other configurations of the same hyperparameters, which the same program runs."""
+        return self._sharing(dataclasses.replace(self, space=space))
+
+    def _sharing(self, other: Plan) -> Plan:
+        """Give another plan of the same devices what this one has placed on them."""
+        placed: dict[str, Any] = {
+            name: self.__dict__[name] for name in ("replicated", "first_rows") if name in self.__dict__
+        }
+        other.__dict__.update(placed)
+        return other
+
+    def on_devices(self, devices: Sequence[jax.Device]) -> Plan:
+        """The same sweep on other devices."""
+        return dataclasses.replace(self, group=self.group._replace(mesh=trials_mesh(devices)))
 
     @property
     def precision(self) -> str:
@@ -97,7 +140,8 @@ class Plan:
             "loss": self.group.loss.fingerprint[:16],
             "metrics": self.evaluate.fingerprint[:16],
             "optimizer": _checks.name_of(self.group.factory),
-            "axes": {name: values.tolist() for name, values in self.space.axes.items()},
+            **({"choices": self.choices} if self.choices else {}),
+            "axes": {name: _named(values) for name, values in (self.space.points or self.space.axes).items()},
             "seeds": self.seeds.tolist(),
             "steps": self.steps,
             "every": self.group.every,
@@ -158,6 +202,11 @@ class Plan:
         return place(shared, self.group.mesh, EVERYWHERE)
 
 
+def _named(values: np.ndarray) -> list[Any]:
+    """Values as JSON knows them: NaN is no number there."""
+    return [None if is_absent(value) else label(value) for value in values.tolist()]
+
+
 def _digest(tree: PyTree) -> str:
     """Hash of the bytes of every leaf."""
     digest = hashlib.sha256()
@@ -169,9 +218,9 @@ def _digest(tree: PyTree) -> str:
 
 
 def make_plan(
-    problem: Problem,
-    optimizer: Callable[..., optax.GradientTransformation],
-    space: Space,
+    problem: Any,
+    optimizer: Any,
+    space: Any,
     *,
     seeds: int | Sequence[int],
     steps: int,
@@ -184,9 +233,11 @@ def make_plan(
     """Check every argument of `sweep`, then trace; nothing of the sweep is compiled before this returns."""
     if not isinstance(problem, Problem):
         raise TypeError(
-            f"problem must be a jaxopt_notes.Problem, for example Problem(loss, init=params); got {problem!r}"
+            f"problem must be a jaxopt_notes.Problem, for example Problem(loss, init=params), or a function that makes "
+            f"one, whose arguments are axes of the space; got {problem!r}"
         )
-    check_space(space, optimizer)
+    if not isinstance(optimizer, Chosen):  # the whole space was checked before it was cut into groups
+        check_space(space, optimizer)
     steps, every = _checks.count("steps", steps), _checks.divisor("every", every, "steps", steps)
     seed_values = _seeds(seeds)
     minibatches = _minibatches(problem, batch_size)
@@ -241,7 +292,7 @@ def seed_keys(root: Key[Array, ""], seed: int) -> Key[Array, " 2"]:
 
 def _derivatives(optimizer: Callable[..., optax.GradientTransformation], space: Space) -> int:
     """How often the steps differentiate the loss."""
-    return derivatives_of(optimizer(**{name: values[0] for name, values in space.axes.items()}))
+    return derivatives_of(optimizer(**next(space.configurations())))
 
 
 def _seeds(seeds: int | Sequence[int]) -> np.ndarray:
@@ -291,7 +342,7 @@ def _check_metrics(problem: Problem, params: PyTree) -> None:
 
 def _lanes_that_fit(optimizer: Callable, space: Space, params: PyTree, platform: str) -> int:
     """The power of two of lanes whose parameters, gradients and optimizer states fill the budget of one device."""
-    numbers = {name: float(values[0]) for name, values in space.axes.items()}
+    numbers = {name: float(values[0]) for name, values in space.columns().items()}
     carry = jax.eval_shape(lambda params: (params, params, optimizer(**numbers).init(params)), params)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carry))
     fit = CARRY_BYTES.get(platform, 2**30) // size

@@ -65,7 +65,7 @@ class Programs:
     """The compiled functions of a group, and how often `segment` was traced, which is how often it was compiled."""
 
     begin: Callable[[PyTree, Trials, Shared], Lanes]
-    segment: Callable[[Lanes, Trials, Shared, Any, Any, Any], Lanes]
+    segment: Any  # jitted (Lanes, Trials, Shared, window start, first step, stop) -> Lanes
     traces: list[int]
 
 

@@ -2,37 +2,46 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import optax
 from jaxtyping import Array, Key
 
-from .._checks import name_of
+from .. import _checks
 from ..problems import Problem
-from .engine import run_chunks
-from .layout import build_table, layout_of
-from .plan import make_plan
+from .choices import check_kept, parts_of
+from .decisions import Decisions, add_decisions
+from .distribute import Outline, check_executor, hand_out, outline_of, outline_there, pack, plan_of, run_here
+from .engine import lanes_in_use
+from .halving import Pruner, check_pruner, run_pruned
+from .joining import claim, sweep_families, sweep_parts
+from .layout import Columns, build_table
+from .plan import Plan
 from .programs import programs
 from .progress import Progress
-from .shelf import Disk, Memory, Shelf
+from .shelf import Disk, Memory, Shelf, open_disk
+from .signals import Terminated, sigterm
 from .space import Space
 from .store import Store
-from .table import columns_of, no_trials
+from .table import chunk_table
 
 if TYPE_CHECKING:
     import xarray
 
+Family = tuple[Callable[..., optax.GradientTransformation], Space]
+
 
 def sweep(
-    problem: Problem,
-    optimizer: Callable[..., optax.GradientTransformation],
-    space: Space,
+    problem: Problem | Callable[..., Problem],
+    optimizer: Callable[..., optax.GradientTransformation] | Mapping[str, Family],
+    space: Space | None = None,
     *,
     seeds: int | Sequence[int] = 1,
     steps: int,
@@ -40,23 +49,29 @@ def sweep(
     every: int = 1,
     key: Key[Array, ""] | None = None,
     keep_params: bool = False,
-    width: int | None = None,
+    width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
     store: str | os.PathLike[str] | None = None,
     repair: bool = False,
+    prune: Pruner | None = None,
+    executor: concurrent.futures.Executor | None = None,
+    on_chunk: Callable[[xarray.Dataset], object] | None = None,
     progress: bool = True,
-) -> xarray.Dataset:
+) -> Any:
     """Run every configuration of a space from every seed, as one compiled program, and return a labelled table.
 
+    Choices in the space (booleans, None, texts, functions, `batch_size`, arguments of a problem) make one program each.
     Numbers are traced and vmapped; trials are cut into chunks of `width` lanes per device and sharded over all local
     devices. All configurations of one seed share initial parameters and data order, so differences between
     configurations are paired. A trial's keys, data order and start depend on its seed alone, not on the rest of the
     space, the chunk or the devices; its floats depend on nothing else but the width.
 
     Arguments:
-        problem: what to minimise.
-        optimizer: a function from numbers to an (init, update) pair: `jon.momentum`, or one of optax's.
-        space: from `grid`; its axes are arguments of `optimizer`.
+        problem: what to minimise; or a function that makes it, whose arguments are axes of the space.
+        optimizer: a function from numbers to an (init, update) pair: `jon.momentum`, or one of optax's. Or several
+            families, name -> (optimizer, space).
+        space: from `grid`, `zipped`, `sample` or `trials`; its axes are arguments of `optimizer`, of a problem that is
+            a function, or `batch_size`. None with several families.
         seeds: how many seeds (0, 1, ...), or the seeds themselves.
         steps: steps of every trial. Static.
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
@@ -64,24 +79,40 @@ def sweep(
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
         keep_params: keep the parameters at the end points, for `end_point`.
         width: lanes per device and chunk. When None it is chosen by the number of trials and the size of a lane, so fix
-            it where the floats of two sweeps must be the same bits.
-        devices: the devices to use; all local ones when None.
+            it where the floats of two sweeps must be the same bits. "fastest" times a few, as `plan(...).timed()` does.
+            A store keeps the width it began with. Where memory runs out it is halved (`attrs["narrowed_to"]`).
+        devices: the devices to use; all local ones when None. Workers of an executor use all of theirs.
         store: a folder that holds the sweep. Every chunk of `width` trials is written there when it is finished, and
             chunks that take longer save where they are once a minute. The same call goes on where a killed one
             stopped, on any number of devices, and gives the same bits; `open_sweep(store)` reads it at any time.
+            SIGTERM saves where the chunks are and then ends the process.
+            Processes of `jax.distributed` that make the same call run a share of the chunks each, by their index, and
+            never wait for each other: each returns what is on disk when its own share is.
         repair: set files of the store aside that cannot be read or belong to another sweep, and run them again.
+        prune: `jon.halving(...)` or `jon.median_stopping(...)`: stop the configurations that do worse early, and pack
+            the others together. Their trials have status -2, no history after `pruned_at`, and as `final_*` what was
+            measured there; `rung_metric` holds what decided. Groups of other programs compete among themselves.
+        executor: hand the chunks out to its workers instead: a `ProcessPoolExecutor` that spawns, Dask's
+            `client.get_executor()`, or any other `concurrent.futures.Executor` whose workers can import what this
+            process can. With a store, which they must all see, each worker writes its chunks there; otherwise they come
+            back. Without a width there are at least 16 chunks. The problem travels with every one.
+        on_chunk: called here with every chunk when it is finished, for a logger: a Dataset along `trial`, with the
+            hyperparameters and `seed` as coordinates. What it raises stops the sweep.
         progress: show a progress bar on standard error.
 
     Returns:
-        An `xarray.Dataset`: dims are the axes, `seed` and `step`. Histories `loss`, `grad_norm`, `update_norm` (of the
-        minibatch); at the end `final_loss` and every metric as `final_*` on the full training data and `test_*` on the
-        data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that was not run has
-        status -1. After Ctrl-C the chunks that finished are returned, with a warning.
+        An `xarray.Dataset`: dims are the axes, or `configuration` of a list of points, then `seed` and `step`; several
+        families give an `xarray.DataTree` with one such Dataset each. Histories `loss`, `grad_norm`, `update_norm` (of
+        the minibatch); at the end `final_loss` and every metric as `final_*` on the full training data and `test_*` on
+        the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that was not run has
+        status -1. After Ctrl-C the chunks that finished are returned, with a warning; so they are when a worker dies
+        whom the executor does not replace and there is no store.
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
         StoreError: the store holds another sweep (every difference is named), a file that cannot be read, or is being
-            written by another process. OSError: it cannot be written; the chunks before are there.
+            written by another process. OSError: it cannot be written; the chunks before are there. BrokenExecutor: a
+            worker died whom the executor does not replace; what is finished is in the store.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -91,42 +122,122 @@ def sweep(
         >>> dict(table.final_loss.sizes)
         {'learning_rate': 2, 'beta': 2, 'seed': 1}
     """
-    folder = None if store is None else Store(Path(store))
-    if folder is not None and width is None and (folder.folder / "manifest.json").exists():
+    options = {
+        **{"seeds": seeds, "steps": steps, "every": every, "key": key, "keep_params": keep_params, "width": width},
+        **{"devices": devices, "repair": repair, "prune": prune, "executor": executor},
+        **{"on_chunk": on_chunk, "progress": progress},
+    }
+    path = None if store is None else Path(store)
+    if isinstance(optimizer, Mapping):
+        if space is not None:
+            raise TypeError("with several families each brings its own space; leave the argument `space` out")
+        return sweep_families(sweep, problem, optimizer, path, {**options, "batch_size": batch_size})
+    parts = parts_of(problem, optimizer, space, batch_size)
+    if parts is not None:
+        if keep_params:
+            check_kept(parts)
+        return sweep_parts(sweep, parts, space, path, options)
+    claim(path, "manifest.json", None)
+    if isinstance(width, str):
+        _checks.choice("width", width, ["fastest"])
+    return _sweep_one(problem, optimizer, space, batch_size, path, options)
+
+
+def _sweep_one(
+    problem: Any, optimizer: Any, space: Any, batch_size: int | None, path: Path | None, options: dict[str, Any]
+) -> xarray.Dataset:
+    """A sweep of one program."""
+    width, executor, keep_params = (options[name] for name in ("width", "executor", "keep_params"))
+    folder = None if path is None else Store(path)
+    if folder is not None and not isinstance(width, int) and (folder.folder / "manifest.json").exists():
         width = folder.manifest()["identity"]["width"]  # floats depend on it, so it stays
-    plan = make_plan(
-        problem,
-        optimizer,
-        space,
-        seeds=seeds,
-        steps=steps,
-        batch_size=batch_size,
-        every=every,
-        key=key,
-        width=width,
-        devices=devices,
-    )
-    began, traces = time.monotonic(), programs(plan.group).traces
-    traced = len(traces)
-    layout = layout_of(plan, no_trials(plan, keep_params))
-    shelf: Shelf = Memory(layout, plan) if folder is None else Disk(folder, layout, plan, repair)
-    bar = Progress(plan.trials, plan.steps, name_of(optimizer), enabled=progress)
-    try:
-        for chunks, resume in shelf.missing():
-            finished = run_chunks(
-                plan, chunks, keep_params=keep_params, bar=bar, resume=resume, checkpoint=shelf.checkpoint(chunks)
-            )
-            for chunk, trials in zip(chunks, finished, strict=True):
-                columns = columns_of(plan, trials)
-                shelf.put(chunk, columns)
-                bar.chunk(columns["status"], columns["final_loss"])
-    except KeyboardInterrupt:
-        done = shelf.trials_finished()
-        warnings.warn(f"interrupted: {done} of {plan.trials} trials finished; the others have status -1", stacklevel=2)
-    finally:
-        bar.close()
-        shelf.close()
-    table = build_table(layout, shelf.columns())
-    table.attrs |= {"devices": plan.group.mesh.size, "segment_programs": len(traces) - traced}
+    began = time.monotonic()
+    definition = {
+        **{"problem": problem, "optimizer": optimizer, "space": space, "batch_size": batch_size},
+        **{name: options[name] for name in ("seeds", "steps", "every", "key")},
+    }
+    plan, payload, prune, told = None, b"", options["prune"], list[Decisions]()
+    if prune is not None:
+        check_pruner(prune, executor, folder is not None and jax.process_count() > 1)
+    if executor is None:
+        plan = plan_of(definition, width, options["devices"])
+        outline, traces = outline_of(plan, keep_params), programs(plan.group).traces
+        traced = len(traces)
+    else:
+        payload = pack(definition, keep_params)
+        outline = check_executor(executor).submit(outline_there, payload, width).result()
+    outline = outline.pruned(repr(prune)) if prune is not None else outline
+    shelf = Memory(outline.layout, outline) if folder is None else _disk(folder, outline, options, executor is None)
+    bar = Progress(outline.trials, outline.steps, _checks.name_of(optimizer), enabled=options["progress"])
+    if plan is not None and prune is not None:
+        finished = run_pruned(plan, shelf, prune, told, keep_params=keep_params, bar=bar, store=folder)
+    elif plan is not None:
+        finished = run_here(plan, shelf, _share(outline, folder), keep_params=keep_params, bar=bar)
+    else:
+        finished = hand_out(executor, payload, outline, shelf, folder=path, bar=bar)
+    gentle = plan is not None and prune is None
+    interrupted = _consume(finished, shelf, outline, bar, options["on_chunk"], gentle=gentle)
+    table = build_table(outline.layout, shelf.columns())
+    table = add_decisions(table, told[-1]) if told else table
+    table.attrs |= {"devices": outline.devices} | ({"interrupted": 1} if interrupted else {})
+    if plan is not None:
+        _note_lanes(table, plan, folder)
+        table.attrs["segment_programs"] = len(traces) - traced
     table.attrs["wall_seconds"] = round(time.monotonic() - began, 3)
     return table
+
+
+def _consume(
+    finished: Iterator[tuple[int, Columns]],
+    shelf: Memory | Disk,
+    outline: Outline,
+    bar: Progress,
+    on_chunk: Callable[[xarray.Dataset], object] | None,
+    *,
+    gentle: bool,
+) -> bool:
+    """Run to the end, telling of every chunk; whether something stopped it before. SIGTERM is passed on afterwards."""
+    stored, interrupted = isinstance(shelf, Disk), False
+    with sigterm(wanted=stored, gentle=gentle) as stop:
+        try:
+            if isinstance(shelf, Disk):
+                shelf.stop = stop
+            for chunk, columns in finished:
+                bar.chunk(columns["status"], columns["final_loss"])
+                if on_chunk:
+                    on_chunk(chunk_table(outline.layout, outline.trials_of(chunk).start, shelf.chunk(chunk)))
+        except (KeyboardInterrupt, Terminated) as error:
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"
+            interrupted = _warn_unfinished(why, shelf, outline)
+        except concurrent.futures.BrokenExecutor as error:
+            if stored:
+                raise
+            interrupted = _warn_unfinished(f"a worker died ({error})", shelf, outline)
+        finally:
+            bar.close()
+            shelf.close()
+    return interrupted
+
+
+def _note_lanes(table: xarray.Dataset, plan: Plan, folder: Store | None) -> None:
+    if folder is not None:
+        folder.note_lanes(lanes_in_use(plan), plan.width)
+    if lanes_in_use(plan) < plan.width:
+        table.attrs["narrowed_to"] = lanes_in_use(plan)
+
+
+def _share(outline: Outline, folder: Store | None) -> range:
+    """The chunks that this process runs: all of them, or every n-th where n processes write one store."""
+    several = folder is not None and jax.process_count() > 1
+    return range(jax.process_index(), outline.chunks, jax.process_count()) if several else range(outline.chunks)
+
+
+def _disk(folder: Store, outline: Outline, options: dict[str, Any], here: bool) -> Disk:
+    share = f"-{jax.process_index()}" if here and jax.process_count() > 1 else ""
+    return open_disk(folder, outline.layout, outline, options["repair"], share)
+
+
+def _warn_unfinished(why: str, shelf: Shelf, outline: Outline) -> bool:
+    done = shelf.trials_finished()
+    warnings.warn(f"{why}: {done} of {outline.trials} trials finished; the others have status -1", stacklevel=5)
+    return True

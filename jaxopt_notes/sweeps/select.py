@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import _checks
 from ..minimize import Status
+from .space import CONFIGURATION, is_absent, is_number
 
 if TYPE_CHECKING:
     import xarray
 
 CONFIDENCE = 0.95
+RESAMPLES = 4000
+NOT_COMPARED = ("status", "stopped_at")
 
 
 @dataclass(frozen=True)
@@ -23,27 +28,33 @@ class Best:
     Attributes:
         config: its hyperparameters.
         metric: what was compared; lower is better, except for accuracies.
-        median: median of the metric over the seeds.
-        interval: (low, high) around the median of the seeds' distribution.
+        median: median of the metric over the seeds, or the mean where `by` says so.
+        interval: (low, high) around the median of the seeds' distribution, or around the mean.
         coverage: probability that an interval made this way covers that median; 0.95 or more with six seeds or more,
-            and with fewer what the smallest and largest seed reach.
-        seeds: number of seeds that ran.
-        failed: share of the seeds that ended non-finite, diverged or stalled.
+            and with fewer what the smallest and largest seed reach. Of a bootstrap interval it is approximate.
+        seeds: number of seeds that `median`, `interval` and `failed` are of.
+        failed: share of these seeds that ended non-finite, diverged, stalled or stuck.
         ties: the other configurations that the paired seeds cannot tell from it, best first.
         edges: one sentence per axis on whose end the winner sits.
         trials_failed: share of all trials of the sweep that failed.
+        by: "median" or "mean".
+        chosen_by: number of seeds that the winner was chosen by.
+        held_out: whether the seeds reported are others than those, so that the estimate is not optimistic.
     """
 
-    config: dict[str, float]
+    config: dict[str, Any]
     metric: str
     median: float
     interval: tuple[float, float]
     coverage: float
     seeds: int
     failed: float
-    ties: list[dict[str, float]]
+    ties: list[dict[str, Any]]
     edges: list[str]
     trials_failed: float
+    by: str = "median"
+    chosen_by: int = 0
+    held_out: bool = False
 
     def __str__(self) -> str:
         lines = []
@@ -51,39 +62,76 @@ class Best:
             lines.append("no configuration succeeded from most of its seeds; the least bad:")
         interval = f", {self.coverage:.1%} interval [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
         seeds = f"{self.seeds} seeds{interval}" if self.seeds > 1 else "1 seed, which gives no interval"
-        lines.append(f"{_words(self.config)}: median {self.metric} {self.median:.4g} over {seeds}")
+        lines.append(f"{_words(self.config)}: {self.by} {self.metric} {self.median:.4g} over {seeds}")
+        if self.held_out:
+            lines.append(f"chosen by {self.chosen_by} other seeds, so this {self.by} is no lowest of many")
         lines.append(f"failed seeds: {self.failed:.0%} of this configuration, {self.trials_failed:.0%} of all trials")
         if self.ties:
             shown = "; ".join(_words(tie) for tie in self.ties[:3]) + ("; ..." if len(self.ties) > 3 else "")
             others = "1 other configuration" if len(self.ties) == 1 else f"{len(self.ties)} other configurations"
             lines.append(f"cannot be told from {others} by these seeds: {shown}")
-        if self.coverage < CONFIDENCE:
+        if _most_coverage(self.chosen_by or self.seeds) < CONFIDENCE:
             lines.append(f"fewer than 6 seeds tell no two configurations apart at {CONFIDENCE:.0%}: run at least 6")
         lines.extend(f"warning: {edge}" for edge in self.edges)
         return "\n".join(lines)
 
 
-def _words(config: dict[str, float]) -> str:
-    return ", ".join(f"{name}={value:.4g}" for name, value in config.items())
+class Scores(NamedTuple):
+    """A metric of a table, one row per configuration, lower being better.
+
+    Attributes:
+        values: the metric; infinite where the trial is non-finite or diverged.
+        measured: the metric as it is in the table; NaN where it is no number.
+        ran: whether the trial was run to its end, neither left out nor of a configuration that was pruned.
+        failed: whether it ended non-finite, diverged, stalled or stuck.
+        begun: number of trials that were run, pruned ones included.
+        configs: the configurations.
+        sign: -1 where the table's metric is the better the higher.
+    """
+
+    values: np.ndarray
+    measured: np.ndarray
+    ran: np.ndarray
+    failed: np.ndarray
+    begun: int
+    configs: list[dict[str, Any]]
+    sign: int
 
 
-def best(table: xarray.Dataset, metric: str = "final_loss") -> Best:
+def best(
+    table: xarray.Dataset,
+    metric: str = "final_loss",
+    *,
+    by: str = "median",
+    interval: str | None = None,
+    report_seeds: int | Sequence[int] | None = None,
+) -> Best:
     """The configuration with the best median of a metric over paired seeds, and how sure that is.
 
-    A non-finite trial counts as infinitely bad, whatever loss it froze at; a NaN is never compared. The interval is the
-    pair of order statistics that covers the median with at least 95 %, which assumes nothing of the distribution.
-    Another configuration ties unless the same interval of the paired differences lies above 0. Each is compared on its
-    own, without correction for their number, and the winner's own median is optimistic, being the lowest of many.
+    A trial that ended non-finite or diverged counts as infinitely bad, whatever its metric; a NaN is never compared. A
+    stalled one counts by its metric. Configurations that were pruned, or not run from every seed, do not compete while
+    others were. The interval "order" is the pair of order statistics that covers the median with at least 95 %, which
+    assumes nothing of the distribution; "bootstrap" resamples the seeds, 4,000 times, and is approximate. Another
+    configuration ties unless the same interval of the paired differences lies above 0. Each is compared on its own,
+    without correction for their number.
+
+    The winner's own median over the seeds that chose it is optimistic, being the lowest of many. With `report_seeds` it
+    is chosen by the other seeds and reported by these. That cures the luck of the seeds, not that of the data: for an
+    estimate on new data report `test_*` metrics of data that chose nothing.
 
     Arguments:
         table: from `sweep`; trials that did not run are left out.
         metric: a variable over the axes and `seed`. The lowest wins, or the highest if the name ends in "accuracy".
+        by: "median" or "mean" over the seeds; one infinitely bad seed makes the mean infinite.
+        interval: "order" or "bootstrap"; when None "order" of a median and "bootstrap" of a mean.
+        report_seeds: how many seeds, the last ones, or which are held out of the choice and reported.
 
     Returns:
         A `Best`; `print` it for the answer in words.
 
     Raises:
-        ValueError: the metric is unknown or has no `seed` axis, or no trial was run.
+        ValueError: the metric is unknown or has no `seed` axis, no trial was run, "order" of a mean, or report seeds
+            that the table lacks or that leave none to choose by.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -92,48 +140,105 @@ def best(table: xarray.Dataset, metric: str = "final_loss") -> Best:
         ...                   progress=False)
         >>> jon.best(table).config
         {'learning_rate': 0.09}
+
+    Source: Thompson, 1936, of the order statistics; Efron and Tibshirani, 1993, chapter 13, of the bootstrap.
+    """
+    _checks.choice("by", by, ("median", "mean"))
+    interval = interval or ("order" if by == "median" else "bootstrap")
+    _checks.choice("interval", interval, ("order", "bootstrap"))
+    if by == "mean" and interval == "order":
+        raise ValueError("interval='order' covers a median; by='mean' needs interval='bootstrap'")
+    scores = scores_of(table, metric)
+    choosing, reporting = _parted(table["seed"].values, report_seeds)
+    order = _ranking(scores, choosing, by)
+    winner = order[0]
+    chosen, reported = choosing & scores.ran[winner], reporting & scores.ran[winner]
+    if not reported.any():
+        raise ValueError("the winner was not run from any of report_seeds")
+    low, high, coverage = _interval(scores.values[winner][reported], by, interval)
+    ties = []
+    for other in order[1:]:
+        both = chosen & scores.ran[other]
+        if not _told_apart(scores.values[other][both], scores.values[winner][both], by, interval):
+            ties.append(scores.configs[other])
+    sign, center = scores.sign, _center(by)
+    return Best(
+        config=scores.configs[winner],
+        metric=metric,
+        median=sign * center(scores.values[winner][reported]),
+        interval=(low, high) if sign > 0 else (-high, -low),
+        coverage=coverage,
+        seeds=int(reported.sum()),
+        failed=float(scores.failed[winner][reported].mean()),
+        ties=ties,
+        edges=_edges(table, scores.configs, scores.configs[winner]),
+        trials_failed=float(scores.failed.sum() / scores.begun),
+        by=by,
+        chosen_by=int(chosen.sum()),
+        held_out=report_seeds is not None,
+    )
+
+
+def scores_of(table: xarray.Dataset, metric: str) -> Scores:
+    """The metric of every configuration and seed.
+
+    Raises:
+        ValueError: the table is not of a sweep, the metric is unknown or has no `seed` axis, or no trial was run.
     """
     if "status" not in table or "seed" not in table.dims:
         raise ValueError(
             f"table must come from sweep, with `status` and a `seed` axis; it holds {', '.join(map(str, table))}"
         )
     axes = [str(dim) for dim in table["status"].dims if dim != "seed"]
-    comparable = [
-        str(name) for name in table if table[name].dims == (*axes, "seed") and name not in ("status", "stopped_at")
-    ]
+    comparable = [str(name) for name in table if table[name].dims == (*axes, "seed") and name not in NOT_COMPARED]
     _checks.choice("metric", metric, comparable)
     status = table["status"].transpose(*axes, "seed").values.reshape(-1, table.sizes["seed"])
     sign = -1 if higher_is_better(metric) else 1
-    values = sign * table[metric].transpose(*axes, "seed").values.reshape(status.shape).astype(float)
-    ran = status != Status.NOT_RUN
+    measured = sign * table[metric].transpose(*axes, "seed").values.reshape(status.shape).astype(float)
+    ran = (status != Status.NOT_RUN) & (status != Status.PRUNED)
+    begun = int((status != Status.NOT_RUN).sum())
+    if "pruned_at" in table:  # of a pruned configuration all seeds are, also those that failed before
+        ran &= np.isnan(table["pruned_at"].transpose(*axes).values.reshape(-1, 1))
     if not ran.any():
         raise ValueError("no trial of this sweep was run")
-    values = np.where((status == Status.NON_FINITE) | ~np.isfinite(values), np.inf, values)
-    failed = status >= Status.NON_FINITE
+    lost = np.isin(status, (Status.NON_FINITE, Status.DIVERGED)) | ~np.isfinite(measured)
+    values = np.where(lost, np.inf, measured)
+    measured = np.where((status == Status.NON_FINITE) | ~np.isfinite(measured), np.nan, measured)
+    return Scores(values, measured, ran, status >= Status.NON_FINITE, begun, _configurations(table, axes), sign)
+
+
+def _ranking(scores: Scores, choosing: np.ndarray, by: str) -> list[int]:
+    """The configurations that compete, best first."""
+    ran = scores.ran & choosing
     # Only whole configurations compete: a median over fewer seeds would be compared unfairly.
-    whole = ran.all(axis=1)
+    whole = ran.sum(axis=1) == choosing.sum()
     whole = whole if whole.any() else ran.any(axis=1)
-    medians = np.array([_median(row[r]) if w else np.inf for row, r, w in zip(values, ran, whole, strict=True)])
-    candidates = np.flatnonzero(whole)
-    # Among equal medians (all infinite, say) the one that failed least, then the lowest mean of what is finite.
-    order = sorted(candidates, key=lambda c: (medians[c], failed[c].mean(), _finite_mean(values[c])))
-    winner = order[0]
-    seeds = ran[winner]
-    low, high, coverage = median_interval(values[winner][seeds])
-    ties = [c for c in order[1:] if not _told_apart(values[c][seeds & ran[c]], values[winner][seeds & ran[c]])]
-    configs = _configurations(table, axes)
-    return Best(
-        config=configs[winner],
-        metric=metric,
-        median=sign * float(medians[winner]),
-        interval=(low, high) if sign > 0 else (-high, -low),
-        coverage=coverage,
-        seeds=int(seeds.sum()),
-        failed=float(failed[winner][seeds].mean()),
-        ties=[configs[c] for c in ties],
-        edges=_edges(table, axes, configs[winner]),
-        trials_failed=float(failed[ran].mean()),
-    )
+    if not whole.any():
+        raise ValueError("no configuration was run from a seed that is not held out")
+    center = _center(by)
+    centers = [center(row[r]) if r.any() else np.inf for row, r in zip(scores.values, ran, strict=True)]
+    # Among equal ones (all infinite, say) the one that failed least, then the lowest mean of what is finite.
+    failed = [row[r].mean() if r.any() else 1.0 for row, r in zip(scores.failed, ran, strict=True)]
+    finite = [_finite_mean(row[r]) for row, r in zip(scores.measured, ran, strict=True)]
+    return sorted(map(int, np.flatnonzero(whole)), key=lambda c: (centers[c], failed[c], finite[c]))
+
+
+def _parted(seeds: np.ndarray, report: int | Sequence[int] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Which seeds choose, and which are reported: all of them twice, or two parts."""
+    everyone = np.ones(len(seeds), bool)
+    if report is None:
+        return everyone, everyone
+    if np.ndim(report) == 0:
+        held = seeds[len(seeds) - min(_checks.count("report_seeds", report), len(seeds)) :].tolist()
+    else:
+        held = [_checks.count("report_seeds", seed, low=0) for seed in report]  # type: ignore[union-attr]
+    unknown = [seed for seed in held if seed not in seeds]
+    if unknown or not held:
+        raise ValueError(f"report_seeds must be seeds of the table, {seeds.tolist()}, got {report}")
+    reporting = np.isin(seeds, held)
+    if reporting.all():
+        raise ValueError(f"report_seeds must leave a seed to choose by; the table has {len(seeds)}, got {report}")
+    return ~reporting, reporting
 
 
 def higher_is_better(metric: str) -> bool:
@@ -152,26 +257,64 @@ def median_interval(sample: np.ndarray, confidence: float = CONFIDENCE) -> tuple
 
     Source: Thompson, 1936.
     """
+    ordered = np.sort(sample)
+    k, coverage = _order(len(ordered), confidence)
+    return float(ordered[k - 1]), float(ordered[len(ordered) - k]), coverage
+
+
+@functools.cache
+def _order(n: int, confidence: float) -> tuple[int, float]:
+    """(k, coverage) of the narrowest pair (k-th smallest, k-th largest) of n values."""
     from scipy.stats import binom
 
-    ordered = np.sort(sample)
-    n = len(ordered)
     best_k = max((k for k in range(1, (n + 1) // 2 + 1) if 1 - 2 * binom.cdf(k - 1, n, 0.5) >= confidence), default=1)
-    coverage = max(0.0, 1 - 2 * binom.cdf(best_k - 1, n, 0.5))
-    return float(ordered[best_k - 1]), float(ordered[n - best_k]), float(coverage)
+    return best_k, float(max(0.0, 1 - 2 * binom.cdf(best_k - 1, n, 0.5)))
 
 
-def _told_apart(other: np.ndarray, winner: np.ndarray) -> bool:
+def _center(by: str) -> Any:
+    return middle if by == "median" else lambda values: float(np.mean(values))
+
+
+def _most_coverage(seeds: int) -> float:
+    """With what probability the extremes of so many values enclose their median; no interval inside does better."""
+    return 1 - 2.0 ** (1 - seeds)
+
+
+def _interval(sample: np.ndarray, by: str, interval: str) -> tuple[float, float, float]:
+    """(low, high, coverage) around the median or mean of a sample."""
+    if interval == "order":
+        return median_interval(sample)
+    low, high = _bootstrap(sample[:, None], by)[:, 0]
+    return float(low), float(high), min(CONFIDENCE, _most_coverage(len(sample)))
+
+
+def _bootstrap(samples: np.ndarray, by: str) -> np.ndarray:
+    """The 2.5 % and 97.5 % quantiles of the difference, last column minus first, or of the only column, resampled."""
+    n = len(samples)
+    drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+    with np.errstate(invalid="ignore"):  # infinite values average to infinite ones, or cancel
+        centers = (np.median if by == "median" else np.mean)(samples[drawn], axis=1)
+        statistic = centers if centers.shape[1] == 1 else centers[:, 1:] - centers[:, :1]
+    tail = (1 - CONFIDENCE) / 2
+    statistic = np.where(np.isnan(statistic), 0.0, statistic)
+    return np.quantile(statistic, [tail, 1 - tail], axis=0, method="closest_observation")
+
+
+def _told_apart(other: np.ndarray, winner: np.ndarray, by: str, interval: str) -> bool:
     """Whether the paired differences show, with the confidence asked for, that `other` is worse."""
+    if len(other) == 0:
+        return False
+    if interval == "bootstrap":
+        low = _bootstrap(np.stack([winner, other], axis=1), by)[0, 0]
+        return bool(low > 0 and _most_coverage(len(other)) >= CONFIDENCE)
     both_failed = np.isinf(other) & np.isinf(winner)
     difference = np.where(both_failed, 0.0, other) - np.where(both_failed, 0.0, winner)
-    if len(difference) == 0:
-        return False
     low, _, coverage = median_interval(difference)
     return bool(low > 0 and coverage >= CONFIDENCE)
 
 
-def _median(row: np.ndarray) -> float:
+def middle(row: np.ndarray) -> float:
+    """The median; infinite when either of the two middle values is."""
     ordered = np.sort(row)
     middle = ordered[(len(row) - 1) // 2 : len(row) // 2 + 1]
     return float(middle.mean()) if np.isfinite(middle).all() else float(middle[-1])
@@ -182,21 +325,40 @@ def _finite_mean(row: np.ndarray) -> float:
     return float(finite.mean()) if len(finite) else np.inf
 
 
-def _configurations(table: xarray.Dataset, axes: list[str]) -> list[dict[str, float]]:
-    mesh = np.meshgrid(*(table[axis].values for axis in axes), indexing="ij")
-    columns = [values.ravel() for values in mesh]
-    return [{axis: float(value) for axis, value in zip(axes, row, strict=True)} for row in zip(*columns, strict=True)]
+def _configurations(table: xarray.Dataset, axes: list[str]) -> list[dict[str, Any]]:
+    """The hyperparameters of every row: values of the axes, or of the coordinates along a list of points."""
+    if axes == [CONFIGURATION]:
+        names = hyperparameters(table)
+        columns = [table[name].values for name in names]
+    else:
+        names = axes
+        columns = [column.ravel() for column in np.meshgrid(*(table[axis].values for axis in axes), indexing="ij")]
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [{name: value for name, value in zip(names, row, strict=True) if not is_absent(value)} for row in rows]
 
 
-def _edges(table: xarray.Dataset, axes: list[str], config: dict[str, float]) -> list[str]:
-    """Where the winner sits on an end of the grid that could be extended; no hyperparameter goes below 0."""
-    sentences: list[Any] = []
-    for axis in axes:
-        values = table[axis].values
-        if len(values) < 2:
+def hyperparameters(table: xarray.Dataset) -> list[str]:
+    """The names of the hyperparameters of a sweep's table, axes or coordinates along `configuration`."""
+    axes = [str(dim) for dim in table["status"].dims if dim != "seed"]
+    if axes != [CONFIGURATION]:
+        return axes
+    return [str(name) for name, one in table.coords.items() if one.dims == (CONFIGURATION,) and name != CONFIGURATION]
+
+
+def _edges(table: xarray.Dataset, configs: list[dict[str, Any]], winner: dict[str, Any]) -> list[str]:
+    """Where the winner sits on an end that could be extended; no hyperparameter goes below 0."""
+    sentences = []
+    of = "points" if table["status"].dims[0] == CONFIGURATION else "grid"
+    for name, value in winner.items():
+        values = {config[name] for config in configs if name in config}
+        if len(values) < 2 or not all(map(is_number, values)):
             continue
-        if config[axis] == values.max():
-            sentences.append(f"{axis}={config[axis]:.4g} is the largest of the grid; a larger one may be better")
-        elif config[axis] == values.min() and config[axis] != 0:
-            sentences.append(f"{axis}={config[axis]:.4g} is the smallest of the grid; a smaller one may be better")
+        if value == max(values):
+            sentences.append(f"{name}={value:.4g} is the largest of the {of}; a larger one may be better")
+        elif value == min(values) and value != 0:
+            sentences.append(f"{name}={value:.4g} is the smallest of the {of}; a smaller one may be better")
     return sentences
+
+
+def _words(config: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value:.4g}" if is_number(value) else f"{name}={value}" for name, value in config.items())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
 from .engine import Checkpoint
 from .layout import Columns, Layout
-from .plan import Plan
+from .signals import Stop
 from .store import Store, StoreError
 
 SECONDS_PER_CHECKPOINT = 60.0
@@ -17,17 +17,54 @@ Pass = tuple[list[int], Checkpoint | None]
 Taker = Callable[[Callable[[], Checkpoint]], None]
 
 
+class Cut(Protocol):
+    """How a sweep is cut into chunks: what a shelf needs of a plan, or of its outline."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides a trial, part by part."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of `identity`."""
+
+    @property
+    def width(self) -> int:
+        """Trials per chunk."""
+
+    @property
+    def trials(self) -> int:
+        """Number of trials."""
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+
+    @property
+    def devices(self) -> int:
+        """How many chunks run at a time."""
+
+    def trials_of(self, chunk: int) -> range:
+        """The trials of a chunk."""
+
+
 class Shelf(Protocol):
     """What `sweep` needs of it."""
 
-    def missing(self) -> Iterator[Pass]:
-        """The chunks still to run, at most one per device at a time, and where they had got to."""
+    def unfinished(self, chunks: Iterable[int]) -> list[int]:
+        """Those of the chunks that are not kept yet."""
+
+    def missing(self, chunks: Iterable[int]) -> Iterator[Pass]:
+        """Those of the chunks still to run, at most one per device at a time, and where they had got to."""
 
     def checkpoint(self, chunks: Sequence[int]) -> Taker | None:
         """What to call between the segments of these chunks."""
 
     def put(self, chunk: int, columns: Columns) -> None:
         """Keep a finished chunk."""
+
+    def chunk(self, chunk: int) -> Columns:
+        """The columns of a chunk that is kept."""
 
     def trials_finished(self) -> int:
         """Number of trials kept."""
@@ -42,12 +79,17 @@ class Shelf(Protocol):
 class Memory:
     """Chunks in memory."""
 
-    def __init__(self, layout: Layout, plan: Plan) -> None:
-        self._plan, self._columns, self._finished = plan, layout.empty(), 0
+    def __init__(self, layout: Layout, cut: Cut) -> None:
+        self._cut, self._columns = cut, layout.empty()
+        self._finished: set[int] = set()
 
-    def missing(self) -> Iterator[Pass]:
-        """All chunks, in order."""
-        return ((chunks, None) for chunks in _passes(range(self._plan.chunks), self._plan.group.mesh.size))
+    def unfinished(self, chunks: Iterable[int]) -> list[int]:
+        """Those of the chunks that are not kept yet."""
+        return [chunk for chunk in chunks if chunk not in self._finished]
+
+    def missing(self, chunks: Iterable[int]) -> Iterator[Pass]:
+        """The unfinished chunks, in order."""
+        return ((together, None) for together in _passes(self.unfinished(chunks), self._cut.devices))
 
     def checkpoint(self, chunks: Sequence[int]) -> Taker | None:
         """Nothing is kept of a chunk on its way."""
@@ -55,14 +97,19 @@ class Memory:
 
     def put(self, chunk: int, columns: Columns) -> None:
         """Lay the chunk's trials into the columns."""
-        trials = self._plan.trials_of(chunk)
+        trials = self._cut.trials_of(chunk)
         for name, column in self._columns.items():
             column[trials.start : trials.stop] = columns[name]
-        self._finished += len(trials)
+        self._finished.add(chunk)
+
+    def chunk(self, chunk: int) -> Columns:
+        """The columns of a chunk that is kept."""
+        trials = self._cut.trials_of(chunk)
+        return {name: column[trials.start : trials.stop] for name, column in self._columns.items()}
 
     def trials_finished(self) -> int:
         """Number of trials kept."""
-        return self._finished
+        return sum(len(self._cut.trials_of(chunk)) for chunk in self._finished)
 
     def columns(self) -> Columns:
         """The columns of all trials."""
@@ -75,49 +122,54 @@ class Memory:
 class Disk:
     """Chunks in a `Store`, those of an earlier process included."""
 
-    def __init__(self, store: Store, layout: Layout, plan: Plan, repair: bool) -> None:
-        self._store, self._layout, self._plan = store, layout, plan
-        store.lock()
-        try:
-            store.create({**plan.identity, "width": plan.width, "variables": sorted(layout.columns)}, layout)
-            for path, reason in store.unreadable(plan.fingerprint).items():
-                if not repair:
-                    raise StoreError(reason)
-                path.replace(path.with_name(f"{path.name}.bad"))
-        except BaseException:
-            store.close()
-            raise
+    def __init__(self, store: Store, layout: Layout, cut: Cut) -> None:
+        self._store, self._layout, self._cut = store, layout, cut
+        self.stop = Stop(gentle=True)
 
-    def missing(self) -> Iterator[Pass]:
-        """The chunks without a file; those that had got to the same step go together."""
+    def unfinished(self, chunks: Iterable[int]) -> list[int]:
+        """Those of the chunks without a file."""
         finished = self._store.finished()
-        to_run = [chunk for chunk in range(self._plan.chunks) if chunk not in finished]
-        saved = {chunk: self._store.carry(chunk, self._plan.fingerprint) for chunk in to_run}
+        return [chunk for chunk in chunks if chunk not in finished]
+
+    def missing(self, chunks: Iterable[int]) -> Iterator[Pass]:
+        """The unfinished chunks; those that had got to the same step go together."""
+        to_run = self.unfinished(chunks)
+        saved = {chunk: self._store.carry(chunk, self._cut.fingerprint) for chunk in to_run}
         steps = {chunk: 0 if one is None else one.step for chunk, one in saved.items()}
         for step in sorted(set(steps.values()), reverse=True):
-            for chunks in _passes([c for c in to_run if steps[c] == step], self._plan.group.mesh.size):
-                yield chunks, _together([saved[chunk] for chunk in chunks])
+            for together in _passes([c for c in to_run if steps[c] == step], self._cut.devices):
+                self.stop.check()
+                yield together, _together([saved[chunk] for chunk in together])
 
     def checkpoint(self, chunks: Sequence[int]) -> Taker:
-        """Save where the chunks are once a minute."""
+        """Save where the chunks are once a minute, and when the process is told to end."""
         last = time.monotonic()
 
         def take(taken: Callable[[], Checkpoint]) -> None:
             nonlocal last
-            if time.monotonic() - last >= SECONDS_PER_CHECKPOINT:
-                self._store.write_carry(chunks, taken(), self._plan.fingerprint)
+            if self.stop.requested or time.monotonic() - last >= SECONDS_PER_CHECKPOINT:
+                self._store.write_carry(chunks, taken(), self._cut.fingerprint)
                 last = time.monotonic()
+            self.stop.check()
 
         return take
 
     def put(self, chunk: int, columns: Columns) -> None:
-        """Write the chunk in the background."""
-        self._store.write(chunk, self._plan.trials_of(chunk).start, columns, self._plan.fingerprint)
+        """Write the chunk in the background, unless a worker has written it and tells no more than how it went."""
+        if columns.keys() != self._layout.columns.keys():
+            self._store.reported.add(chunk)
+            return
+        self._store.write(chunk, self._cut.trials_of(chunk).start, columns, self._cut.fingerprint)
+
+    def chunk(self, chunk: int) -> Columns:
+        """The columns of a chunk, from its file."""
+        self._store.flush()
+        return self._store.chunk(chunk, self._cut.fingerprint)
 
     def trials_finished(self) -> int:
         """Number of trials on disk."""
         self._store.flush()
-        return sum(len(self._plan.trials_of(chunk)) for chunk in self._store.finished())
+        return sum(len(self._cut.trials_of(chunk)) for chunk in self._store.finished())
 
     def columns(self) -> Columns:
         """The columns of all trials, as they stand on disk."""
@@ -129,6 +181,21 @@ class Disk:
             self._store.flush()
         finally:
             self._store.close()
+
+
+def open_disk(store: Store, layout: Layout, cut: Cut, repair: bool, share: str = "") -> Disk:
+    """Become the writer of a store, or of a share of it, and make sure that it holds this sweep and nothing broken."""
+    store.lock(share)
+    try:
+        store.create({**cut.identity, "width": cut.width, "variables": sorted(layout.columns)}, layout)
+        for path, reason in store.unreadable(cut.fingerprint).items():
+            if not repair:
+                raise StoreError(reason)
+            path.replace(path.with_name(f"{path.name}.bad"))
+    except BaseException:
+        store.close()
+        raise
+    return Disk(store, layout, cut)
 
 
 def _passes(chunks: Sequence[int], devices: int) -> Iterator[list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,13 @@ import numpy as np
 
 from .. import _checks
 
+CONFIGURATION = "configuration"  # the dim of a space that is a list of points
 RESERVED = frozenset(
     [
         "seed",
         "step",
+        "trial",
+        CONFIGURATION,
         "epoch",
         "examples_seen",
         "loss",
@@ -29,39 +32,80 @@ RESERVED = frozenset(
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """The product of named axes; a configuration takes one value of each.
+    """The configurations of a sweep: a grid of named axes, or a list of points.
+
+    `a * b` visits every combination of two spaces, `a + b` the points of `a` and then those of `b`. A hyperparameter
+    that only one part of a sum names is absent in the other part: the optimizer's own default holds there.
 
     Attributes:
-        axes: name -> values in float64, in the order given; the last axis varies fastest.
+        axes: name -> values, in the order given; the last axis varies fastest. A list of points has one axis,
+            `configuration`, which counts them.
+        points: name -> one value per configuration, for a list of points; NaN where it is absent. None for a grid.
     """
 
     axes: Mapping[str, np.ndarray]
+    points: Mapping[str, np.ndarray] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Number of values along each axis."""
         return tuple(len(values) for values in self.axes.values())
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The hyperparameters."""
+        return tuple(self.axes if self.points is None else self.points)
+
     def __len__(self) -> int:
         return int(np.prod(self.shape, dtype=int))
 
     def columns(self) -> dict[str, np.ndarray]:
         """The configurations as columns: name -> values of shape (len(self),)."""
+        if self.points is not None:
+            return dict(self.points)
         mesh = np.meshgrid(*self.axes.values(), indexing="ij")
         return {name: values.ravel() for name, values in zip(self.axes, mesh, strict=True)}
+
+    def configurations(self) -> Iterator[dict[str, Any]]:
+        """The configurations one by one, each without the hyperparameters that are absent in it."""
+        columns = self.columns()
+        for row in zip(*columns.values(), strict=True):
+            yield {name: value for name, value in zip(columns, row, strict=True) if not is_absent(value)}
+
+    def __mul__(self, other: Space) -> Space:
+        both = _both(self, other, "*")
+        shared = [name for name in self.names if name in other.names]
+        if shared:
+            raise ValueError(f"the factors of a product must name different axes; both name {', '.join(shared)}")
+        if self.points is None and other.points is None:
+            return Space({**self.axes, **other.axes})
+        slow, fast = (space.columns() for space in both)
+        columns = {name: np.repeat(values, len(other)) for name, values in slow.items()}
+        return listed(columns | {name: np.tile(values, len(self)) for name, values in fast.items()})
+
+    def __add__(self, other: Space) -> Space:
+        both = _both(self, other, "+")
+        parts = [space.columns() for space in both]
+        names = dict.fromkeys([*parts[0], *parts[1]])
+        filled = {
+            name: [part.get(name, np.full(len(space), np.nan)) for part, space in zip(parts, both, strict=True)]
+            for name in names
+        }
+        return different(listed({name: _joined(*columns) for name, columns in filled.items()}))
 
 
 def grid(**axes: Any) -> Space:
     """The grid of every combination of the given values.
 
     Arguments:
-        axes: name of a numeric hyperparameter -> its values: a list or an array of shape (n,), or one number.
+        axes: name of a hyperparameter -> its values: a list or an array of shape (n,), or one value.
 
     Returns:
-        A `Space`, for `sweep`.
+        A `Space`, for `sweep`; `*` combines it with others, `+` appends others.
 
     Raises:
-        TypeError: values that are not numbers. ValueError: no axis, or values that are empty, repeated or not finite.
+        TypeError: a value that can be no hyperparameter. ValueError: no axis, or values that are empty, repeated or not
+            finite.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -70,30 +114,139 @@ def grid(**axes: Any) -> Space:
     """
     if not axes:
         raise ValueError("grid needs at least one axis, for example grid(learning_rate=[0.01, 0.1, 1.0])")
-    return Space({name: _axis(name, values) for name, values in axes.items()})
+    space = Space({name: column(name, values) for name, values in axes.items()})
+    for name, values in space.axes.items():
+        if len(set(values.tolist())) < len(values):
+            raise ValueError(f"axis {name!r} repeats values: {values.tolist()}")
+    return space
 
 
-def _axis(name: str, values: Any) -> np.ndarray:
-    array = np.atleast_1d(np.asarray(values))
-    if array.ndim != 1:
-        raise ValueError(f"axis {name!r} must be a list of numbers, got an array of shape {array.shape}")
-    if array.size == 0:
+def zipped(**axes: Any) -> Space:
+    """The points whose hyperparameters go together: the first of every list, the second of every list, and so on.
+
+    Arguments:
+        axes: name of a hyperparameter -> its values, all of one length.
+
+    Returns:
+        A `Space` of one configuration per position, for `sweep`; multiply it by a `grid` for every combination.
+
+    Raises:
+        TypeError, ValueError: as `grid`; or the lengths differ, or a configuration is repeated.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> len(jon.zipped(learning_rate=[0.1, 0.01], beta=[0.0, 0.9]) * jon.grid(dampening=[0.0, 0.5, 0.9]))
+        6
+    """
+    if not axes:
+        raise ValueError("zipped needs at least one axis, for example zipped(learning_rate=[0.1, 0.01], beta=[0, 0.9])")
+    columns = {name: column(name, values) for name, values in axes.items()}
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"zipped axes need one length, got {', '.join(f'{n}: {k}' for n, k in lengths.items())}")
+    return different(listed(columns))
+
+
+def listed(columns: Mapping[str, np.ndarray], length: int | None = None) -> Space:
+    """The space whose configurations are the rows of `columns`; their number is needed where there is no column."""
+    length = len(next(iter(columns.values()))) if length is None else length
+    return Space({CONFIGURATION: np.arange(length)}, columns)
+
+
+def different(space: Space) -> Space:
+    """Return `space` if no configuration of it occurs twice."""
+    seen: dict[Any, int] = {}
+    for i, configuration in enumerate(space.configurations()):
+        first = seen.setdefault(tuple(configuration.items()), i)
+        if first < i:
+            words = ", ".join(f"{name}={label(value)}" for name, value in configuration.items())
+            raise ValueError(f"configurations {first} and {i} are the same: {words}")
+    return space
+
+
+def column(name: str, values: Any, absent: bool = False) -> np.ndarray:
+    """Values of one hyperparameter as an array: of numbers if they all are, otherwise of objects.
+
+    NaN is refused, unless it means `absent`.
+    """
+    if isinstance(values, str) or not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0:
+        values = [values]
+    if getattr(values, "ndim", 1) != 1:
+        raise ValueError(f"axis {name!r} must be a list of numbers, got an array of shape {np.shape(values)}")
+    if len(values) == 0:
         raise ValueError(f"axis {name!r} is empty; give at least one value")
-    if array.dtype == bool or not (np.issubdtype(array.dtype, np.floating) or np.issubdtype(array.dtype, np.integer)):
-        raise TypeError(
-            f"axis {name!r} must hold real numbers, got {array.dtype} ({array[0]!r}, ...); a choice such as True or a "
-            f"name makes another program: run one sweep for each"
-        )
-    if not np.isfinite(array).all():
-        raise ValueError(f"axis {name!r} must be finite, got {array[~np.isfinite(array)][0]}")
-    if len(np.unique(array)) < array.size:
-        raise ValueError(f"axis {name!r} repeats values: {array.tolist()}")
+    values = [_plain(value) for value in values]
+    if not all(map(is_number, values)):
+        return _objects(name, values)
+    array = np.asarray(values)
+    bad = ~np.isfinite(array) & ~(np.isnan(array) & absent)
+    if bad.any():
+        raise ValueError(f"axis {name!r} must be finite, got {array[bad][0]}")
+    if array.dtype.kind in "iu":
+        return array.astype(int)
     # Through text, so that the label of float32 0.1 is 0.1 and its value the same bits when cast back.
-    return np.array([float(str(value)) for value in array])
+    return np.array([float(str(value)) for value in values])
 
 
-def check_space(space: Any, factory: Callable) -> Space:
+def _plain(value: Any) -> Any:
+    """Booleans and texts as Python has them, numbers as NumPy has them, so that a float32 keeps its decimal."""
+    if not hasattr(value, "dtype") or np.ndim(value) > 0:
+        return value
+    scalar = np.asarray(value)[()]
+    return scalar if is_number(scalar) else scalar.item()
+
+
+def _objects(name: str, values: list[Any]) -> np.ndarray:
+    objects = np.empty(len(values), object)
+    for i, value in enumerate(values):
+        if isinstance(value, list) or getattr(value, "ndim", 0) > 0:
+            raise ValueError(f"axis {name!r} must be a list of numbers, got an array of shape {np.shape(value)}")
+        try:
+            hash(value)
+        except TypeError:
+            raise TypeError(f"axis {name!r} must hold numbers or hashable choices, got {value!r}") from None
+        if is_number(value) and np.isinf(value):
+            raise ValueError(f"axis {name!r} must be finite, got {value}")
+        objects[i] = value
+    return objects
+
+
+def is_number(value: Any) -> bool:
+    """Whether the value is a real number, and no boolean."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+
+
+def is_absent(value: Any) -> bool:
+    """Whether a configuration does not have this hyperparameter."""
+    return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
+
+
+def label(value: Any) -> Any:
+    """What a table says for a value: the number, or a text."""
+    if is_number(value):
+        return value
+    return _checks.name_of(value) if callable(value) else str(value)
+
+
+def _joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """One column after another; integers stay integers where the other part has none."""
+    kind = first.dtype if first.dtype == second.dtype else object
+    return np.concatenate([first.astype(kind), second.astype(kind)])
+
+
+def _both(first: Space, second: Any, sign: str) -> tuple[Space, Space]:
+    if not isinstance(second, Space):
+        raise TypeError(f"a space can only be combined with a space by {sign!r}, got {second!r}")
+    return first, second
+
+
+def check_space(space: Any, factory: Callable, elsewhere: Sequence[str] = ()) -> Space:
     """Return `space` if `factory` takes every axis and accepts every value of it.
+
+    Arguments:
+        space: the space.
+        factory: the optimizer's factory.
+        elsewhere: the axes that it does not see.
 
     Raises:
         TypeError: not a space, not an optimizer factory, or a required hyperparameter has no axis.
@@ -106,27 +259,57 @@ def check_space(space: Any, factory: Callable) -> Space:
             f"optimizer must be a function from hyperparameters to an (init, update) pair, such as "
             f"jaxopt_notes.momentum, without calling it; got {factory!r}"
         )
-    family, accepted = _checks.name_of(factory), _checks.keyword_names(factory)
-    defaults = {name: parameter.default for name, parameter in inspect.signature(factory).parameters.items()}
-    for name in space.axes:
+    family, columns = _checks.name_of(factory), space.columns()
+    for name in space.names:
         if name in RESERVED or name.startswith(("final_", "test_", "params")):
             raise ValueError(f"axis {name!r} is a name that every table has already; wrap {family} to rename it")
-        if isinstance(defaults.get(name), bool):
-            raise TypeError(f"{name!r} chooses the program of {family}, it is no number: run one sweep for each choice")
-        if name not in accepted:
-            raise ValueError(
-                f"unknown axis {name!r} for {family}{_checks.nearest(name, accepted)}; "
-                f"{family} takes {', '.join(accepted)}"
-            )
+        if name not in elsewhere:
+            _check_axis(name, columns[name], factory)
     for name, parameter in inspect.signature(factory).parameters.items():
-        needed = parameter.default is inspect.Parameter.empty and parameter.kind in (
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            inspect.Parameter.KEYWORD_ONLY,
-        )
-        if needed and name not in space.axes:
+        needed = parameter.default is inspect.Parameter.empty and name in _checks.keyword_names(factory)
+        if needed and name not in space.names:
             raise TypeError(f"{family} needs {name}: give it an axis, for example grid({name}=[0.01, 0.1, 1.0])")
+        if needed and any(map(is_absent, columns[name])):
+            raise TypeError(f"{family} needs {name}, which is absent in some configurations: give it in every part")
+    for configuration in _telling(space):
+        _check_accepted({name: v for name, v in configuration.items() if name not in elsewhere}, factory)
+    return space
+
+
+def _check_axis(name: str, values: np.ndarray, factory: Callable) -> None:
+    family, accepted = _checks.name_of(factory), _checks.keyword_names(factory)
+    if name not in accepted:
+        raise ValueError(
+            f"unknown axis {name!r} for {family}{_checks.nearest(name, accepted)}; {family} takes {', '.join(accepted)}"
+        )
+    default = inspect.signature(factory).parameters[name].default
+    for value in values:
+        if isinstance(default, bool) and is_number(value) and not is_absent(value):
+            raise TypeError(f"{name!r} chooses the program of {family}, it is no number: give it True or False")
+        if is_number(default) and not is_number(value) and not callable(value):
+            raise TypeError(f"axis {name!r} must hold real numbers for {family}, got {value!r}")
+
+
+def _check_accepted(configuration: dict[str, Any], factory: Callable) -> None:
+    try:
+        factory(**configuration)
+    except TypeError as error:
+        choices = [name for name, value in configuration.items() if not is_number(value)]
+        if not choices:
+            raise
+        name = next((name for name in choices if name in str(error)), choices[0])
+        raise TypeError(
+            f"axis {name!r} must hold real numbers, or choices that {_checks.name_of(factory)} takes; got "
+            f"{configuration[name]!r}: {error}"
+        ) from error
+
+
+def _telling(space: Space) -> Iterator[dict[str, Any]]:
+    """Configurations that show every value: all of a list, and of a grid every value beside the first of the others."""
+    if space.points is not None:
+        yield from space.configurations()
+        return
     first = {name: values[0] for name, values in space.axes.items()}
     for name, values in space.axes.items():
         for value in values:
-            factory(**{**first, name: value})
-    return space
+            yield {**first, name: value}

@@ -3,15 +3,19 @@
 folder/manifest.json       the layout of the table and the identity of the sweep
 folder/chunk-00000.nc      the columns of one chunk, flat along `trial`
 folder/carry-00000.npz     a chunk on its way, overwritten as it goes on, gone when it is finished
-folder/lock                held while a process writes
+folder/narrowed.json       the lanes per device that chunks ran with, if memory ran out
+folder/rung-00-00000.npz   a chunk of a pruned sweep at a rung, gone when the sweep is finished
+folder/decisions.json      what the pruner decided
+folder/lock                held while a process writes; lock-0, lock-1, ... while several write a share each
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._files import write_whole
+from .decisions import Decisions, add_decisions
 from .engine import Checkpoint
 from .layout import Columns, Layout, build_table
 
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     import xarray
 
 FORMAT = 1
+SECONDS_TO_LOOK = 10.0  # at the lock of another, which is held for ever or for a moment
 _REPAIR = "sweep(..., repair=True) sets it aside and runs its trials again"
 _CHUNK = re.compile(r"chunk-(\d+)\.nc$")
 
@@ -66,7 +72,8 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
         folder: what was given to `sweep` as `store`.
 
     Returns:
-        The Dataset that `sweep` returns; trials that are not finished are NaN with status -1, and
+        The Dataset, or of several families the DataTree, that `sweep` returns; trials that are not finished are NaN
+        with status -1, and
         `attrs["trials_finished"]` counts the others.
 
     Raises:
@@ -80,11 +87,21 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
         >>> jon.open_sweep(folder).equals(table)
         True
     """
+    from .joining import open_joined
+
+    joined = open_joined(Path(folder), open_sweep)
+    if joined is not None:
+        return joined
     store = Store(Path(folder))
     layout = store.layout()
     columns, finished = store.read(layout)
     table = build_table(layout, columns)
     table.attrs["trials_finished"] = finished
+    decided = store.decisions()
+    if decided is not None:
+        table = add_decisions(table, Decisions(*decided))
+    if store.noted_lanes() is not None:
+        table.attrs["narrowed_to"] = store.noted_lanes()
     return table
 
 
@@ -96,6 +113,7 @@ class Store:
         self._lock: Any = None
         self._thread: ThreadPoolExecutor | None = None
         self._writes: list[Future[Any]] = []
+        self.reported: set[int] = set()  # chunks that workers say they wrote, which a listing over NFS may lack
 
     def manifest(self) -> dict[str, Any]:
         """The manifest as it stands on disk."""
@@ -112,20 +130,41 @@ class Store:
         return Layout(**self.manifest()["layout"])
 
     def lock(self, share: str = "") -> None:
-        """Become the writer, or say who is; the operating system gives the lock back when this process ends."""
+        """Become the writer, of everything or of one share, or say who is; then `start`.
+
+        The operating system gives the lock back when this process ends.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = self._acquired(f"lock{share}", 0.0)
+        except OSError as error:
+            reason = f"a sweep cannot write its store: {error.strerror or error}; open_sweep only reads one"
+            raise OSError(error.errno, reason, str(self.folder)) from error
+        # Whoever writes everything excludes the shares, and they exclude it; the shares look at one file by turns.
+        others = ["lock"] if share else sorted(path.name for path in self.folder.glob("lock-*"))
+        try:
+            for other in others:
+                self._acquired(other, SECONDS_TO_LOOK if share else 0.0).release()
+        except StoreError:
+            self.close()
+            raise
+        self.start()
+
+    def start(self) -> None:
+        """Open the thread that writes. A worker that is told which chunks to write needs no lock."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+
+    def _acquired(self, name: str, seconds: float) -> Any:
         from filelock import FileLock, Timeout
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"lock{share}"
-        self._lock = FileLock(path, timeout=0)
+        lock = FileLock(self.folder / name)
         try:
-            self._lock.acquire()
+            lock.acquire(timeout=seconds)
         except Timeout:
-            self._lock = None
             raise StoreError(
                 f"another process is writing {self.folder}; wait for it, or read the store with open_sweep"
             ) from None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        return lock
 
     def create(self, identity: dict[str, Any], layout: Layout) -> None:
         """Write the manifest, or compare with the one that is there.
@@ -150,10 +189,26 @@ class Store:
         manifest = {"format": FORMAT, "identity": identity, "layout": layout._asdict()}
         write_whole(path, lambda temporary: temporary.write_text(json.dumps(manifest, indent=1)))
 
+    def note_lanes(self, lanes: int, width: int) -> None:
+        """Keep that some chunks ran with fewer lanes than the width, as memory ran out."""
+        if lanes < width and lanes != self.noted_lanes():
+            path = self.folder / "narrowed.json"
+            write_whole(path, lambda temporary: temporary.write_text(json.dumps({"lanes": lanes})))
+
+    def noted_lanes(self) -> int | None:
+        """The fewest lanes that chunks ran with, if fewer than the width."""
+        path = self.folder / "narrowed.json"
+        return json.loads(path.read_text())["lanes"] if path.exists() else None
+
     def finished(self) -> dict[int, Path]:
         """Chunk number to its file."""
         found = ((_CHUNK.match(path.name), path) for path in sorted(self.folder.glob("chunk-*.nc")))
-        return {int(match[1]): path for match, path in found if match}
+        listed = {int(match[1]): path for match, path in found if match}
+        return listed | {chunk: self._path(chunk) for chunk in self.reported}
+
+    def chunk(self, chunk: int, fingerprint: str) -> Columns:
+        """The columns of a finished chunk."""
+        return _read_chunk(self._path(chunk), fingerprint)[1]
 
     def write(self, chunk: int, first: int, columns: Columns, fingerprint: str) -> None:
         """Write a finished chunk in the background; an error of an earlier write is raised here."""
@@ -172,20 +227,37 @@ class Store:
 
     def carry(self, chunk: int, fingerprint: str) -> Checkpoint | None:
         """Where a chunk had got to, if that is on disk; what cannot be read is as good as not there."""
-        try:
-            path = self.folder / f"carry-{chunk:05}.npz"
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                if str(file["fingerprint"]) != fingerprint:
-                    return None
-                before = {name.removeprefix("before."): file[name] for name in file.files if name.startswith("before.")}
-                lanes = [file[name] for name in sorted(file.files) if name.startswith("lanes.")]
-                return Checkpoint(int(file["step"]), [before], [lanes])
-        except (OSError, ValueError, KeyError, EOFError):
+        file = _read_npz(self.folder / f"carry-{chunk:05}.npz", fingerprint)
+        if file is None:
             return None
-        except Exception as error:  # zipfile.BadZipFile and zlib.error, of a file cut short by a full disk
-            if type(error).__module__ in ("zipfile", "zlib"):
-                return None
-            raise
+        before = {name.removeprefix("before."): v for name, v in file.items() if name.startswith("before.")}
+        return Checkpoint(int(file["step"]), [before], [[file[name] for name in sorted(file) if name[:6] == "lanes."]])
+
+    def write_rung(self, rung: int, chunk: int, arrays: dict[str, np.ndarray], fingerprint: str) -> None:
+        """Write where a chunk of a pruned sweep is at a rung, in the background."""
+        assert self._thread is not None
+        named = {"fingerprint": np.asarray(fingerprint), **arrays}
+        self._writes.append(self._thread.submit(_write_npz, self._rung(rung, chunk), named))
+
+    def rung(self, rung: int, chunk: int, fingerprint: str) -> dict[str, np.ndarray] | None:
+        """Where a chunk was at a rung, if that is on disk."""
+        return _read_npz(self._rung(rung, chunk), fingerprint)
+
+    def forget_rungs(self) -> None:
+        """Remove what was kept between rungs."""
+        self.flush()
+        for path in self.folder.glob("rung-*.npz"):
+            path.unlink(missing_ok=True)
+
+    def write_decisions(self, decisions: Sequence[Any]) -> None:
+        """Write what a pruner decided, before the chunks that it made."""
+        text = json.dumps([list(part) for part in decisions])
+        write_whole(self.folder / "decisions.json", lambda temporary: temporary.write_text(text))
+
+    def decisions(self) -> list[Any] | None:
+        """What a pruner decided, once that is whole."""
+        path = self.folder / "decisions.json"
+        return json.loads(path.read_text()) if path.exists() else None
 
     def flush(self) -> None:
         """Wait until everything is on the disk."""
@@ -228,8 +300,14 @@ class Store:
             yield _read_chunk(path, fingerprint)
 
     def _write(self, chunk: int, first: int, columns: Columns, fingerprint: str) -> None:
-        write_whole(self.folder / f"chunk-{chunk:05}.nc", lambda path: _write_chunk(path, first, columns, fingerprint))
+        write_whole(self._path(chunk), lambda path: _write_chunk(path, first, columns, fingerprint))
         (self.folder / f"carry-{chunk:05}.npz").unlink(missing_ok=True)
+
+    def _rung(self, rung: int, chunk: int) -> Path:
+        return self.folder / f"rung-{rung:02}-{chunk:05}.npz"
+
+    def _path(self, chunk: int) -> Path:
+        return self.folder / f"chunk-{chunk:05}.nc"
 
     def _raise_errors(self) -> None:
         for write in [write for write in self._writes if write.done()]:
@@ -240,7 +318,9 @@ class Store:
 def _write_chunk(path: Path, first: int, columns: Columns, fingerprint: str) -> None:
     import h5netcdf
 
-    with h5netcdf.File(path, "w") as file:
+    # In memory first: a file that HDF5 cannot finish, as on a full disk, stays open there and later ends the process.
+    whole = io.BytesIO()
+    with h5netcdf.File(whole, "w") as file:
         trials = len(columns["status"])
         file.dimensions = {"trial": trials}
         file.attrs.update(first=first, trials=trials, fingerprint=fingerprint)
@@ -250,6 +330,7 @@ def _write_chunk(path: Path, first: int, columns: Columns, fingerprint: str) -> 
                 file.dimensions[dimension] = size
             file.create_variable(name, ("trial", *inner), data=column)
         file.attrs["whole"] = 1  # written last
+    path.write_bytes(whole.getbuffer())
 
 
 def _read_chunk(path: Path, fingerprint: str) -> tuple[int, Columns]:
@@ -260,12 +341,27 @@ def _read_chunk(path: Path, fingerprint: str) -> tuple[int, Columns]:
         with h5py.File(path, "r") as file:
             owner, whole = file.attrs.get("fingerprint"), file.attrs.get("whole")
             first = int(np.asarray(file.attrs.get("first", -1)).item())
-            columns = {name: variable[()] for name, variable in file.items() if variable.ndim and name != "trial"}
+            # NetCDF writes a dimension as a variable that says in its name that it is none.
+            columns = {name: variable[()] for name, variable in file.items() if "NAME" not in variable.attrs}
     except (OSError, RuntimeError, KeyError) as error:
         raise StoreError(f"{path} cannot be read ({error}); {_REPAIR}") from None
     if owner != fingerprint or whole is None:
         raise StoreError(f"{path} does not belong to this sweep; {_REPAIR}")
     return first, columns
+
+
+def _read_npz(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
+    """The arrays of a file of this sweep; None of one that is not there, cannot be read, or is another's."""
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        return arrays if str(arrays.pop("fingerprint")) == fingerprint else None
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    except Exception as error:  # zipfile.BadZipFile and zlib.error, of a file cut short by a full disk
+        if type(error).__module__ in ("zipfile", "zlib"):
+            return None
+        raise
 
 
 def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -13,8 +13,9 @@ from .. import _checks
 from ..minimize import end_status
 from ..problems import Problem
 from .engine import lane_shapes
-from .layout import Columns
+from .layout import Columns, Layout, inner_dims
 from .plan import Plan
+from .space import CONFIGURATION
 
 if TYPE_CHECKING:
     import xarray
@@ -45,6 +46,21 @@ def no_trials(plan: Plan, keep_params: bool) -> Columns:
     return {name: _storable(column) for name, column in columns.items()}
 
 
+def chunk_table(layout: Layout, first: int, columns: Columns) -> xarray.Dataset:
+    """Some trials as a table, flat along `trial`, with hyperparameters and seed as coordinates along it."""
+    import xarray
+
+    trials = np.arange(first, first + len(columns["status"]))
+    places = np.unravel_index(trials, (*map(len, layout.axes.values()), len(layout.seeds)))
+    points = zip([*layout.axes, "seed"], [*layout.axes.values(), layout.seeds], places, strict=True)
+    along = {name: ("trial", np.asarray(values)[place]) for name, values, place in points}
+    steps = {
+        name: ("step", np.asarray(values), {"units": units}) for name, (values, units) in layout.coordinates.items()
+    }
+    variables = {name: (("trial", *inner_dims(name, values)), values) for name, values in columns.items()}
+    return xarray.Dataset(variables, {"trial": trials, **along, **steps}, layout.attributes)
+
+
 def _storable(array: np.ndarray) -> np.ndarray:
     """The array in a type that NetCDF knows; bfloat16 fits float32."""
     standard = array.dtype.kind in "iuf" and array.dtype.name != "bfloat16"
@@ -61,19 +77,21 @@ def named_leaves(params: PyTree) -> list[tuple[str, Any]]:
     return list(named.items())
 
 
-def end_point(table: xarray.Dataset, problem: Problem, **selection: float) -> PyTree:
+def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTree:
     """The parameters at the end of one trial of a sweep that kept them.
 
     Arguments:
         table: from `sweep(..., keep_params=True)`.
         problem: the same problem; it gives the structure of the parameters.
-        selection: one value for every axis and `seed`; the nearest value of the grid is taken for floats.
+        selection: one value for every axis and `seed`; of numbers the nearest of the grid is taken. Of a space
+            that is a list of points `configuration`, its number, or as many of its hyperparameters as single it out.
 
     Returns:
         The parameters as a pytree.
 
     Raises:
-        ValueError: the table has no parameters, or an axis is unknown or missing.
+        ValueError: the table has no parameters, an axis is unknown or missing, or the values fit no configuration or
+            several.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -87,6 +105,7 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: float) -> Py
     paths = [path for path, _ in named_leaves(shapes)]
     if any(path not in table for path in paths):
         raise ValueError("this table holds no parameters: run sweep(..., keep_params=True)")
+    table, selection = _located(table, selection)
     dims = [str(dim) for dim in table["final_loss"].dims]
     for name in selection:
         _checks.choice("axis", name, dims)
@@ -95,6 +114,39 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: float) -> Py
         raise ValueError(f"end_point needs one value for {', '.join(missing)}; the axes are {', '.join(dims)}")
     if selection["seed"] not in table["seed"]:
         raise ValueError(f"seed must be one of {table['seed'].values.tolist()}, got {selection['seed']}")
-    trial = table[paths].sel(seed=selection.pop("seed")).sel(selection, method="nearest")
+    trial = table[paths].sel(seed=selection.pop("seed"))
+    trial = trial.isel({name: _place(name, table[name].values, value) for name, value in selection.items()})
     leaves = [jnp.asarray(trial[name].values, shape.dtype) for name, shape in named_leaves(shapes)]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+
+def _place(name: str, known: np.ndarray, value: Any) -> int:
+    """The position of the nearest number, or of the choice with this label."""
+    if known.dtype.kind in "fi" and name != CONFIGURATION:
+        return int(np.argmin(abs(known - value)))
+    if value not in known.tolist():
+        raise ValueError(f"{name} must be one of {known.tolist()}, got {value!r}")
+    return known.tolist().index(value)
+
+
+def _located(table: xarray.Dataset, selection: dict[str, Any]) -> tuple[xarray.Dataset, dict[str, Any]]:
+    """The selection by dims: of a list of points, by `configuration` alone."""
+    columns = [str(name) for name, values in table.coords.items() if values.dims == (CONFIGURATION,) != (name,)]
+    wanted = {name: value for name, value in selection.items() if name in columns}
+    if CONFIGURATION not in table.dims:
+        return table, selection
+    for name in selection:
+        _checks.choice("axis", name, [*columns, CONFIGURATION, "seed"])
+    if not wanted:
+        return table, selection
+    fits = np.ones(table.sizes[CONFIGURATION], bool)
+    for name, value in wanted.items():
+        known = table[name].values
+        fits &= (
+            np.isclose(known, value, rtol=1e-6, atol=0.0, equal_nan=True) if known.dtype.kind == "f" else known == value
+        )
+    if fits.sum() != 1:
+        words = ", ".join(f"{name}={value}" for name, value in wanted.items())
+        raise ValueError(f"{words} fits {fits.sum()} configurations; give more of {', '.join(columns)}")
+    others = {name: value for name, value in selection.items() if name not in columns}
+    return table, others | {CONFIGURATION: table[CONFIGURATION].values[fits].item()}

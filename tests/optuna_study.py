@@ -1,0 +1,46 @@
+"""A study in a process of its own that kills itself: `python optuna_study.py file journal|sqlite sweep|tell count`."""
+
+import os
+import signal
+import sys
+
+import optuna
+
+import jaxopt_notes as jon
+
+
+def study_of(path, kind):
+    """The study in a file, as any process opens it."""
+    if kind == "sqlite":
+        storage = f"sqlite:///{path}"
+    else:
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+    sampler = optuna.samplers.TPESampler(seed=0, constant_liar=True, n_startup_trials=8)
+    return optuna.create_study(storage=storage, study_name="valley", sampler=sampler, load_if_exists=True)
+
+
+def optimize(study, **options):
+    """24 trials in batches of 8."""
+    space = {
+        "learning_rate": optuna.distributions.FloatDistribution(1e-3, 1.0, log=True),
+        "beta": optuna.distributions.FloatDistribution(0.0, 0.95),
+    }
+    valley = jon.problems.quadratic([1.0, 20.0])
+    settings = dict(trials=24, batch=8, seeds=2, steps=40, progress=False) | options
+    jon.optuna.optimize(study, valley, jon.momentum, space, **settings)
+
+
+if __name__ == "__main__":
+    path, kind, where, count = sys.argv[1:]
+    calls = []
+    owner = jon.optuna if where == "sweep" else optuna.Study
+    original = getattr(owner, where)
+
+    def deadly(*arguments, **options):
+        calls.append(1)
+        if len(calls) == int(count):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **options)
+
+    setattr(owner, where, deadly)
+    optimize(study_of(path, kind))

@@ -1,0 +1,198 @@
+"""Optuna studies run in batches: real storages, real kills, any sampler."""
+
+import os
+import platform
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
+from optuna_study import optimize, study_of
+
+import jaxopt_notes as jon
+from jaxopt_notes import Status
+from jaxopt_notes.sweeps import optuna as bridge
+
+RATE = {"learning_rate": FloatDistribution(1e-3, 1.0, log=True)}
+VALLEY = jon.problems.quadratic([1.0, 20.0])
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def run(study, distributions=RATE, **options):
+    settings = dict(trials=8, batch=8, steps=20, progress=False) | options
+    jon.optuna.optimize(study, VALLEY, settings.pop("optimizer", jon.momentum), distributions, **settings)
+
+
+def states(study):
+    return [trial.state.name for trial in study.trials]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_a_study_killed_while_it_runs_and_while_it_tells_goes_on(tmp_path, kind):
+    path = tmp_path / "study"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    script = [sys.executable, str(Path(__file__).with_name("optuna_study.py")), str(path), kind]
+    expected_left = {"tell": 4, "sweep": 8}
+    for where, count in (("tell", 5), ("sweep", 2)):
+        killed = subprocess.run([*script, where, str(count)], env=environment, check=False)
+        assert killed.returncode == -signal.SIGKILL
+        assert states(study_of(path, kind)).count("RUNNING") == expected_left[where]
+        told = [trial for trial in study_of(path, kind).trials if trial.state == TrialState.COMPLETE]
+    study = study_of(path, kind)
+    optimize(study)
+    after = states(study)
+    assert (
+        after.count("COMPLETE") + sum(bridge.RESULT in t.user_attrs for t in study.trials if t.state.name == "FAIL")
+        == 24
+    )
+    assert after.count("RUNNING") == after.count("WAITING") == 0
+    zombies = [t for t in study.trials if t.state == TrialState.FAIL and bridge.RESULT not in t.user_attrs]
+    assert len(zombies) == 3 + 8  # the fifth trial's result was written, but not told
+    again = [t for t in study.trials if bridge.RETRIES in t.user_attrs]
+    assert sorted(map(repr, (t.params for t in again))) == sorted(map(repr, (t.params for t in zombies)))
+    assert all(study.trials[t.number].value == t.value for t in told)  # what was told stays
+    optimize(study)  # a study that has all its trials is left alone
+    assert len(study.trials) == len(after)
+
+
+def test_every_batch_is_the_one_program_and_each_value_the_sweeps_own(monkeypatch):
+    tables = []
+    original = bridge.sweep
+
+    def watched(*arguments, **options):
+        tables.append(original(*arguments, **options))
+        return tables[-1]
+
+    monkeypatch.setattr(bridge, "sweep", watched)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=1, constant_liar=True))
+    optimize(study, trials=28, steps=41)
+    assert [table.sizes["configuration"] for table in tables] == [8, 8, 8, 4]
+    assert sum(table.attrs["segment_programs"] for table in tables) == 1
+    assert len({table.attrs["width"] for table in tables}) == 1
+    for number in (3, 27):
+        table, trial = tables[number // 8], study.trials[number]
+        losses = table.final_loss.values[number % 8]
+        assert trial.value == pytest.approx(np.median(losses))
+        assert trial.user_attrs[bridge.RESULT]["values"] == losses.tolist()
+    assert study.best_value < 1e-3
+
+
+def test_non_finite_trials_fail_and_diverged_ones_tell_how_bad_they_are():
+    study = optuna.create_study(sampler=optuna.samplers.GridSampler({"learning_rate": [0.05, 0.11, 50.0]}))
+    run(study, {"learning_rate": FloatDistribution(0.0, 100.0)}, trials=3, steps=60, optimizer=jon.gradient_descent)
+    by_rate = {trial.params["learning_rate"]: trial for trial in study.trials}
+    assert by_rate[0.05].state == by_rate[0.11].state == TrialState.COMPLETE
+    assert by_rate[50.0].state == TrialState.FAIL
+    assert by_rate[0.11].value > 1 > by_rate[0.05].value
+    assert [by_rate[rate].user_attrs[bridge.RESULT]["failed"] for rate in (0.05, 0.11, 50.0)] == [0.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        ("RandomSampler", {"seed": 0}),
+        ("QMCSampler", {"seed": 0, "warn_independent_sampling": False}),
+        ("NSGAIISampler", {"seed": 0}),
+        ("BruteForceSampler", {"seed": 0}),
+        ("GridSampler", {"search_space": {"learning_rate": [0.01, 0.02, 0.05]}}),
+    ],
+    ids=lambda named: named[0],
+)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_any_sampler_will_do_also_one_that_repeats_itself_or_ends(sampler):
+    sampler = getattr(optuna.samplers, sampler[0])(**sampler[1])
+    study = optuna.create_study(sampler=sampler)
+    run(study, {"learning_rate": FloatDistribution(0.01, 0.05, step=0.01)}, trials=12, batch=6)
+    assert set(states(study)) == {"COMPLETE"}
+    values = {}
+    for trial in study.trials:
+        assert values.setdefault(trial.params["learning_rate"], trial.value) == trial.value
+    assert len(study.trials) >= len(values) >= 3
+
+
+def test_choices_make_groups_and_the_width_stays(monkeypatch):
+    programs = []
+    original = bridge.sweep
+
+    def watched(*arguments, **options):
+        table = original(*arguments, **options)
+        programs.append(table.attrs["segment_programs"])
+        return table
+
+    monkeypatch.setattr(bridge, "sweep", watched)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space = RATE | {"centered": optuna.distributions.CategoricalDistribution([False, True])}
+    run(study, space, optimizer=jon.rmsprop, trials=24)
+    assert states(study) == ["COMPLETE"] * 24
+    assert sum(programs) <= 3  # one for each choice, and one where the first batch was narrower
+
+
+def test_an_interrupted_batch_is_asked_for_again(monkeypatch):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    original = bridge.sweep
+
+    def cut(*arguments, **options):
+        table = original(*arguments, **options)
+        table.status[5:] = Status.NOT_RUN
+        return table
+
+    monkeypatch.setattr(bridge, "sweep", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(study)
+    assert states(study) == ["COMPLETE"] * 5 + ["FAIL"] * 3 + ["WAITING"] * 3
+    monkeypatch.setattr(bridge, "sweep", original)
+    run(study)
+    assert states(study) == ["COMPLETE"] * 5 + ["FAIL"] * 3 + ["COMPLETE"] * 3
+    assert [t.params for t in study.trials[5:8]] == [t.params for t in study.trials[8:]]
+
+
+def test_trials_of_the_living_are_left_alone_and_those_that_kill_are_given_up():
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+
+    def left_running(owner, retries=0):
+        trial = study.ask(RATE)
+        trial.set_user_attr(bridge.OWNER, owner)
+        trial.set_user_attr(bridge.RETRIES, retries)
+        return trial.number
+
+    elsewhere, parent = left_running(["another machine", 1]), left_running([platform.node(), os.getppid()])
+    mine = study.ask(RATE).number
+    deadly = left_running([platform.node(), os.getpid()], bridge.MOST_RETRIES)
+    run(study, trials=2, batch=2)
+    assert [study.trials[n].state.name for n in (elsewhere, parent, mine, deadly)] == ["RUNNING"] * 3 + ["FAIL"]
+    assert states(study).count("COMPLETE") == 1
+    run(study, trials=4, batch=2, repair="all")
+    assert [study.trials[n].state.name for n in (elsewhere, parent, mine)] == ["FAIL", "FAIL", "RUNNING"]
+
+
+def test_wrong_use_is_named():
+    study = optuna.create_study()
+    with pytest.raises(ValueError, match="study must maximize 'final_accuracy', got the direction minimize"):
+        run(study, metric="final_accuracy")
+    with pytest.raises(ValueError, match="one objective, got 2"):
+        run(optuna.create_study(directions=["minimize", "minimize"]))
+    with pytest.raises(ValueError, match="unknown metric 'final_los'; did you mean 'final_loss'"):
+        run(study, metric="final_los")
+    with pytest.raises(ValueError, match="unknown axis 'bta' for momentum"):
+        run(study, RATE | {"bta": FloatDistribution(0, 0.9)})
+    assert states(study) == ["FAIL"] * 16
+    run(study)
+    with pytest.raises(ValueError, match="begun with another definition; steps: 20 there, 30 now: use another study"):
+        run(study, steps=30)
+    with pytest.raises(ValueError, match="repair"):
+        run(study, repair="some")
+
+
+def test_optuna_is_loaded_on_use():
+    code = "import sys, jaxopt_notes as jon; print('optuna' in sys.modules, jon.optuna.optimize.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "optimize"]

@@ -1,0 +1,247 @@
+"""The plan of a sweep, widths, memory that runs out, and the invariance contract checked from outside."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import xarray
+
+import jaxopt_notes as jon
+from jaxopt_notes.sweeps import engine, invariance, programs, width
+from jaxopt_notes.sweeps.width import Timing
+
+VALLEY = jon.problems.quadratic([1.0, 20.0])
+SPACE = jon.grid(learning_rate=[0.01, 0.02, 0.03, 0.05, 0.06])
+ONE = dict(devices=jax.devices()[:1])
+
+
+def planned(space=SPACE, optimizer=jon.gradient_descent, problem=VALLEY, **options):
+    return jon.plan(problem, optimizer, space, **{"seeds": 2, "steps": 12, **options})
+
+
+def swept(**options):
+    return jon.sweep(VALLEY, jon.gradient_descent, SPACE, **{"seeds": 2, "steps": 12, "progress": False, **options})
+
+
+class TestPlan:
+    def test_it_counts_what_the_sweep_does(self):
+        plan = planned(jon.grid(learning_rate=[0.01, 0.02, 0.03], centered=[False, True]), jon.rmsprop, width=2)
+        assert (plan.trials, plan.chunks, len(plan.groups), plan.width) == (12, 6, 2, 2)
+        assert [group.name for group in plan.groups] == ["rmsprop centered=False", "rmsprop centered=True"]
+
+    def test_families_are_groups(self):
+        plan = planned(None, {"a": (jon.gradient_descent, SPACE), "b": (jon.rmsprop, jon.grid(learning_rate=0.1))})
+        assert [(group.name, group.plan.trials) for group in plan.groups] == [("a", 10), ("b", 2)]
+
+    def test_it_compiles_nothing_of_the_sweep(self):
+        other = jon.Problem(lambda x: (x**4).sum(), init=np.ones(3, np.float32))
+        assert programs.programs(planned(problem=other).groups[0].plan.group).traces == []
+
+    def test_it_says_what_is_wrong_as_the_sweep_does(self):
+        with pytest.raises(ValueError, match="unknown axis 'learning_rte' for gradient_descent; did you mean"):
+            planned(jon.grid(learning_rte=[0.1]))
+        with pytest.raises(TypeError, match="leave the argument `space` out"):
+            planned(SPACE, {"a": (jon.gradient_descent, SPACE)})
+
+    def test_it_prints_programs_chunks_and_memory(self):
+        text = str(planned(width=2, **ONE))
+        assert (
+            "sweep of quadratic: 1 program to compile, 10 trials of 12 steps (2 seeds), 5 chunks, on 1 cpu device"
+            in text
+        )
+        assert "gradient_descent: 10 trials in 5 chunks of 2 lanes, 1 chunk at a time, 5 passes" in text
+        assert "memory per chunk" in text
+        assert "not timed" in text
+
+    def test_memory_is_a_fixed_part_and_one_per_lane(self):
+        """A lane of 10,000 parameters and 13 entries; the predicted memory is that of the compiled wide program."""
+        bowl = jon.Problem(lambda x: 0.5 * (x @ x), init=np.ones(10_000, np.float32))
+        group = planned(problem=bowl, width=4, **ONE).groups[0]
+        lane, memory = 4 * (2 * 10_000 + 3 * 13), group.memory
+        assert lane <= memory.per_lane <= 4 * lane
+        compiled = width._bytes(width.segment_compiled(group.plan.at_width(8)))
+        assert memory.of(8) == pytest.approx(compiled, rel=0.1)
+
+    def test_timing_chooses_among_widths(self):
+        plan = planned(width=2, **ONE).timed()
+        timing = plan.groups[0].timing
+        assert set(timing.rates) == {1, 2, 8}
+        assert all(rate > 0 for rate in timing.rates.values())
+        assert plan.width == timing.fastest
+        assert plan.seconds == timing.seconds[plan.width]
+        assert "trial-steps a second" in str(plan)
+
+    @pytest.mark.parametrize(("rates", "chosen"), [({1: 100, 2: 102, 8: 105}, 2), ({1: 10, 2: 20, 8: 90}, 8)])
+    def test_another_width_must_be_worth_it(self, monkeypatch, rates, chosen):
+        monkeypatch.setattr(width, "_rate", lambda plan: rates[plan.width])
+        found = width.time_widths(planned(width=2, **ONE).groups[0].plan)
+        assert found.fastest == chosen
+        assert found.seconds[8] == 2 * 8 * 12 / rates[8]  # the last chunk is padded
+
+    def test_a_width_that_memory_refuses_is_left_out(self, monkeypatch):
+        def rate(plan):
+            if plan.width > 2:
+                raise MemoryError
+            return 1.0
+
+        monkeypatch.setattr(width, "_rate", rate)
+        assert set(width.time_widths(planned(width=2, **ONE).groups[0].plan).rates) == {1, 2}
+
+    def test_groups_of_different_widths_have_no_single_one(self):
+        plan = planned(
+            None, {"a": (jon.gradient_descent, SPACE), "b": (jon.gradient_descent, jon.grid(learning_rate=0.1))}
+        )
+        with pytest.raises(ValueError, match="the groups have widths"):
+            plan.width  # noqa: B018
+
+
+class TestFastest:
+    def test_the_width_is_timed_and_the_store_keeps_it(self, monkeypatch, tmp_path):
+        from jaxopt_notes.sweeps import run
+
+        monkeypatch.setattr(run, "time_widths", lambda plan: Timing({}, {}, 3))
+        assert swept(width="fastest", store=tmp_path, **ONE).attrs["width"] == 3
+        monkeypatch.setattr(run, "time_widths", None)  # not asked again
+        assert swept(width="fastest", store=tmp_path, **ONE).attrs["width"] == 3
+        assert swept(store=tmp_path, **ONE).attrs["width"] == 3
+
+    def test_another_word_is_refused(self):
+        with pytest.raises(ValueError, match="unknown width 'fast'; did you mean 'fastest'"):
+            swept(width="fast")
+
+
+@pytest.fixture
+def memory_for_two_lanes(monkeypatch):
+    """Programs that run out of memory beyond two lanes per device, as XLA says it; returns the widths tried."""
+    tried = []
+
+    def limited(group):
+        real = programs.programs(group)
+
+        def segment(lanes, *others):
+            tried.append(lanes.loss.shape[1] // group.mesh.size)
+            if tried[-1] > 2:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 137438953472 bytes.")
+            return real.segment(lanes, *others)
+
+        return programs.Programs(real.begin, segment, real.traces)
+
+    monkeypatch.setattr(engine, "programs", limited)
+    return tried
+
+
+class TestOutOfMemory:
+    @pytest.mark.parametrize("devices", [1, 2])
+    def test_the_width_halves_and_the_sweep_goes_on(self, memory_for_two_lanes, devices):
+        with pytest.warns(UserWarning, match="out of memory with 5 lanes per device; going on with 2"):
+            table = swept(width=5, devices=jax.devices()[:devices], keep_params=True)
+        assert memory_for_two_lanes[0] == 5
+        assert set(memory_for_two_lanes[1:]) == {2}  # not tried again
+        assert table.attrs["narrowed_to"] == 2
+        assert table.attrs["width"] == 5
+        xarray.testing.assert_equal(table, swept(width=2, **ONE, keep_params=True))
+
+    def test_it_halves_as_often_as_needed_and_the_store_says_so(self, memory_for_two_lanes, tmp_path):
+        with pytest.warns(UserWarning, match="going on with") as said:
+            table = swept(width=9, store=tmp_path, **ONE)
+        assert [str(one.message)[-1] for one in said] == ["4", "2"]
+        read = jon.open_sweep(tmp_path)
+        assert read.attrs["narrowed_to"] == 2
+        xarray.testing.assert_equal(read, table)
+        assert len(list(tmp_path.glob("chunk-*.nc"))) == 2
+
+    def test_one_lane_that_does_not_fit_is_an_error_and_so_is_anything_else(self, monkeypatch):
+        def broken(message):
+            def limited(group):
+                def segment(*arguments):
+                    raise jax.errors.JaxRuntimeError(message)
+
+                return programs.Programs(programs.programs(group).begin, segment, [])
+
+            return limited
+
+        monkeypatch.setattr(engine, "programs", broken("INTERNAL: something else"))
+        with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+            swept(width=4, **ONE)
+        monkeypatch.setattr(engine, "programs", broken("RESOURCE_EXHAUSTED: Out of memory"))
+        with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
+            swept(width=1, **ONE)
+
+    def test_the_memory_of_the_host_counts_too(self, monkeypatch):
+        original = engine._run_pass
+
+        def limited(plan, *arguments):
+            if plan.width > 1:
+                raise MemoryError
+            return original(plan, *arguments)
+
+        monkeypatch.setattr(engine, "_run_pass", limited)
+        with pytest.warns(UserWarning, match="going on with 1"):
+            assert swept(width=2, **ONE).attrs["narrowed_to"] == 1
+
+
+class TestInvariance:
+    @pytest.mark.parametrize("devices", [1, 2, 4, 8])
+    def test_it_holds_on_this_many_devices(self, devices):
+        here = Path(__file__)
+        done = subprocess.run(
+            [sys.executable, "-W", "error", str(here.with_name("invariance_on.py")), str(devices)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={"PYTHONPATH": str(here.parent.parent), "PATH": "", "HOME": "/nonexistent"},
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert f"{devices} devices" in done.stdout
+        assert f"on {devices} device" in done.stdout
+        assert "FAIL" not in done.stdout
+
+    def test_it_names_every_check_of_every_group(self):
+        space = jon.grid(learning_rate=[0.01, 0.02, 0.05], centered=[False, True])
+        result = jon.check_invariance(
+            planned(space, jon.rmsprop, steps=60, width=2, devices=jax.devices()[:2]), steps=24
+        )
+        assert result.passed
+        names = [check.name for check in result.checks]
+        for choice in (False, True):
+            of_group = [name.split(", ", 1)[1] for name in names if f"centered={choice}" in name]
+            assert of_group == [
+                "keys, data order and initial parameters",
+                "chunks in another order",
+                "each chunk by itself",
+                "on 1 device",
+                "on 2 devices",
+                "on 4 devices",
+                "width 1 instead of 2, first 20 steps",
+                "collectives",
+            ]
+        assert "the same bits" in str(result)
+
+    def test_trials_that_depend_on_their_neighbours_are_found(self, monkeypatch):
+        """Losses that tell on which device their chunk ran."""
+        original = engine.run_chunks
+
+        def leaking(plan, chunks, **options):
+            finished = original(plan, chunks, **options)
+            for place, one in enumerate(finished):
+                one["loss"] = one["loss"] + place * 1e-6
+            return finished
+
+        monkeypatch.setattr(invariance, "run_chunks", leaking)
+        with pytest.raises(AssertionError, match="FAIL gradient_descent, chunks in another order: differ: loss"):
+            jon.check_invariance(planned(width=2, devices=jax.devices()[:2]))
+
+    def test_a_changed_data_order_and_a_collective_are_found(self, monkeypatch):
+        plan = planned(width=2, **ONE)
+        remake = plan.remake
+        object.__setattr__(plan, "remake", lambda **changes: remake(**{**changes, "key": jax.random.key(1)}))
+        monkeypatch.setattr(
+            invariance, "segment_compiled", lambda plan: type("", (), {"as_text": lambda s: "all-reduce"})()
+        )
+        with pytest.raises(AssertionError) as raised:
+            jon.check_invariance(plan)
+        assert "FAIL gradient_descent, keys, data order and initial parameters: differ: keys" in str(raised.value)
+        assert "FAIL gradient_descent, collectives: all-reduce" in str(raised.value)

@@ -1,0 +1,200 @@
+"""The winner by held-out seeds, by bootstrap, of lists of points; and what each hyperparameter explains."""
+
+import jax
+import numpy as np
+import pytest
+import scipy.stats
+import xarray
+
+import jaxopt_notes as jon
+from jaxopt_notes import Status
+from jaxopt_notes.sweeps.select import _bootstrap
+
+INF = np.inf
+
+
+def grid_table(values, status=None, **axes):
+    """Final losses of shape (axis, ..., seeds)."""
+    values = np.asarray(values, float)
+    axes = axes or {"learning_rate": np.geomspace(0.01, 1, len(values))}
+    dims = (*axes, "seed")
+    status = np.zeros(values.shape, int) if status is None else np.asarray(status)
+    coordinates = {**axes, "seed": np.arange(values.shape[-1])}
+    return xarray.Dataset({"final_loss": (dims, values), "status": (dims, status)}, coordinates)
+
+
+def points_table(values, **points):
+    """Final losses of shape (configurations, seeds) of a list of points."""
+    table = grid_table(values, configuration=np.arange(len(values)))
+    return table.assign_coords({name: ("configuration", np.asarray(column)) for name, column in points.items()})
+
+
+class TestReportSeeds:
+    def test_the_winner_is_chosen_by_the_others_and_reported_by_these(self):
+        table = grid_table([[1.0, 1.0, 1.0, 9.0, 8.0], [2.0, 2.0, 2.0, 0.0, 0.1]])
+        best = jon.best(table, report_seeds=2)
+        assert best.config["learning_rate"] == pytest.approx(0.01)
+        assert (best.median, best.interval, best.seeds, best.chosen_by) == (8.5, (8.0, 9.0), 2, 3)
+        assert "chosen by 3 other seeds" in str(best)
+        same = jon.best(table, report_seeds=[4, 3])
+        assert (same.config, same.median, same.interval) == (best.config, best.median, best.interval)
+        assert not jon.best(table).held_out
+
+    def test_they_cure_the_optimism_of_the_winner(self):
+        """Sixty equal configurations: the winner's own median is the lowest of sixty, the held-out one is not."""
+        rng, own, held = np.random.default_rng(0), [], []
+        for _ in range(200):
+            table = grid_table(rng.normal(size=(60, 16)))
+            own.append(jon.best(table).median)
+            held.append(jon.best(table, report_seeds=8).median)
+        assert np.mean(own) < -0.5
+        assert abs(np.mean(held)) < 4 * np.std(held) / np.sqrt(200)
+
+    def test_failures_are_counted_among_the_seeds_reported(self):
+        status = np.zeros((2, 4), int)
+        status[0, 3] = Status.DIVERGED
+        best = jon.best(grid_table([[1, 1, 1, 1], [2, 2, 2, 2]], status), report_seeds=2)
+        assert (best.failed, best.median) == (0.5, INF)
+        assert best.trials_failed == 1 / 8
+
+    @pytest.mark.parametrize(
+        ("report", "message"),
+        [(4, "leave a seed"), ([7], "must be seeds of the table"), ([], "must be seeds"), (0, "at least 1")],
+    )
+    def test_wrong_ones_are_named(self, report, message):
+        with pytest.raises(ValueError, match=message):
+            jon.best(grid_table(np.ones((2, 4))), report_seeds=report)
+
+
+class TestFailures:
+    def test_diverged_is_infinitely_bad_on_any_metric_and_stalled_counts_by_its_metric(self):
+        status = [[Status.DIVERGED] * 6, [Status.STALLED] * 6, [Status.COMPLETED] * 6]
+        table = grid_table([[0.1] * 6, [0.2] * 6, [0.3] * 6], status).rename(final_loss="test_loss")
+        assert jon.best(table, "test_loss").median == 0.2
+
+    def test_pruned_and_unfinished_configurations_do_not_compete(self):
+        status = [[Status.PRUNED] * 6, [0, 0, 0, 0, 0, Status.NOT_RUN], [Status.COMPLETED] * 6]
+        best = jon.best(grid_table([[0.1] * 6, [0.2] * 6, [0.3] * 6], status))
+        assert (best.median, best.ties, best.failed) == (0.3, [], 0.0)
+
+    def test_where_all_diverged_the_lowest_is_the_least_bad(self):
+        best = jon.best(grid_table([[9.0] * 6, [5.0] * 6], [[Status.DIVERGED] * 6] * 2))
+        assert best.config["learning_rate"] == 1.0
+        assert "no configuration succeeded" in str(best)
+
+
+class TestMeansAndBootstraps:
+    def test_the_mean_and_the_median_may_differ(self):
+        table = grid_table([[1, 1, 1, 1, 1, 90], [2, 2, 2, 2, 2, 2]])
+        assert jon.best(table).median == 1
+        best = jon.best(table, by="mean")
+        assert (best.median, best.by, best.interval) == (2, "mean", (2, 2))
+        assert "mean final_loss 2 over 6 seeds" in str(best)
+
+    def test_pairs_are_told_apart_where_the_seeds_vary_more_than_the_configurations(self):
+        noise = np.random.default_rng(2).normal(size=12) * 10
+        table = grid_table([noise, noise + 0.1, noise + np.tile([1.0, -0.9], 6)])
+        for options in ({"by": "mean"}, {"interval": "bootstrap"}):
+            best = jon.best(table, **options)
+            assert len(best.ties) <= 1
+            assert {"learning_rate": 0.1} not in [{k: round(v, 6) for k, v in tie.items()} for tie in best.ties]
+
+    def test_the_bootstrap_interval_of_a_mean_is_that_of_scipy(self):
+        sample = np.random.default_rng(3).exponential(size=30)
+        ours = _bootstrap(sample[:, None], "mean")[:, 0]
+        theirs = scipy.stats.bootstrap((sample,), np.mean, method="percentile", rng=np.random.default_rng(1))
+        np.testing.assert_allclose(ours, theirs.confidence_interval, rtol=0.03)
+
+    def test_three_seeds_tell_nothing_apart_and_infinite_ones_do_no_harm(self):
+        best = jon.best(grid_table([[1, 2, 3], [100, 200, 300]]), interval="bootstrap")
+        assert (len(best.ties), best.coverage) == (1, 0.75)
+        best = jon.best(grid_table([[1, 1, 1, 1, 1, INF], [INF] * 6]), interval="bootstrap")
+        assert best.interval == (1, INF)
+
+    def test_an_interval_of_order_statistics_covers_no_mean(self):
+        with pytest.raises(ValueError, match="interval='order' covers a median"):
+            jon.best(grid_table(np.ones((2, 6))), by="mean", interval="order")
+        with pytest.raises(ValueError, match="unknown by 'mode'"):
+            jon.best(grid_table(np.ones((2, 6))), by="mode")
+
+
+def test_a_list_of_points_is_told_by_its_hyperparameters():
+    valley = jon.problems.quadratic([1.0, 20.0])
+    space = jon.trials({"learning_rate": [0.01, 0.09, 0.05], "beta": [0.0, 0.0, 0.5]})
+    table = jon.sweep(valley, jon.momentum, space, seeds=6, steps=40, progress=False)
+    best = jon.best(table)
+    lowest = int(np.argmin(table.final_loss.median("seed").values))
+    assert best.config == {name: float(table[name][lowest]) for name in ("learning_rate", "beta")}
+    assert all(set(tie) == {"learning_rate", "beta"} for tie in best.ties)
+    partly = points_table([[2.0] * 6, [1.0] * 6], learning_rate=[0.1, 0.2], beta=[0.9, np.nan])
+    assert jon.best(partly).config == {"learning_rate": 0.2}
+    assert jon.best(partly).edges == ["learning_rate=0.2 is the largest of the points; a larger one may be better"]
+
+
+class TestImportance:
+    def test_a_sum_of_two_functions_on_a_grid_is_explained_exactly(self):
+        a, b = np.linspace(0, 1, 5), np.linspace(0, 1, 4)
+        values = (3 * a)[:, None] + (b**2)[None, :]
+        table = grid_table(np.repeat(values[..., None], 3, axis=-1), learning_rate=a, beta=b)
+        found = jon.importance(table, scale="value")
+        expected = np.array([np.var(3 * a), np.var(b**2)]) / np.var(values)
+        np.testing.assert_allclose(list(found.shares.values()), expected, rtol=1e-12)
+        assert found.rest == pytest.approx(0, abs=1e-12)
+
+    def test_a_pure_interaction_belongs_to_nobody(self):
+        sign = np.array([-1.0, 1.0])
+        table = grid_table(np.repeat((sign[:, None] * sign)[..., None], 2, axis=-1), learning_rate=sign, beta=sign)
+        found = jon.importance(table)
+        assert found.shares == {"learning_rate": 0.0, "beta": 0.0}
+        assert found.rest == 1.0
+
+    def test_failed_configurations_share_the_worst_rank(self):
+        status = np.zeros((3, 2, 2), int)
+        status[2] = Status.NON_FINITE  # and their frozen losses are the lowest of all
+        values = np.array([[[2.0, 2], [3, 3]], [[4, 4], [5, 5]], [[0, 0], [1, 1]]])
+        table = grid_table(values, status, learning_rate=[0.1, 1, 10], beta=[0, 0.9])
+        found = jon.importance(table)
+        ranks = np.array([[1, 2], [3, 4], [5.5, 5.5]])
+        assert found.failed == 2
+        np.testing.assert_allclose(found.shares["learning_rate"], ranks.mean(1).var() / ranks.var())
+        assert "(2 failed, counted as equally bad)" in str(found)
+        with pytest.raises(ValueError, match="2 configurations failed from most seeds; scale='rank'"):
+            jon.importance(table, scale="value")
+
+    def test_sampled_points_are_explained_by_what_made_them(self):
+        rng = np.random.default_rng(0)
+        rate, beta, nothing = rng.uniform(size=(3, 2048))
+        kind = np.where(rng.uniform(size=2048) < 0.5, "a", "b")
+        loss = np.sin(3 * rate) * 4 + beta + (kind == "a")
+        table = points_table(np.repeat(loss[:, None], 2, axis=1), rate=rate, beta=beta, nothing=nothing, kind=kind)
+        found = jon.importance(table, scale="value")
+        total = np.var(loss)
+        for name, part in (
+            ("rate", np.sin(3 * rate) * 4),
+            ("beta", beta),
+            ("kind", kind == "a"),
+            ("nothing", rate * 0),
+        ):
+            assert abs(found.shares[name] - np.var(part) / total) < 0.03, name
+        assert next(iter(found.shares)) == "rate"
+
+    def test_chance_explains_nothing_on_average(self):
+        shares = []
+        for seed in range(40):
+            rng = np.random.default_rng(seed)
+            shares.append(jon.importance(points_table(rng.normal(size=(32, 3)), x=rng.uniform(size=32))).shares["x"])
+        assert np.mean(shares) < 0.1
+
+    def test_what_cannot_be_explained_is_refused_or_zero(self):
+        with pytest.raises(ValueError, match="needs at least 16 that were run, got 4"):
+            jon.importance(points_table(np.ones((4, 2)), x=np.arange(4.0)))
+        with pytest.raises(ValueError, match="a grid needs every configuration run to its end; 1 were not"):
+            jon.importance(grid_table(np.ones((3, 2)), [[0, 0], [0, Status.NOT_RUN], [0, 0]]))
+        same = jon.importance(grid_table(np.ones((3, 2))))
+        assert (same.shares, same.rest) == ({"learning_rate": 0.0}, 0.0)
+
+    def test_a_real_sweep(self):
+        space = jon.sample(32, jax.random.key(0), "sobol", learning_rate=scipy.stats.loguniform(1e-3, 0.04))
+        space = space * jon.grid(beta=[0.0, 0.5])
+        table = jon.sweep(jon.problems.quadratic([1.0, 20.0]), jon.momentum, space, steps=30, progress=False)
+        assert next(iter(jon.importance(table).shares)) == "learning_rate"

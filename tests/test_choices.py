@@ -259,6 +259,12 @@ BAD = [
         "batch_size is an axis of the space and was given as well, as 4",
     ),
     (dict(space=jon.grid(learning_rate=[0.1], batch_size=[3, 40])), ValueError, "at most the number of examples, 12"),
+    (dict(space=jon.grid(learning_rate=[0.1], batch_sise=[3])), ValueError, "did you mean 'batch_size'"),
+    (
+        dict(problem=jon.problems.digits_mlp, space=jon.grid(learning_rate=[0.1], hiden=[3])),
+        ValueError,
+        "unknown axis 'hiden' for rmsprop; did you mean 'hidden'.* and the sweep batch_size, hidden",
+    ),
     (dict(space=jon.grid(learning_rate=[0.1], batch_size=[0.5])), TypeError, "batch_size must be an integer"),
     (
         dict(space=jon.grid(eps=[0.1]) + jon.grid(learning_rate=[0.1])),

@@ -177,6 +177,7 @@ BAD = [
     (lambda: jon.zipped(a=[np.inf]), ValueError, "axis 'a' must be finite, got inf"),
     (lambda: jon.grid(a=[0.1, np.nan]), ValueError, "axis 'a' must be finite, got nan"),
     (lambda: jon.grid(a=[1, [2]]), ValueError, "axis 'a' must be a list of numbers"),
+    (lambda: jon.grid(a={"b": 1}), TypeError, "axis 'a' must be a list of values, got {'b': 1}"),
     (lambda: jon.grid(a=[True, True]), ValueError, "axis 'a' repeats values"),
     (lambda: jon.grid(a=[1]) * jon.grid(a=[2]), ValueError, "both name a"),
     (lambda: jon.grid(a=[1]) + jon.grid(a=[2, 1]), ValueError, "configurations 0 and 2 are the same: a=1"),

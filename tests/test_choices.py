@@ -9,6 +9,7 @@ import xarray
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
+from jaxopt_notes.sweeps import engine
 
 VALLEY = jon.problems.quadratic([1.0, 20.0])
 OPTIONS = dict(steps=12, width=2, progress=False)
@@ -219,9 +220,7 @@ class TestStoresOfGroups:
             swept(self.SPACE, jon.rmsprop, store=tmp_path / "plain")
 
     def test_ctrl_c_leaves_the_other_groups_out(self, monkeypatch):
-        from jaxopt_notes.sweeps import run
-
-        original, calls = run.run_chunks, []
+        original, calls = engine._run_pass, []
 
         def interrupted_at_the_second(*arguments, **options):
             calls.append(1)
@@ -229,7 +228,7 @@ class TestStoresOfGroups:
                 raise KeyboardInterrupt
             return original(*arguments, **options)
 
-        monkeypatch.setattr(run, "run_chunks", interrupted_at_the_second)
+        monkeypatch.setattr(engine, "_run_pass", interrupted_at_the_second)
         with pytest.warns(UserWarning, match="interrupted"):
             table = swept(
                 jon.grid(learning_rate=[0.01, 0.05], centered=[False, True], debias=[False, True]),

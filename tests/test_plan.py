@@ -11,7 +11,6 @@ import xarray
 
 import jaxopt_notes as jon
 from jaxopt_notes.sweeps import engine, invariance, programs, width
-from jaxopt_notes.sweeps.width import Timing
 
 VALLEY = jon.problems.quadratic([1.0, 20.0])
 SPACE = jon.grid(learning_rate=[0.01, 0.02, 0.03, 0.05, 0.06])
@@ -100,13 +99,11 @@ class TestPlan:
 
 class TestFastest:
     def test_the_width_is_timed_and_the_store_keeps_it(self, monkeypatch, tmp_path):
-        from jaxopt_notes.sweeps import run
-
-        monkeypatch.setattr(run, "time_widths", lambda plan: Timing({}, {}, 3))
-        assert swept(width="fastest", store=tmp_path, **ONE).attrs["width"] == 3
-        monkeypatch.setattr(run, "time_widths", None)  # not asked again
-        assert swept(width="fastest", store=tmp_path, **ONE).attrs["width"] == 3
-        assert swept(store=tmp_path, **ONE).attrs["width"] == 3
+        monkeypatch.setattr(width, "_rate", lambda plan: 1000.0 if plan.width == 2 else 1.0)
+        assert swept(width="fastest", store=tmp_path, **ONE).attrs["width"] == 2
+        monkeypatch.setattr(width, "_rate", None)  # not asked again
+        assert swept(width="fastest", store=tmp_path, **ONE).attrs["width"] == 2
+        assert swept(store=tmp_path, **ONE).attrs["width"] == 2
 
     def test_another_word_is_refused(self):
         with pytest.raises(ValueError, match="unknown width 'fast'; did you mean 'fastest'"):

@@ -131,9 +131,10 @@ class TestTables:
         np.testing.assert_array_equal(by_number, jon.end_point(table, VALLEY, learning_rate=0.05, seed=0))
         np.testing.assert_array_equal(by_number, jon.end_point(whole, VALLEY, learning_rate=0.05, beta=0.9, seed=0))
 
-    def test_best_names_a_configuration(self):
-        table = swept(jon.zipped(learning_rate=[0.001, 0.05], beta=[0.0, 0.1]), seeds=2)
-        assert jon.best(table).config["configuration"] == 1
+    def test_the_best_configuration_leads_to_its_end_point(self):
+        table = swept(jon.zipped(learning_rate=[0.001, 0.05], beta=[0.0, 0.1]), seeds=2, keep_params=True)
+        ended = jon.end_point(table, VALLEY, seed=0, **jon.best(table).config)
+        np.testing.assert_array_equal(ended, table.params.isel(configuration=1, seed=0))
 
     def test_the_table_survives_the_store_and_netcdf(self, tmp_path):
         space = jon.sample(4, jax.random.key(0), "sobol", learning_rate=RATES, beta=BETAS)

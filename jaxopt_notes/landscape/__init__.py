@@ -9,6 +9,7 @@ from .slices import gradient_field as gradient_field
 from .slices import grid_of_losses as grid_of_losses
 from .slices import line as line
 from .slices import plane as plane
+from .subspaces import eigendirections as eigendirections
 from .subspaces import hessian_directions as hessian_directions
 from .subspaces import pca_plane as pca_plane
 from .subspaces import project as project

@@ -14,7 +14,7 @@ from .. import _checks
 from ..curvature import HessianOperator, eigsh, hessian
 from ..curvature.operators import coarsest_dtype, flatten, like_params, real_tree
 from ..problems import Problem
-from .directions import AXES, Directions, Plane, checked_plane, flat_rows
+from .directions import AXES, Directions, Plane, checked_plane, coordinate_plane, flat_rows, moved
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -254,3 +254,57 @@ def _ends(values: np.ndarray, count: int, which: str) -> np.ndarray:
 def _check_finite(values: np.ndarray) -> None:
     if not np.isfinite(values).all():
         raise ValueError("the Hessian at params is not finite; look at the loss and its gradient there")
+
+
+def eigendirections(
+    loss: Problem | Callable,
+    params: Any = None,
+    directions: Any = None,
+    *,
+    at: Sequence[float] = (0.0, 0.0),
+    data: PyTree = None,
+    args: Sequence[Any] = (),
+) -> xr.Dataset:
+    """The curvature within a plane at one of its points: eigenvalues, and directions in coordinates of the plane.
+
+        C v = lambda G v,    C_ij = <d_i, H d_j>,    G_ij = <d_i, d_j>,    |sum_i v_i d_i| = 1
+
+    For a function of two parameters these are the eigenpairs of its Hessian.
+
+    Arguments:
+        loss, params, directions, data, args: as in `plane`; a `Problem` of two parameters needs nothing else.
+        at: the point, in coordinates of the plane.
+
+    Returns:
+        Dataset over `mode`, ascending: `eigenvalue`, and the direction's `x` and `y`; `at_x`, `at_y` in `attrs`.
+
+    Raises:
+        TypeError, ValueError: as `plane`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_notes.landscape import eigendirections
+        >>> eigendirections(lambda p: p[0] ** 2 - p[1] ** 2, jnp.zeros(2), jnp.eye(2)).eigenvalue.values.tolist()
+        [-2.0, 2.0]
+    """
+    import scipy.linalg
+    import xarray as xr
+
+    function, data = of_problem(loss, data)
+    if params is None and isinstance(loss, Problem):
+        params = coordinate_plane(loss.init(jax.random.key(0)))
+    rows = list(directions) if isinstance(directions, (np.ndarray, jax.Array)) else directions
+    where = checked_plane(params, rows, [2])
+    inputs = (() if data is None else (data,)) + tuple(args)
+    point = np.asarray(at, np.float64)
+    if point.shape != (2,) or not np.isfinite(point).all():
+        raise ValueError(f"at must be the two coordinates of a point, got {at!r}")
+    curvature = hessian(
+        lambda c, center, vectors, *inputs: function(moved(center, vectors, c), *inputs),
+        jnp.asarray(point, float), where.center, where.directions.vectors, *inputs,
+    )  # fmt: skip
+    matrix = np.asarray(curvature, np.float64)
+    _check_finite(matrix)
+    values, vectors = scipy.linalg.eigh((matrix + matrix.T) / 2, where.directions.gram())
+    columns = {"eigenvalue": ("mode", values), "x": ("mode", vectors[0]), "y": ("mode", vectors[1])}
+    return xr.Dataset(columns, attrs={"kind": "eigendirections", "at_x": float(point[0]), "at_y": float(point[1])})

@@ -91,7 +91,7 @@ def histogram(
     Example:
         >>> ax = histogram(xr.Dataset({"value": ("entry", [0.0, 1.0, 1.0, 2.0])}), bins=2)
         >>> ax.patches[0].get_data().values.tolist()
-        [1.0, 3.0]
+        [1, 3]
     """
     if not isinstance(table, xr.Dataset):
         raise TypeError(f"table must be an xarray.Dataset, got {type(table).__name__}")

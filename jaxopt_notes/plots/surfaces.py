@@ -257,9 +257,10 @@ def how_made(table: xr.Dataset) -> str:
 
 
 def _off_plane(paths: Mapping[str, xr.Dataset]) -> str:
-    """How much of the distance that was gone lies off the plane, at worst."""
-    shares = [float(path.off_plane_share.max()) for path in paths.values() if "off_plane_share" in path]
-    return f"paths up to {max(shares):.0%} off the plane" if shares and max(shares) > 5e-3 else ""
+    """How far the paths leave the plane, in units of their greatest distance from its centre."""
+    known = [path for path in paths.values() if "off_plane" in path]
+    shares = [float(path.off_plane.max() / path.distance.max()) for path in known if float(path.distance.max()) > 0]
+    return f"paths up to {max(shares):.1%} of their extent off the plane" if shares and max(shares) > 5e-3 else ""
 
 
 def _same_units(table: xr.Dataset) -> bool:

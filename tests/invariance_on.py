@@ -1,4 +1,4 @@
-"""`check_invariance` in a process of its own with so many CPU devices: `python invariance_on.py devices`."""
+"""`check_invariance` of plans on 1, 2, 4, ... of so many CPU devices: `python invariance_on.py devices`."""
 
 import sys
 
@@ -18,6 +18,10 @@ if __name__ == "__main__":
         data=(inputs, np.tanh(inputs.sum(axis=1))),
     )
     space = jon.sample(7, jax.random.key(0), "sobol", learning_rate=[0.01, 0.05, 0.1], beta=[0.0, 0.5])
-    plan = jon.plan(problem, jon.momentum, space, seeds=3, steps=30, batch_size=16, width=3)
-    print(jax.local_device_count(), "devices")
-    print(jon.check_invariance(plan))
+    count = 1
+    while count <= jax.local_device_count():
+        devices = jax.devices()[:count]
+        plan = jon.plan(problem, jon.momentum, space, seeds=3, steps=30, batch_size=16, width=3, devices=devices)
+        print(f"plan on {count} of {jax.local_device_count()} devices")
+        print(jon.check_invariance(plan))
+        count *= 2

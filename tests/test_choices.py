@@ -9,6 +9,7 @@ import xarray
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
+from jaxopt_notes.sweeps import engine
 
 VALLEY = jon.problems.quadratic([1.0, 20.0])
 OPTIONS = dict(steps=12, width=2, progress=False)
@@ -219,9 +220,7 @@ class TestStoresOfGroups:
             swept(self.SPACE, jon.rmsprop, store=tmp_path / "plain")
 
     def test_ctrl_c_leaves_the_other_groups_out(self, monkeypatch):
-        from jaxopt_notes.sweeps import run
-
-        original, calls = run.run_chunks, []
+        original, calls = engine._run_pass, []
 
         def interrupted_at_the_second(*arguments, **options):
             calls.append(1)
@@ -229,7 +228,7 @@ class TestStoresOfGroups:
                 raise KeyboardInterrupt
             return original(*arguments, **options)
 
-        monkeypatch.setattr(run, "run_chunks", interrupted_at_the_second)
+        monkeypatch.setattr(engine, "_run_pass", interrupted_at_the_second)
         with pytest.warns(UserWarning, match="interrupted"):
             table = swept(
                 jon.grid(learning_rate=[0.01, 0.05], centered=[False, True], debias=[False, True]),
@@ -259,6 +258,12 @@ BAD = [
         "batch_size is an axis of the space and was given as well, as 4",
     ),
     (dict(space=jon.grid(learning_rate=[0.1], batch_size=[3, 40])), ValueError, "at most the number of examples, 12"),
+    (dict(space=jon.grid(learning_rate=[0.1], batch_sise=[3])), ValueError, "did you mean 'batch_size'"),
+    (
+        dict(problem=jon.problems.digits_mlp, space=jon.grid(learning_rate=[0.1], hiden=[3])),
+        ValueError,
+        "unknown axis 'hiden' for rmsprop; did you mean 'hidden'.* and the sweep batch_size, hidden",
+    ),
     (dict(space=jon.grid(learning_rate=[0.1], batch_size=[0.5])), TypeError, "batch_size must be an integer"),
     (
         dict(space=jon.grid(eps=[0.1]) + jon.grid(learning_rate=[0.1])),

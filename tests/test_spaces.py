@@ -131,9 +131,10 @@ class TestTables:
         np.testing.assert_array_equal(by_number, jon.end_point(table, VALLEY, learning_rate=0.05, seed=0))
         np.testing.assert_array_equal(by_number, jon.end_point(whole, VALLEY, learning_rate=0.05, beta=0.9, seed=0))
 
-    def test_best_names_a_configuration(self):
-        table = swept(jon.zipped(learning_rate=[0.001, 0.05], beta=[0.0, 0.1]), seeds=2)
-        assert jon.best(table).config["configuration"] == 1
+    def test_the_best_configuration_leads_to_its_end_point(self):
+        table = swept(jon.zipped(learning_rate=[0.001, 0.05], beta=[0.0, 0.1]), seeds=2, keep_params=True)
+        ended = jon.end_point(table, VALLEY, seed=0, **jon.best(table).config)
+        np.testing.assert_array_equal(ended, table.params.isel(configuration=1, seed=0))
 
     def test_the_table_survives_the_store_and_netcdf(self, tmp_path):
         space = jon.sample(4, jax.random.key(0), "sobol", learning_rate=RATES, beta=BETAS)
@@ -177,6 +178,7 @@ BAD = [
     (lambda: jon.zipped(a=[np.inf]), ValueError, "axis 'a' must be finite, got inf"),
     (lambda: jon.grid(a=[0.1, np.nan]), ValueError, "axis 'a' must be finite, got nan"),
     (lambda: jon.grid(a=[1, [2]]), ValueError, "axis 'a' must be a list of numbers"),
+    (lambda: jon.grid(a={"b": 1}), TypeError, "axis 'a' must be a list of values, got {'b': 1}"),
     (lambda: jon.grid(a=[True, True]), ValueError, "axis 'a' repeats values"),
     (lambda: jon.grid(a=[1]) * jon.grid(a=[2]), ValueError, "both name a"),
     (lambda: jon.grid(a=[1]) + jon.grid(a=[2, 1]), ValueError, "configurations 0 and 2 are the same: a=1"),

@@ -60,13 +60,16 @@ def parts_of(problem: Any, optimizer: Any, space: Any, batch_size: Any) -> list[
     Raises:
         TypeError, ValueError: an axis that nobody takes or two take, or values that they do not accept.
     """
-    if not isinstance(space, Space) or not callable(optimizer):
-        return None  # which `make_plan` says
+    if isinstance(optimizer, Chosen) or not isinstance(space, Space) or not callable(optimizer):
+        return None  # one of the groups already, or an error that `make_plan` raises
     of_problem = _problem_axes(problem, space)
     takes_batch_size = BATCH_SIZE in space.names and BATCH_SIZE not in _checks.keyword_names(optimizer)
     elsewhere = [*of_problem, *([BATCH_SIZE] if takes_batch_size else [])]
+    others = [BATCH_SIZE, *(_checks.keyword_names(problem) if _makes_problems(problem) else [])]
     columns = space.columns()
     traced = [name for name in space.names if name not in elsewhere]
+    if set(traced) - set(_checks.keyword_names(optimizer)):  # most likely a typo
+        check_space(space, optimizer, elsewhere, others)
     if not elsewhere and all(is_number(v) and not is_absent(v) for name in traced for v in columns[name]):
         return None
     for name in of_problem:
@@ -76,7 +79,7 @@ def parts_of(problem: Any, optimizer: Any, space: Any, batch_size: Any) -> list[
             )
     if takes_batch_size and batch_size is not None:
         raise ValueError(f"batch_size is an axis of the space and was given as well, as {batch_size!r}")
-    check_space(space, optimizer, elsewhere)
+    check_space(space, optimizer, elsewhere, others)
     made: dict[Any, Problem] = {}
     groups: dict[Any, list[int]] = {}
     rows = list(space.configurations())
@@ -142,12 +145,16 @@ def check_kept(parts: list[Part]) -> None:
 
 def _problem_axes(problem: Any, space: Space) -> list[str]:
     """The axes that a function making problems takes; none of a problem."""
-    if isinstance(problem, Problem) or not callable(problem) or isinstance(problem, type):
+    if not _makes_problems(problem):
         return []
     parameters = inspect.signature(problem).parameters
     accepted = _checks.keyword_names(problem)
     needed = {name for name in accepted if parameters[name].default is inspect.Parameter.empty}
     return [name for name in space.names if name in accepted] if needed <= set(space.names) else []
+
+
+def _makes_problems(problem: Any) -> bool:
+    return callable(problem) and not isinstance(problem, (Problem, type))
 
 
 def _made(problem: Any, arguments: Mapping[str, Any]) -> Problem:

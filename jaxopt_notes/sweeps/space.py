@@ -169,6 +169,10 @@ def column(name: str, values: Any, absent: bool = False) -> np.ndarray:
 
     NaN is refused, unless it means `absent`.
     """
+    if isinstance(values, Mapping):
+        raise TypeError(f"axis {name!r} must be a list of values, got {values!r}")
+    if hasattr(values, "__next__"):
+        values = list(values)
     if isinstance(values, str) or not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0:
         values = [values]
     if getattr(values, "ndim", 1) != 1:
@@ -240,13 +244,14 @@ def _both(first: Space, second: Any, sign: str) -> tuple[Space, Space]:
     return first, second
 
 
-def check_space(space: Any, factory: Callable, elsewhere: Sequence[str] = ()) -> Space:
+def check_space(space: Any, factory: Callable, elsewhere: Sequence[str] = (), others: Sequence[str] = ()) -> Space:
     """Return `space` if `factory` takes every axis and accepts every value of it.
 
     Arguments:
         space: the space.
         factory: the optimizer's factory.
         elsewhere: the axes that it does not see.
+        others: what an axis may be called besides the factory's arguments.
 
     Raises:
         TypeError: not a space, not an optimizer factory, or a required hyperparameter has no axis.
@@ -264,7 +269,7 @@ def check_space(space: Any, factory: Callable, elsewhere: Sequence[str] = ()) ->
         if name in RESERVED or name.startswith(("final_", "test_", "params")):
             raise ValueError(f"axis {name!r} is a name that every table has already; wrap {family} to rename it")
         if name not in elsewhere:
-            _check_axis(name, columns[name], factory)
+            _check_axis(name, columns[name], factory, others)
     for name, parameter in inspect.signature(factory).parameters.items():
         needed = parameter.default is inspect.Parameter.empty and name in _checks.keyword_names(factory)
         if needed and name not in space.names:
@@ -276,11 +281,13 @@ def check_space(space: Any, factory: Callable, elsewhere: Sequence[str] = ()) ->
     return space
 
 
-def _check_axis(name: str, values: np.ndarray, factory: Callable) -> None:
+def _check_axis(name: str, values: np.ndarray, factory: Callable, others: Sequence[str]) -> None:
     family, accepted = _checks.name_of(factory), _checks.keyword_names(factory)
     if name not in accepted:
+        near, sweep_takes = _checks.nearest(name, [*accepted, *others]), f", and the sweep {', '.join(others)}"
         raise ValueError(
-            f"unknown axis {name!r} for {family}{_checks.nearest(name, accepted)}; {family} takes {', '.join(accepted)}"
+            f"unknown axis {name!r} for {family}{near}; {family} takes {', '.join(accepted)}"
+            f"{sweep_takes if others else ''}"
         )
     default = inspect.signature(factory).parameters[name].default
     for value in values:

@@ -174,9 +174,8 @@ def one_size(trials, steps):
     began = time.perf_counter()
     jon.sweep(problem, jon.momentum, space, steps=steps, **options)
     seconds = time.perf_counter() - began
-    print(
-        f"{trials:6d}  {trials * steps / seconds:13,.0f}  {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:8.0f}"
-    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{trials:6d}  {trials * steps / seconds:13,.0f}  {peak:8.0f}", flush=True)
 
 
 def scaling(quick):

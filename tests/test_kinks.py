@@ -56,13 +56,11 @@ def test_in_float64_smaller_kinks_are_seen(x64):
 
 
 def test_the_catalogue_is_smooth_at_its_points(x64):
-    judged = 0
-    for make in jon.problems.CATALOGUE.values():
+    makers = [jon.problems.CATALOGUE[name] for name in ("himmelblau", "mueller_brown", "rastrigin", "styblinski_tang")]
+    for make in makers:
         problem = make()
-        for known in problem.facts.critical_points[:3] if problem.facts.smooth else ():
-            judged += 1
-            assert jon.classify(problem.loss, jnp.asarray(known.point)).smooth, (problem.name, known.point)
-    assert judged > 30
+        points = jnp.stack([jnp.asarray(known.point) for known in problem.facts.critical_points])
+        assert jax.vmap(lambda x, loss=problem.loss: jon.classify(loss, x))(points).smooth.all(), problem.name
 
 
 def test_the_page_of_a_verdict_holds_its_words_and_numbers():

@@ -125,7 +125,8 @@ def classifier(model: nn.Module, train: Examples, test: Examples | None = None, 
     Example:
         >>> import jax, jaxopt_notes as jon
         >>> problem = jon.problems.classifier(jon.problems.CNN(), *jon.problems.digits())
-        >>> sum(leaf.size for leaf in jax.tree.leaves(problem.init(jax.random.key(0))))
+        >>> shapes = jax.eval_shape(problem.init, jax.random.key(0))
+        >>> sum(leaf.size for leaf in jax.tree.leaves(shapes))
         1418
     """
     if not isinstance(model, nn.Module):
@@ -166,12 +167,13 @@ def batch_norm_loss(model: nn.Module) -> Callable[[PyTree, PyTree, Examples], tu
     Example:
         >>> import jax, jaxopt_notes as jon
         >>> model, (train, _) = jon.problems.ResNet(depth=8, width=2), jon.problems.digits()
-        >>> variables = model.init(jax.random.key(0), train.inputs[:2])
-        >>> params, state, some = {"params": variables["params"]}, variables["batch_stats"], train
-        >>> value, state = jon.problems.batch_norm_loss(model)(params, state, train)
-        >>> logits = model.apply(params | {"batch_stats": state}, train.inputs, train=False)  # by running statistics
-        >>> logits.shape
-        (1438, 10)
+        >>> few = jax.tree.map(lambda leaf: leaf[:8], train)
+        >>> variables = jax.jit(model.init)(jax.random.key(0), few.inputs)
+        >>> params, state = {"params": variables["params"]}, variables["batch_stats"]
+        >>> value, state = jax.jit(jon.problems.batch_norm_loss(model))(params, state, few)
+        >>> run = lambda variables, inputs: model.apply(variables, inputs, train=False)  # by running statistics
+        >>> jax.eval_shape(run, params | {"batch_stats": state}, few.inputs).shape
+        (8, 10)
     """
 
     def loss(params: PyTree, batch_stats: PyTree, batch: Examples) -> tuple[Float[Array, ""], PyTree]:

@@ -243,8 +243,8 @@ def curvature_map(
     """
     params, directions, axes = _plane_of(loss, params, directions, radius, points, x, y)
     settings = (float(_checks.scalar("tol", tol, low=0.0)), _checks.count("maxiter", maxiter, low=2))
-    # One point at a time on each device: batches of LAPACK calls on several CPU devices at once wait for each other in
-    # XLA's one pool of threads, for ever.
+    # One point at a time on each device: with a vmapped eigh inside, two or more CPU devices at once were seen to hang,
+    # all threads waiting, presumably for XLA's one pool of threads.
     if options.setdefault("width", 1) != 1:
         raise ValueError(
             f"width must be left out: a map of curvature takes one point at a time, got {options['width']}"

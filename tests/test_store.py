@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from stored_sweep import definition
 
@@ -210,6 +211,25 @@ class TestFaults:
         with pytest.raises(jon.StoreError, match="starts and closures"):
             jon.sweep(other, jon.momentum, SPACE, **OPTIONS, store=tmp_path)
 
+    def test_two_optimizers_of_one_name_are_two(self, tmp_path):
+        def clipped(limit):
+            def mine(learning_rate):
+                return optax.chain(optax.clip(limit), jon.gradient_descent(learning_rate))
+
+            return mine
+
+        space = jon.grid(learning_rate=[0.01, 0.02])
+        stored(tmp_path, optimizer=clipped(1.0), space=space)
+        stored(tmp_path, optimizer=clipped(1.0), space=space)
+        with pytest.raises(jon.StoreError, match=r"update: .* there, .* now"):
+            stored(tmp_path, optimizer=clipped(0.001), space=space)
+
+    def test_nothing_runs_before_every_family_is_checked(self, tmp_path):
+        families = {"momentum": (jon.momentum, SPACE), "adam": (jon.adam, jon.grid(learning_rat=[0.1]))}
+        with pytest.raises(ValueError, match="did you mean 'learning_rate'"):
+            jon.sweep(VALLEY, families, **OPTIONS, store=tmp_path / "tree")
+        assert not (tmp_path / "tree").exists()
+
     def test_the_width_is_pinned(self, tmp_path):
         stored(tmp_path)
         assert stored(tmp_path, width=None).attrs["width"] == 3
@@ -231,6 +251,22 @@ class TestFaults:
         assert_same_tables(stored(tmp_path / "a", repair=True), whole)
         assert others.items() <= finished(tmp_path / "a").items()
         assert path.with_name("chunk-00001.nc.bad").exists()
+
+    def test_a_byte_that_changed_on_the_disk_is_no_result(self, whole, tmp_path):
+        stored(tmp_path)
+        path = tmp_path / "chunk-00000.nc"
+        content = bytearray(path.read_bytes())
+        value = whole.final_loss.values.ravel()[:3].astype(np.float32).tobytes()
+        content[content.index(value)] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(jon.StoreError, match=r"chunk-00000.nc cannot be read"):
+            jon.open_sweep(tmp_path)
+
+    def test_what_is_no_manifest_is_named(self, tmp_path):
+        (tmp_path / "manifest.json").write_text("{}")
+        for use in (lambda: jon.open_sweep(tmp_path), lambda: stored(tmp_path)):
+            with pytest.raises(jon.StoreError, match="lacks format, identity, layout"):
+                use()
 
     def test_a_broken_manifest_is_named(self, tmp_path):
         stored(tmp_path)

@@ -1,5 +1,6 @@
 """The invariance contract, the table, the winner, faults, and bad input of sweeps."""
 
+import concurrent.futures
 import os
 import signal
 import threading
@@ -279,6 +280,29 @@ def test_ctrl_c_leaves_what_is_finished(digits, reference, monkeypatch):
         np.testing.assert_array_equal(part[:10], whole[:10])
         assert np.isnan(part[10:]).all()
     assert jon.best(table).seeds == 3
+
+
+def test_progress_in_a_log_is_lines(capsys):
+    jon.sweep(jon.problems.quadratic([1.0, 2.0]), jon.momentum, jon.grid(learning_rate=[0.1, 0.2]), steps=5)
+    shown = capsys.readouterr().err
+    assert "\r" not in shown
+    assert shown.rstrip().splitlines()[-1].startswith("momentum: 100%")
+
+
+def test_what_a_logger_raises_stops_an_executor():
+    began = []
+
+    class One(concurrent.futures.ThreadPoolExecutor):
+        def submit(self, function, *arguments):
+            return super().submit(lambda: (began.append(1), function(*arguments))[1])
+
+    def stop(table):
+        raise RuntimeError("the logger is full")
+
+    problem, space = jon.problems.quadratic([1.0, 2.0]), jon.grid(learning_rate=np.linspace(0.01, 0.02, 40))
+    with One(1) as pool, pytest.raises(RuntimeError, match="the logger is full"):
+        jon.sweep(problem, jon.momentum, space, steps=5, width=1, executor=pool, on_chunk=stop)
+    assert len(began) < 20
 
 
 def test_the_progress_bar_counts_trials(digits, capsys):

@@ -13,7 +13,7 @@ import functools
 import hashlib
 import multiprocessing
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,7 +77,7 @@ def outline_of(plan: Plan, keep_params: bool) -> Outline:
 
 def run_here(
     plan: Plan, shelf: Shelf, chunks: Iterable[int], *, keep_params: bool, bar: Progress | None = None
-) -> Iterator[tuple[int, Columns]]:
+) -> Generator[tuple[int, Columns]]:
     """Run those of the chunks that are missing on the devices of this process; yields each when it is kept."""
     for together, resume in shelf.missing(chunks):
         finished = run_chunks(
@@ -97,7 +97,7 @@ def hand_out(
     *,
     folder: Path | None,
     bar: Progress | None = None,
-) -> Iterator[tuple[int, Columns]]:
+) -> Generator[tuple[int, Columns]]:
     """Run the missing chunks on the workers of an executor; yields each when it is kept, in the order they finish.
 
     With a folder the workers write the chunks, and what is yielded holds only `status` and `final_loss`.

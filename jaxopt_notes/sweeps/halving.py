@@ -7,7 +7,7 @@ fill, which the same compiled program runs on, so a pruned trial costs no more t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -192,7 +192,7 @@ def run_pruned(
     keep_params: bool,
     bar: Progress | None,
     store: Store | None,
-) -> Iterator[tuple[int, Columns]]:
+) -> Generator[tuple[int, Columns]]:
     """Run a sweep rung by rung; yields every chunk at the end, and appends to `told` what was decided so far.
 
     With a store what a rung leaves is kept there until the next rung is over, so a kill costs less than a rung.

@@ -141,6 +141,7 @@ class Plan:
             "loss": self.group.loss.fingerprint[:16],
             "metrics": self.evaluate.fingerprint[:16],
             "optimizer": _checks.name_of(self.group.factory),
+            "update": self._update_digest,
             **({"choices": self.choices} if self.choices else {}),
             "axes": {name: _named(values) for name, values in (self.space.points or self.space.axes).items()},
             "seeds": self.seeds.tolist(),
@@ -154,8 +155,17 @@ class Plan:
             "precision": self.precision,
             "platform": self.platform,
             "jax": jax.__version__,
+            "optax": optax.__version__,
             "jaxopt_notes": __version__,
         }
+
+    @property
+    def _update_digest(self) -> str:
+        """Hash of what the optimizer does, since two of them may have one name: its first step, traced."""
+        one = jax.tree.map(lambda leaf: leaf[0], self.initial)
+        numbers = {name: jnp.float32(0.1) for name in next(self.space.configurations(), {})}
+        program, constants = hoist(functools.partial(_first_update, self.group.factory), numbers, one, derivatives=0)
+        return hashlib.sha256(f"{program.fingerprint}{_digest(constants)}".encode()).hexdigest()[:16]
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -206,6 +216,14 @@ class Plan:
 def _named(values: np.ndarray) -> list[Any]:
     """Values as JSON knows them: NaN is no number there."""
     return [None if is_absent(value) else label(value) for value in values.tolist()]
+
+
+def _first_update(factory: Callable[..., Any], numbers: dict[str, Array], params: PyTree) -> PyTree:
+    """The update from a fresh state, with the parameters for gradients and their square sum for a loss."""
+    optimizer = optax.with_extra_args_support(factory(**numbers))
+    square_sum = lambda tree: sum(jnp.sum(jnp.abs(leaf).astype(float) ** 2) for leaf in jax.tree.leaves(tree))  # noqa: E731
+    extra = dict(value=square_sum(params), grad=params, value_fn=square_sum)
+    return optimizer.update(params, optimizer.init(params), params, **extra)
 
 
 def _digest(tree: PyTree) -> str:

@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float, Int
 
 from ..minimize import Status
 
+SECONDS_PER_LINE = 10.0
+
+
+class _Lines:
+    """Standard error where it is no terminal, as in a log: a bar drawn over itself becomes lines."""
+
+    def write(self, text: str) -> None:
+        line = text.strip()
+        if line:
+            sys.stderr.write(f"{line}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
 
 class Progress:
     """Counts trial-steps; shows trials done, alive and failed, the lowest final loss so far and the time left."""
 
-    def __init__(self, trials: int, steps: int, name: str = "", enabled: bool = True) -> None:
+    def __init__(self, trials: int, steps: int, name: str = "", enabled: bool = True, finished: int = 0) -> None:
         from tqdm.auto import tqdm
 
         self._trials = trials
-        self._done, self._failed, self._best = 0, 0, np.inf
+        self._done, self._failed, self._best = finished, 0, np.inf
+        plain = not sys.stderr.isatty() and "ipykernel" not in sys.modules
+        options: dict[str, Any] = {"file": _Lines(), "mininterval": SECONDS_PER_LINE} if plain else {}
         self._bar = tqdm(
-            total=trials * steps, desc=name, unit="trial-step", unit_scale=True, disable=not enabled, leave=True
+            total=trials * steps,
+            initial=finished * steps,
+            desc=name,
+            unit="trial-step",
+            unit_scale=True,
+            disable=not enabled,
+            **options,
         )
 
     def segment(self, steps: int, status: Int[np.ndarray, " trials"]) -> None:

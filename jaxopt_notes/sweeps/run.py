@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from .halving import Pruner, check_pruner, run_pruned
 from .joining import claim, sweep_families, sweep_parts
 from .layout import Columns, build_table
 from .plan import Plan
+from .planning import plan
 from .programs import programs
 from .progress import Progress
 from .shelf import Disk, Memory, Shelf, open_disk
@@ -131,16 +133,25 @@ def sweep(
     if isinstance(optimizer, Mapping):
         if space is not None:
             raise TypeError("with several families each brings its own space; leave the argument `space` out")
+        _plan_all(problem, optimizer, None, batch_size, options)
         return sweep_families(sweep, problem, optimizer, path, {**options, "batch_size": batch_size})
     parts = parts_of(problem, optimizer, space, batch_size)
     if parts is not None:
         if keep_params:
             check_kept(parts)
+        _plan_all(problem, optimizer, space, batch_size, options)
         return sweep_parts(sweep, parts, space, path, options)
     claim(path, "manifest.json", None)
     if isinstance(width, str):
         _checks.choice("width", width, ["fastest"])
     return _sweep_one(problem, optimizer, space, batch_size, path, options)
+
+
+def _plan_all(problem: Any, optimizer: Any, space: Any, batch_size: int | None, options: dict[str, Any]) -> None:
+    """Check and trace every program before the first runs or claims a folder; workers plan for themselves."""
+    if options["executor"] is None:
+        same = {name: options[name] for name in ("seeds", "steps", "every", "key", "devices")}
+        plan(problem, optimizer, space, batch_size=batch_size, **same)
 
 
 def _sweep_one(
@@ -156,39 +167,40 @@ def _sweep_one(
         **{"problem": problem, "optimizer": optimizer, "space": space, "batch_size": batch_size},
         **{name: options[name] for name in ("seeds", "steps", "every", "key")},
     }
-    plan, payload, prune, told = None, b"", options["prune"], list[Decisions]()
+    made, payload, prune, told = None, b"", options["prune"], list[Decisions]()
     if prune is not None:
         check_pruner(prune, executor, folder is not None and jax.process_count() > 1)
     if executor is None:
-        plan = plan_of(definition, width, options["devices"])
-        outline, traces = outline_of(plan, keep_params), programs(plan.group).traces
+        made = plan_of(definition, width, options["devices"])
+        outline, traces = outline_of(made, keep_params), programs(made.group).traces
         traced = len(traces)
     else:
         payload = pack(definition, keep_params)
         outline = check_executor(executor).submit(outline_there, payload, width).result()
     outline = outline.pruned(repr(prune)) if prune is not None else outline
     shelf = Memory(outline.layout, outline) if folder is None else _disk(folder, outline, options, executor is None)
-    bar = Progress(outline.trials, outline.steps, _checks.name_of(optimizer), enabled=options["progress"])
-    if plan is not None and prune is not None:
-        finished = run_pruned(plan, shelf, prune, told, keep_params=keep_params, bar=bar, store=folder)
-    elif plan is not None:
-        finished = run_here(plan, shelf, _share(outline, folder), keep_params=keep_params, bar=bar)
+    name, finished_before = _checks.name_of(optimizer), shelf.trials_finished()
+    bar = Progress(outline.trials, outline.steps, name, enabled=options["progress"], finished=finished_before)
+    if made is not None and prune is not None:
+        finished = run_pruned(made, shelf, prune, told, keep_params=keep_params, bar=bar, store=folder)
+    elif made is not None:
+        finished = run_here(made, shelf, _share(outline, folder), keep_params=keep_params, bar=bar)
     else:
         finished = hand_out(executor, payload, outline, shelf, folder=path, bar=bar)
-    gentle = plan is not None and prune is None
+    gentle = made is not None and prune is None
     interrupted = _consume(finished, shelf, outline, bar, options["on_chunk"], gentle=gentle)
     table = build_table(outline.layout, shelf.columns())
     table = add_decisions(table, told[-1]) if told else table
     table.attrs |= {"devices": outline.devices} | ({"interrupted": 1} if interrupted else {})
-    if plan is not None:
-        _note_lanes(table, plan, folder)
+    if made is not None:
+        _note_lanes(table, made, folder)
         table.attrs["segment_programs"] = len(traces) - traced
     table.attrs["wall_seconds"] = round(time.monotonic() - began, 3)
     return table
 
 
 def _consume(
-    finished: Iterator[tuple[int, Columns]],
+    finished: Generator[tuple[int, Columns]],
     shelf: Memory | Disk,
     outline: Outline,
     bar: Progress,
@@ -202,10 +214,12 @@ def _consume(
         try:
             if isinstance(shelf, Disk):
                 shelf.stop = stop
-            for chunk, columns in finished:
-                bar.chunk(columns["status"], columns["final_loss"])
-                if on_chunk:
-                    on_chunk(chunk_table(outline.layout, outline.trials_of(chunk).start, shelf.chunk(chunk)))
+            # Closed at once, whatever ends the loop: an executor's chunks that nobody has begun are withdrawn.
+            with contextlib.closing(finished):
+                for chunk, columns in finished:
+                    bar.chunk(columns["status"], columns["final_loss"])
+                    if on_chunk:
+                        on_chunk(chunk_table(outline.layout, outline.trials_of(chunk).start, shelf.chunk(chunk)))
         except (KeyboardInterrupt, Terminated) as error:
             why = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"
             interrupted = _warn_unfinished(why, shelf, outline)
@@ -222,8 +236,9 @@ def _consume(
 def _note_lanes(table: xarray.Dataset, plan: Plan, folder: Store | None) -> None:
     if folder is not None:
         folder.note_lanes(lanes_in_use(plan), plan.width)
-    if lanes_in_use(plan) < plan.width:
-        table.attrs["narrowed_to"] = lanes_in_use(plan)
+    fewest = [lanes_in_use(plan), *([] if folder is None else [folder.noted_lanes() or plan.width])]
+    if min(fewest) < plan.width:
+        table.attrs["narrowed_to"] = min(fewest)
 
 
 def _share(outline: Outline, folder: Store | None) -> range:

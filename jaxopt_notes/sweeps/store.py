@@ -119,11 +119,19 @@ class Store:
         """The manifest as it stands on disk."""
         path = self.folder / "manifest.json"
         try:
-            return json.loads(path.read_text())
+            found = json.loads(path.read_text())
         except FileNotFoundError:
             raise FileNotFoundError(f"no sweep is stored in {self.folder}: it has no manifest.json") from None
         except ValueError as error:
             raise StoreError(f"{path} cannot be read ({error}); move it away to start anew") from None
+        missing = {"format", "identity", "layout"} - set(found)
+        if missing:
+            raise StoreError(
+                f"{path} is no manifest: it lacks {', '.join(sorted(missing))}; move it away to start anew"
+            )
+        if found["format"] != FORMAT:
+            raise StoreError(f"{path} has format {found['format']}, this version reads {FORMAT}")
+        return found
 
     def layout(self) -> Layout:
         """The layout of the table."""
@@ -174,10 +182,7 @@ class Store:
         """
         path = self.folder / "manifest.json"
         if path.exists():
-            known = self.manifest()
-            if known.get("format") != FORMAT:
-                raise StoreError(f"{path} has format {known.get('format')}, this version reads {FORMAT}")
-            there = known["identity"]
+            there = self.manifest()["identity"]
             changed = [name for name in {**there, **identity} if there.get(name) != identity.get(name)]
             if changed:
                 lines = [f"  {name}: {there.get(name)} there, {identity.get(name)} now" for name in changed]
@@ -328,7 +333,9 @@ def _write_chunk(path: Path, first: int, columns: Columns, fingerprint: str) -> 
             inner = [f"{name}_{axis}" for axis in range(column.ndim - 1)]
             for dimension, size in zip(inner, column.shape[1:], strict=True):
                 file.dimensions[dimension] = size
-            file.create_variable(name, ("trial", *inner), data=column)
+            # A checksum, which HDF5 keeps of chunked data only: a byte that a disk changed is no result.
+            sums: dict[str, Any] = {"fletcher32": True, "chunks": column.shape} if column.size else {}
+            file.create_variable(name, ("trial", *inner), data=column, **sums)
         file.attrs["whole"] = 1  # written last
     path.write_bytes(whole.getbuffer())
 

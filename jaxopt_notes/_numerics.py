@@ -55,6 +55,11 @@ def reciprocal(x: Array) -> Array:
     return divide(jnp.ones_like(x), x)
 
 
+def power_of_two(size: Float[Array, ""]) -> Float[Array, ""]:
+    """One within a factor of 4 of a positive finite number; NaN for NaN."""
+    return jax.lax.reduce_precision(size / 2, jnp.finfo(size.dtype).nexp, 0)
+
+
 def squared_modulus(x: Array) -> Float[Array, "..."]:
     """|x|^2 as a real array, for real and complex `x`."""
     return jnp.real(x * jnp.conj(x))

@@ -106,6 +106,24 @@ def test_pytrees_and_further_arguments():
     assert found.index_counts == {0: 2, 1: 1}
 
 
+def test_one_start_moves():
+    him = jon.problems.himmelblau()
+    found = jon.find_critical_points(him.loss, jnp.array([[2.8, 1.9]]))
+    np.testing.assert_allclose(found.points[0], [3.0, 2.0], atol=1e-4)
+
+
+def test_a_kink_is_not_counted():
+    starts = jnp.concatenate([jax.random.normal(jax.random.key(0), (20, 2)), jnp.zeros((1, 2))])
+    bend = lambda x: jnp.sum(x**2) - jax.nn.relu(x[0]) - jax.nn.relu(-x[0])  # noqa: E731
+    assert jon.find_critical_points(bend, starts, box=(-3.0, 3.0)).index_sum is None
+
+
+@pytest.mark.parametrize("name", ["merge", "max_step"])
+def test_zero_lengths_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be above 0"):
+        jon.find_critical_points(lambda x: jnp.sum(x**2), jnp.ones((2, 2)), **{name: 0.0})
+
+
 def test_a_network_has_its_saddle_at_zero(x64):
     """A deep linear network at zero: every start near it is drawn to a saddle, as Newton does not prefer minima."""
     problem = jon.problems.deep_linear_network()

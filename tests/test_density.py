@@ -67,6 +67,35 @@ def test_moments_of_the_density_are_those_of_the_spectrum(name, x64):
         assert abs(moments.mean() - (values**power).mean()) <= 4 * spread + 1e-9 * np.abs(values**power).mean()
 
 
+@pytest.mark.parametrize("entries", [[], [3.0], [3.0, 2.0], [3.0, -2.0, 1.0]])
+def test_the_trace_of_a_low_rank_is_exact(entries):
+    diagonal = jnp.zeros(50).at[: len(entries)].set(jnp.array(entries))
+    found = trace(lambda v: diagonal * v, like=diagonal)
+    np.testing.assert_allclose(found.value, sum(entries), atol=1e-4)
+    assert float(found.standard_error) < 1e-4
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_the_trace_has_no_preferred_scale(scale):
+    spectrum = jnp.arange(50.0)
+    plain, scaled = (trace(lambda v, s=s: jnp.float32(s) * spectrum * v, like=spectrum) for s in (1.0, scale))
+    np.testing.assert_allclose(scaled.value, jnp.float32(scale) * plain.value, rtol=1e-3)
+    np.testing.assert_allclose(scaled.standard_error, jnp.float32(scale) * plain.standard_error, rtol=1e-2)
+
+
+def test_what_is_not_symmetric_or_finite_is_said():
+    crooked = np.random.default_rng(0).standard_normal((30, 30)).astype(np.float32)
+    for measure in (trace, spectral_density):
+        with pytest.raises(ValueError, match="must be symmetric"):
+            measure(lambda v: jnp.asarray(crooked) @ v, like=jnp.zeros(30))
+    share, _ = spectral_density(lambda v: jnp.nan * v, like=jnp.zeros(30), steps=10).below(0.0)
+    assert jnp.isnan(share)
+
+
+def test_defaults_fit_small_operators():
+    np.testing.assert_allclose(trace(lambda v: jnp.arange(3.0) * v, like=jnp.zeros(3)).value, 3.0, atol=1e-4)
+
+
 def test_the_share_below_and_the_smooth_density(x64):
     values = np.r_[np.full(50, -2.0), np.linspace(1, 2, 150)]
     density = spectral_density(rotated(values), steps=30, probes=16)

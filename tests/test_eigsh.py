@@ -125,6 +125,8 @@ def test_scipy_agrees_and_needs_no_fewer_products():
 
 def test_without_the_second_run_repeated_eigenvalues_are_missed():
     matrix = symmetric(SPECTRA["repeated"]).astype(np.float32)
+    started = eigsh(jnp.diag(jnp.arange(1.0, 31.0)), 1, v0=jnp.eye(30)[3], verify=False)
+    assert not started.converged[0]  # the residual of a given start proves an eigenvalue, not the largest
     pairs = eigsh(matrix, 3, verify=False)
     np.testing.assert_allclose(pairs.values, [3, 4, 5], atol=1e-4)
     assert int(pairs.verification_matvecs) == 0

@@ -8,7 +8,7 @@ import xarray
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
-from jaxopt_notes.sweeps import engine, halving
+from jaxopt_notes.sweeps import engine, halving, programs
 
 SPACE = jon.grid(learning_rate=[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 30.0], beta=[0.0, 0.9])
 OPTIONS = dict(seeds=3, steps=36, batch_size=64, width=5, progress=False)
@@ -165,10 +165,116 @@ def test_median_stopping_stops_the_worse_half_and_those_that_fall_behind():
 
 
 @pytest.mark.parametrize(
-    ("steps", "factor", "rungs", "expected"), [(90, 3, 3, [10, 30]), (5, 3, 4, [1]), (1, 3, 3, [])]
+    ("pruner", "steps", "message"),
+    [
+        (jon.halving(3, 4), 5, r"rungs=4, metric='final_loss'\) would decide after \[0, 0, 1\] of 5 steps"),
+        (jon.halving(40, 2), 36, r"Halving\(factor=40.0, .* would decide after \[0\] of 36 steps"),
+        (jon.halving(1.01, 3), 10, r"after \[9, 9\] of 10 steps"),
+        (jon.median_stopping(), 5, r"MedianStopping\(checks=4, start=0.1, .* after \[0, 1, 2, 3\] of 5 steps"),
+    ],
 )
-def test_rungs_fit_the_steps(steps, factor, rungs, expected):
-    assert jon.halving(factor, rungs).decide_at(steps) == expected
+def test_rungs_that_do_not_fit_the_steps_are_named(pruner, steps, message):
+    with pytest.raises(ValueError, match=message):
+        pruner.decide_at(steps)
+    assert jon.halving().decide_at(90) == [10, 30]
+
+
+@pytest.mark.parametrize(
+    ("pruner", "error"),
+    [
+        (jon.halving(metric="final_los"), "unknown metric 'final_los'; did you mean 'final_loss'"),
+        (jon.halving(metric="status"), "unknown metric 'status'"),
+        (jon.halving(factor=40, rungs=2), "would decide after"),
+        (jon.halving(report_seeds=3), "must leave a seed to choose by"),
+        (jon.median_stopping(report_seeds=[5]), "must be seeds of the table"),
+    ],
+)
+def test_a_pruner_that_does_not_fit_is_refused_before_anything_runs(digits, monkeypatch, pruner, error):
+    monkeypatch.setattr(halving, "run_until", lambda *_, **__: pytest.fail("a trial ran"))
+    with pytest.raises(ValueError, match=error):
+        jon.sweep(digits, jon.momentum, SPACE, **OPTIONS, prune=pruner)
+
+
+class TestReportSeeds:
+    @pytest.mark.parametrize("make", [jon.halving, jon.median_stopping])
+    def test_they_decide_nothing(self, digits, whole, make, tmp_path):
+        options = OPTIONS | {"store": tmp_path, "devices": jax.devices()[:2]}
+        table = jon.sweep(digits, jon.momentum, SPACE, **options, prune=make(report_seeds=[1]))
+        others = jon.sweep(digits, jon.momentum, SPACE, **OPTIONS | {"seeds": [0, 2]}, prune=make())
+        np.testing.assert_array_equal(table.pruned_at, others.pruned_at)
+        np.testing.assert_array_equal(table.rung_metric, others.rung_metric)
+        survive = np.isnan(table.pruned_at.values)
+        np.testing.assert_array_equal(table.loss.values[survive], whole.loss.values[survive])
+        for one in (table, jon.open_sweep(tmp_path)):
+            best = jon.best(one, report_seeds=[1])
+            assert (best.chosen_by, best.seeds) == (2, 1)
+            with pytest.raises(ValueError, match=r"report_seeds \[2\] must not have .* or give report_seeds=\(1,\)"):
+                jon.best(one, report_seeds=1)
+        jon.best(table)
+
+    def test_they_are_no_lowest_of_many_where_all_configurations_are_equal(self):
+        """Pure noise: 81 equal configurations from 8 seeds, of which 4 report; the three best of a rung go on."""
+        noise = jax.random.normal(jax.random.key(1), (8, 81))
+
+        def pruned(**options):
+            pruner = jon.halving(40, 2, **options)
+            deciding = halving.parted(np.arange(8), pruner.report_seeds)[0]
+            errors = []
+            for trial in range(60):
+                values = np.asarray(jax.random.permutation(jax.random.key(trial), noise.ravel())).reshape(81, 8)
+                columns = {"final_loss": values.ravel(), "status": np.zeros(values.size, int)}
+                medians = halving._medians(columns, "final_loss", deciding)
+                survive = pruner.survivors(medians, np.ones(81, bool))
+                winner = np.flatnonzero(survive)[np.argmin(np.median(values[survive, :4], axis=1))]
+                errors.append(np.median(values[winner, 4:]))
+            return np.mean(errors), np.std(errors) / np.sqrt(60)
+
+        leaked, _ = pruned()
+        held, deviation = pruned(report_seeds=4)
+        assert leaked < -0.3
+        assert abs(held - float(np.median(noise))) < 3 * deviation
+
+    def test_wrong_ones_are_named(self):
+        with pytest.raises(ValueError, match="report_seeds must be an integer of at least 1, got 0"):
+            jon.halving(report_seeds=0)
+        with pytest.raises(ValueError, match="report_seeds must be a number of seeds or the seeds themselves"):
+            jon.median_stopping(report_seeds=[])
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_where_memory_runs_out_the_width_halves_and_the_rungs_go_on(digits, monkeypatch, devices, tmp_path):
+    options = OPTIONS | {"prune": jon.halving(), "keep_params": True, "devices": jax.devices()[:devices]}
+    expected = jon.sweep(digits, jon.momentum, SPACE, **options | {"width": 2})
+    tried = []
+
+    def limited(group):
+        real = programs.programs(group)
+
+        def segment(lanes, *others):
+            tried.append(lanes.loss.shape[1] // group.mesh.size)
+            if tried[-1] > 2:
+                raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 137438953472 bytes.")
+            return real.segment(lanes, *others)
+
+        return programs.Programs(real.begin, segment, real.traces)
+
+    monkeypatch.setattr(engine, "programs", limited)
+    with pytest.warns(UserWarning, match="out of memory with 5 lanes per device; going on with 2"):
+        table = jon.sweep(digits, jon.momentum, SPACE, **options, store=tmp_path)
+    assert tried[0] == 5
+    assert set(tried[1:]) == {2}  # also of the rungs after the first
+    assert (table.attrs["narrowed_to"], table.attrs["width"]) == (2, 5)
+    assert_same_tables(table, expected)
+    assert_same_tables(jon.open_sweep(tmp_path), expected)
+
+
+def test_where_one_lane_does_not_fit_either_the_error_is_raised(digits, monkeypatch):
+    def fail(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(engine, "_run_pass_until", fail)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE"):
+        jon.sweep(digits, jon.momentum, SPACE, **OPTIONS | {"width": 1}, prune=jon.halving())
 
 
 def test_wrong_use_is_named(digits):

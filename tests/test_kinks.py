@@ -21,6 +21,10 @@ KINKS = {
     "a saddle that is none": lambda x: x[0] ** 2 - x[1] ** 2 + absolute(x[1]) + x[2] ** 2,
     "with a large loss": lambda x: 100 + jnp.sum(x**2) - absolute(x[0]),
 }
+KINKS |= {
+    "a small jump in a steep bowl": lambda x: 1000 * jnp.sum(x**2) - 10 * jnp.sum(absolute(x)),
+    "a small jump on a steep hill": lambda x: jnp.sum(absolute(x)) - 100 * jnp.sum(x**2),
+}
 SMOOTH = {
     "bowl": (lambda x: jnp.sum(x**2), "minimum"),
     "quartic": (lambda x: jnp.sum(x**4), "degenerate"),
@@ -29,6 +33,7 @@ SMOOTH = {
     "steep beside a flat direction": (lambda x: 1e2 * x[0] ** 2 + x[1] ** 2 + 0.1 * x[2] ** 2, "minimum"),
     "softened": (lambda x: jnp.sum(jnp.sqrt(x**2 + 1.0)), "minimum"),
     "a kink elsewhere": (lambda x: jnp.sum(x**2) - jax.nn.relu(x[0] - 1.0), "minimum"),
+    "a kink nearby": (lambda x: jnp.sum(x**2) + jnp.sum(jax.nn.relu(x - 0.002)), "minimum"),
 }
 
 
@@ -48,6 +53,32 @@ def test_a_smooth_loss_keeps_its_verdict(name):
     point = jon.classify(loss, jnp.zeros(3))
     assert point.smooth
     assert point.kind_name == kind
+
+
+def test_far_from_the_origin_a_narrow_function_is_smooth():
+    point = jon.classify(lambda x: 1 - jnp.exp(-jnp.sum((x - 1000) ** 4)), jnp.full(2, 1000.0))
+    assert point.smooth
+    assert point.kind_name == "degenerate"
+
+
+def test_a_kink_with_a_slope_is_no_impostor():
+    point = jon.classify(lambda x: jnp.sum(jnp.abs(x)), jnp.zeros(3))  # JAX's slope is 1 there
+    assert point.kind_name == "undecided"
+    assert "kink" in str(point)
+    assert "impostor" not in str(point)
+
+
+def test_a_slope_without_curvature_is_no_impostor():
+    assert "impostor" not in str(jon.classify(lambda x: 3 * x[0], jnp.zeros(3)))
+
+
+def test_networks_are_smooth_where_training_leaves_them():
+    problem = jon.problems.digits_mlp(hidden=8)
+    for steps in (1, 200):
+        run = jon.minimize(
+            problem.loss, problem.init(jax.random.key(0)), jon.adam(0.01), steps=steps, data=problem.data
+        )
+        assert jon.classify(problem.loss, run.params, problem.data, matvecs=8, method="lanczos").smooth
 
 
 def test_in_float64_smaller_kinks_are_seen(x64):

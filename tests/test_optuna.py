@@ -5,12 +5,15 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import jax
 import numpy as np
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+import scipy.stats
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from optuna_study import optimize, study_of
 
@@ -19,6 +22,7 @@ from jaxopt_notes import Status
 from jaxopt_notes.sweeps import optuna as bridge
 
 RATE = {"learning_rate": FloatDistribution(1e-3, 1.0, log=True)}
+SAFE = {"learning_rate": FloatDistribution(1e-3, 0.05)}  # where no trial fails
 VALLEY = jon.problems.quadratic([1.0, 20.0])
 
 
@@ -29,7 +33,8 @@ def quiet():
 
 def run(study, distributions=RATE, **options):
     settings = dict(trials=8, batch=8, steps=20, progress=False) | options
-    jon.optuna.optimize(study, VALLEY, settings.pop("optimizer", jon.momentum), distributions, **settings)
+    problem, optimizer = settings.pop("problem", VALLEY), settings.pop("optimizer", jon.momentum)
+    jon.optuna.optimize(study, problem, optimizer, distributions, **settings)
 
 
 def states(study):
@@ -171,7 +176,7 @@ def test_trials_of_the_living_are_left_alone_and_those_that_kill_are_given_up():
     assert [study.trials[n].state.name for n in (elsewhere, parent, mine, deadly)] == ["RUNNING"] * 3 + ["FAIL"]
     assert states(study).count("COMPLETE") == 1
     run(study, trials=4, batch=2, repair="all")
-    assert [study.trials[n].state.name for n in (elsewhere, parent, mine)] == ["FAIL", "FAIL", "RUNNING"]
+    assert [study.trials[n].state.name for n in (elsewhere, parent, mine)] == ["FAIL", "FAIL", "FAIL"]
 
 
 def test_wrong_use_is_named():
@@ -184,12 +189,115 @@ def test_wrong_use_is_named():
         run(study, metric="final_los")
     with pytest.raises(ValueError, match="unknown axis 'bta' for momentum"):
         run(study, RATE | {"bta": FloatDistribution(0, 0.9)})
-    assert states(study) == ["FAIL"] * 16
+    with pytest.raises(
+        TypeError, match=r"distributions\['learning_rate'\] must come from optuna.distributions.*jon.samp"
+    ):
+        run(study, {"learning_rate": scipy.stats.loguniform(1e-3, 1.0)})
+    with pytest.raises(TypeError, match="distributions must map names to"):
+        run(study, {})
+    with pytest.raises(ValueError, match="unknown axis 'bta' for rmsprop"):
+        run(study, RATE | {"bta": CategoricalDistribution([True, False])}, optimizer=jon.rmsprop)
+    with pytest.raises(TypeError, match="problem must be a jaxopt_notes"):
+        run(study, problem=lambda: VALLEY)
+    assert study.trials == []
+    assert study.user_attrs == {}
     run(study)
     with pytest.raises(ValueError, match="begun with another definition; steps: 20 there, 30 now: use another study"):
         run(study, steps=30)
     with pytest.raises(ValueError, match="repair"):
         run(study, repair="some")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"problem": jon.problems.quadratic([1.0, 30.0])}, "starts and closures: .* there, .* now"),
+        ({"problem": jon.problems.rosenbrock()}, "problem: quadratic there, rosenbrock now; loss: "),
+        ({"key": jax.random.key(1)}, "definition; key: .* 0 0 there, .* 0 1 now: use"),
+        (
+            {"distributions": {"learning_rate": FloatDistribution(1e-3, 0.04)}},
+            "definition; distributions: .*high=0.05, .*high=0.04, ",
+        ),
+        ({"distributions": SAFE | {"beta": FloatDistribution(0, 0.9)}}, "distributions: {'learning_rate'.* 'beta'"),
+        ({"seeds": 2}, r"definition; .*seeds: \[0\] there, \[0, 1\] now"),
+        ({"optimizer": jon.nesterov}, "optimizer: momentum there, nesterov now"),
+        ({"width": 3}, "definition; width: 2 there, 3 now: use"),
+    ],
+)
+def test_a_study_goes_on_with_its_own_definition_only(tmp_path, changed, message):
+    storage = f"sqlite:///{tmp_path}/study"
+    run(optuna.create_study(storage=storage, study_name="one"), SAFE, width=2)
+    study = optuna.load_study(storage=storage, study_name="one", sampler=optuna.samplers.RandomSampler(seed=0))
+    with pytest.raises(ValueError, match=message):
+        run(study, **{"distributions": SAFE, "trials": 16} | changed)
+    assert len(study.trials) == 8
+    run(study, SAFE, trials=10)
+    assert states(study) == ["COMPLETE"] * 10
+
+
+def test_the_definition_is_there_before_the_first_trial_is_asked_for(monkeypatch):
+    study = optuna.create_study()
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "ask", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(study)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="steps: 20 there, 30 now"):
+        run(study, steps=30)
+    run(study, width=3)
+    assert study.user_attrs[bridge.STUDY]["width"] == 3
+
+
+def test_a_function_that_makes_problems_is_taken():
+    def valley(top, shift=0.0):
+        return jon.problems.quadratic([1.0, float(top)])
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space = {"learning_rate": FloatDistribution(0.001, 0.01), "top": IntDistribution(1, 3)}
+    run(study, space, problem=valley, trials=8)
+    assert states(study) == ["COMPLETE"] * 8
+    assert study.user_attrs[bridge.STUDY]["problem"] == "valley"
+    trial = study.trials[0]
+    alone = jon.sweep(
+        valley(trial.params["top"]), jon.momentum, jon.grid(learning_rate=[trial.params["learning_rate"]]), steps=20
+    )
+    assert trial.value == pytest.approx(alone.final_loss.item(), rel=1e-5)
+
+
+def test_a_trial_killed_before_it_was_signed_is_repaired_with_all_only():
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    unsigned = study.ask(RATE)
+    run(study, trials=2, batch=2)
+    assert study.trials[0].state.name == "RUNNING"
+    run(study, trials=3, batch=2, repair="all")
+    assert study.trials[0].state.name == "FAIL"
+    assert [t.params for t in study.trials if bridge.RETRIES in t.user_attrs] == [unsigned.params]
+
+
+@pytest.mark.parametrize("repair", ["dead", "all"])
+def test_threads_of_one_process_leave_each_others_trials_alone(monkeypatch, repair):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    original, seen = bridge.sweep, []
+
+    def beside(*arguments, **options):
+        if not seen:
+            seen.append(states(study))
+            thread = threading.Thread(
+                target=run, args=(study, SAFE), kwargs={"trials": 4, "batch": 4, "repair": repair}
+            )
+            thread.start()
+            thread.join()
+            seen.append(states(study))
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(bridge, "sweep", beside)
+    run(study, SAFE)
+    assert seen == [["RUNNING"] * 8, ["RUNNING"] * 8 + ["COMPLETE"] * 4]
+    assert states(study) == ["COMPLETE"] * 12
+    assert not bridge._LIVE
 
 
 def test_optuna_is_loaded_on_use():

@@ -65,6 +65,19 @@ class TestReportSeeds:
         with pytest.raises(ValueError, match=message):
             jon.best(grid_table(np.ones((2, 4))), report_seeds=report)
 
+    def test_a_table_pruned_by_them_is_refused(self):
+        table = grid_table([[1.0, 1.0, 1.0, 9.0, 8.0], [2.0, 2.0, 2.0, 0.0, 0.1]])
+        pruned = table.assign(pruned_at=("learning_rate", [np.nan, 3.0]))
+        everyone = pruned.assign_attrs(prune="Halving(factor=3.0, rungs=3, metric='final_loss')")
+        with pytest.raises(ValueError, match=r"here all seeds did; run sweep\(.*report_seeds=\[3, 4\]\)\), or leave"):
+            jon.best(everyone, report_seeds=2)
+        assert jon.best(everyone).median == 1.0
+        for recorded in ("2", "(3, 4)", "(4, 3)"):
+            others = pruned.assign_attrs(prune=f"Halving(factor=3.0, metric='final_loss', report_seeds={recorded})")
+            assert jon.best(others, report_seeds=2).median == jon.best(others, report_seeds=[4, 3]).median == 8.5
+            with pytest.raises(ValueError, match="must not have decided what was pruned"):
+                jon.best(others, report_seeds=[2, 3, 4])
+
 
 class TestFailures:
     def test_diverged_is_infinitely_bad_on_any_metric_and_stalled_counts_by_its_metric(self):

@@ -50,7 +50,7 @@ def classify(
     A negative direction is proved by one more product, v'Hv < -z. Up to 1,500 parameters all eigenvalues of the dense
     Hessian decide. Beyond, Lanczos: counts are lower bounds, and bounds on all eigenvalues hold with `probability`.
     Everything is said of the computed derivatives at this point. At a kink, such as a ReLU at 0, they prove nothing:
-    16 evaluations of the loss around the point look for one, and if it is found a critical point is `undecided`.
+    32 evaluations of the loss around the point look for one, and if it is found the point is `undecided`.
 
     Compiled once per program, also for a fresh lambda: arrays that `loss` closes over become arguments. Works under
     `jit` and `vmap` over points.
@@ -190,9 +190,9 @@ def _judge(
         lost, rank = defect(space, product, jax.random.key(0)), space.rank
         wrong = critical & ~(lost <= zero + 4 * gradient_norm / space.shortest)
         kind = jnp.where(finite & wrong, jnp.int32(Kind.UNDECIDED), kind)
-    smooth = is_smooth(lambda vector: nearby(unflatten(vector)).astype(flat.dtype), flat, loss, spectrum.norm, dtype)
-    kind = jnp.where(finite & critical & ~smooth, jnp.int32(Kind.UNDECIDED), kind)
-    steepness = spectrum.norm * gradient_norm
+    near = lambda vector: nearby(unflatten(vector)).astype(flat.dtype)  # noqa: E731
+    smooth = is_smooth(near, flat, loss, gradient_norm, spectrum.norm, dtype)
+    kind = jnp.where(finite & ~smooth, jnp.int32(Kind.UNDECIDED), kind)
 
     def known(value: Array) -> Array:
         return jnp.where(finite, value, jnp.nan)
@@ -215,7 +215,7 @@ def _judge(
         zero_level=known(zero),
         curvature_below=known(curvature_below),
         escape_direction=unflatten(known(direction)),
-        flatness=known(spectrum.image_of_gradient / jnp.where(steepness > 0, steepness, 1)),
+        flatness=known(_flatness(spectrum, gradient_norm)),
         smooth=smooth,
         null_rank=rank,
         null_defect=known(lost),
@@ -224,6 +224,12 @@ def _judge(
         matvecs=spectrum.matvecs + (0 if space is None else 1),
         exact=spectrum.exact,
     )
+
+
+def _flatness(spectrum: Spectrum, gradient_norm: Array) -> Float[Array, ""]:
+    """|Hg| / (|H| |g|); without curvature nothing is flat in comparison, so a mere slope has 1."""
+    steepness = spectrum.norm * gradient_norm
+    return jnp.where(steepness > 0, spectrum.image_of_gradient / jnp.where(steepness > 0, steepness, 1), 1)
 
 
 def _kind(

@@ -20,7 +20,7 @@ from .._numerics import divide
 from .classify import dense_verdict
 from .operators import check_dense, flatten, matrix, prepared, second_order
 from .polish import halved
-from .verdict import CriticalPoint
+from .verdict import CriticalPoint, Kind
 
 
 class Outcome(enum.IntEnum):
@@ -153,11 +153,13 @@ def find_critical_points(
     flat = jax.vmap(lambda start: flatten(start)[0])(starts)
     lower, upper = _limits(box, one, flat)
     span = jnp.where(jnp.isfinite(upper - lower), upper - lower, jnp.ptp(flat, axis=0))
-    diagonal = jnp.maximum(jnp.linalg.norm(span), jnp.finfo(flat.dtype).tiny)
+    # Starts at one point show no scale: then that of the point itself.
+    spread = jnp.linalg.norm(span)
+    diagonal = jnp.where(spread > 0, spread, jnp.maximum(1, jnp.max(jnp.linalg.norm(flat, axis=1))))
     steps = _checks.count("steps", steps)
     relative = 1e-7 if flat.dtype == jnp.float64 else 1e-4
-    radius = relative * float(diagonal) if merge is None else float(_checks.number("merge", merge, low=0.0))
-    longest = 0.1 * diagonal if max_step is None else _checks.number("max_step", max_step, low=0.0)
+    radius = relative * float(diagonal) if merge is None else float(_positive("merge", merge))
+    longest = 0.1 * diagonal if max_step is None else _positive("max_step", max_step)
     ends, taken, scale = _search(program, constants, one, args, flat, lower, upper, longest, steps=steps)
     points = jax.vmap(flatten(one)[1])(ends)
     verdicts = _verdicts(program, constants, points, args, scale)
@@ -302,8 +304,16 @@ def _index_sum(verdicts: CriticalPoint) -> int | None:
 
 
 def _proved(verdicts: CriticalPoint) -> np.ndarray:
-    """Which points are non-degenerate: no eigenvalue within rounding of zero."""
-    return np.asarray(verdicts.index + verdicts.positive) == np.asarray(verdicts.eigenvalues).shape[-1]
+    """Which points are decided and non-degenerate: no eigenvalue within rounding of zero, and no kink."""
+    counted = np.asarray(verdicts.index + verdicts.positive) == np.asarray(verdicts.eigenvalues).shape[-1]
+    return counted & (np.asarray(verdicts.kind) != Kind.UNDECIDED)
+
+
+def _positive(name: str, value: Any) -> Any:
+    value = _checks.scalar(name, value, low=0.0)
+    if not _checks.is_traced(value) and float(value) == 0:
+        raise ValueError(f"{name} must be above 0, got {value}")
+    return value
 
 
 def _solve(hessian: Float[Array, "n n"], gradient: Float[Array, " n"]) -> Float[Array, " n"]:

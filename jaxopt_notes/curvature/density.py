@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from .. import _checks
+from .._numerics import divide, power_of_two
 from .lanczos import checked_key, lanczos, ritz
 from .operators import flat, flat_space
-from .symmetric import SymmetricOperator, as_operator
+from .symmetric import SymmetricOperator, as_operator, refuse_asymmetric
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -81,12 +82,15 @@ class SpectralDensity(NamedTuple):
 
         A node on the threshold's other side is counted whole, so near a cluster of eigenvalues the share is coarse.
         """
-        shares = jnp.sum(jnp.where(self.nodes < threshold, self.weights, 0), axis=1)
+        below = (self.nodes < threshold).astype(self.weights.dtype)
+        shares = jnp.sum(below * self.weights, axis=1)  # a product, so that the NaN of an unknown spectrum stays
         probes = shares.size
         return jnp.mean(shares), jnp.std(shares, ddof=1 if probes > 1 else 0) / math.sqrt(probes)
 
 
-def trace(operator: Any, *, like: PyTree = None, matvecs: int = 40, key: Key[Array, ""] | None = None) -> Trace:
+def trace(
+    operator: Any, *, like: PyTree = None, matvecs: int | None = None, key: Key[Array, ""] | None = None
+) -> Trace:
     """The trace of a symmetric operator, with its standard error, by products.
 
     XTrace: half of the products find the directions in which A is large, whose part of the trace is exact; the other
@@ -95,7 +99,8 @@ def trace(operator: Any, *, like: PyTree = None, matvecs: int = 40, key: Key[Arr
 
     Arguments:
         operator, like: as in `eigsh`.
-        matvecs: products to spend: an even number of at least 4 and at most 2n. Static.
+        matvecs: products to spend: an even number of at least 4 and at most 2n; the smaller of 40 and 2n when None.
+            Static.
         key: of the random vectors; `jax.random.key(0)` when None.
 
     Returns:
@@ -115,8 +120,11 @@ def trace(operator: Any, *, like: PyTree = None, matvecs: int = 40, key: Key[Arr
     """
     operator = as_operator(operator, like)
     size = sum(leaf.size for leaf in jax.tree.leaves(operator.like))
-    vectors = _checks.count("matvecs", matvecs, low=4, high=max(4, 2 * size)) // 2
-    return _trace(operator, checked_key(key), vectors=min(vectors, size))
+    most = max(4, 2 * size)
+    vectors = (min(40, most) if matvecs is None else _checks.count("matvecs", matvecs, low=4, high=most)) // 2
+    key = checked_key(key)
+    refuse_asymmetric(operator, key)
+    return _trace(operator, key, vectors=min(vectors, size))
 
 
 @functools.partial(jax.jit, static_argnames="vectors")
@@ -127,21 +135,27 @@ def _trace(operator: SymmetricOperator, key: Any, *, vectors: int) -> Trace:
     tests = jax.random.normal(key, (vectors, size), dtype)
     tests = tests * (math.sqrt(size) / jnp.linalg.norm(tests, axis=1))[:, None]
     images = columns(tests)
-    basis, triangle = jnp.linalg.qr(images.T)
-    inside = multiply(basis.T, columns(basis.T).T)
+    unit = power_of_two(jnp.max(jnp.abs(images)))  # in units of which no square over- or underflows
+    images = divide(images, unit)
+    # A random vector in rounding's size: where A has a low rank the basis would be singular.
+    floor = jnp.finfo(dtype).eps * jnp.max(jnp.linalg.norm(images, axis=1)) / math.sqrt(size)
+    fill = jax.random.normal(jax.random.fold_in(key, 1), images.shape, dtype)
+    basis, triangle = jnp.linalg.qr((images + jnp.where(floor > 0, floor, 1) * fill).T)
+    seen = multiply(basis.T, images.T)
+    inside = divide(multiply(basis.T, columns(basis.T).T), unit)
     # Without vector i the basis loses the direction s_i, the i-th row of R^-1.
     lost = jax.scipy.linalg.solve_triangular(triangle, jnp.eye(vectors, dtype=dtype), trans="T")
     lost = lost / jnp.linalg.norm(lost, axis=0)[None]
     shadows = multiply(basis.T, tests.T)
     shadows = shadows - lost * jnp.sum(lost * shadows, axis=0)[None]
     found = jnp.trace(inside) - jnp.sum(lost * multiply(inside, lost), axis=0)
-    rest = jnp.sum(tests * images, axis=1) - 2 * jnp.sum(shadows * triangle, axis=0)
+    rest = jnp.sum(tests * images, axis=1) - 2 * jnp.sum(shadows * seen, axis=0)
     rest = rest + jnp.sum(shadows * multiply(inside, shadows), axis=0)
     left = size - jnp.sum(shadows**2, axis=0)
     scale = (size - vectors + 1) / jnp.where(left > 0, left, 1)
     estimates = found + jnp.where(size > vectors - 1, scale * rest, 0)
     error = jnp.std(estimates, ddof=1) / math.sqrt(vectors)
-    return Trace(jnp.mean(estimates), error, jnp.int32(2 * vectors))
+    return Trace(unit * jnp.mean(estimates), unit * error, jnp.int32(2 * vectors))
 
 
 def spectral_density(
@@ -184,7 +198,9 @@ def spectral_density(
     """
     operator = as_operator(operator, like)
     steps, probes = _checks.count("steps", steps, low=2), _checks.count("probes", probes)
-    return _spectral_density(operator, checked_key(key), steps=steps, probes=probes)
+    key = checked_key(key)
+    refuse_asymmetric(operator, key)
+    return _spectral_density(operator, key, steps=steps, probes=probes)
 
 
 @functools.partial(jax.jit, static_argnames=("steps", "probes"))
@@ -195,6 +211,7 @@ def _spectral_density(operator: SymmetricOperator, key: Any, *, steps: int, prob
         krylov = lanczos(product, jax.random.normal(key, (size,), dtype), steps)
         values = ritz(krylov)
         weights = jnp.where(jnp.isfinite(values.values), values.coefficients[0] ** 2, 0)
+        weights = jnp.where(jnp.isfinite(values.values[0]), weights, jnp.nan)  # no node at all: a product was NaN
         return values.values, weights, krylov.count
 
     nodes, weights, counts = jax.lax.map(rule, jax.random.split(key, probes))

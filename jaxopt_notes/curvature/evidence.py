@@ -144,8 +144,8 @@ def beyond(state: State, plan: Plan) -> tuple[Bool[Array, " rows"], Array, Array
 def proved(state: State, values: Float[Array, " k"], bounds: Float[Array, " 2"], plan: Plan) -> Bool[Array, " k"]:
     """Of which of these pairs this phase, with its `spectrum_ends`, proves that nothing beyond them was missed.
 
-    A phase in the complement shows how far it reaches. The search shows that its extreme pairs are extreme; if no
-    verification is asked for, that, or from a given start the residual alone, has to do for all.
+    A phase in the complement shows how far it reaches. The search from a random start shows that its extreme pairs are
+    extreme; if no verification is asked for, that has to do for all. From a given start it shows nothing.
     """
     searching = state.locked == 0
     ends = 2 if plan.which == "BE" and plan.k > 1 else 1
@@ -154,7 +154,7 @@ def proved(state: State, values: Float[Array, " k"], bounds: Float[Array, " 2"],
     low, high = reach(plan.which, values, _slack(values, state, plan))
     low, high = jnp.where(searching, search_low, low), jnp.where(searching, search_high, high)
     shown = (low <= bounds[0]) & (bounds[1] <= high)
-    by_search = (extreme | (not plan.verify)) & (shown if plan.random else not plan.verify)
+    by_search = (extreme | (not plan.verify)) & shown & plan.random
     return jnp.where(searching, by_search, shown)
 
 

@@ -87,7 +87,7 @@ def stability(
     """
     name, numbers, _, _ = _opened(optimizer, state)
     seen = sharpness(loss, params, *args, preconditioner=preconditioner(optimizer, state), key=key, matvecs=matvecs)
-    accepted = {which: numbers[which] for which in ("beta", "dampening", "b1") if which in numbers}
+    accepted = {which: numbers[which] for which in ("beta", "dampening", "b1", "weight_decay") if which in numbers}
     return Stability(seen, stability_bound(name, seen, **accepted), current_learning_rate(optimizer, state))
 
 

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from .._numerics import divide, sqrt
+from .._numerics import divide, power_of_two, sqrt
 from .evidence import Plan, Ritz, State, accurate, beyond, interval, proved, proves, rounding, spectrum_ends, tolerance
 from .lanczos import euclidean_norm, orthogonalise
 from .operators import Product
@@ -115,7 +115,7 @@ def _step(state: State, product: Product, plan: Plan) -> State:
     basis = state.basis
     image = product(jax.lax.dynamic_index_in_dim(basis, j, keepdims=False))
     # Squares and sums over a matrix of norm 1e30 or 1e-30 would leave the range of float32; a power of two is exact.
-    scale = jnp.where(state.scale > 0, state.scale, _power_of_two(jnp.max(jnp.abs(image))))
+    scale = jnp.where(state.scale > 0, state.scale, power_of_two(jnp.max(jnp.abs(image))))
     coefficients, rest = _orthogonalise_twice(basis, divide(image, scale))
     beta = sqrt(jnp.sum(rest**2))
     norm = jnp.maximum(state.norm, jnp.max(jnp.abs(jnp.append(coefficients, beta))))
@@ -146,11 +146,6 @@ def _step(state: State, product: Product, plan: Plan) -> State:
         asymmetry=jnp.maximum(state.asymmetry, asymmetry),
         products=state.products + 1,
     )
-
-
-def _power_of_two(size: Float[Array, ""]) -> Float[Array, ""]:
-    """One within a factor of 4 of a positive finite number; NaN for NaN."""
-    return jax.lax.reduce_precision(size / 2, jnp.finfo(size.dtype).nexp, 0)
 
 
 def _orthogonalise_twice(basis: Float[Array, "rows+1 n"], vector: Float[Array, " n"]) -> tuple[Array, Array]:

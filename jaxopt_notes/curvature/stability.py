@@ -97,12 +97,13 @@ def stability_bound(optimizer: str, sharpness: Number, **numbers: Number) -> Flo
         gradient_descent   2/L
         momentum           2 (1 + b) / ((1 - d) L)
         nesterov           (2 + 2b) / ((1 + 2b) L)
-        adam, adamw        (2 + 2 b1) / ((1 - b1) L)
+        adam               (2 + 2 b1) / ((1 - b1) L)
+        adamw              (2 + 2 b1) / ((1 - b1) L + (1 + b1) w),  w its weight decay
         rmsprop            2 (1 + b) / L
         adagrad, adadelta  2/L
 
-    For the last three lines L is that of P^-1/2 H P^-1/2 with the method's preconditioner P held fixed, and adamw's
-    weight decay is left out; `stability` takes both from a run.
+    For the last four lines L is that of P^-1/2 H P^-1/2 with the method's preconditioner P held fixed; `stability`
+    takes it from a run.
 
     A fact about quadratics with exact gradients. A network may train beyond it (its curvature changes as it moves) or,
     with small batches, fail below it.
@@ -144,6 +145,9 @@ def stability_bound(optimizer: str, sharpness: Number, **numbers: Number) -> Flo
     limit = jnp.asarray(
         rule(**{name: jnp.asarray(value, largest.dtype) for name, value in numbers.items()}), largest.dtype
     )
+    if optimizer == "adamw":  # the decay pulls as a curvature does that no momentum averages
+        b1, decay = (jnp.asarray(numbers.get(name, default), largest.dtype) for name, default in _OF_ADAMW)
+        largest = largest + decay * (1 + b1) / (1 - b1)
     positive = largest > 0
     return jnp.where(positive, limit / jnp.where(positive, largest, 1), jnp.inf)
 
@@ -165,6 +169,14 @@ def _adam(*, b1: Any = 0.9, b2: Any = 0.999, eps: Any = 1e-8, eps_root: Any = 0.
     return (2 + 2 * b1) / (1 - b1)
 
 
+def _adamw(*, b1: Any = 0.9, b2: Any = 0.999, eps: Any = 1e-8, eps_root: Any = 0.0, weight_decay: Any = 1e-4) -> Any:
+    del weight_decay
+    return _adam(b1=b1, b2=b2, eps=eps, eps_root=eps_root)
+
+
+_OF_ADAMW = (("b1", 0.9), ("weight_decay", 1e-4))
+
+
 def _rmsprop(*, beta: Any = 0.0) -> Any:
     return 2 * (1 + beta)
 
@@ -174,7 +186,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "momentum": _momentum,
     "nesterov": _nesterov,
     "adam": _adam,
-    "adamw": _adam,
+    "adamw": _adamw,
     "rmsprop": _rmsprop,
     "adagrad": _gradient_descent,
     "adadelta": _gradient_descent,

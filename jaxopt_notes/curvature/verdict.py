@@ -88,7 +88,7 @@ class CriticalPoint(NamedTuple):
 
         There |grad|^2 is stationary, so methods that minimise it stop; the loss is not.
         """
-        return ~self.critical & (self.flatness <= _FLAT)
+        return ~self.critical & self.smooth & (self.flatness <= _FLAT)
 
     @property
     def kind_name(self) -> Any:
@@ -121,6 +121,8 @@ class CriticalPoint(NamedTuple):
 
 def _criticality(point: CriticalPoint) -> str:
     size = _gradient_size(point)
+    if not point.smooth:
+        return f"undecided: {size}, but the loss has a kink here, and derivatives at a kink prove nothing around it."
     if point.kind == Kind.UNDECIDED:
         return f"undecided: critical ({size}), but {_why_undecided(point)}."
     if point.kind == Kind.DEGENERATE:
@@ -143,8 +145,6 @@ def _gradient_size(point: CriticalPoint) -> str:
 
 
 def _why_undecided(point: CriticalPoint) -> str:
-    if not point.smooth:
-        return "the loss has a kink here, so derivatives at the point prove nothing about its neighbourhood"
     if not _null_enough(point):
         return f"|H u| = {float(point.null_defect):.1g} along the null directions given, which is not zero"
     if not (point.index or point.positive):

@@ -96,12 +96,90 @@ def _run_pieces(finer: Plan, chunks: Sequence[int], keep_params: bool, bar: Prog
 
 
 def run_until(
-    plan: Plan, chunks: Sequence[int], until: int, *, keep_params: bool, bar: Progress | None, resume: Checkpoint | None
+    plan: Plan,
+    chunks: Sequence[int],
+    until: int,
+    *,
+    keep_params: bool,
+    bar: Progress | None,
+    resume: Checkpoint | None,
+    whole: Plan | None = None,
 ) -> tuple[list[dict[str, Any]], Checkpoint]:
-    """Run chunks, at most one per device, up to a step: what `run_chunks` returns, as of now, and where they are."""
+    """Run chunks, at most one per device, up to a step: what `run_chunks` returns, as of now, and where they are.
+
+    Where memory runs out they are run in pieces, as there. `whole` is the sweep of which `plan` is a part, and which
+    remembers that; where a chunk is run in pieces the checkpoint holds its trials without padding.
+    """
+    whole = plan if whole is None else whole
+    while True:
+        lanes = lanes_in_use(whole)
+        try:
+            if lanes < plan.width:
+                finer = plan.at_width(lanes, kept=plan.width)
+                return _run_pieces_until(finer, chunks, until, keep_params, bar, resume)
+            return _run_pass_until(plan, chunks, until, keep_params, bar, resume)
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
+            if lanes == 1 or not _is_out_of_memory(error):
+                raise
+        _LANES[whole] = lanes // 2
+        warnings.warn(f"out of memory with {lanes} lanes per device; going on with {lanes // 2}", stacklevel=2)
+
+
+def _run_pass_until(
+    plan: Plan,
+    chunks: Sequence[int],
+    until: int,
+    keep_params: bool,
+    bar: Progress | None,
+    resume: Checkpoint | None,
+) -> tuple[list[dict[str, Any]], Checkpoint]:
     lanes, before, after = _run_lanes(plan, chunks, until, bar, resume, None)
     saved = _taken(plan, len(chunks), until, before, lanes)
     return _cut(plan, chunks, _collect(lanes, before, after, keep_params)), saved
+
+
+def _run_pieces_until(
+    finer: Plan,
+    chunks: Sequence[int],
+    until: int,
+    keep_params: bool,
+    bar: Progress | None,
+    resume: Checkpoint | None,
+) -> tuple[list[dict[str, Any]], Checkpoint]:
+    """Run chunks up to a step piece by piece, one per device at a time; their checkpoint is without padding."""
+    named = [(i, chunk * finer.pieces + piece) for i, chunk in enumerate(chunks) for piece in range(finer.pieces)]
+    named = [(i, piece) for i, piece in named if len(finer.trials_of(piece))]
+    ran: list[list[Any]] = [[] for _ in chunks]
+    for first in range(0, len(named), finer.group.mesh.size):
+        together = named[first : first + finer.group.mesh.size]
+        begun = None if resume is None else _cut_pieces(finer, together, resume)
+        results, saved = _run_pass_until(finer, [piece for _, piece in together], until, keep_params, bar, begun)
+        for (i, piece), result, before, leaves in zip(together, results, saved.before, saved.lanes, strict=True):
+            ran[i].append((result, *_at_lanes(before, leaves, np.arange(len(finer.trials_of(piece))))))
+    joined = [jax.tree.map(lambda *parts: np.concatenate(parts), *[one[:2] for one in parts]) for parts in ran]
+    lanes = [
+        [np.concatenate(leaves, axis=int(leaf >= len(both) - 3)) for leaf, leaves in enumerate(both)]
+        for both in (list(zip(*(one[2] for one in parts), strict=True)) for parts in ran)
+    ]
+    return [result for result, _ in joined], Checkpoint(until, [before for _, before in joined], lanes)
+
+
+def _cut_pieces(finer: Plan, named: Sequence[tuple[int, int]], whole: Checkpoint) -> Checkpoint:
+    """The pieces (position of the chunk, number) of a checkpoint of chunks, short ones padded with their last trial."""
+    cut = []
+    for i, piece in named:
+        first, trials = piece % finer.pieces * finer.width, len(finer.trials_of(piece))
+        lanes = first + np.minimum(np.arange(finer.width), trials - 1)
+        cut.append(_at_lanes(whole.before[i], whole.lanes[i], lanes))
+    return Checkpoint(whole.step, [before for before, _ in cut], [lanes for _, lanes in cut])
+
+
+def _at_lanes(
+    before: dict[str, np.ndarray], leaves: list[np.ndarray], lanes: np.ndarray
+) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+    """Some lanes of a chunk of a checkpoint, whose last three leaves are histories with the lane as second axis."""
+    histories = [history[:, lanes] for history in leaves[-3:]]
+    return {name: values[lanes] for name, values in before.items()}, [leaf[lanes] for leaf in leaves[:-3]] + histories
 
 
 def _run_pass(

@@ -1,13 +1,13 @@
 """Pruning: configurations that do worse stop early, and the lanes of the others are packed together.
 
 Between two rungs the trials that are left wait on the host. At a rung every configuration is ranked by the median over
-its seeds, and the seeds of a configuration live or die together. The survivors are packed into as few chunks as they
-fill, which the same compiled program runs on, so a pruned trial costs no more time.
+its seeds, those left out that are to report, and the seeds of a configuration live or die together. The survivors are
+packed into as few chunks as they fill, which the same compiled program runs on, so a pruned trial costs no more time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -20,15 +20,18 @@ from .engine import Checkpoint, run_until
 from .layout import Columns
 from .plan import Plan
 from .progress import Progress
-from .select import higher_is_better, middle
+from .select import higher_is_better, middle, parted
 from .shelf import Shelf
 from .space import listed
 from .store import Store
-from .table import columns_of
+from .table import columns_of, no_trials
 
 
 class Pruner(Protocol):
-    """What `sweep(..., prune=)` takes."""
+    """What `sweep(..., prune=)` takes. Its `repr` is what the table records.
+
+    It may have `report_seeds` as `best` takes them, a number or a tuple: seeds that decide nothing.
+    """
 
     @property
     def metric(self) -> str:
@@ -41,18 +44,26 @@ class Pruner(Protocol):
         """Which of those `alive` go on; lower medians are better, and those of pruned ones are old."""
 
 
-@dataclass(frozen=True)
-class Halving:
+class _Recorded:
+    """Says what it was made with; seeds that decide nothing only where there are any."""
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={value!r}" for name, value in vars(self).items() if value is not None]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@dataclass(frozen=True, repr=False)
+class Halving(_Recorded):
     """Successive halving; made by `halving`."""
 
     factor: float
     rungs: int
     metric: str
+    report_seeds: int | tuple[int, ...] | None = None
 
     def decide_at(self, steps: int) -> list[int]:
-        """Steps / factor^k."""
-        rungs = sorted({int(steps / self.factor**k) for k in range(1, self.rungs)} - {0})
-        return [step for step in rungs if step < steps]
+        """Steps / factor^k, all of which must differ and be at least 1."""
+        return _distinct(self, steps, [int(steps / self.factor**k) for k in range(self.rungs - 1, 0, -1)])
 
     def survivors(self, medians: np.ndarray, alive: np.ndarray) -> np.ndarray:
         """The best 1/factor of those alive, the earlier of equal ones."""
@@ -62,40 +73,72 @@ class Halving:
         return np.isin(np.arange(len(alive)), ranked[:keep])
 
 
-@dataclass(frozen=True)
-class MedianStopping:
+@dataclass(frozen=True, repr=False)
+class MedianStopping(_Recorded):
     """The median rule; made by `median_stopping`."""
 
     checks: int
     start: float
     metric: str
+    report_seeds: int | tuple[int, ...] | None = None
 
     def decide_at(self, steps: int) -> list[int]:
-        """Evenly spaced from `start`."""
+        """Evenly spaced from `start`; all must differ and be at least 1."""
         fractions = np.linspace(self.start, 1.0, self.checks + 1)[:-1]
-        return sorted({int(fraction * steps) for fraction in fractions} - {0, steps})
+        return _distinct(self, steps, [int(fraction * steps) for fraction in fractions])
 
     def survivors(self, medians: np.ndarray, alive: np.ndarray) -> np.ndarray:
         """Those alive that are no worse than the median of all."""
         return alive & ((medians <= middle(medians)) & np.isfinite(medians) | (medians == medians[alive].min()))
 
 
-def halving(factor: float = 3, rungs: int = 3, *, metric: str = "final_loss") -> Halving:
+def _distinct(pruner: Any, steps: int, rungs: list[int]) -> list[int]:
+    """The rungs, ascending, if each leaves something to decide by and something to save."""
+    if rungs[0] < 1 or rungs[-1] >= steps or len(set(rungs)) < len(rungs):
+        raise ValueError(
+            f"{pruner!r} would decide after {rungs} of {steps} steps, which must be different steps of at least 1: "
+            f"take more steps or fewer decisions"
+        )
+    return rungs
+
+
+def _report_seeds(given: Any) -> int | tuple[int, ...] | None:
+    if given is None:
+        return None
+    if np.ndim(given) == 0:
+        return _checks.count("report_seeds", given)
+    if len(given) == 0:
+        raise ValueError("report_seeds must be a number of seeds or the seeds themselves, got none")
+    return tuple(_checks.count("report_seeds", seed, low=0) for seed in given)
+
+
+def halving(
+    factor: float = 3,
+    rungs: int = 3,
+    *,
+    metric: str = "final_loss",
+    report_seeds: int | Sequence[int] | None = None,
+) -> Halving:
     """Successive halving: after steps / factor^(rungs-1), ..., steps / factor the best 1 / factor go on.
 
     With factor 3 and 3 rungs all run for a ninth of the steps, a third of them for a third, a ninth for all: 26 % of
-    the work. What is slow to start is pruned, so a low learning rate that would win in the end may be lost.
+    the work. What is slow to start is pruned, so a low learning rate that would win in the end may be lost. The table
+    holds what decided; `jaxopt_notes.sweeps.halving.replay` decides again from it, or as another pruner would have.
+    Where memory runs out the width halves, as without pruning.
 
     Arguments:
         factor: which part goes on at each rung, and how much longer; above 1.
         rungs: how many budgets there are, the full one included; one less decisions.
         metric: what to compare by, measured on the full data at every rung: "final_loss", "test_accuracy", ...
+        report_seeds: seeds that decide nothing, as in `best`, which needs the same ones there: how many, the last of
+            the sweep, or which; give them as a list where seeds are taken out of the table before `best`.
 
     Returns:
         What `sweep(..., prune=)` takes.
 
     Raises:
-        TypeError, ValueError: a factor of 1 or less, or fewer than 2 rungs.
+        TypeError, ValueError: a factor of 1 or less, or fewer than 2 rungs. From `sweep`, before a trial runs: a rung
+            of no steps, or an unknown metric.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -108,10 +151,16 @@ def halving(factor: float = 3, rungs: int = 3, *, metric: str = "final_loss") ->
     """
     if not _checks.scalar("factor", factor, low=1.0) > 1.0:
         raise ValueError(f"factor must be above 1, got {factor}")
-    return Halving(float(factor), _checks.count("rungs", rungs, low=2), metric)
+    return Halving(float(factor), _checks.count("rungs", rungs, low=2), metric, _report_seeds(report_seeds))
 
 
-def median_stopping(checks: int = 4, start: float = 0.1, *, metric: str = "final_loss") -> MedianStopping:
+def median_stopping(
+    checks: int = 4,
+    start: float = 0.1,
+    *,
+    metric: str = "final_loss",
+    report_seeds: int | Sequence[int] | None = None,
+) -> MedianStopping:
     """The median rule: at every check stop the configurations that are worse than the median of all.
 
     Those that were stopped before count with what they had then. So the first check stops about half of the
@@ -121,12 +170,14 @@ def median_stopping(checks: int = 4, start: float = 0.1, *, metric: str = "final
         checks: how many checks there are, evenly spaced.
         start: the first, as a part of the steps in (0, 1).
         metric: what to compare by, measured on the full data at every check.
+        report_seeds: seeds that decide nothing, as in `halving`.
 
     Returns:
         What `sweep(..., prune=)` takes.
 
     Raises:
-        TypeError, ValueError: a number out of its range.
+        TypeError, ValueError: a number out of its range. From `sweep`, before a trial runs: checks that fall on one
+            step or none, or an unknown metric.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -137,7 +188,7 @@ def median_stopping(checks: int = 4, start: float = 0.1, *, metric: str = "final
     """
     if not 0 < _checks.scalar("start", start, low=0.0, high=1.0) < 1:
         raise ValueError(f"start must be between 0 and 1, got {start}")
-    return MedianStopping(_checks.count("checks", checks), float(start), metric)
+    return MedianStopping(_checks.count("checks", checks), float(start), metric, _report_seeds(report_seeds))
 
 
 def check_pruner(pruner: Any, executor: Any, several: bool) -> None:
@@ -162,6 +213,12 @@ def replay(pruner: Pruner, rungs: list[int], measured: np.ndarray) -> np.ndarray
 
     Returns:
         Steps, shape (configurations,); NaN for those that are not pruned.
+
+    Example:
+        >>> import numpy as np, jaxopt_notes as jon
+        >>> from jaxopt_notes.sweeps.halving import replay
+        >>> replay(jon.halving(rungs=2), [30], np.array([[0.3, 0.1, 0.2]])).tolist()
+        [30.0, nan, 30.0]
     """
     sign = -1 if higher_is_better(pruner.metric) else 1
     alive, pruned = np.ones(measured.shape[1], bool), np.full(measured.shape[1], np.nan)
@@ -197,6 +254,7 @@ def run_pruned(
 
     With a store what a rung leaves is kept there until the next rung is over, so a kill costs less than a rung.
     """
+    deciding = check_fits(plan, pruner)
     known = None if store is None or shelf.unfinished(range(plan.chunks)) else store.decisions()
     if known is not None:
         told.append(Decisions(*known))
@@ -208,14 +266,14 @@ def run_pruned(
     columns: Columns = {}
     for rung, until in enumerate([*rungs, plan.steps]):
         part = _part(plan, alive)
-        results, state = _run_rung(part, state, until, rung, keep_params, bar, store, plan.fingerprint)
+        results, state = _run_rung(plan, part, state, until, rung, keep_params, bar, store)
         rows = (np.flatnonzero(alive)[:, None] * seeds + np.arange(seeds)).ravel()
         for name, values in results.items():
             whole = columns.setdefault(name, np.zeros((plan.trials, *values.shape[1:]), values.dtype))
             whole[rows] = values
         if until == plan.steps:
             break
-        measured = _medians(results, pruner.metric, seeds)
+        measured = _medians(results, pruner.metric, deciding)
         decisions = _decided(pruner, decisions, until, alive, measured)
         told.append(decisions)
         survive = np.isnan(decisions.pruned_at)
@@ -233,6 +291,15 @@ def run_pruned(
         store.forget_rungs()
 
 
+def check_fits(plan: Plan, pruner: Pruner) -> np.ndarray:
+    """Which seeds decide, after everything that the pruner asks of a plan was checked."""
+    pruner.decide_at(plan.steps)
+    columns = no_trials(plan, keep_params=False)
+    measured = [name for name, v in columns.items() if v.ndim == 1 and name not in ("status", "stopped_at")]
+    _checks.choice("metric", pruner.metric, measured)
+    return parted(plan.seeds, getattr(pruner, "report_seeds", None))[0]
+
+
 def _part(plan: Plan, alive: np.ndarray) -> Plan:
     """The same sweep of fewer configurations, at the same width: the same program."""
     if alive.all():
@@ -242,6 +309,7 @@ def _part(plan: Plan, alive: np.ndarray) -> Plan:
 
 
 def _run_rung(
+    plan: Plan,
     part: Plan,
     state: _State | None,
     until: int,
@@ -249,24 +317,23 @@ def _run_rung(
     keep_params: bool,
     bar: Progress | None,
     store: Store | None,
-    fingerprint: str,
 ) -> tuple[Columns, _State]:
-    """Take all trials of a part to the step `until`; what is measured there, and where they are."""
+    """Take all trials of a part of a plan to the step `until`; what is measured there, and where they are."""
     columns, states = [], []
     for first in range(0, part.chunks, part.devices):
         chunks = range(first, min(first + part.devices, part.chunks))
-        known = [None if store is None else store.rung(rung, chunk, fingerprint) for chunk in chunks]
+        known = [None if store is None else store.rung(rung, chunk, plan.fingerprint) for chunk in chunks]
         if all(one is not None for one in known):
             columns += [_named(one, "column.") for one in known if one is not None]
             states += [_from_disk(one, until) for one in known if one is not None]
             continue
         resume = None if state is None else _packed(part, chunks, state)
-        trials, saved = run_until(part, chunks, until, keep_params=keep_params, bar=bar, resume=resume)
+        trials, saved = run_until(part, chunks, until, keep_params=keep_params, bar=bar, resume=resume, whole=plan)
         for i, chunk in enumerate(chunks):
             columns.append(columns_of(part, trials[i]))
             states.append(_unpacked(saved, i, len(part.trials_of(chunk))))
             if store is not None:
-                store.write_rung(rung, chunk, _to_disk(columns[-1], states[-1]), fingerprint)
+                store.write_rung(rung, chunk, _to_disk(columns[-1], states[-1]), plan.fingerprint)
     whole = {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}
     before = {name: np.concatenate([one.before[name] for one in states]) for name in states[0].before}
     lanes = [np.concatenate(leaves) for leaves in zip(*(one.lanes for one in states), strict=True)]
@@ -306,14 +373,13 @@ def _unpacked(saved: Checkpoint, i: int, trials: int) -> _State:
     return _State(saved.step, {name: values[:trials] for name, values in saved.before[i].items()}, lanes)
 
 
-def _medians(columns: Columns, metric: str, seeds: int) -> np.ndarray:
-    """The median of the metric over the seeds of every configuration, infinitely bad where most seeds failed."""
-    compared = [name for name, v in columns.items() if v.ndim == 1 and name not in ("status", "stopped_at")]
-    _checks.choice("metric", metric, compared)
+def _medians(columns: Columns, metric: str, deciding: np.ndarray) -> np.ndarray:
+    """The median of the metric of every configuration over the seeds that decide, infinitely bad where most failed."""
     sign = -1 if higher_is_better(metric) else 1
     values = sign * columns[metric].astype(float)
     lost = np.isin(columns["status"], (Status.NON_FINITE, Status.DIVERGED)) | ~np.isfinite(values)
-    return sign * np.array([middle(row) for row in np.where(lost, np.inf, values).reshape(-1, seeds)])
+    of_seeds = np.where(lost, np.inf, values).reshape(-1, len(deciding))[:, deciding]
+    return sign * np.array([middle(row) for row in of_seeds])
 
 
 def _decided(pruner: Pruner, before: Decisions, step: int, alive: np.ndarray, measured: np.ndarray) -> Decisions:

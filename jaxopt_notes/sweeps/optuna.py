@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,10 +17,13 @@ from jaxtyping import Array, Key
 from .. import _checks
 from ..minimize import Status
 from ..problems import Problem
+from .choices import labels_of, parts_of
+from .plan import Plan, make_plan
 from .points import trials as points_of
 from .run import sweep
 from .select import higher_is_better, middle
 from .space import Space
+from .table import no_trials
 
 if TYPE_CHECKING:
     import xarray
@@ -28,11 +33,13 @@ if TYPE_CHECKING:
 
 OWNER, RESULT, RETRIES, STUDY = (f"jaxopt_notes.{name}" for name in ("owner", "result", "retries", "definition"))
 MOST_RETRIES = 3  # of a trial whose process was killed: it may be the trial that kills
+_LIVE: set[tuple[str, int]] = set()  # (study, number) of the trials that this process, in any thread, is to tell
+_LIVE_LOCK = threading.Lock()  # held while a trial is asked for, so that no other thread sees it before it is here
 
 
 def optimize(
     study: Study,
-    problem: Problem,
+    problem: Problem | Callable[..., Problem],
     optimizer: Callable[..., optax.GradientTransformation],
     distributions: Mapping[str, BaseDistribution],
     *,
@@ -57,11 +64,12 @@ def optimize(
     samplers learn. The values of the seeds and the share that failed are in its `user_attrs["jaxopt_notes.result"]`.
 
     A killed process leaves its batch RUNNING. The next call tells those trials as FAIL and asks for their parameters
-    again, at most 3 times, so the same call goes on where it stopped.
+    again, at most 3 times, so the same call goes on where it stopped. The study remembers what it was begun with: the
+    problem and its data, the distributions, the key, versions and whatever else decides a trial.
 
     Arguments:
         study: from `optuna.create_study`, in the direction of the metric.
-        problem: what to minimise.
+        problem: what to minimise; or a function that makes it, some of whose arguments have distributions.
         optimizer: a function from numbers to an (init, update) pair.
         distributions: name of a hyperparameter -> `optuna.distributions.FloatDistribution(1e-4, 1, log=True)`, ...
         trials: how many trials the study is to have in the end, repaired ones not counted.
@@ -70,11 +78,13 @@ def optimize(
             floats depend.
         metric: a metric of the sweep at the end of every trial.
         repair: which RUNNING trials of earlier calls to repair: those of "dead" processes of this machine, or "all",
-            also of other machines, when no other process works on this study; or "none".
+            also of other machines and those that nobody has signed, when no other process works on this study; or
+            "none". Trials that another thread of this process is running are left alone.
 
     Raises:
-        TypeError, ValueError: as `sweep`; the study has several objectives or the wrong direction, or it was begun with
-            another definition. KeyboardInterrupt: after what is finished was told.
+        TypeError, ValueError: before a trial is asked for, as `sweep`; the study has several objectives or the wrong
+            direction, or it was begun with another definition, of which every difference is named. KeyboardInterrupt:
+            after what is finished was told.
 
     Example:
         >>> import optuna, jaxopt_notes as jon
@@ -91,46 +101,94 @@ def optimize(
     trials, batch = _checks.count("trials", trials), _checks.count("batch", batch)
     _checks.choice("repair", repair, ("dead", "all", "none"))
     _check_direction(study, metric)
-    definition = {
-        **{"problem": problem.name, "optimizer": _checks.name_of(optimizer), "metric": metric, "steps": steps},
-        **{"seeds": list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]},
-        **{"batch_size": batch_size},
-    }
-    width = _remembered(study, definition, width)
+    options: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": steps, "batch_size": batch_size, "key": key}
+    options |= {"width": width, "devices": devices}
+    definition = _definition(problem, optimizer, distributions, metric, options)
+    options["width"] = _remembered(study, definition, width)
     if repair != "none":
         _repair(study, everyone=repair == "all")
     more = True
     while more and (left := trials - _ended(study)) > 0:
-        asked = [_ask(study, distributions) for _ in range(min(batch, left))]
+        asked: list[Trial] = []
         try:
+            for _ in range(min(batch, left)):
+                asked.append(_ask(study, distributions))
             space, rows = _points([trial.params for trial in asked])
-            table = sweep(
-                problem,
-                optimizer,
-                space,
-                seeds=seeds,
-                steps=steps,
-                every=steps,
-                batch_size=batch_size,
-                key=key,
-                width=width,
-                devices=devices,
-                progress=progress,
-            )
+            table = sweep(problem, optimizer, space, **options, progress=progress)
             values, status = _values(table, metric)
+            if options["width"] is None:
+                # Of every later batch, however few its trials; choices make groups, of which each had its own.
+                options["width"] = max(int(one) for one in str(table.attrs["width"]).split(","))
+                study.set_user_attr(STUDY, {**definition, "width": options["width"]})
         except BaseException:
             for trial in asked:
                 _tell(study, trial)
+            _forget(study, asked)
             raise
-        # Of every later batch, however few its trials; choices make groups, of which each had its own.
-        width = width or max(int(one) for one in str(table.attrs["width"]).split(","))
-        study.set_user_attr(STUDY, {**definition, "width": width})
-        more = all(
-            [_tell_result(study, trial, values[row], status[row]) for trial, row in zip(asked, rows, strict=True)]
-        )
+        try:
+            more = all(
+                [_tell_result(study, trial, values[row], status[row]) for trial, row in zip(asked, rows, strict=True)]
+            )
+        finally:
+            _forget(study, asked)
         if (status == Status.NOT_RUN).any():
             _repair(study, everyone=False)
             raise KeyboardInterrupt
+
+
+def _definition(
+    problem: Any, optimizer: Any, distributions: Any, metric: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What decides the trials of a study, as plain data, after everything was checked on a few points of its space.
+
+    Raises:
+        TypeError, ValueError: as `sweep`; what is no distribution of Optuna, or an unknown metric.
+    """
+    space = points_of(_examples(distributions))
+    parts = parts_of(problem, optimizer, space, options["batch_size"])
+    plan: Plan
+    if parts is None:
+        plan = make_plan(problem, optimizer, space, **options)
+    else:
+        first = parts[0]
+        plan = make_plan(first.problem, first.optimizer, first.space, **{**options, "batch_size": first.batch_size})
+    columns = no_trials(plan, keep_params=False)
+    _checks.choice(
+        "metric", metric, [n for n, v in columns.items() if v.ndim == 1 and n not in ("status", "stopped_at")]
+    )
+    identity = {name: value for name, value in plan.identity.items() if name not in ("axes", "every", "choices")}
+    name = problem.name if isinstance(problem, Problem) else _checks.name_of(problem)
+    described = {name: _described(one) for name, one in distributions.items()}
+    whole = {"problem": name, "metric": metric, **identity, "distributions": described}
+    return json.loads(json.dumps(whole))  # as a storage gives it back
+
+
+def _examples(distributions: Any) -> dict[str, list[Any]]:
+    """A few points of the space, which have every choice and of each number one inside its range."""
+    from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+    if not isinstance(distributions, Mapping) or not distributions:
+        raise TypeError(f"distributions must map names to optuna.distributions.*, got {distributions!r}")
+    values: dict[str, list[Any]] = {}
+    for name, one in distributions.items():
+        if not isinstance(one, BaseDistribution):
+            raise TypeError(
+                f"distributions[{name!r}] must come from optuna.distributions, for example FloatDistribution(1e-4, 1.0)"
+                f", got {one!r}; jon.sample() is what takes the distributions of scipy.stats"
+            )
+        if isinstance(one, CategoricalDistribution):
+            values[name] = list(one.choices)
+        elif isinstance(one, FloatDistribution) and one.step is None:
+            values[name] = [float(np.sqrt(one.low * one.high)) if one.log else (one.low + one.high) / 2]
+        else:
+            values[name] = [one.low]  # type: ignore[attr-defined]
+    rows = range(max(map(len, values.values())))
+    return {name: [column[row % len(column)] for row in rows] for name, column in values.items()}
+
+
+def _described(distribution: BaseDistribution) -> str:
+    choices = getattr(distribution, "choices", None)
+    return repr(distribution) if choices is None else f"CategoricalDistribution({labels_of(choices, True)})"
 
 
 def _points(params: Sequence[Mapping[str, Any]]) -> tuple[Space, list[int]]:
@@ -142,9 +200,17 @@ def _points(params: Sequence[Mapping[str, Any]]) -> tuple[Space, list[int]]:
 
 
 def _ask(study: Study, distributions: Mapping[str, BaseDistribution]) -> Trial:
-    trial = study.ask(dict(distributions))
+    with _LIVE_LOCK:
+        trial = study.ask(dict(distributions))
+        _LIVE.add((study.study_name, trial.number))
     trial.set_user_attr(OWNER, [platform.node(), os.getpid()])
     return trial
+
+
+def _forget(study: Study, asked: Sequence[Trial]) -> None:
+    """These trials were told, or are to be repaired."""
+    with _LIVE_LOCK:
+        _LIVE.difference_update((study.study_name, trial.number) for trial in asked)
 
 
 def _values(table: xarray.Dataset, metric: str) -> tuple[np.ndarray, np.ndarray]:
@@ -199,9 +265,12 @@ def _repair(study: Study, *, everyone: bool) -> None:
     """Tell the RUNNING trials of processes that are gone as FAIL, and ask for their parameters again."""
     from optuna.trial import TrialState
 
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        owner = trial.user_attrs.get(OWNER)
-        if owner is None or not (everyone or _is_gone(*owner)):
+    with _LIVE_LOCK:
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        running = [trial for trial in running if (study.study_name, trial.number) not in _LIVE]
+    for trial in running:
+        owner = trial.user_attrs.get(OWNER)  # none of a trial asked for elsewhere, or killed before it was signed
+        if not everyone and (owner is None or not _is_gone(*owner)):
             continue
         if RESULT in trial.user_attrs:  # killed between writing the result and telling it
             _tell(study, trial, _median(study, trial.user_attrs[RESULT]["values"]))
@@ -213,7 +282,7 @@ def _repair(study: Study, *, everyone: bool) -> None:
 
 
 def _is_gone(machine: str, pid: int) -> bool:
-    """Whether the owner of a trial tells no more: a dead process of this machine, or an earlier batch of this one."""
+    """Whether the owner of a trial that is not live here tells no more: a dead process of this machine, or this one."""
     if machine != platform.node():
         return False
     if pid == os.getpid():
@@ -228,17 +297,20 @@ def _is_gone(machine: str, pid: int) -> bool:
 
 
 def _remembered(study: Study, definition: dict[str, Any], width: int | None) -> int | None:
-    """The width of the study's earlier batches, if this call goes on with the same definition."""
-    known = study.user_attrs.get(STUDY)
-    if known is None:
-        return width
-    now = definition if width is None else {**definition, "width": width}
+    """The width of the study's earlier batches, if this call goes on with the same definition, which is noted."""
+    known = study.user_attrs.get(STUDY, {**definition, "width": None})
+    there = known.get("width")
+    now = {**definition, "width": there if width is None or there is None else width}
     changed = [
-        f"{name}: {known.get(name)} there, {value} now" for name, value in now.items() if known.get(name) != value
+        f"{name}: {known.get(name)} there, {now.get(name)} now"
+        for name in dict.fromkeys([*now, *known])
+        if json.dumps(known.get(name)) != json.dumps(now.get(name))  # as text, since a NaN equals nothing
     ]
     if changed:
         raise ValueError(f"the study was begun with another definition; {'; '.join(changed)}: use another study")
-    return known["width"]
+    if there is None:
+        study.set_user_attr(STUDY, {**definition, "width": width})
+    return there or width
 
 
 def _check_direction(study: Study, metric: str) -> None:

@@ -21,7 +21,7 @@ from .choices import check_kept, parts_of
 from .decisions import Decisions, add_decisions
 from .distribute import Outline, check_executor, hand_out, outline_of, outline_there, pack, plan_of, run_here
 from .engine import lanes_in_use
-from .halving import Pruner, check_pruner, run_pruned
+from .halving import Pruner, check_fits, check_pruner, run_pruned
 from .joining import claim, sweep_families, sweep_parts
 from .layout import Columns, build_table
 from .plan import Plan
@@ -172,6 +172,8 @@ def _sweep_one(
         check_pruner(prune, executor, folder is not None and jax.process_count() > 1)
     if executor is None:
         made = plan_of(definition, width, options["devices"])
+        if prune is not None:
+            check_fits(made, prune)  # before a folder is claimed
         outline, traces = outline_of(made, keep_params), programs(made.group).traces
         traced = len(traces)
     else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -117,7 +119,8 @@ def best(
 
     The winner's own median over the seeds that chose it is optimistic, being the lowest of many. With `report_seeds` it
     is chosen by the other seeds and reported by these. That cures the luck of the seeds, not that of the data: for an
-    estimate on new data report `test_*` metrics of data that chose nothing.
+    estimate on new data report `test_*` metrics of data that chose nothing. Pruning chooses too: a pruned table needs
+    the same `report_seeds` in its `halving` or `median_stopping`.
 
     Arguments:
         table: from `sweep`; trials that did not run are left out.
@@ -131,7 +134,7 @@ def best(
 
     Raises:
         ValueError: the metric is unknown or has no `seed` axis, no trial was run, "order" of a mean, or report seeds
-            that the table lacks or that leave none to choose by.
+            that the table lacks, that leave none to choose by, or that decided what was pruned.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -149,7 +152,9 @@ def best(
     if by == "mean" and interval == "order":
         raise ValueError("interval='order' covers a median; by='mean' needs interval='bootstrap'")
     scores = scores_of(table, metric)
-    choosing, reporting = _parted(table["seed"].values, report_seeds)
+    choosing, reporting = parted(table["seed"].values, report_seeds)
+    if report_seeds is not None and "pruned_at" in table:
+        _check_pruned(table, reporting)
     order = _ranking(scores, choosing, by)
     winner = order[0]
     chosen, reported = choosing & scores.ran[winner], reporting & scores.ran[winner]
@@ -223,8 +228,12 @@ def _ranking(scores: Scores, choosing: np.ndarray, by: str) -> list[int]:
     return sorted(map(int, np.flatnonzero(whole)), key=lambda c: (centers[c], failed[c], finite[c]))
 
 
-def _parted(seeds: np.ndarray, report: int | Sequence[int] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Which seeds choose, and which are reported: all of them twice, or two parts."""
+def parted(seeds: np.ndarray, report: int | Sequence[int] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Which seeds choose, and which are reported: all of them twice, or two parts.
+
+    Raises:
+        ValueError: report seeds that are not among the seeds, or that leave none to choose by.
+    """
     everyone = np.ones(len(seeds), bool)
     if report is None:
         return everyone, everyone
@@ -239,6 +248,22 @@ def _parted(seeds: np.ndarray, report: int | Sequence[int] | None) -> tuple[np.n
     if reporting.all():
         raise ValueError(f"report_seeds must leave a seed to choose by; the table has {len(seeds)}, got {report}")
     return ~reporting, reporting
+
+
+def _check_pruned(table: xarray.Dataset, reporting: np.ndarray) -> None:
+    """Refuse a table whose pruning was decided by seeds that are to be reported: that is a choice as well."""
+    how, seeds = str(table.attrs.get("prune", "")), table["seed"].values
+    recorded = re.search(r"report_seeds=(\d+|\([^)]*\))", how)
+    spared = None if recorded is None else ast.literal_eval(recorded[1])
+    if spared is not None and np.array_equal(reporting, parted(seeds, spared)[1]):
+        return
+    decided = "all seeds" if spared is None else f"the seeds but report_seeds={spared}"
+    wanted = seeds[reporting].tolist()
+    raise ValueError(
+        f"report_seeds {wanted} must not have decided what was pruned, and here {decided} did; run "
+        f"sweep(..., prune=halving(..., report_seeds={wanted})), or leave report_seeds out"
+        f"{'' if spared is None else f', or give report_seeds={spared}'}"
+    )
 
 
 def higher_is_better(metric: str) -> bool:

@@ -95,7 +95,7 @@ def sentence(descent: Descent) -> str:
     eigenvalues = ", ".join(f"{value:.3g}" for value in verdict.eigenvalues)
     kind = verdict.kind_name.replace("_", " ")
     why = f", |gradient| {float(descent.grad_norm[-1]):.2g}" if verdict.kind == Kind.NOT_CRITICAL else ""
-    why += f" {descent.gap:.1g} away" if verdict.kind != Kind.NOT_CRITICAL and descent.gap else ""
+    why += f" ({descent.gap:.1g} away)" if verdict.kind != Kind.NOT_CRITICAL and descent.gap else ""
     plural = "s" * (len(verdict.eigenvalues) > 1)
     return f"loss {last:.3g} after {descent.stopped_at} steps; {kind}{why}, Hessian eigenvalue{plural} {eigenvalues}"
 

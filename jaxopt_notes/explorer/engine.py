@@ -20,8 +20,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from .._hoist import Program
 from .._numerics import sqrt, tree_where
 from ..averaging import bias_correction
-from ..curvature import CriticalPoint, classify, hessian, stability_bound
-from ..curvature.polish import polished
+from ..curvature import CriticalPoint, classify, stability_bound
 from ..minimize import Status, advance, end_status
 from ..minimize import start as begin
 from ..optimizers import OPTIMIZERS
@@ -106,7 +105,7 @@ def descend(
     shared = np.asarray([settings.noise, settings.decay], dtype)
     counts = np.asarray([settings.steps, settings.seed], np.int32)
     room = next(room for room in ROOMS if settings.steps <= room)
-    ways = []
+    ways: list[Any] = []
     for name, numbers in optimizers.items():
         filled = [numbers.get(key, control.default) for key, control in CONTROLS[name].items()]
         static = _Static(program, name, room, settings.noise > 0)
@@ -114,10 +113,13 @@ def descend(
     # All end points are judged by one program, which has lanes for every optimizer there is.
     lanes = [ways[min(lane, len(ways) - 1)] for lane in range(len(CONTROLS))] if ways else []
     reach = np.asarray(_REACH * np.max(scene.domain[1] - scene.domain[0]), dtype)
-    judged = jax.device_get(_judge(program, constants, [way.judged for way in lanes], reach)) if ways else None
+    if not ways:
+        return {}
+    local = _look(program, constants, [way.judged for way in lanes], reach)
+    ways, *judged = jax.device_get((ways, _judge(local), local))
     return {
         name: _gathered(way, judged, lane, settings.steps)
-        for lane, (name, way) in enumerate(zip(optimizers, jax.device_get(ways), strict=True))
+        for lane, (name, way) in enumerate(zip(optimizers, ways, strict=True))
     }
 
 
@@ -213,35 +215,80 @@ def _limit(name: str, numbers: Mapping[str, Array]) -> Float[Array, ""]:
     return stability_bound(rule, 1.0, **kept)
 
 
+class _Local(NamedTuple):
+    """What is judged at one end: a point, and value, gradient and Hessian there."""
+
+    point: Float[Array, " n"]
+    value: Float[Array, ""]
+    gradient: Float[Array, " n"]
+    hessian: Float[Array, "n n"]
+    gap: Float[Array, ""]
+    sharpness: Float[Array, ""]
+
+
 @partial(jax.jit, static_argnums=0)
-def _judge(
-    program: Program, constants: list[Any], lanes: Any, reach: Float[Array, ""]
-) -> tuple[CriticalPoint, Float[Array, " lanes"], Float[Array, " lanes"]]:
-    """The verdicts at the ends, how far off they hold, and the sharpness at the lowest points as each method sees it.
+def _look(program: Program, constants: list[Any], lanes: Any, reach: Float[Array, ""]) -> _Local:
+    """Value and derivatives where each run ends, and the sharpness at its lowest point as its method sees it.
 
     A run comes ever nearer to a critical point and does not land on it. Where Newton's method finds one within `reach`,
-    the verdict is of that point.
+    that is the point judged.
     """
 
     def loss(x: Array) -> Array:
         return program(constants, x)
 
-    def one(end: Array, lowest: Array, preconditioner: Array) -> Any:
-        scale = jax.lax.rsqrt(preconditioner)
-        seen = scale[:, None] * hessian(loss, lowest) * scale[None, :]
-        near = polished(program, constants, end, (), steps=_NEWTON_STEPS, products=0)
-        gap = jnp.linalg.norm(near - end)
-        arrived = gap <= reach
-        verdict = classify(loss, jnp.where(arrived, near, end))
-        return verdict, jnp.where(arrived, gap, 0), jnp.linalg.eigvalsh(seen)[-1]
+    def nearer(_: int, x: Array) -> Array:
+        return x - _solved(jax.hessian(loss)(x), jax.grad(loss)(x))
 
-    ends, lowest, preconditioners = (jnp.stack(parts) for parts in zip(*lanes, strict=True))
-    return jax.vmap(one)(ends, lowest, preconditioners)
+    def one(end: Array, lowest: Array, preconditioner: Array) -> _Local:
+        near = jax.lax.fori_loop(0, _NEWTON_STEPS, nearer, end)
+        gap = jnp.linalg.norm(near - end)
+        arrived = gap <= reach  # not so if NaN
+        point = jnp.where(arrived, near, end)
+        value, gradient = jax.value_and_grad(loss)(point)
+        scale = jax.lax.rsqrt(preconditioner)
+        top = _largest_eigenvalue(scale[:, None] * jax.hessian(loss)(lowest) * scale[None, :])
+        return _Local(point, value, gradient, jax.hessian(loss)(point), jnp.where(arrived, gap, 0), top)
+
+    return jax.vmap(one)(*(jnp.stack(parts) for parts in zip(*lanes, strict=True)))
+
+
+# In closed form, since a program that calls LAPACK takes several times as long to compile, for every function anew.
+
+
+def _solved(matrix: Float[Array, "n n"], vector: Float[Array, " n"]) -> Float[Array, " n"]:
+    """The solution of a system of one or two equations; not finite for a singular one."""
+    if vector.size == 1:
+        return vector / matrix[0]
+    (a, b), (c, d) = matrix
+    return jnp.stack([d * vector[0] - b * vector[1], a * vector[1] - c * vector[0]]) / (a * d - b * c)
+
+
+def _largest_eigenvalue(matrix: Float[Array, "n n"]) -> Float[Array, ""]:
+    """Of a symmetric matrix with one or two rows."""
+    if matrix.shape[0] == 1:
+        return matrix[0, 0]
+    (a, b), (c, d) = matrix
+    return (a + d) / 2 + jnp.hypot((a - d) / 2, (b + c) / 2)
+
+
+@jax.jit
+def _judge(local: _Local) -> CriticalPoint:
+    """The verdicts. They depend on a function by its value, gradient and Hessian only, so one program serves all."""
+
+    def model(x: Array, at: _Local) -> Array:
+        away = x - at.point
+        symmetric = (at.hessian + at.hessian.T) / 2
+        curved = jnp.matmul(symmetric, away, precision="highest")
+        return at.value + jnp.vdot(at.gradient, away, precision="highest") + jnp.vdot(away, curved) / 2
+
+    return jax.vmap(lambda at: classify(model, at.point, at))(local)
 
 
 def _gathered(way: _Way, judged: Any, lane: int, steps: int) -> Descent:
     """One lane on the host, without what lies beyond the steps asked for."""
-    verdict, gap, top = jax.tree.map(lambda leaf: leaf[lane], judged)
+    verdict, local = jax.tree.map(lambda leaf: leaf[lane], judged)
+    top = local.sharpness
     bound = float("inf") if top <= 0 else float(way.limit / top)
     path, loss, grad_norm = (np.asarray(history)[: steps + 1] for history in (way.path, way.loss, way.grad_norm))
     return Descent(
@@ -251,6 +298,6 @@ def _gathered(way: _Way, judged: Any, lane: int, steps: int) -> Descent:
         Status(int(way.status)),
         int(way.stopped_at),
         verdict,
-        float(gap),
+        float(local.gap),
         bound if np.isfinite(way.limit) else float("nan"),
     )

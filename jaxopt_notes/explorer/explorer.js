@@ -224,6 +224,7 @@ class Explorer {
   }
 
   choose(name) {
+    this.parts.preset.value = "";
     const { optimizers, steps, show } = this.state;
     this.state = { ...this.fresh(name), optimizers, steps, show };
     this.suggesting = true;
@@ -276,6 +277,7 @@ class Explorer {
     this.step = null;
     this.synchronise();
     this.parts.terrain.replaceChildren();
+    this.parts.verdicts.replaceChildren();
     this.drawPaths();
     this.ask("survey");
   }
@@ -886,7 +888,7 @@ class Explorer {
       { class: "tools" },
       button("+", "Zoom in on the start", () => this.zoom(0.5, this.state.start)),
       button("−", "Zoom out", () => this.zoom(2, this.state.start)),
-      button("reset", "Show the whole function", () => this.look(this.fitted(this.described.domain))),
+      button("reset", "Show all of it again", () => this.look(this.fitted(this.described.domain))),
       toggle("field", "gradient flow"),
       toggle("arrows", "arrows at the start"),
       toggle("directions", "eigen-directions at the end"),
@@ -1027,7 +1029,10 @@ class Explorer {
     this.parts.function.value = this.state.function;
     this.parts.formula.textContent = `f = ${this.described.formula}`;
     this.parts.startY.hidden = this.flat;
-    for (const control of Object.values(this.sliders)) control.set();
+    for (const control of Object.values(this.sliders)) {
+      control.set();
+      if (control.hint) [control.hint.textContent, control.mark.hidden] = ["", true]; // until the next reply
+    }
     this.showStart();
   }
 

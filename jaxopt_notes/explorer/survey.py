@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._hoist import Program
-from ..curvature import hessian
 from .scenes import Scene
 
 WIDTH, HEIGHT = 800, 600  # of the drawing, in the units of its paths
@@ -94,7 +93,7 @@ def _look(
     values = jax.vmap(loss)(points.reshape(-1, len(axes))).reshape(points.shape[:-1])
     coarse = points[(slice(_SPACING // 2, None, _SPACING),) * len(axes)]
     slopes = jax.vmap(downhill)(coarse.reshape(-1, len(axes))).reshape(coarse.shape)
-    curvatures = jax.vmap(lambda x: jnp.linalg.norm(hessian(loss, x)))(known)
+    curvatures = jax.vmap(lambda x: jnp.linalg.norm(jax.hessian(loss)(x)))(known)
     return values, slopes, jnp.max(jnp.where(jnp.isfinite(curvatures), curvatures, 0))
 
 

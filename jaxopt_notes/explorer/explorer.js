@@ -265,7 +265,7 @@ class Explorer {
       this.state = state;
       this.suggesting = false;
     } catch {
-      this.complain("The link after # could not be read, so this is the first picture.");
+      this.parts.note.textContent = "The link after # could not be read, so this is the first picture.";
     }
   }
 
@@ -1066,6 +1066,8 @@ class Explorer {
     });
     on(handle, "pointermove", (event) => event.pointerId === this.dragging && this.dragTo(event));
     for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) on(handle, name, () => (this.dragging = null));
+    // Without this a finger that drags the point scrolls the page: touch-action is not heeded inside an SVG everywhere.
+    on(handle, "touchstart", (event) => event.preventDefault(), { passive: false });
     on(handle, "keydown", (event) => this.pressed(event));
     on(overlay, "wheel", (event) => this.wheeled(event), { passive: false });
     on(curves, "pointerdown", (event) => this.pointAtStep(event));

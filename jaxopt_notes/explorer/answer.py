@@ -107,7 +107,6 @@ def _described(descent: Descent) -> dict[str, Any]:
     return {
         "path": _encoded(descent.path),
         "loss": _encoded(descent.loss),
-        "grad_norm": _encoded(descent.grad_norm),
         "status": descent.status.name.lower(),
         "diverged": descent.status in (Status.NON_FINITE, Status.DIVERGED),
         "stopped_at": descent.stopped_at,

@@ -71,32 +71,37 @@ function clipped(x0, y0, x1, y1, box) {
   return from > to ? null : [x0 + from * dx, y0 + from * dy, x0 + to * dx, y0 + to * dy];
 }
 
-// Marker shapes as SVG path data around (0, 0), for a radius of 1.
+const tenth = (value) => Math.round(value * 10) / 10; // of a pixel: shorter text, and faster to write than toFixed
+
+// Marker shapes for a radius, as SVG path data relative to their centre.
 const SHAPES = {
-  o: (x, y, r) => `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`,
-  s: (x, y, r) => polygon(x, y, r * 1.2, 4, Math.PI / 4),
-  D: (x, y, r) => polygon(x, y, r * 1.3, 4, 0),
-  d: (x, y, r) => `M${x - r * 0.7} ${y}L${x} ${y - r * 1.4}L${x + r * 0.7} ${y}L${x} ${y + r * 1.4}Z`,
-  P: (x, y, r) => cross(x, y, r * 1.3, 0),
-  x: (x, y, r) => cross(x, y, r * 1.3, Math.PI / 4),
-  p: (x, y, r) => polygon(x, y, r * 1.2, 5, -Math.PI / 2),
-  H: (x, y, r) => polygon(x, y, r * 1.2, 6, 0),
-  "^": (x, y, r) => polygon(x, y, r * 1.4, 3, -Math.PI / 2),
-  v: (x, y, r) => polygon(x, y, r * 1.4, 3, Math.PI / 2),
+  o: (r) => `m${-r} 0a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`,
+  s: (r) => polygon(r * 1.2, 4, Math.PI / 4),
+  D: (r) => polygon(r * 1.3, 4, 0),
+  d: (r) => `m${-r * 0.7} 0l${r * 0.7} ${-r * 1.4}l${r * 0.7} ${r * 1.4}l${-r * 0.7} ${r * 1.4}z`,
+  P: (r) => cross(r * 1.3, 0),
+  x: (r) => cross(r * 1.3, Math.PI / 4),
+  p: (r) => polygon(r * 1.2, 5, -Math.PI / 2),
+  H: (r) => polygon(r * 1.2, 6, 0),
+  "^": (r) => polygon(r * 1.4, 3, -Math.PI / 2),
+  v: (r) => polygon(r * 1.4, 3, Math.PI / 2),
 };
 
-function polygon(x, y, r, corners, turn) {
+function polygon(r, corners, turn) {
   const words = [];
+  let [lastX, lastY] = [0, 0];
   for (let i = 0; i < corners; i += 1) {
     const angle = turn + (2 * Math.PI * i) / corners;
-    words.push(`${i ? "L" : "M"}${(x + r * Math.cos(angle)).toFixed(1)} ${(y + r * Math.sin(angle)).toFixed(1)}`);
+    const [x, y] = [r * Math.cos(angle), r * Math.sin(angle)];
+    words.push(`${i ? "l" : "m"}${(x - lastX).toFixed(2)} ${(y - lastY).toFixed(2)}`);
+    [lastX, lastY] = [x, y];
   }
-  return `${words.join("")}Z`;
+  return `${words.join("")}z`;
 }
 
-function cross(x, y, r, turn) {
+function cross(r, turn) {
   const [c, s] = [r * Math.cos(turn), r * Math.sin(turn)];
-  return `M${x - c} ${y - s}L${x + c} ${y + s}M${x + s} ${y - c}L${x - s} ${y + c}`;
+  return `m${-c} ${-s}l${2 * c} ${2 * s}m${s - c} ${-c - s}l${-2 * s} ${2 * c}`;
 }
 
 function star(x, y, r) {
@@ -363,6 +368,7 @@ class Explorer {
     }
     this.drawPaths();
     this.drawVerdicts();
+    this.showStart();
     this.draws += 1;
     if (moved) {
       const timing = { drawn: performance.now() - moved };
@@ -507,28 +513,29 @@ class Explorer {
 
   lineThrough(points, from, to) {
     const box = [-this.width, -this.height, 2 * this.width, 2 * this.height];
+    const inside = ([px, py]) => px > box[0] && py > box[1] && px < box[2] && py < box[3];
     const words = [];
-    let [lastX, lastY] = [null, null];
+    let drawnTo = false; // whether the line is at the first end of the next segment
     for (let k = from; k < to; k += 1) {
-      const piece = clipped(...points[k], ...points[k + 1], box);
-      if (!piece) continue;
-      if (piece[0] !== lastX || piece[1] !== lastY) words.push(`M${piece[0].toFixed(1)} ${piece[1].toFixed(1)}`);
-      words.push(`L${piece[2].toFixed(1)} ${piece[3].toFixed(1)}`);
-      [lastX, lastY] = [piece[2], piece[3]];
+      const whole = inside(points[k]) && inside(points[k + 1]);
+      const piece = whole ? [...points[k], ...points[k + 1]] : clipped(...points[k], ...points[k + 1], box);
+      if (piece && !drawnTo) words.push(`M${tenth(piece[0])} ${tenth(piece[1])}`);
+      if (piece) words.push(`L${tenth(piece[2])} ${tenth(piece[3])}`);
+      drawnTo = piece !== null && inside(points[k + 1]);
     }
     return words.join("");
   }
 
   markersAt(points, until, marker) {
     const words = [];
-    const [shape, size] = [SHAPES[marker], 2.6 * Math.min(this.unit, 1.4)];
+    const shape = SHAPES[marker](2.6 * Math.min(this.unit, 1.4));
     let [lastX, lastY] = [-99, -99];
     for (let k = 0; k <= until; k += 1) {
       const [px, py] = points[k];
       if (px < 0 || py < 0 || px > this.width || py > this.height) continue;
       // A point on top of the one before it would change nothing in the picture.
       if (Math.abs(px - lastX) + Math.abs(py - lastY) < 0.5) continue;
-      words.push(shape(Number(px.toFixed(1)), Number(py.toFixed(1)), size));
+      words.push(`M${tenth(px)} ${tenth(py)}${shape}`);
       [lastX, lastY] = [px, py];
     }
     return words.join("");
@@ -563,7 +570,9 @@ class Explorer {
   labelled([px, py], text, paint) {
     const u = this.unit;
     const x = Math.min(Math.max(px, 8 * u), this.width - 8 * u);
-    const y = Math.min(Math.max(py - 12 * u, 22 * u), this.height - 26 * u);
+    const [sx, sy] = this.startPoint();
+    const shift = Math.hypot(px - sx, py - sy) < 60 * u ? 40 * u : -12 * u; // not across the arrows at the start
+    const y = Math.min(Math.max(py + shift, 22 * u), this.height - 26 * u);
     const anchor = x > this.width * 0.55 ? "end" : "start";
     return drawn("text", { x, y, fill: paint, "text-anchor": anchor, class: "path-label" }, text);
   }
@@ -603,7 +612,8 @@ class Explorer {
       // The head is a path of its own, without the dashes.
       const head = arrowhead(tx, ty, ux, uy, 9 * u);
       if (!both) layers.push(drawn("path", { d: head, class: `arrow head ${kind}`, "stroke-width": 2 * u }));
-      const at = { x: px + (dx / size) * 90 * u, y: py + (dy / size) * 90 * u + 4 * u };
+      const within = (value, most, room) => Math.min(Math.max(value, room), most - room);
+      const at = { x: within(px + ux * 90 * u, this.width, 30 * u), y: within(py + uy * 90 * u + 4 * u, this.height, 16 * u) };
       layers.push(drawn("text", { ...at, "text-anchor": "middle", class: `arrow-label ${kind}` }, text));
     };
     if (this.flat) {
@@ -631,7 +641,7 @@ class Explorer {
 
   drawCurves() {
     const svg = this.parts.curves;
-    const [wide, high, left, bottom] = [this.curvesWidth, 190, 62, 30];
+    const [wide, high, left, bottom] = [this.curvesWidth, 190, 62, 36];
     svg.setAttribute("viewBox", `0 0 ${wide} ${high}`);
     const { heights, name, label, log } = this.lossScale();
     const steps = this.state.steps;
@@ -646,9 +656,9 @@ class Explorer {
     }
     for (const value of ticks(0, steps, Math.max(3, Math.round(wide / 90)))) {
       if (!Number.isInteger(value)) continue;
-      layers.push(drawn("text", { x: x(value), y: high - 12, "text-anchor": "middle" }, String(value)));
+      layers.push(drawn("text", { x: x(value), y: high - 19, "text-anchor": "middle" }, String(value)));
     }
-    layers.push(drawn("text", { x: wide - 12, y: high - 1, "text-anchor": "end" }, `step; ${label}`));
+    layers.push(drawn("text", { x: wide - 12, y: high - 5, "text-anchor": "end" }, `step; ${label}`));
     for (const [key, run] of Object.entries(this.runs)) {
       const { look } = this.opening.optimizers[key];
       const words = [];
@@ -656,7 +666,7 @@ class Explorer {
         const value = name(run.loss[k]);
         if (!Number.isFinite(value)) continue;
         const py = Math.min(Math.max(y(value), -50), high);
-        words.push(`${words.length ? "L" : "M"}${x(k).toFixed(1)} ${py.toFixed(1)}`);
+        words.push(`${words.length ? "L" : "M"}${tenth(x(k))} ${tenth(py)}`);
         if (k >= run.stopped_at) break;
       }
       const paint = look.color === "#000000" ? "currentColor" : look.color;
@@ -701,13 +711,14 @@ class Explorer {
   }
 
   drawPlayer() {
-    this.parts.step.max = this.state.steps;
-    this.parts.step.value = this.lastStep;
+    if (Number(this.parts.step.max) !== this.state.steps) this.parts.step.max = this.state.steps;
+    if (Number(this.parts.step.value) !== this.lastStep) this.parts.step.value = this.lastStep;
     const lines = Object.entries(this.runs).map(([name, run]) => {
       const k = Math.min(this.lastStep, run.loss.length - 1);
       return `${this.opening.optimizers[name].title} ${shown(run.loss[k])}`;
     });
-    this.parts.stepText.textContent = `step ${this.lastStep} of ${this.state.steps}`;
+    const text = `step ${this.lastStep} of ${this.state.steps}`;
+    if (this.parts.stepText.textContent !== text) this.parts.stepText.textContent = text;
     this.parts.step.setAttribute("aria-valuetext", `step ${this.lastStep}; loss: ${lines.join(", ")}`);
   }
 
@@ -743,26 +754,20 @@ class Explorer {
   // -------------------------------------------------------------------------------------------------------- verdicts
 
   drawVerdicts() {
-    const rows = [];
+    const names = Object.keys(this.runs);
+    if (names.join() !== Object.keys(this.rows ?? {}).join() || !this.parts.verdicts.hasChildNodes()) {
+      this.rows = Object.fromEntries(names.map((name) => [name, this.buildVerdict(name)]));
+      this.parts.verdicts.replaceChildren(...Object.values(this.rows).map(({ row }) => row));
+    }
     const words = [];
     for (const [name, run] of Object.entries(this.runs)) {
-      const { title } = this.opening.optimizers[name];
-      const mark = run.diverged ? "diverged" : run.kind.replace("_", "-");
-      rows.push(
-        element(
-          "li",
-          { class: `verdict ${mark}` },
-          this.swatch(name),
-          element("strong", {}, title),
-          `: ${run.sentence}. `,
-          element("details", { open: this.openProofs?.has(name) ?? false, ontoggle: (event) => this.toggleProof(name, event) },
-            element("summary", { "aria-label": `proof for ${title}` }, "proof"), run.proof),
-        ),
-      );
-      words.push(`${title}: ${run.sentence}.`);
+      const { row, text, proof } = this.rows[name];
+      row.className = `verdict ${run.diverged ? "diverged" : run.kind.replace("_", "-")}`;
+      text.data = `: ${run.sentence}. `;
+      proof.data = run.proof;
+      words.push(`${this.opening.optimizers[name].title}: ${run.sentence}.`);
       this.markBound(name, run.bound);
     }
-    this.parts.verdicts.replaceChildren(...rows);
     // A screen reader hears the result once the point rests, not every move of a drag.
     clearTimeout(this.announcing);
     this.announcing = setTimeout(() => {
@@ -770,10 +775,12 @@ class Explorer {
     }, 600);
   }
 
-  toggleProof(name, event) {
-    this.openProofs ??= new Set();
-    if (event.target.open) this.openProofs.add(name);
-    else this.openProofs.delete(name);
+  buildVerdict(name) {
+    const { title } = this.opening.optimizers[name];
+    const [text, proof] = [new Text(), new Text()];
+    const summary = element("summary", { "aria-label": `proof for ${title}` }, "proof");
+    const row = element("li", {}, this.swatch(name), element("strong", {}, title), text, element("details", {}, summary, proof));
+    return { row, text, proof };
   }
 
   markBound(name, bound) {
@@ -783,7 +790,8 @@ class Explorer {
     const known = bound !== null && bound > 0;
     control.mark.hidden = !known || bound < control.low || bound > control.high;
     if (!control.mark.hidden) control.mark.style.setProperty("--at", control.place(bound));
-    control.hint.textContent = known ? `${rate > bound ? "above" : "below"} the stability bound ${shown(bound)}` : "";
+    const hint = known ? `${rate > bound ? "above" : "below"} the stability bound ${shown(bound)}` : "";
+    if (control.hint.textContent !== hint) control.hint.textContent = hint;
     control.hint.classList.toggle("beyond", known && rate > bound);
   }
 
@@ -857,15 +865,11 @@ class Explorer {
       drawn("circle", { r: 17, class: "focus" }),
     );
     const clip = drawn("clipPath", { id: `${this.unique}-plane` }, drawn("rect", { width: this.width, height: this.height }));
-    this.parts.overlay = drawn(
-      "svg",
-      { viewBox: box, class: "overlay", role: "group", "aria-label": "Contours and paths" },
-      clip,
-      this.parts.paths,
-      this.parts.arrows,
-      this.parts.handle,
-    );
-    this.parts.plane = element("div", { class: "plane" }, this.parts.terrain, this.parts.overlay);
+    // Three layers, so that moving the start repaints neither contours nor paths.
+    this.parts.middle = drawn("svg", { viewBox: box, class: "middle", "aria-hidden": "true" }, clip, this.parts.paths);
+    const named = { role: "group", "aria-label": "Contours and paths" };
+    this.parts.overlay = drawn("svg", { viewBox: box, class: "overlay", ...named }, this.parts.arrows, this.parts.handle);
+    this.parts.plane = element("div", { class: "plane" }, this.parts.terrain, this.parts.middle, this.parts.overlay);
     return this.parts.plane;
   }
 
@@ -960,7 +964,7 @@ class Explorer {
     const { look } = this.opening.optimizers[name];
     const paint = look.color === "#000000" ? "currentColor" : look.color;
     const line = drawn("path", { d: "M0 7H34", stroke: paint, "stroke-width": 2.2, "stroke-dasharray": look.dash || null });
-    const shape = drawn("path", { d: SHAPES[look.marker](17, 7, 4), fill: paint, stroke: paint });
+    const shape = drawn("path", { d: `M17 7${SHAPES[look.marker](4)}`, fill: paint, stroke: paint });
     return drawn("svg", { viewBox: "0 0 34 14", class: "swatch", "aria-hidden": "true" }, line, shape);
   }
 
@@ -1038,7 +1042,8 @@ class Explorer {
 
   showStart() {
     this.state.start.forEach((value, i) => {
-      this.parts.start[i].value = Number(value.toPrecision(5));
+      const box = this.parts.start[i];
+      if (Number(box.value) !== value) box.value = Number(value.toPrecision(5));
     });
   }
 
@@ -1111,8 +1116,7 @@ class Explorer {
     this.state.start = start;
     this.step = null;
     this.stop();
-    this.drawStart(); // at once, before the reply
-    this.showStart();
+    this.drawStart(); // at once, before the reply; the rest of the page follows with it
     this.ask("run");
   }
 
@@ -1190,7 +1194,7 @@ class Explorer {
     const background = getComputedStyle(this.parts.plane).backgroundColor;
     whole.append(drawn("rect", { width: this.width, height: this.height, fill: background }));
     const kept = ["fill", "fill-opacity", "fill-rule", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "opacity", "font-size", "font-family", "paint-order"];
-    for (const part of [this.parts.terrain, this.parts.overlay]) {
+    for (const part of [this.parts.terrain, this.parts.middle, this.parts.overlay]) {
       const copy = part.cloneNode(true);
       const originals = part.querySelectorAll("path, text, circle, line");
       copy.querySelectorAll("path, text, circle, line").forEach((node, i) => {

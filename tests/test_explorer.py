@@ -135,6 +135,17 @@ def test_the_closed_forms_are_those_of_lapack(entries):
         np.testing.assert_allclose(solved, np.linalg.solve(matrix, vector), rtol=2e-2, atol=1e-2)
 
 
+def test_it_works_in_either_precision(x64):
+    both = {"gradient_descent": {"learning_rate": 0.4}, "adam": {}}
+    double = descend(BOWL, both, [-5.0, -2.0])
+    assert double["adam"].path.dtype == np.float64
+    assert double["gradient_descent"].path[1].tolist() == pytest.approx([-4.6, 1.2], rel=1e-15)
+    with jax.enable_x64(False):
+        single = descend(BOWL, both, [-5.0, -2.0])
+    assert single["adam"].path.dtype == np.float32
+    np.testing.assert_allclose(single["adam"].path, double["adam"].path, atol=1e-4)
+
+
 def test_noise_has_the_size_asked_for_and_its_seed_repeats_it():
     flat = of_function(lambda x: jnp.sum(0.0 * x), bounds=((-1, 1), (-1, 1)))
     runs = [

@@ -6,6 +6,7 @@
 // root. No styles are set as text, which a strict Content-Security-Policy forbids.
 
 const SVG = "http://www.w3.org/2000/svg";
+const LONGEST = 60000; // milliseconds to wait for an answer, which may have to compile
 const ORANGE = "#ff7f0e"; // the start, in the lectures and everywhere
 
 // ---------------------------------------------------------------------------------------------------------- elements
@@ -161,6 +162,7 @@ class Explorer {
     this.runs = {};
     this.seen = null;
     this.unit = 1;
+    this.step = null; // the step shown; null for the last
     this.cleanUp = [];
     this.timings = []; // of the last drags: milliseconds from a pointer move to its path, and to the frame after it
     this.draws = 0;
@@ -180,6 +182,7 @@ class Explorer {
 
   end() {
     this.stop();
+    [this.waiting, this.lost, this.announcing].forEach(clearTimeout);
     this.cleanUp.forEach((undo) => undo());
     this.el.replaceChildren();
   }
@@ -332,6 +335,7 @@ class Explorer {
     if (kind === "run") this.moved = null;
     this.inFlight = { kind, sequence: this.sequence, moved };
     this.waiting = setTimeout(() => this.busy(true), 250);
+    this.lost = setTimeout(() => this.giveUp(), LONGEST);
     this.model.send({ ...this.request(kind), sequence: this.sequence });
   }
 
@@ -340,6 +344,7 @@ class Explorer {
     const { kind, moved } = this.inFlight;
     this.inFlight = null;
     clearTimeout(this.waiting);
+    clearTimeout(this.lost);
     this.busy(false);
     if (reply.error) this.complain(reply.error);
     else {
@@ -349,6 +354,13 @@ class Explorer {
       else this.showCode(reply.code);
     }
     this.next();
+  }
+
+  // A notebook's kernel that was interrupted or restarted never answers; the next move tries again.
+  giveUp() {
+    this.inFlight = null;
+    this.busy(false);
+    this.complain("There was no answer. Is the kernel or the server still running?");
   }
 
   surveyed(reply) {
@@ -468,7 +480,7 @@ class Explorer {
   }
 
   get lastStep() {
-    return this.step === null || this.step === undefined ? this.state.steps : Math.min(this.step, this.state.steps);
+    return this.step === null ? this.state.steps : Math.min(this.step, this.state.steps);
   }
 
   drawPaths() {

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -45,16 +44,20 @@ class Scene:
     levels: str = "linear"
     formula: str = ""
     code: str = ""
+    _traced: dict[Any, tuple[Program, list[Any]]] = field(default_factory=dict, repr=False)
 
     @property
     def dimension(self) -> int:
         """1 or 2."""
         return self.domain.shape[1]
 
-    @cached_property
+    @property
     def traced(self) -> tuple[Program, list[Any]]:
         """The loss as a program and its constants: requests for one scene share their compilations."""
-        return hoist(self.loss, jnp.asarray(self.start, float))
+        dtype = jax.dtypes.canonicalize_dtype(float)
+        if dtype not in self._traced:
+            self._traced[dtype] = hoist(self.loss, jnp.asarray(self.start, dtype))
+        return self._traced[dtype]
 
     def described(self) -> dict[str, Any]:
         """What a page needs to know before it asks for anything, as JSON."""

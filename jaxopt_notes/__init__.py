@@ -29,6 +29,7 @@ from .curvature import find_critical_points as find_critical_points
 from .curvature import hessian as hessian
 from .curvature import hvp as hvp
 from .curvature import sharpness as sharpness
+from .curvature import stability as stability
 from .curvature import stability_bound as stability_bound
 from .devices import use_compilation_cache as use_compilation_cache
 from .devices import use_cpu_cores as use_cpu_cores

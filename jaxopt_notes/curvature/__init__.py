@@ -20,6 +20,9 @@ from .losses import GaussNewtonOperator as GaussNewtonOperator
 from .losses import HessianOperator as HessianOperator
 from .operators import hessian as hessian
 from .operators import hvp as hvp
+from .preconditioners import Stability as Stability
+from .preconditioners import preconditioner as preconditioner
+from .preconditioners import stability as stability
 from .stability import sharpness as sharpness
 from .stability import stability_bound as stability_bound
 from .symmetric import FunctionOperator as FunctionOperator

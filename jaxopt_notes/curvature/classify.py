@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from .. import _checks
 from .._hoist import Program
 from .bounds import checked_probability
+from .kinks import is_smooth
 from .lanczos import checked_key, euclidean_norm
 from .null_space import NullSpace, checked_null_directions, defect, null_space
 from .operators import Product, check_dense, flatten, prepared, second_order
@@ -48,8 +49,8 @@ def classify(
     A point that is not critical, but whose gradient lies in the kernel of the Hessian, is named gradient-flat.
     A negative direction is proved by one more product, v'Hv < -z. Up to 1,500 parameters all eigenvalues of the dense
     Hessian decide. Beyond, Lanczos: counts are lower bounds, and bounds on all eigenvalues hold with `probability`.
-    Everything is said of the computed derivatives at this point; at a kink, such as a ReLU at 0, they are what JAX
-    makes of it.
+    Everything is said of the computed derivatives at this point. At a kink, such as a ReLU at 0, they prove nothing:
+    16 evaluations of the loss around the point look for one, and if it is found a critical point is `undecided`.
 
     Compiled once per program, also for a fresh lambda: arrays that `loss` closes over become arguments. Works under
     `jit` and `vmap` over points.
@@ -127,7 +128,8 @@ def dense_verdict(
     space = None if directions is None else null_space(directions)
     slope = gradient if space is None else space.complement(gradient)
     spectrum = dense_spectrum(product, slope, space, dtype, scale)
-    return _judge(spectrum, loss, slope, product, dtype, params, gradient_tolerance, space)
+    nearby = lambda moved: program(constants, moved, *args)  # noqa: E731
+    return _judge(spectrum, nearby, loss, slope, product, dtype, params, gradient_tolerance, space)
 
 
 @functools.partial(jax.jit, static_argnames=("program", "matvecs"))
@@ -147,11 +149,13 @@ def _lanczos_verdict(
     space = None if directions is None else null_space(directions)
     slope = gradient if space is None else space.complement(gradient)
     spectrum = lanczos_spectrum(product, slope, space, dtype, key, probability, matvecs)
-    return _judge(spectrum, loss, slope, product, dtype, params, gradient_tolerance, space)
+    nearby = lambda moved: program(constants, moved, *args)  # noqa: E731
+    return _judge(spectrum, nearby, loss, slope, product, dtype, params, gradient_tolerance, space)
 
 
 def _judge(
     spectrum: Spectrum,
+    nearby: Callable[[PyTree], Float[Array, ""]],
     loss: Float[Array, ""],
     gradient: Float[Array, " n"],
     product: Product,
@@ -186,6 +190,8 @@ def _judge(
         lost, rank = defect(space, product, jax.random.key(0)), space.rank
         wrong = critical & ~(lost <= zero + 4 * gradient_norm / space.shortest)
         kind = jnp.where(finite & wrong, jnp.int32(Kind.UNDECIDED), kind)
+    smooth = is_smooth(lambda vector: nearby(unflatten(vector)).astype(flat.dtype), flat, loss, spectrum.norm, dtype)
+    kind = jnp.where(finite & critical & ~smooth, jnp.int32(Kind.UNDECIDED), kind)
     steepness = spectrum.norm * gradient_norm
 
     def known(value: Array) -> Array:
@@ -210,6 +216,7 @@ def _judge(
         curvature_below=known(curvature_below),
         escape_direction=unflatten(known(direction)),
         flatness=known(spectrum.image_of_gradient / jnp.where(steepness > 0, steepness, 1)),
+        smooth=smooth,
         null_rank=rank,
         null_defect=known(lost),
         point=params,

@@ -97,13 +97,18 @@ def stability_bound(optimizer: str, sharpness: Number, **numbers: Number) -> Flo
         gradient_descent   2/L
         momentum           2 (1 + b) / ((1 - d) L)
         nesterov           (2 + 2b) / ((1 + 2b) L)
-        adam               (2 + 2 b1) / ((1 - b1) L),  L of P^-1/2 H P^-1/2 with its preconditioner P held fixed
+        adam, adamw        (2 + 2 b1) / ((1 - b1) L)
+        rmsprop            2 (1 + b) / L
+        adagrad, adadelta  2/L
+
+    For the last three lines L is that of P^-1/2 H P^-1/2 with the method's preconditioner P held fixed, and adamw's
+    weight decay is left out; `stability` takes both from a run.
 
     A fact about quadratics with exact gradients. A network may train beyond it (its curvature changes as it moves) or,
     with small batches, fail below it.
 
     Arguments:
-        optimizer: "gradient_descent", "momentum", "nesterov" or "adam".
+        optimizer: the name of a first-order method in `OPTIMIZERS`.
         sharpness: L, the largest eigenvalue; any shape.
         numbers: hyperparameters of that optimizer by name, defaults as in its factory; those that do not matter are
             accepted and ignored. They broadcast with `sharpness`.
@@ -160,10 +165,18 @@ def _adam(*, b1: Any = 0.9, b2: Any = 0.999, eps: Any = 1e-8, eps_root: Any = 0.
     return (2 + 2 * b1) / (1 - b1)
 
 
+def _rmsprop(*, beta: Any = 0.0) -> Any:
+    return 2 * (1 + beta)
+
+
 _RULES: dict[str, Callable[..., Any]] = {
     "gradient_descent": _gradient_descent,
     "momentum": _momentum,
     "nesterov": _nesterov,
     "adam": _adam,
+    "adamw": _adam,
+    "rmsprop": _rmsprop,
+    "adagrad": _gradient_descent,
+    "adadelta": _gradient_descent,
 }
 _SHARES = ("beta", "dampening", "b1", "b2")

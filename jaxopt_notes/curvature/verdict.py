@@ -47,6 +47,7 @@ class CriticalPoint(NamedTuple):
             proves negative curvature.
         escape_direction: eigenvector of the smallest eigenvalue, pointing downhill; a pytree like the parameters.
         flatness: |Hg| / (|H| |g|); `gradient_flat` where it is at most 1e-3 and the point is not critical.
+        smooth: False where a kink of the loss was seen within a small step of the point.
         null_rank: number of independent null directions that were projected out.
         null_defect: |Hu| of a random unit vector u among them; 0 without.
         point: the parameters judged, after `polish`.
@@ -73,6 +74,7 @@ class CriticalPoint(NamedTuple):
     curvature_below: Float[Array, ""]
     escape_direction: PyTree
     flatness: Float[Array, ""]
+    smooth: Bool[Array, ""]
     null_rank: Int[Array, ""]
     null_defect: Float[Array, ""]
     point: PyTree
@@ -103,6 +105,19 @@ class CriticalPoint(NamedTuple):
             return "undecided: the loss, its gradient or its Hessian is not finite here, so nothing can be said."
         return f"{_criticality(self)} {_curvature(self)} {_cost(self)}"
 
+    def _repr_html_(self) -> str:
+        """The verdict for a notebook: the kind, what was proved in words, and the numbers as a table."""
+        from html import escape
+
+        if np.ndim(self.kind):
+            return f"<p>{escape(str(self))}</p>"
+        kind, _, words = str(self).partition(":")
+        names = ("loss", "gradient_norm", "smallest", "largest", "zero_level", "curvature_below", "index", "positive")
+        rows = "".join(
+            f"<tr><th scope='row'>{name}</th><td>{float(getattr(self, name)):.4g}</td></tr>" for name in names
+        )
+        return f"<p><b>{escape(kind)}</b>:{escape(words)}</p><table>{rows}</table>"
+
 
 def _criticality(point: CriticalPoint) -> str:
     size = _gradient_size(point)
@@ -128,6 +143,8 @@ def _gradient_size(point: CriticalPoint) -> str:
 
 
 def _why_undecided(point: CriticalPoint) -> str:
+    if not point.smooth:
+        return "the loss has a kink here, so derivatives at the point prove nothing about its neighbourhood"
     if not _null_enough(point):
         return f"|H u| = {float(point.null_defect):.1g} along the null directions given, which is not zero"
     if not (point.index or point.positive):

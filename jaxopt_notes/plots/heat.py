@@ -65,7 +65,7 @@ def heatmap(
 
     Example:
         >>> dims = ("learning_rate", "beta", "seed")
-        >>> data = {"final_loss": (dims, [[[0.3], [0.2]], [[0.1], [9.0]]]), "status": (dims, [[[0], [0]], [[0], [3]]])}
+        >>> data = {"final_loss": (dims, [[[0.3], [0.2]], [[0.1], [9.0]]]), "status": (dims, [[[0], [0]], [[0], [4]]])}
         >>> ax = heatmap(xr.Dataset(data, {"learning_rate": [0.01, 0.1], "beta": [0.0, 0.9]}))
         >>> ax.collections[0].get_array().filled(float("nan")).tolist()
         [[0.3, 0.1], [0.2, nan]]

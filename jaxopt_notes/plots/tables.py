@@ -156,7 +156,7 @@ def failed(table: xr.Dataset) -> xr.DataArray:
         Booleans over (axes..., seed).
 
     Example:
-        >>> failed(xr.Dataset({"status": ("seed", [-1, 0, 3])})).values.tolist()
+        >>> failed(xr.Dataset({"status": ("seed", [-1, 0, 4])})).values.tolist()
         [False, False, True]
     """
     return table.status >= Status.NON_FINITE
@@ -179,7 +179,7 @@ def quartiles(table: xr.Dataset, metric: str) -> xr.Dataset:
         ValueError: unknown metric.
 
     Example:
-        >>> table = xr.Dataset({"final_loss": ("seed", [1.0, 2.0, 9.0]), "status": ("seed", [0, 0, 3])})
+        >>> table = xr.Dataset({"final_loss": ("seed", [1.0, 2.0, 9.0]), "status": ("seed", [0, 0, 4])})
         >>> float(quartiles(table, "final_loss").middle), float(quartiles(table, "final_loss").upper)
         (2.0, inf)
     """
@@ -245,7 +245,7 @@ def status_counts(table: xr.Dataset) -> dict[str, int]:
         Status text to number of trials.
 
     Example:
-        >>> status_counts(xr.Dataset({"status": ("seed", [0, 0, 4])}))
+        >>> status_counts(xr.Dataset({"status": ("seed", [0, 0, 5])}))
         {'completed': 2, 'diverged': 1}
     """
     codes = table.status.values

@@ -102,7 +102,7 @@ def halving(factor: float = 3, rungs: int = 3, *, metric: str = "final_loss") ->
         >>> valley, space = jon.problems.quadratic([1.0, 20.0]), jon.grid(learning_rate=[0.001, 0.01, 0.05])
         >>> table = jon.sweep(valley, jon.momentum, space, steps=90, prune=jon.halving(), progress=False)
         >>> table.pruned_at.values.tolist(), table.stopped_at.values.ravel().tolist()
-        ([10.0, 10.0, nan], [10, 10, 90])
+        ([10.0, nan, 10.0], [10, 90, 10])
 
     Source: Jamieson and Talwalkar, 2016.
     """

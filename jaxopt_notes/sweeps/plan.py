@@ -293,7 +293,7 @@ def seed_keys(root: Key[Array, ""], seed: int) -> Key[Array, " 2"]:
 
 def _derivatives(optimizer: Callable[..., optax.GradientTransformation], space: Space) -> int:
     """How often the steps differentiate the loss."""
-    return derivatives_of(optimizer(**next(space.configurations())))
+    return derivatives_of(optimizer(**next(space.configurations(), {})))
 
 
 def _seeds(seeds: int | Sequence[int]) -> np.ndarray:

@@ -183,8 +183,9 @@ def by_pyhessian(operator, params, data):
     if importlib.util.find_spec("pyhessian") is None or importlib.util.find_spec("torch") is None:
         print("  PyHessian: not installed, skipped")
         return None
-    import pyhessian.hessian as peer
     import torch
+
+    peer = importlib.import_module("pyhessian.hessian")  # the package hides it behind the class of that name
 
     layers = params["params"]
     modules = []

@@ -1,14 +1,23 @@
-"""Sweep throughput beside what a user would write: one `jit(vmap(scan))` doing equal work, in the same process.
+"""Sweep throughput beside what a user would write, how it scales, and what a store costs.
 
-Both sides train the same trials: the digits network, momentum, batch 64, orders reshuffled per seed and computed
-outside the lanes, the same histories (loss, gradient norm, update norm; steps + 1 entries), candidates accepted only
-if finite, final losses on the full data. Times are medians over alternating runs, after one run each to compile.
+`jit(vmap(scan))` does equal work in the same process: the same trials of the digits network, momentum, batch 64, orders
+reshuffled per seed and computed outside the lanes, the same histories (loss, gradient norm, update norm; steps + 1
+entries), candidates accepted only if finite, final losses on the full data. The `torch.func` ensemble (where torch is
+installed) does less: no check of what is finite, no full evaluation. Times are medians over alternating runs, after one
+run each to compile. The scaling table runs each size in a process of its own and shows its peak memory.
 
-    python scripts/bench/sweeps.py [--quick]
+    python scripts/bench/sweeps.py [--quick] [--only ratios scaling costs]
 """
 
 import argparse
+import contextlib
+import importlib.util
+import os
+import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 
 import jaxopt_notes as jon
@@ -69,16 +78,67 @@ def plain_sweep(problem, rates, betas, seeds, steps, batch_size):
     return lambda: jax.block_until_ready(run(lanes, starts, keys, problem.data))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one network, fewer steps and repeats")
-    quick = parser.parse_args().quick
-    seeds, repeats = 8, 3 if quick else 5
-    rates, betas = np.geomspace(1e-3, 1, 16), [0.0, 0.9]
+def torch_sweep(problem, rates, betas, seeds, steps, batch_size):
+    """The same trials as a `torch.func` ensemble: vmapped gradients, one Python loop over the steps; None without."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    import torch
+    from torch.func import grad_and_value, vmap
+
+    keys = jnp.stack([jax.random.split(jax.random.fold_in(jax.random.key(0), seed)) for seed in range(seeds)])
+    starts = jax.vmap(problem.init)(keys[:, 0])["params"]
+    orders = jax.vmap(lambda key: indices(reshuffle(batch_size), key, 0, steps, problem.examples))(keys[:, 1])
+    orders = torch.tensor(np.array(orders), dtype=torch.int64)
+    grid = np.stack(np.meshgrid(rates, betas, np.arange(seeds), indexing="ij"), axis=-1).reshape(-1, 3)
+    rate, beta = (torch.tensor(grid[:, i], dtype=torch.float32) for i in (0, 1))
+    seed = torch.tensor(grid[:, 2], dtype=torch.int64)
+    leaves = [starts[layer][name] for layer in ("Dense_0", "Dense_1") for name in ("kernel", "bias")]
+    initial = [torch.tensor(np.array(leaf))[seed] for leaf in leaves]
+    inputs, labels = (torch.tensor(np.array(part)) for part in problem.data)
+    labels = labels.to(torch.int64)
+
+    def loss(params, x, y):
+        w1, b1, w2, b2 = params
+        return torch.nn.functional.cross_entropy(torch.relu(x @ w1 + b1) @ w2 + b2, y)
+
+    slopes = vmap(grad_and_value(loss))
+    along = lambda number, leaf: number.reshape(-1, *[1] * (leaf.ndim - 1))  # noqa: E731
+
+    def run():
+        params, velocity, history = initial, [torch.zeros_like(leaf) for leaf in initial], []
+        for step in range(steps):
+            rows = orders[:, step][seed]
+            grads, values = slopes(tuple(params), inputs[rows], labels[rows])
+            velocity = [along(beta, g) * v + g for v, g in zip(velocity, grads, strict=True)]
+            params = [p - along(rate, v) * v for p, v in zip(params, velocity, strict=True)]
+            history.append((values, sum(g.flatten(1).square().sum(1) for g in grads).sqrt()))
+        return history
+
+    return run
+
+
+def alternately(runs, repeats):
+    """Times of each run, over alternating runs."""
+    times = [[] for _ in runs]
+    for _ in range(repeats):
+        for run, taken in zip(runs, times, strict=True):
+            began = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - began)
+    return times
+
+
+def times_as_long(slow, fast):
+    """The median over pairs of slow / fast."""
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def ratios(quick, repeats):
+    """Ours beside `jit(vmap(scan))` and `torch.func`, for three widths of the network."""
+    seeds, rates, betas = 8, np.geomspace(1e-3, 1, 16), [0.0, 0.9]
     trials = len(rates) * len(betas) * seeds
-    devices = f"{jax.local_device_count()} {jax.default_backend()} devices"
-    print(f"{devices}; {trials} trials of batch 64 on digits")
-    print("hidden  steps  width  jit(vmap(scan))    sweep  ratio  trial-steps/s  largest difference of 20 losses")
+    print(f"{trials} trials of batch 64 on digits; times of others in units of ours")
+    print("hidden  steps  width    sweep  trial-steps/s  jit(vmap(scan))  torch.func  largest difference of 20 losses")
     for hidden, steps in [(64, 500)] if quick else [(16, 1000), (64, 1000), (256, 250)]:
         problem = jon.problems.digits_mlp(hidden)
         space = jon.grid(learning_rate=rates, beta=betas)
@@ -90,18 +150,95 @@ def main():
         (_, expected), table = plain(), ours()
         losses = table.loss.values.reshape(-1, steps + 1)[:, 1:21]
         difference = np.max(np.abs(losses - expected[0][:, :20]) / losses)
-        times = {plain: [], ours: []}
-        for _ in range(repeats):
-            for run, taken in times.items():
-                began = time.perf_counter()
-                run()
-                taken.append(time.perf_counter() - began)
-        slow, fast = statistics.median(times[plain]), statistics.median(times[ours])
-        ratio = statistics.median(a / b for a, b in zip(times[plain], times[ours], strict=True))
-        speed = losses.shape[0] * steps / fast
-        width = table.attrs["width"]
-        row = f"{hidden:6d}  {steps:5d}  {width:5d}  {slow:13.3f} s  {fast:5.3f} s  {ratio:5.2f}  {speed:13,.0f}"
-        print(f"{row}  {difference:.1e}")
+        fast, slow = alternately((ours, plain), repeats)
+        peer = torch_sweep(problem, rates, betas, seeds, steps // 10, 64)
+        torch_ratio = "    -"
+        if peer is not None:
+            peer()
+            again, theirs = alternately((ours, peer), repeats)
+            torch_ratio = f"{10 * times_as_long(theirs, again):5.2f}"
+        seconds = statistics.median(fast)
+        print(
+            f"{hidden:6d}  {steps:5d}  {table.attrs['width']:5d}  {seconds:5.2f} s  {trials * steps / seconds:13,.0f}"
+            f"  {times_as_long(slow, fast):15.2f}  {torch_ratio:>10s}  {difference:.1e}",
+            flush=True,
+        )
+
+
+def one_size(trials, steps):
+    """Throughput and peak memory of a sweep of so many trials, in a process of its own."""
+    problem, seeds = jon.problems.digits_mlp(16), 8
+    space = jon.grid(learning_rate=np.geomspace(1e-3, 1, trials // seeds))
+    options = dict(seeds=seeds, batch_size=64, every=steps, width=32, progress=False)
+    jon.sweep(problem, jon.momentum, jon.grid(learning_rate=np.geomspace(1e-3, 1, 8)), steps=steps, **options)
+    began = time.perf_counter()
+    jon.sweep(problem, jon.momentum, space, steps=steps, **options)
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{trials:6d}  {trials * steps / seconds:13,.0f}  {peak:8.0f}", flush=True)
+
+
+def scaling(quick):
+    """Throughput and peak memory from 64 to 16,384 trials."""
+    print("\ntrials  trial-steps/s  peak MiB   (hidden 16, 32 lanes per device)")
+    for trials in (64, 1024) if quick else (64, 256, 1024, 4096, 16384):
+        steps = max(200, 200_000 // trials)
+        subprocess.run([sys.executable, __file__, "--size", str(trials), str(steps)], check=True)
+
+
+def costs(repeats):
+    """What a store and a progress bar add, how fast a finished sweep comes back, and what halving saves."""
+    problem = jon.problems.digits_mlp(64)
+    space = jon.grid(learning_rate=np.geomspace(1e-3, 3, 13), beta=[0.0, 0.5, 0.9])
+    options = dict(seeds=8, steps=1000, batch_size=64)
+
+    def plain():
+        jon.sweep(problem, jon.momentum, space, **options, progress=False)
+
+    def stored():
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            open(os.devnull, "w") as nowhere,
+            contextlib.redirect_stderr(nowhere),
+        ):
+            jon.sweep(problem, jon.momentum, space, **options, store=f"{folder}/sweep")
+
+    def halved():
+        jon.sweep(problem, jon.momentum, space, **options, progress=False, prune=jon.halving(factor=3, rungs=3))
+
+    for run in (plain, stored, halved):
+        run()
+    alone, kept, pruned = alternately((plain, stored, halved), repeats)
+    print(f"\nstore and progress: {100 * (times_as_long(kept, alone) - 1):.1f} % of the run time")
+    print(f"halving by 3: {100 * times_as_long(pruned, alone):.0f} % of the run time")
+    with tempfile.TemporaryDirectory() as folder:
+        many = jon.grid(learning_rate=np.geomspace(1e-3, 1, 125))
+        again = lambda: jon.sweep(  # noqa: E731
+            problem, jon.momentum, many, seeds=8, steps=20, batch_size=64, store=f"{folder}/many", progress=False
+        )
+        again()
+        (resumed,) = alternately((again,), repeats)
+    print(f"resume of a finished sweep of 1,000 trials: {statistics.median(resumed):.2f} s")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one network, fewer sizes, steps and repeats")
+    parser.add_argument("--only", nargs="+", choices=["ratios", "scaling", "costs"])
+    parser.add_argument("--size", type=int, nargs=2, metavar=("TRIALS", "STEPS"), help="one row of the scaling table")
+    options = parser.parse_args()
+    if options.size:
+        one_size(*options.size)
+        return
+    print(f"{jax.local_device_count()} {jax.default_backend()} devices")
+    parts = options.only or ["ratios", "scaling", "costs"]
+    repeats = 3 if options.quick else 5
+    if "ratios" in parts:
+        ratios(options.quick, repeats)
+    if "scaling" in parts:
+        scaling(options.quick)
+    if "costs" in parts:
+        costs(repeats)
 
 
 if __name__ == "__main__":

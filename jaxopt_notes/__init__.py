@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import averaging as averaging
 from . import curvature as curvature
+from . import landscape as landscape
 from . import minibatches as minibatches
 from . import optimizers as optimizers
 from . import precision as precision

@@ -33,6 +33,10 @@ class Program:
         outputs = jax.core.eval_jaxpr(self._jaxpr, constants, *leaves)
         return jax.tree.unflatten(self._out_tree, map(jnp.asarray, outputs))  # what is always the same is no array yet
 
+    def equations(self) -> Iterator[Any]:
+        """Every equation, those of inner programs included."""
+        return _equations(self._jaxpr)
+
     def __hash__(self) -> int:
         return hash(self.fingerprint)
 

@@ -91,6 +91,15 @@ def test_the_bound_marked_on_the_slider_is_where_runs_begin_to_diverge(name):
         assert (end.status in (jon.Status.DIVERGED, jon.Status.NON_FINITE)) == diverges
 
 
+@pytest.mark.parametrize("name", ["adagrad", "adadelta", "rmsprop", "adam", "adamw"])
+def test_the_bound_of_a_method_that_divides_is_that_of_its_state(name):
+    numbers = numbers_of(name, learning_rate=1e-3)
+    run = jon.minimize(BOWL.loss, jnp.array([-5.0, -2.0]), jon.OPTIMIZERS[name](**numbers), steps=10)
+    known = jon.curvature.stability(jon.OPTIMIZERS[name](**numbers), run.state, BOWL.loss, run.params)
+    found = descend(BOWL, {name: {"learning_rate": 1e-3}}, [-5.0, -2.0], Settings(10))[name]
+    assert found.bound == pytest.approx(float(known.bound), rel=1e-3)
+
+
 def test_a_diverged_run_rests_on_its_last_finite_point_and_says_so():
     end = descend(SCENES["himmelblau"], {"gradient_descent": {"learning_rate": 5.0}}, [1.0, 1.0])["gradient_descent"]
     assert end.status == jon.Status.NON_FINITE

@@ -30,7 +30,7 @@ LEVELS = {
         ],
         0,
     ),
-    **dict.fromkeys(["minimize", "curvature"], 1),
+    **dict.fromkeys(["minimize", "curvature", "landscape"], 1),
     **dict.fromkeys(["sweeps", "diagnose", "suggest"], 2),
     "plots": 3,
     **dict.fromkeys(["report", "tour", "explorer"], 4),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,9 @@ from .. import _checks
 from .lanczos import checked_key, lanczos, ritz
 from .operators import flat, flat_space
 from .symmetric import SymmetricOperator, as_operator
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class Trace(NamedTuple):
@@ -53,6 +56,25 @@ class SpectralDensity(NamedTuple):
         gaps = (jnp.asarray(points)[:, None, None] - jnp.nan_to_num(self.nodes)[None]) / width
         bumps = jnp.exp(-(gaps**2) / 2) / (width * math.sqrt(2 * math.pi))
         return jnp.mean(jnp.sum(bumps * self.weights[None], axis=2), axis=1)
+
+    def to_dataset(self, points: int = 512, width: float | None = None, extremes: Any = None) -> xr.Dataset:
+        """The density as a Dataset over `eigenvalue`, for `plots.spectrum`.
+
+        `width` is that of `at`, a hundredth of the range when None; `extremes` are eigenvalues to mark, such as
+        `eigsh(...).values`.
+        """
+        import numpy as np
+        import xarray as xr
+
+        known = np.asarray(self.nodes)[np.isfinite(self.nodes)]
+        given = np.empty(0) if extremes is None else np.asarray(extremes, float).ravel()
+        low, high = float(known.min()), float(known.max())
+        width = width or (high - low or abs(high) or 1.0) / 100
+        grid = np.linspace(low - 4 * width, high + 4 * width, points)
+        columns: dict[str, Any] = {"density": ("eigenvalue", np.asarray(self.at(jnp.asarray(grid, float), width)))}
+        if given.size:
+            columns["extremes"] = ("pair", given)
+        return xr.Dataset(columns, {"eigenvalue": grid}, {"matvecs": int(self.matvecs), "width": float(width)})
 
     def below(self, threshold: float | Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The share of eigenvalues below a threshold, and its standard error over the random vectors.

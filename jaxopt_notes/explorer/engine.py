@@ -18,9 +18,8 @@ import optax
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._hoist import Program
-from .._numerics import sqrt, tree_where
-from ..averaging import bias_correction
-from ..curvature import CriticalPoint, classify, stability_bound
+from .._numerics import tree_where
+from ..curvature import CriticalPoint, classify, preconditioner, stability_bound
 from ..minimize import Status, advance, end_status
 from ..minimize import start as begin
 from ..optimizers import OPTIMIZERS
@@ -31,7 +30,7 @@ from .scenes import Scene
 ROOMS = (256, 2048)  # steps that a program has room for; what is asked for decides which
 _REACH = 1e-3  # of the width of the domain: how near to a critical point counts as there
 _NEWTON_STEPS = 6
-_BOUNDED = ("gradient_descent", "momentum", "nesterov", "adam", "adamw", "rmsprop")
+_BOUNDED = tuple(name for name in OPTIMIZERS if "newton" not in name)  # Newton's methods have no such rule
 
 
 class Descent(NamedTuple):
@@ -45,7 +44,7 @@ class Descent(NamedTuple):
         verdict: the `CriticalPoint` of the last point, or of the one nearby that the run was coming to.
         gap: distance from the last point to the one judged; at most a thousandth of the picture.
         bound: learning rate up to which the optimizer is stable on a quadratic with the sharpness of the lowest point
-            of the path, Adam's and RMSProp's preconditioner held fixed; infinite where nothing curves upward, NaN for
+            of the path, what Adam and its relatives divide by held fixed; infinite where nothing curves upward, NaN for
             an optimizer without such a rule.
     """
 
@@ -155,6 +154,7 @@ def _descend(
     optimizer = OPTIMIZERS[static.name](
         **named | {"learning_rate": inverse_time(named["learning_rate"], shared[1])}  # type: ignore[arg-type]
     )
+    plain = optimizer
     if static.noisy:
         optimizer = noisy(optimizer, shared[0], counts[1])
 
@@ -176,7 +176,7 @@ def _descend(
         slopes,
         end_status(last.status, first.loss, last.loss, np.inf),
         last.stopped_at,
-        (last.params, path[jnp.argmin(losses)], _preconditioner(static.name, named, state, origin)),
+        (last.params, path[jnp.argmin(losses)], _preconditioner(static.name, plain, state, origin)),
         _limit(static.name, named),
     )
 
@@ -194,25 +194,18 @@ def noisy(optimizer: optax.GradientTransformation, noise: Any, seed: Any) -> opt
     return optax.chain(optax.GradientTransformation(added.init, update), optimizer)
 
 
-def _preconditioner(name: str, numbers: Mapping[str, Array], state: Any, like: Array) -> Float[Array, " n"]:
-    """The diagonal P by which the last step divided; ones where there is none."""
-    if name not in ("adam", "adamw", "rmsprop"):
-        return jnp.ones_like(like)
-    spread = state.nu
-    if name != "rmsprop":
-        taken = jnp.maximum(state.count, 1).astype(like.dtype)
-        spread = spread / bias_correction(numbers["b2"], taken)
-    # A component whose gradient was always zero has no preconditioner; the smallest number stands for it.
-    return jnp.maximum(sqrt(spread) + numbers.get("eps", 0), jnp.finfo(like.dtype).tiny)
+def _preconditioner(name: str, optimizer: optax.GradientTransformation, state: PyTree, like: Array) -> Array:
+    """The diagonal P by which the optimizer divides after its last step; ones where it divides by nothing."""
+    found = preconditioner(optimizer, state) if name in _BOUNDED else None
+    return jnp.ones_like(like) if found is None else found
 
 
 def _limit(name: str, numbers: Mapping[str, Array]) -> Float[Array, ""]:
     """The learning rate up to which the optimizer is stable at sharpness 1; NaN without a rule."""
     if name not in _BOUNDED:
         return jnp.asarray(jnp.nan)
-    rule = {"adamw": "adam", "rmsprop": "gradient_descent"}.get(name, name)
     kept = {key: numbers[key] for key in ("beta", "dampening", "b1") if key in numbers}
-    return stability_bound(rule, 1.0, **kept)
+    return stability_bound(name, 1.0, **kept)
 
 
 class _Local(NamedTuple):
@@ -240,13 +233,13 @@ def _look(program: Program, constants: list[Any], lanes: Any, reach: Float[Array
     def nearer(_: int, x: Array) -> Array:
         return x - _solved(jax.hessian(loss)(x), jax.grad(loss)(x))
 
-    def one(end: Array, lowest: Array, preconditioner: Array) -> _Local:
+    def one(end: Array, lowest: Array, divisor: Array) -> _Local:
         near = jax.lax.fori_loop(0, _NEWTON_STEPS, nearer, end)
         gap = jnp.linalg.norm(near - end)
         arrived = gap <= reach  # not so if NaN
         point = jnp.where(arrived, near, end)
         value, gradient = jax.value_and_grad(loss)(point)
-        scale = jax.lax.rsqrt(preconditioner)
+        scale = jax.lax.rsqrt(divisor)
         top = _largest_eigenvalue(scale[:, None] * jax.hessian(loss)(lowest) * scale[None, :])
         return _Local(point, value, gradient, jax.hessian(loss)(point), jnp.where(arrived, gap, 0), top)
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from ..landscape import random_directions
 from ..minimize import minimize
 from ..optimizers import adam
 
@@ -21,10 +22,10 @@ def network_slice(x: Float[Array, " 2"]) -> Float[Array, ""]:
         f(x) = L(w + x_1 d_1 + x_2 d_2)
 
     The network 1 - 8 - 1 with tanh is fitted to 32 points of sin(3 t) by 1,000 steps of Adam when first asked for; w is
-    where that ends. Each direction is drawn at random and scaled, matrix by matrix, to the norm of the weights.
+    where that ends. The directions are drawn at random, orthogonal, and scaled layer by layer to the norm of the weights.
 
     Arguments:
-        x: steps along the two directions, shape (2,); at (1, 0) every matrix has moved by its own norm.
+        x: steps along the two directions, shape (2,); at (1, 0) every layer has moved by its own norm.
 
     Returns:
         The mean squared error, a scalar.
@@ -51,14 +52,12 @@ def _loss(params: PyTree) -> Float[Array, ""]:
 @functools.cache
 def _trained() -> tuple[PyTree, tuple[PyTree, PyTree]]:
     """The trained parameters and two directions, as arrays of numpy: nothing here belongs to anybody's trace."""
-    keys = jax.random.split(jax.random.key(0), 3)
+    keys = jax.random.split(jax.random.key(0))
 
     def drawn(key: Array) -> PyTree:
         parts = jax.random.split(key, 3)
         return {name: jax.random.normal(k, (_WIDTH,)) for name, k in zip(("in", "bias", "out"), parts, strict=True)}
 
     trained = minimize(_loss, drawn(keys[0]), adam(0.02), steps=_STEPS, every=_STEPS).params
-    scaled = [
-        jax.tree.map(lambda d, w: d * jnp.linalg.norm(w) / jnp.linalg.norm(d), drawn(key), trained) for key in keys[1:]
-    ]
-    return jax.tree.map(np.asarray, (trained, (scaled[0], scaled[1])))
+    directions = random_directions(keys[1], trained, normalize="layer")
+    return jax.tree.map(np.asarray, (trained, (directions[0], directions[1])))

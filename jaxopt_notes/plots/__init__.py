@@ -1,13 +1,24 @@
-"""Figures of sweeps: each takes a Dataset and `ax=`, returns Axes, shows nothing and changes no global setting."""
+"""Figures of sweeps and landscapes: from a Dataset to Axes, with no window and no global setting."""
 
 from matplotlib.axes import Axes as Axes
 
 from .choose import figures as figures
 from .choose import plot as plot
 from .curves import loss_curves as loss_curves
+from .flow import quiver as quiver
+from .flow import streamlines as streamlines
 from .heat import heatmap as heatmap
+from .lines import convex_set as convex_set
+from .lines import curve as curve
+from .lines import series as series
+from .moving import animate as animate
 from .sensitivity import Bound as Bound
 from .sensitivity import compare as compare
 from .sensitivity import learning_rate_sensitivity as learning_rate_sensitivity
+from .spreads import histogram as histogram
+from .spreads import index_against_loss as index_against_loss
+from .spreads import spectrum as spectrum
 from .style import alt_text as alt_text
 from .style import style_of as style_of
+from .surfaces import contour as contour
+from .surfaces import surface as surface

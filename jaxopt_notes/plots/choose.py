@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from . import tables
+from . import flow, lines, spreads, surfaces, tables
 from .curves import loss_curves
 from .heat import heatmap
 from .sensitivity import Bound, learning_rate_sensitivity
@@ -18,17 +18,19 @@ from .sensitivity import Bound, learning_rate_sensitivity
 def plot(table: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draw the figure that suits the table.
 
-    The U curve when the learning rate varies, else a heat map when two axes do, else loss curves, at most 8 of them.
+    For a sweep the U curve when the learning rate varies, else a heat map when two axes do, else loss curves, at most 8
+    of them. For other Datasets what their variables and dims say: contours of a plane, a curve of a line, streamlines
+    of a gradient field, a spectrum, critical points by index and loss, or a series.
 
     Arguments:
-        table: the Dataset of a sweep.
+        table: the Dataset of a sweep, of a slice of the `landscape`, or of what else there is a figure for.
         ax: where to draw; None makes a figure, `plot(table).figure`.
 
     Returns:
         The Axes.
 
     Raises:
-        TypeError, ValueError: not the Dataset of a sweep.
+        TypeError, ValueError: nothing that there is a figure for.
 
     Example:
         >>> data = {"final_loss": (("learning_rate", "seed"), [[0.3], [0.1]])}
@@ -36,6 +38,9 @@ def plot(table: xr.Dataset, ax: Axes | None = None) -> Axes:
         >>> plot(xr.Dataset(data, {"learning_rate": [0.01, 0.1]})).get_xlabel()
         'learning rate'
     """
+    draw = _other_than_a_sweep(table)
+    if draw is not None:
+        return draw(table, ax)
     table = tables.check_table(table)
     varying = _varying(table)
     if "learning_rate" in varying:
@@ -75,6 +80,29 @@ def figures(
         yield "heat-map", heatmap(table, bound=bound if "learning_rate" in varying else None)
     if winner is not None and "loss" in table:
         yield "loss", loss_curves(table, **_around(table, winner, varying))
+
+
+def _other_than_a_sweep(table: Any) -> Callable[[xr.Dataset, Axes | None], Axes] | None:
+    """The figure of a Dataset that is no sweep, or None."""
+    if not isinstance(table, xr.Dataset) or "final_loss" in table:
+        return None
+    over = {str(name): set(map(str, table[name].dims)) for name in table.data_vars}
+    plane = {"x", "y"}
+    if over.get("flow_x") == plane:
+        return flow.streamlines
+    if over.get("smallest") == plane:
+        return lambda table, ax: surfaces.contour(table, ax, variable="smallest", scale="linear")
+    if over.get("loss") == plane:
+        return surfaces.contour
+    if over.get("loss") == {"x"}:
+        return lines.curve
+    if over.get("density") == {"eigenvalue"}:
+        return spreads.spectrum
+    if over.get("loss") == over.get("index") == {"point"}:
+        return spreads.index_against_loss
+    if over.get("value") == {"step"}:
+        return lines.series
+    return None
 
 
 def _varying(table: xr.Dataset) -> list[str]:

@@ -1,9 +1,13 @@
 """What to minimise: test functions, data sets and networks, each a `Problem`."""
 
+from .convolution import Conv as Conv
+from .convolution import convolve as convolve
 from .datasets import Examples as Examples
 from .datasets import digits as digits
 from .facts import Facts as Facts
 from .facts import KnownPoint as KnownPoint
+from .files import cifar10 as cifar10
+from .files import mnist as mnist
 from .functions import CATALOGUE as CATALOGUE
 from .functions import absolute_value as absolute_value
 from .functions import ackley as ackley
@@ -30,6 +34,12 @@ from .functions import tanh as tanh
 from .functions import tilted_canyon as tilted_canyon
 from .functions import trough as trough
 from .functions import x_cos_pi_x as x_cos_pi_x
+from .images import CNN as CNN
+from .images import ResNet as ResNet
+from .images import batch_norm_loss as batch_norm_loss
+from .images import classifier as classifier
+from .images import digits_cnn as digits_cnn
+from .images import digits_resnet as digits_resnet
 from .models import MLP as MLP
 from .models import digits_mlp as digits_mlp
 from .problem import Problem as Problem

@@ -14,7 +14,7 @@ from .. import _checks
 class Examples(NamedTuple):
     """Inputs and integer labels along one leading axis of examples."""
 
-    inputs: Float[Array, "examples features"]
+    inputs: Float[Array, "examples ..."]
     labels: Int[Array, " examples"]
 
 

@@ -22,7 +22,7 @@ def network_slice(x: Float[Array, " 2"]) -> Float[Array, ""]:
         f(x) = L(w + x_1 d_1 + x_2 d_2)
 
     The network 1 - 8 - 1 with tanh is fitted to 32 points of sin(3 t) by 1,000 steps of Adam when first asked for; w is
-    where that ends. The directions are drawn at random, orthogonal, and scaled layer by layer to the norm of the weights.
+    where that ends. The directions are drawn at random, orthogonal, and scaled layer by layer to the norm of w.
 
     Arguments:
         x: steps along the two directions, shape (2,); at (1, 0) every layer has moved by its own norm.

@@ -3,18 +3,24 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: tour test lint format bench clean
+.PHONY: tour test lint browser format bench clean
 
 tour: .venv/.user
 	$(BIN)/jaxopt-notes tour
 
-test: lint
+test: lint browser
 	$(BIN)/python -m pytest
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The explorer is tested in Debian's chromium; where it cannot be installed, those tests say that they were skipped.
+browser:
+	@test -x /usr/bin/chromium || { test "$$(id -u)" = 0 && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
+		echo "no /usr/bin/chromium and no right to install it: the explorer's browser tests will be skipped"
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix .

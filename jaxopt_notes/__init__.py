@@ -36,6 +36,7 @@ from .devices import use_compilation_cache as use_compilation_cache
 from .devices import use_cpu_cores as use_cpu_cores
 from .diagnose import Diagnosis as Diagnosis
 from .diagnose import diagnose as diagnose
+from .explorer import explore as explore
 from .minimize import Run as Run
 from .minimize import Status as Status
 from .minimize import minimize as minimize

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -65,6 +67,43 @@ def report(tables: Annotated[tuple[Path, ...], tyro.conf.Positional], out: Path 
     return 0
 
 
+def explore(
+    function: str = "tilted_canyon", link: str = "", host: str = "127.0.0.1", port: int = 0, browser: bool = True
+) -> int:
+    """Open the explorer: a page on which to drag the start and watch every optimizer. Ctrl-C ends it.
+
+    Args:
+        function: what to begin with, a name of the catalogue such as himmelblau.
+        link: a link that the page copied, or the part of it after #: begin with that picture.
+        host: address to serve at; only this machine reaches the default.
+        port: TCP port; 0 takes any that is free.
+        browser: open the page in a browser.
+    """
+    use_compilation_cache()
+    from .explorer.server import serve
+
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        print(
+            f"warning: --host {host} lets other machines on the network reach this page, without encryption; whoever "
+            f"has its address, token included, can use this machine's processor",
+            file=sys.stderr,
+        )
+    fragment = link.rpartition("#")[2]
+
+    def ready(address: str) -> None:
+        shown = f"{address}#{fragment}" if fragment else address
+        print(f"explorer at {shown}\nCtrl-C ends it", flush=True)
+        if browser:
+            # Some browsers start in the foreground; the server must not wait for them.
+            threading.Thread(target=webbrowser.open, args=(shown,), daemon=True).start()
+
+    try:
+        serve(ready, host=host, port=port, first=function)
+    except KeyboardInterrupt:
+        print("explorer closed")
+    return 0
+
+
 def doctor() -> int:
     """Say what this installation has: versions, devices, the folder of compiled programs, optional parts."""
     from importlib import metadata, util
@@ -81,7 +120,8 @@ def doctor() -> int:
         if cache
         else "compiled programs are not kept: no folder can be written"
     )
-    for module, extra in {"matplotlib": "plots", "sklearn": "data"}.items():
+    extras = {"matplotlib": "plots", "sklearn": "data", "uvicorn": "explorer", "anywidget": "explorer"}
+    for module, extra in extras.items():
         found = util.find_spec(module) is not None
         print(f"  {module:12s} {'installed' if found else f'missing: pip install jaxopt-notes[{extra}]'}")
     return 0
@@ -101,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; an error of the user's is one line on standard error and exit status 2."""
     try:
         return tyro.extras.subcommand_cli_from_dict(
-            {"tour": tour, "report": report, "doctor": doctor},
+            {"tour": tour, "explore": explore, "report": report, "doctor": doctor},
             prog="jaxopt-notes",
             description="Functional optimization in JAX: vmapped sweeps and proved verdicts on critical points.",
             args=arguments,

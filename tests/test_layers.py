@@ -33,7 +33,7 @@ LEVELS = {
     **dict.fromkeys(["minimize", "curvature", "landscape"], 1),
     **dict.fromkeys(["sweeps", "diagnose", "suggest"], 2),
     "plots": 3,
-    **dict.fromkeys(["report", "tour"], 4),
+    **dict.fromkeys(["report", "tour", "explorer"], 4),
     **dict.fromkeys(["cli", "__init__"], 5),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -110,7 +110,19 @@ def run_python(code: str) -> str:
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    heavy = ("xarray", "scipy.stats", "matplotlib", "sklearn", "tqdm", "h5py", "pandas", "tyro")
+    heavy = (
+        "xarray",
+        "scipy.stats",
+        "matplotlib",
+        "sklearn",
+        "tqdm",
+        "h5py",
+        "pandas",
+        "tyro",
+        "starlette",
+        "anywidget",
+        "contourpy",
+    )
     loaded = run_python(f"import sys, jaxopt_notes; print([name for name in {heavy!r} if name in sys.modules])")
     assert loaded.strip() == "[]"
 

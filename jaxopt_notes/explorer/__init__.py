@@ -1,0 +1,3 @@
+"""The explorer: drag the start, watch every optimizer, read the verdict. In notebooks and as a local page."""
+
+from .widget import explore as explore

@@ -1,0 +1,296 @@
+"""What the explorer computes: the path of every optimizer from one start, and the verdict where it ends.
+
+Pure functions of arrays, without web or widgets. Each optimizer's path is one compiled program per function, in which
+everything that a slider sets is traced, the number of steps included: the program always takes as many steps as it has
+room for, and rests after those asked for. So ticking a box compiles one path, and moving a slider compiles nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PyTree
+
+from .._hoist import Program
+from .._numerics import tree_where
+from ..curvature import CriticalPoint, classify, preconditioner, stability_bound
+from ..minimize import Status, advance, end_status
+from ..minimize import start as begin
+from ..optimizers import OPTIMIZERS
+from ..schedules import inverse_time
+from .controls import CONTROLS
+from .scenes import Scene
+
+ROOMS = (256, 2048)  # steps that a program has room for; what is asked for decides which
+_REACH = 1e-3  # of the width of the domain: how near to a critical point counts as there
+_NEWTON_STEPS = 6
+_BOUNDED = tuple(name for name in OPTIMIZERS if "newton" not in name)  # Newton's methods have no such rule
+
+
+class Descent(NamedTuple):
+    """One optimizer's way, as arrays.
+
+    Attributes:
+        path: points 0 to `steps`, shape (steps + 1, n); a run that stopped repeats its last.
+        loss, grad_norm: at every point.
+        status: a `Status` code.
+        stopped_at: number of steps taken.
+        verdict: the `CriticalPoint` of the last point, or of the one nearby that the run was coming to.
+        gap: distance from the last point to the one judged; at most a thousandth of the picture.
+        bound: learning rate up to which the optimizer is stable on a quadratic with the sharpness of the lowest point
+            of the path, what Adam and its relatives divide by held fixed; infinite where nothing curves upward, NaN for
+            an optimizer without such a rule.
+    """
+
+    path: Float[np.ndarray, "entries n"]
+    loss: Float[np.ndarray, " entries"]
+    grad_norm: Float[np.ndarray, " entries"]
+    status: Status
+    stopped_at: int
+    verdict: CriticalPoint
+    gap: float
+    bound: float
+
+
+class Settings(NamedTuple):
+    """What all optimizers of one request share.
+
+    Attributes:
+        steps: how many to take, at most the last of `ROOMS`.
+        noise: standard deviation of Gaussian noise added to every component of the gradient; 0 for none.
+        decay: d of the schedule a / (1 + d step) that every learning rate follows; 0 for none.
+        seed: of the noise.
+    """
+
+    steps: int = 60
+    noise: float = 0.0
+    decay: float = 0.0
+    seed: int = 0
+
+
+def descend(
+    scene: Scene, optimizers: Mapping[str, Mapping[str, float]], start: Any, settings: Settings | None = None
+) -> dict[str, Descent]:
+    """Run several optimizers from one start, and judge where each ends.
+
+    The steps are those of `jaxopt_notes.minimize`, so `descend(...)["adam"].path` is the `params_path` of the same run.
+
+    Arguments:
+        scene: the function.
+        optimizers: name -> its numbers; those left out have their defaults.
+        start: shape (n,).
+        settings: number of steps, noise, decay and seed; `Settings()` when None.
+
+    Returns:
+        A `Descent` per optimizer, arrays of numpy.
+
+    Example:
+        >>> from jaxopt_notes.explorer.engine import descend
+        >>> from jaxopt_notes.explorer.scenes import catalogue
+        >>> found = descend(catalogue()["parabola"], {"gradient_descent": {"learning_rate": 0.25}}, [1.0])
+        >>> found["gradient_descent"].path[:3, 0].tolist(), found["gradient_descent"].verdict.kind_name
+        ([1.0, 0.5, 0.25], 'minimum')
+    """
+    settings = Settings() if settings is None else settings
+    program, constants = scene.traced
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    origin = np.asarray(start, dtype)
+    shared = np.asarray([settings.noise, settings.decay], dtype)
+    counts = np.asarray([settings.steps, settings.seed], np.int32)
+    room = next(room for room in ROOMS if settings.steps <= room)
+    ways: list[Any] = []
+    for name, numbers in optimizers.items():
+        filled = [numbers.get(key, control.default) for key, control in CONTROLS[name].items()]
+        static = _Static(program, name, room, settings.noise > 0)
+        ways.append(_descend(static, constants, np.asarray(filled, dtype), origin, shared, counts))
+    # All end points are judged by one program, which has lanes for every optimizer there is.
+    lanes = [ways[min(lane, len(ways) - 1)] for lane in range(len(CONTROLS))] if ways else []
+    reach = np.asarray(_REACH * np.max(scene.domain[1] - scene.domain[0]), dtype)
+    if not ways:
+        return {}
+    local = _look(program, constants, [way.judged for way in lanes], reach)
+    ways, *judged = jax.device_get((ways, _judge(local), local))
+    return {
+        name: _gathered(way, judged, lane, settings.steps)
+        for lane, (name, way) in enumerate(zip(optimizers, ways, strict=True))
+    }
+
+
+class _Static(NamedTuple):
+    program: Program
+    name: str
+    room: int
+    noisy: bool
+
+
+class _Way(NamedTuple):
+    """A path as the device computes it; beyond the steps asked for it rests."""
+
+    path: Float[Array, "room_and_one n"]
+    loss: Float[Array, " room_and_one"]
+    grad_norm: Float[Array, " room_and_one"]
+    status: Int[Array, ""]
+    stopped_at: Int[Array, ""]
+    judged: tuple[Array, Array, Array]  # the last point, the lowest one, and the preconditioner
+    limit: Float[Array, ""]
+
+
+@partial(jax.jit, static_argnums=0)
+def _descend(
+    static: _Static,
+    constants: list[Any],
+    numbers: Float[Array, " k"],
+    origin: Float[Array, " n"],
+    shared: Float[Array, " 2"],
+    counts: Int[Array, " 2"],
+) -> _Way:
+    named = {key: numbers[i] for i, key in enumerate(CONTROLS[static.name])}
+    optimizer = OPTIMIZERS[static.name](
+        **named | {"learning_rate": inverse_time(named["learning_rate"], shared[1])}  # type: ignore[arg-type]
+    )
+    plain = optimizer
+    if static.noisy:
+        optimizer = noisy(optimizer, shared[0], counts[1])
+
+    def loss(x: Array, aux: None) -> tuple[Array, None]:
+        return static.program(constants, x), aux
+
+    def body(carry: Any, step: Array) -> Any:
+        carry = tree_where(step < counts[0], advance(optimizer, carry, loss, loss), carry)
+        return carry, (carry.params, carry.loss, carry.grad_norm)
+
+    first = begin(optimizer, origin, loss)
+    last, tail = jax.lax.scan(body, first, jnp.arange(static.room, dtype=jnp.int32))
+    head = (first.params, first.loss, first.grad_norm)
+    path, losses, slopes = (jnp.concatenate([a[None], b]) for a, b in zip(head, tail, strict=True))
+    state = last.state[-1] if static.noisy else last.state
+    return _Way(
+        path,
+        losses,
+        slopes,
+        end_status(last.status, first.loss, last.loss, np.inf),
+        last.stopped_at,
+        (last.params, path[jnp.argmin(losses)], _preconditioner(static.name, plain, state, origin)),
+        _limit(static.name, named),
+    )
+
+
+def noisy(optimizer: optax.GradientTransformation, noise: Any, seed: Any) -> optax.GradientTransformation:
+    """The optimizer, given gradients with Gaussian noise of standard deviation `noise` in every component."""
+    # optax writes for standard promotion, and its noise has the variance eta / step^gamma.
+    with jax.numpy_dtype_promotion("standard"):
+        added = optax.add_noise(eta=jnp.square(noise), gamma=0.0, key=jax.random.key(seed))
+
+    def update(grads: PyTree, state: PyTree, params: PyTree = None) -> Any:
+        with jax.numpy_dtype_promotion("standard"):
+            return added.update(grads, state, params)
+
+    return optax.chain(optax.GradientTransformation(added.init, update), optimizer)
+
+
+def _preconditioner(name: str, optimizer: optax.GradientTransformation, state: PyTree, like: Array) -> Array:
+    """The diagonal P by which the optimizer divides after its last step; ones where it divides by nothing."""
+    found = preconditioner(optimizer, state) if name in _BOUNDED else None
+    return jnp.ones_like(like) if found is None else found
+
+
+def _limit(name: str, numbers: Mapping[str, Array]) -> Float[Array, ""]:
+    """The learning rate up to which the optimizer is stable at sharpness 1; NaN without a rule."""
+    if name not in _BOUNDED:
+        return jnp.asarray(jnp.nan)
+    kept = {key: numbers[key] for key in ("beta", "dampening", "b1") if key in numbers}
+    return stability_bound(name, 1.0, **kept)
+
+
+class _Local(NamedTuple):
+    """What is judged at one end: a point, and value, gradient and Hessian there."""
+
+    point: Float[Array, " n"]
+    value: Float[Array, ""]
+    gradient: Float[Array, " n"]
+    hessian: Float[Array, "n n"]
+    gap: Float[Array, ""]
+    sharpness: Float[Array, ""]
+
+
+@partial(jax.jit, static_argnums=0)
+def _look(program: Program, constants: list[Any], lanes: Any, reach: Float[Array, ""]) -> _Local:
+    """Value and derivatives where each run ends, and the sharpness at its lowest point as its method sees it.
+
+    A run comes ever nearer to a critical point and does not land on it. Where Newton's method finds one within `reach`,
+    that is the point judged.
+    """
+
+    def loss(x: Array) -> Array:
+        return program(constants, x)
+
+    def nearer(_: int, x: Array) -> Array:
+        return x - _solved(jax.hessian(loss)(x), jax.grad(loss)(x))
+
+    def one(end: Array, lowest: Array, divisor: Array) -> _Local:
+        near = jax.lax.fori_loop(0, _NEWTON_STEPS, nearer, end)
+        gap = jnp.linalg.norm(near - end)
+        arrived = gap <= reach  # not so if NaN
+        point = jnp.where(arrived, near, end)
+        value, gradient = jax.value_and_grad(loss)(point)
+        scale = jax.lax.rsqrt(divisor)
+        top = _largest_eigenvalue(scale[:, None] * jax.hessian(loss)(lowest) * scale[None, :])
+        return _Local(point, value, gradient, jax.hessian(loss)(point), jnp.where(arrived, gap, 0), top)
+
+    return jax.vmap(one)(*(jnp.stack(parts) for parts in zip(*lanes, strict=True)))
+
+
+# In closed form, since a program that calls LAPACK takes several times as long to compile, for every function anew.
+
+
+def _solved(matrix: Float[Array, "n n"], vector: Float[Array, " n"]) -> Float[Array, " n"]:
+    """The solution of a system of one or two equations; not finite for a singular one."""
+    if vector.size == 1:
+        return vector / matrix[0]
+    (a, b), (c, d) = matrix
+    return jnp.stack([d * vector[0] - b * vector[1], a * vector[1] - c * vector[0]]) / (a * d - b * c)
+
+
+def _largest_eigenvalue(matrix: Float[Array, "n n"]) -> Float[Array, ""]:
+    """Of a symmetric matrix with one or two rows."""
+    if matrix.shape[0] == 1:
+        return matrix[0, 0]
+    (a, b), (c, d) = matrix
+    return (a + d) / 2 + jnp.hypot((a - d) / 2, (b + c) / 2)
+
+
+@jax.jit
+def _judge(local: _Local) -> CriticalPoint:
+    """The verdicts. They depend on a function by its value, gradient and Hessian only, so one program serves all."""
+
+    def model(x: Array, at: _Local) -> Array:
+        away = x - at.point
+        symmetric = (at.hessian + at.hessian.T) / 2
+        curved = jnp.matmul(symmetric, away, precision="highest")
+        return at.value + jnp.vdot(at.gradient, away, precision="highest") + jnp.vdot(away, curved) / 2
+
+    return jax.vmap(lambda at: classify(model, at.point, at))(local)
+
+
+def _gathered(way: _Way, judged: Any, lane: int, steps: int) -> Descent:
+    """One lane on the host, without what lies beyond the steps asked for."""
+    verdict, local = jax.tree.map(lambda leaf: leaf[lane], judged)
+    top = local.sharpness
+    bound = float("inf") if top <= 0 else float(way.limit / top)
+    path, loss, grad_norm = (np.asarray(history)[: steps + 1] for history in (way.path, way.loss, way.grad_norm))
+    return Descent(
+        path,
+        loss,
+        grad_norm,
+        Status(int(way.status)),
+        int(way.stopped_at),
+        verdict,
+        float(local.gap),
+        bound if np.isfinite(way.limit) else float("nan"),
+    )

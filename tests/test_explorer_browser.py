@@ -1,0 +1,362 @@
+"""The explorer as a person meets it: the real command, a real Chromium, a real mouse; under its own security policy."""
+
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+CHROMIUM = "/usr/bin/chromium"
+if not Path(CHROMIUM).exists():
+    pytest.skip(f"browser tests skipped: no {CHROMIUM} (apt-get install chromium)", allow_module_level=True)
+sync_api = pytest.importorskip("playwright.sync_api", reason="browser tests skipped: no playwright")
+expect = sync_api.expect
+expect.set_options(timeout=60_000)  # a first picture of a function compiles, on a machine with other work to do
+
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"]
+QUIET += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def address():
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "jaxopt_notes.cli",
+        "explore",
+        "--no-browser",
+        "--function",
+        "stretched_bowl",
+    ]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        yield process.stdout.readline().split()[-1]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """Opens pages whose console has to stay empty."""
+    contexts, complaints = [], []
+
+    def opened(fragment="", **options):
+        contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 960}} | options))
+        page = contexts[-1].new_page()
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(f"{address}{fragment}")
+        expect(page.locator(".verdict").first).to_be_visible()
+        return page
+
+    opened.complaints = complaints
+    yield opened
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def handle(page):
+    return page.get_by_role("slider", name=re.compile("Start point"))
+
+
+def centre(locator):
+    box = locator.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def path_of(page, name="gradient_descent"):
+    return page.locator(f'[data-path="{name}"]').get_attribute("d")
+
+
+def start_of(page, axis="x"):
+    return float(page.get_by_label(f"Start {axis}", exact=True).input_value())
+
+
+def at_rest(page):
+    """Wait until the path on screen belongs to the start on screen."""
+    page.evaluate(
+        """async () => {
+            const { explorer } = document.getElementById("explorer");
+            const waits = () => explorer.inFlight || Object.values(explorer.wanted).some(Boolean);
+            do await new Promise(requestAnimationFrame); while (waits());
+        }"""
+    )
+
+
+def drag(page, across, up, moves=10):
+    x, y = centre(handle(page))
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + across, y - up, steps=moves)
+    page.mouse.up()
+    at_rest(page)
+
+
+def test_a_mouse_drag_moves_the_start_and_every_path(open_page):
+    page = open_page()
+    names = ("gradient_descent", "momentum", "adam")
+    before = {name: path_of(page, name) for name in names}
+    x, y = start_of(page, "x"), start_of(page, "y")
+    drag(page, 160, 80)
+    after = {name: path_of(page, name) for name in names}
+    assert all(before[name] != after[name] for name in names)
+    assert start_of(page, "x") > x + 0.5
+    assert start_of(page, "y") > y + 0.2
+    # Each path begins where the handle is.
+    at = re.match(r"translate\((\S+) (\S+)\)", handle(page).get_attribute("transform")).groups()
+    for path in after.values():
+        begin = re.match(r"M(\S+) (\S+?)L", path).groups()
+        assert [float(p) for p in begin] == pytest.approx([float(p) for p in at], abs=0.2)
+
+
+def test_the_path_changes_while_the_button_is_still_down(open_page):
+    page = open_page()
+    x, y = centre(handle(page))
+    page.mouse.move(x, y)
+    page.mouse.down()
+    seen = set()
+    for i in range(5):
+        page.mouse.move(x + 20 * (i + 1), y)
+        at_rest(page)
+        seen.add(path_of(page))
+    page.mouse.up()
+    assert len(seen) == 5
+
+
+def test_a_click_on_the_plane_takes_the_point_there(open_page):
+    page = open_page()
+    box = page.locator(".overlay").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.25)
+    at_rest(page)
+    assert centre(handle(page)) == pytest.approx(
+        (box["x"] + box["width"] * 0.75, box["y"] + box["height"] * 0.25), abs=2
+    )
+
+
+def test_a_finger_drags_the_point_on_a_small_screen(open_page):
+    page = open_page(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, device_scale_factor=2)
+    before, (x, y) = path_of(page), centre(handle(page))
+    fingers = page.context.new_cdp_session(page)
+    for kind, points in (
+        ("touchStart", [{"x": x, "y": y}]),
+        *(("touchMove", [{"x": x + 10 * i, "y": y - 5 * i}]) for i in range(1, 6)),
+        ("touchEnd", []),
+    ):
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    at_rest(page)
+    assert path_of(page) != before
+    assert centre(handle(page))[0] == pytest.approx(x + 50, abs=4)
+
+
+def test_a_slider_makes_it_diverge_and_the_page_says_so(open_page):
+    page = open_page()
+    slider = page.get_by_role("slider", name="learning rate, gradient descent")
+    row = page.locator(".optimizer", has=slider)
+    expect(row.locator(".hint").first).to_contain_text("below the stability bound 0.5")
+    expect(row.locator(".mark").first).to_be_visible()
+    expect(page.locator(".verdict").first).not_to_contain_text("diverged")
+    slider.fill("0")  # in the logarithm: a rate of 1, twice the bound
+    verdict = page.locator(".verdict").first
+    expect(verdict).to_contain_text("diverged")
+    expect(row.locator(".hint").first).to_contain_text("above the stability bound 0.5")
+    expect(page.locator(".path-label").first).to_contain_text("gradient descent diverged, leaves the picture")
+    expect(page.locator("[aria-live=polite]")).to_contain_text("gradient descent: diverged")
+    page.get_by_label("learning rate, gradient descent, exact").fill("0.1")
+    expect(verdict).not_to_contain_text("diverged")
+    assert slider.input_value() == "-1"
+
+
+def test_the_keyboard_moves_the_point(open_page):
+    page = open_page()
+    handle(page).focus()
+    before, x = path_of(page), start_of(page)
+    page.keyboard.press("ArrowRight")
+    at_rest(page)
+    small = start_of(page) - x
+    assert path_of(page) != before
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("ArrowUp")
+    at_rest(page)
+    assert start_of(page) - x - small == pytest.approx(10 * small, rel=1e-2)
+    assert "x = " in handle(page).get_attribute("aria-valuetext")
+
+
+def test_two_tabs_do_not_disturb_each_other(open_page):
+    first, second = open_page(), open_page()
+    kept = path_of(second)
+    drag(first, 100, 40)
+    second.get_by_role("slider", name="learning rate, gradient descent").fill("-2")
+    at_rest(second)
+    drag(first, -50, 20)
+    alone = open_page()
+    alone.get_by_role("slider", name="learning rate, gradient descent").fill("-2")
+    at_rest(alone)
+    assert path_of(alone) == path_of(second) != kept
+
+
+def test_every_control_is_reached_by_tab_and_has_a_name(open_page):
+    page = open_page()
+    named = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select, summary, textarea, [tabindex]")]
+            .filter((one) => one.checkVisibility())
+            .map((one) => [one.getAttribute("aria-label") || one.closest("label")?.textContent || one.textContent,
+                           one.tabIndex])"""
+    )
+    assert len(named) > 30
+    assert all(name.strip() and index >= 0 for name, index in named), named
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_problem(open_page, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = open_page(color_scheme=scheme)
+    page.get_by_role("checkbox", name="gradient flow").check()
+    page.get_by_role("button", name="Copy as Python").click()
+    expect(page.get_by_label("Python that draws this picture")).to_be_visible()
+    found = axe.Axe().run(page).response["violations"]
+    serious = [rule for rule in found if rule["impact"] in ("serious", "critical")]
+    assert serious == [], json.dumps([[rule["id"], [node["html"] for node in rule["nodes"]]] for rule in serious])
+
+
+@pytest.mark.parametrize("size", [(320, 256), (390, 844), (844, 390)])
+def test_it_is_usable_at_400_percent_and_on_a_phone(open_page, size):
+    page = open_page(viewport={"width": size[0], "height": size[1]})
+    wide = page.evaluate("() => [document.documentElement.scrollWidth, window.innerWidth]")
+    assert wide[0] <= wide[1], "the page scrolls sideways"
+    plane = page.locator(".plane").bounding_box()
+    assert plane["width"] >= 0.7 * min(size[0], 400)
+    handle(page).focus()
+    page.keyboard.press("ArrowLeft")
+    at_rest(page)
+
+
+def test_a_demonstration_shows_its_function_optimizers_and_note(open_page):
+    page = open_page()
+    page.get_by_label("Demonstration").select_option(label="momentum crosses the valley")
+    expect(page.locator(".note")).to_contain_text("follows the floor")
+    expect(page.locator(".verdict")).to_have_count(2)
+    expect(page.locator(".verdict").first).to_contain_text("diverged")
+    expect(page.locator(".verdict").nth(1)).not_to_contain_text("diverged")
+
+
+def test_a_function_of_one_variable_moves_along_its_curve(open_page):
+    page = open_page()
+    page.get_by_label("Demonstration").select_option(label="overshoot")
+    expect(page.locator(".curve")).to_be_visible()
+    expect(page.locator(".verdict")).to_have_count(1)
+    expect(page.get_by_label("Start y", exact=True)).to_be_hidden()
+    at_rest(page)
+    before = path_of(page)
+    drag(page, -150, 0)
+    assert path_of(page) != before
+    assert start_of(page) < 8
+
+
+def test_the_player_steps_through_the_path(open_page):
+    page = open_page()
+    whole = path_of(page)
+    page.get_by_role("button", name="One step back").click()
+    assert whole.startswith(path_of(page)[:-8])
+    expect(page.locator(".step-text")).to_have_text("step 59 of 60")
+    page.get_by_role("slider", name="Step shown").fill("0")
+    assert path_of(page) == ""
+    page.get_by_role("button", name="play").click()
+    expect(page.locator(".step-text")).to_have_text("step 60 of 60")
+    assert path_of(page) == whole
+
+
+def test_noise_changes_with_its_seed(open_page):
+    page = open_page()
+    page.get_by_label("gradient noise, exact").fill("2")
+    at_rest(page)
+    noisy = path_of(page)
+    page.get_by_label("seed of the noise, exact").fill("5")
+    at_rest(page)
+    assert path_of(page) != noisy
+
+
+def test_a_copied_link_opens_the_same_picture(open_page, address):
+    page = open_page()
+    drag(page, 90, -30)
+    page.get_by_label("learning rate, adam, exact").fill("0.33")
+    page.get_by_role("checkbox", name="momentum", exact=True).uncheck()
+    at_rest(page)
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.locator(".said")).not_to_be_empty()
+    again = open_page(fragment=f"#{page.url.partition('#')[2]}")
+    at_rest(again)
+    for name in ("gradient_descent", "adam"):
+        assert path_of(again, name) == path_of(page, name)
+    expect(again.locator('[data-path="momentum"]')).to_have_count(0)
+    broken = open_page(fragment="#nonsense")
+    expect(broken.locator(".note")).to_contain_text("could not be read")
+
+
+def test_pictures_and_python_can_be_taken_away(open_page, tmp_path):
+    page = open_page()
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save SVG").click()
+    saved.value.save_as(tmp_path / "picture.svg")
+    drawing = ElementTree.parse(tmp_path / "picture.svg").getroot()
+    strokes = {path.get("stroke") for path in drawing.iter("{http://www.w3.org/2000/svg}path")}
+    assert "rgb(213, 94, 0)" in strokes or "#D55E00" in strokes
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save PNG").click()
+    saved.value.save_as(tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes()[:4] == b"\x89PNG"
+    page.get_by_role("button", name="Copy as Python").click()
+    code = page.get_by_label("Python that draws this picture")
+    expect(code).to_be_visible()
+    assert "loss = jon.problems.stretched_bowl().loss" in code.input_value()
+    compile(code.input_value(), "cell", "exec")
+
+
+def test_a_refusal_is_shown_and_the_page_goes_on(open_page):
+    page = open_page()
+    page.get_by_label("Start x", exact=True).fill("1e30")
+    page.get_by_label("Start x", exact=True).blur()
+    expect(page.get_by_role("alert")).to_contain_text("start must be in")
+    page.get_by_label("Start x", exact=True).fill("-3")
+    page.get_by_label("Start x", exact=True).blur()
+    expect(page.get_by_role("alert")).to_be_hidden()
+    assert "400" in open_page.complaints.pop()  # which the browser tells by itself
+
+
+def test_the_latency_of_a_drag_is_recorded(open_page, record_property):
+    """Sixty moves at the pace of a screen: at the end the path is that of the last one, and the times are on record."""
+    page = open_page()
+    page.get_by_role("checkbox", name="nesterov").check()
+    page.get_by_label("steps, exact").fill("256")
+    at_rest(page)
+    page.evaluate("() => { document.getElementById('explorer').explorer.timings = []; }")
+    x, y = centre(handle(page))
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for i in range(60):
+        page.mouse.move(x + 3 * i, y - i)
+    page.mouse.up()
+    at_rest(page)
+    explorer = "document.getElementById('explorer').explorer"
+    asked, shown, timings = page.evaluate(
+        f"() => [{explorer}.state.start, [...{explorer}.reply.start], {explorer}.timings]"
+    )
+    assert shown == pytest.approx(asked)
+    drawn = statistics.median(timing["drawn"] for timing in timings)
+    record_property("median milliseconds from pointer move to path", drawn)
+    print(f"pointer move to path: median {drawn:.1f} ms over {len(timings)} updates of 60 moves")

@@ -138,7 +138,8 @@ def eigsh(
         v0: where to start: one vector, or a stack such as `vectors` of an earlier result. Random when None.
         key: of random vectors; `jax.random.key(0)` when None.
         probability: in [0.5, 1), of what is proved.
-        verify: False leaves out the second run: repeated eigenvalues may be missed. Static.
+        verify: False leaves out the second run: repeated eigenvalues may be missed, and with `v0` nothing is proved
+            to be extreme. Static.
 
     Returns:
         `Eigenpairs`, ascending.

@@ -59,18 +59,27 @@ def run_chunks(
         `problem.evaluate` measures before (`initial_*`) and after, `status`, `stopped_at`, and `params` (a pytree) with
         `keep_params`.
     """
+
+    def attempt(lanes: int) -> list[dict[str, Any]]:
+        if lanes < plan.width:
+            return _run_pieces(plan.at_width(lanes, kept=plan.width), chunks, keep_params, bar)
+        return _run_pass(plan, chunks, keep_params, bar, resume, checkpoint)
+
+    return _narrowing(plan, attempt)
+
+
+def _narrowing(whole: Plan, attempt: Callable[[int], Any]) -> Any:
+    """Attempt with the lanes in use by a sweep, and with half of them each time that memory runs out."""
     while True:
-        lanes = lanes_in_use(plan)
+        lanes = lanes_in_use(whole)
         try:
-            if lanes < plan.width:
-                return _run_pieces(plan.at_width(lanes, kept=plan.width), chunks, keep_params, bar)
-            return _run_pass(plan, chunks, keep_params, bar, resume, checkpoint)
+            return attempt(lanes)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if lanes == 1 or not _is_out_of_memory(error):
                 raise
         # Outside the handler, where the error no longer holds on to the arrays of the failed attempt.
-        _LANES[plan] = lanes // 2
-        warnings.warn(f"out of memory with {lanes} lanes per device; going on with {lanes // 2}", stacklevel=2)
+        _LANES[whole] = lanes // 2
+        warnings.warn(f"out of memory with {lanes} lanes per device; going on with {lanes // 2}", stacklevel=3)
 
 
 def lanes_in_use(plan: Plan) -> int:
@@ -110,19 +119,14 @@ def run_until(
     Where memory runs out they are run in pieces, as there. `whole` is the sweep of which `plan` is a part, and which
     remembers that; where a chunk is run in pieces the checkpoint holds its trials without padding.
     """
-    whole = plan if whole is None else whole
-    while True:
-        lanes = lanes_in_use(whole)
-        try:
-            if lanes < plan.width:
-                finer = plan.at_width(lanes, kept=plan.width)
-                return _run_pieces_until(finer, chunks, until, keep_params, bar, resume)
-            return _run_pass_until(plan, chunks, until, keep_params, bar, resume)
-        except (jax.errors.JaxRuntimeError, MemoryError) as error:
-            if lanes == 1 or not _is_out_of_memory(error):
-                raise
-        _LANES[whole] = lanes // 2
-        warnings.warn(f"out of memory with {lanes} lanes per device; going on with {lanes // 2}", stacklevel=2)
+
+    def attempt(lanes: int) -> tuple[list[dict[str, Any]], Checkpoint]:
+        if lanes < plan.width:
+            finer = plan.at_width(lanes, kept=plan.width)
+            return _run_pieces_until(finer, chunks, until, keep_params, bar, resume)
+        return _run_pass_until(plan, chunks, until, keep_params, bar, resume)
+
+    return _narrowing(plan if whole is None else whole, attempt)
 
 
 def _run_pass_until(

@@ -33,7 +33,7 @@ LEVELS = {
     **dict.fromkeys(["minimize", "curvature", "landscape"], 1),
     **dict.fromkeys(["sweeps", "diagnose", "suggest"], 2),
     "plots": 3,
-    **dict.fromkeys(["report", "tour", "explorer"], 4),
+    **dict.fromkeys(["report", "tour", "explorer", "studies"], 4),
     **dict.fromkeys(["cli", "__init__"], 5),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -19,6 +19,11 @@ from .spreads import histogram as histogram
 from .spreads import index_against_loss as index_against_loss
 from .spreads import spectrum as spectrum
 from .style import alt_text as alt_text
+from .style import describe as describe
+from .style import new_axes as new_axes
+from .style import ordered_styles as ordered_styles
+from .style import panels as panels
+from .style import set_title as set_title
 from .style import style_of as style_of
 from .surfaces import contour as contour
 from .surfaces import surface as surface

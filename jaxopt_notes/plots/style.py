@@ -115,6 +115,26 @@ def new_axes(ax: Axes | None = None, *, size: tuple[float, float] = (7.5, 4.2)) 
     return ax
 
 
+def panels(rows: int, columns: int, *, size: tuple[float, float] = (5.0, 3.6)) -> tuple[Figure, list[Axes]]:
+    """A new figure of several Axes that pyplot does not know, so nothing stays open.
+
+    Arguments:
+        rows: of panels.
+        columns: of panels.
+        size: (width, height) of each panel, in inches.
+
+    Returns:
+        The figure, and its Axes row by row.
+
+    Example:
+        >>> figure, axes = panels(2, 2)
+        >>> len(axes)
+        4
+    """
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    return figure, [new_axes(ax) for ax in figure.subplots(rows, columns, squeeze=False).flat]
+
+
 def legend_right(ax: Axes, handles: Sequence[Artist] = ()) -> None:
     """Put the legend to the right of the axes, where it covers no data.
 

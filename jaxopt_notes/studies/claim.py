@@ -1,0 +1,107 @@
+"""What a study says: one sentence, the number it measured, the bound it was held to, and what came out."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class Outcome(enum.Enum):
+    """What measuring a claim gave."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_DECIDABLE = "not decidable"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of a lecture, or the corrected one, and what was measured.
+
+    A claim is decided by its whole interval where it has one: it passed if every number of the interval is inside the
+    bound, failed if none is, and cannot be decided with this much data otherwise. A number that is not finite decides
+    nothing either.
+
+    Attributes:
+        name: short and unique in its study, as in `threshold`; the ledger names it `step_size/threshold`.
+        sentence: what is claimed, complete in itself.
+        number: what was measured.
+        low: the least value at which the claim holds, inclusive; -inf for none.
+        high: the largest, inclusive; inf for none.
+        interval: a confidence interval of the number where chance is in it, with its coverage said in the sentence or
+            the conditions; None where there is none.
+        unit: of the number.
+        conditions: when this holds, or why it failed or was not decided.
+
+    Example:
+        >>> from jaxopt_notes.studies import Claim
+        >>> claim = Claim("threshold", "Descent diverges above 2/L, to 1 %.", 1.004, 0.99, 1.01, unit="of 2/L")
+        >>> claim.outcome.value
+        'passed'
+        >>> print(claim)
+        passed         Descent diverges above 2/L, to 1 %. Measured 1.004 of 2/L; holds from 0.99 to 1.01.
+    """
+
+    name: str
+    sentence: str
+    number: float
+    low: float = -math.inf
+    high: float = math.inf
+    interval: tuple[float, float] | None = None
+    unit: str = ""
+    conditions: str = ""
+
+    def __post_init__(self) -> None:
+        if math.isinf(self.low) and math.isinf(self.high):
+            raise ValueError(f"claim {self.name!r} can't fail: give low, high or both")
+        if self.low > self.high:
+            raise ValueError(f"claim {self.name!r} can't pass: low {self.low:g} is above high {self.high:g}")
+
+    @property
+    def outcome(self) -> Outcome:
+        """`PASSED`, `FAILED`, or `NOT_DECIDABLE` where the interval crosses the bound."""
+        ends = self.interval or (self.number, self.number)
+        if not all(math.isfinite(value) for value in (*ends, self.number)):
+            return Outcome.NOT_DECIDABLE
+        if self.low <= min(ends) and max(ends) <= self.high:
+            return Outcome.PASSED
+        if max(ends) < self.low or min(ends) > self.high:
+            return Outcome.FAILED
+        return Outcome.NOT_DECIDABLE
+
+    @property
+    def bound(self) -> str:
+        """The bound in words."""
+        if math.isinf(self.low):
+            return f"at most {self.high:.4g}"
+        if math.isinf(self.high):
+            return f"at least {self.low:.4g}"
+        return f"exactly {self.low:.4g}" if self.low == self.high else f"from {self.low:.4g} to {self.high:.4g}"
+
+    @property
+    def measured(self) -> str:
+        """The number with its interval and unit."""
+        spread = f" ({self.interval[0]:.4g} to {self.interval[1]:.4g})" if self.interval else ""
+        return f"{self.number:.4g}{spread}{f' {self.unit}' if self.unit else ''}"
+
+    def __str__(self) -> str:
+        condition = f" {self.conditions}" if self.conditions else ""
+        return f"{self.outcome.value:14s} {self.sentence} Measured {self.measured}; holds {self.bound}.{condition}"
+
+
+def tally(claims: Sequence[Claim]) -> dict[str, int]:
+    """How many claims passed, failed and could not be decided.
+
+    Arguments:
+        claims: of one study or of many.
+
+    Returns:
+        Outcome in words -> count, all three outcomes always there.
+
+    Example:
+        >>> tally([Claim("a", "Half is below one.", 0.5, high=1.0)])
+        {'passed': 1, 'failed': 0, 'not decidable': 0}
+    """
+    return {outcome.value: sum(claim.outcome is outcome for claim in claims) for outcome in Outcome}

@@ -18,3 +18,14 @@ def x64():
     """Run the test in float64."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+    """Forget the compiled programs of each file, and the folder for them that its code may have switched on.
+
+    Every program holds memory maps, of which Linux gives a process 65,530 by default; with more, XLA ends the process.
+    """
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.clear_caches()

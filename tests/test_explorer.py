@@ -284,6 +284,7 @@ def test_the_python_to_copy_runs_and_makes_the_same_paths(function, noise, monke
         np.testing.assert_allclose(found[name].path, cell["runs"][name].params_path, rtol=1e-5, atol=1e-5)
     drawing = io.BytesIO()
     cell["fig"].savefig(drawing, format="svg")
+    cell["plt"].close(cell["fig"])
     assert drawing.tell() > 5000
 
 

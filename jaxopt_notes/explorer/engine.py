@@ -138,7 +138,7 @@ class _Way(NamedTuple):
     status: Int[Array, ""]
     stopped_at: Int[Array, ""]
     judged: tuple[Array, Array, Array]  # the last point, the lowest one, and the preconditioner
-    limit: Float[Array, ""]
+    limit: Float[Array, " 2"]
 
 
 @partial(jax.jit, static_argnums=0)
@@ -200,12 +200,13 @@ def _preconditioner(name: str, optimizer: optax.GradientTransformation, state: P
     return jnp.ones_like(like) if found is None else found
 
 
-def _limit(name: str, numbers: Mapping[str, Array]) -> Float[Array, ""]:
-    """The learning rate up to which the optimizer is stable at sharpness 1; NaN without a rule."""
+def _limit(name: str, numbers: Mapping[str, Array]) -> Float[Array, " 2"]:
+    """Offset and slope of 1 / (largest stable learning rate), which is linear in the sharpness; NaN without a rule."""
     if name not in _BOUNDED:
-        return jnp.asarray(jnp.nan)
-    kept = {key: numbers[key] for key in ("beta", "dampening", "b1") if key in numbers}
-    return stability_bound(name, 1.0, **kept)
+        return jnp.full(2, jnp.nan)
+    kept = {key: numbers[key] for key in ("beta", "dampening", "b1", "weight_decay") if key in numbers}
+    flat, curved = 1 / stability_bound(name, jnp.array([0.0, 1.0]), **kept)
+    return jnp.stack([flat, curved - flat])
 
 
 class _Local(NamedTuple):
@@ -282,7 +283,10 @@ def _gathered(way: _Way, judged: Any, lane: int, steps: int) -> Descent:
     """One lane on the host, without what lies beyond the steps asked for."""
     verdict, local = jax.tree.map(lambda leaf: leaf[lane], judged)
     top = local.sharpness
-    bound = float("inf") if top <= 0 else float(way.limit / top)
+    offset, slope = (float(part) for part in way.limit)
+    reciprocal = offset + slope * float(top)
+    # NaN stays NaN: a method without a rule has no bound, one with a rule always has, if only infinity.
+    bound = float("inf") if reciprocal <= 0 else 1 / reciprocal
     path, loss, grad_norm = (np.asarray(history)[: steps + 1] for history in (way.path, way.loss, way.grad_norm))
     return Descent(
         path,
@@ -292,5 +296,5 @@ def _gathered(way: _Way, judged: Any, lane: int, steps: int) -> Descent:
         int(way.stopped_at),
         verdict,
         float(local.gap),
-        bound if np.isfinite(way.limit) else float("nan"),
+        bound,
     )

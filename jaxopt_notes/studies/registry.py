@@ -12,7 +12,8 @@ from .claim import Claim
 
 if TYPE_CHECKING:
     import xarray
-    from matplotlib.figure import Figure
+
+    from ..plots import Figure
 
 Size = Literal["small", "full"]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import threading
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -104,6 +105,48 @@ def explore(
     return 0
 
 
+def study(
+    name: Annotated[str, tyro.conf.Positional] = "",
+    all: bool = False,
+    size: Literal["small", "full"] = "small",
+    out: Path = Path("runs/studies"),
+    seed: int = 0,
+) -> int:
+    """Run a demonstration of the lectures and print what it claims and measured; without a name, list them.
+
+    Args:
+        name: of the study.
+        all: run every one, and write a page about all of them; what is finished already is not measured again.
+        size: small takes seconds, full is what the book shows.
+        out: folder for the tables (.nc) and the figures (.png).
+        seed: seed of all randomness; the same seed gives the same numbers.
+    """
+    from .studies import STUDIES, load_study, run_studies, tally
+
+    if name and all:
+        raise ValueError(f"give the name of a study or --all, not both, got {name!r} and --all")
+    if not name and not all:
+        width = max(map(len, STUDIES))
+        print("\n".join(f"{each:{width}s}  {entry.title}" for each, entry in STUDIES.items()))
+        return 0
+    if name:
+        load_study(name)
+    _writable(out)
+    use_cpu_cores()
+    use_compilation_cache()
+    results = []
+    for result in run_studies(out, names=[name] if name else [], seed=seed, size=size):
+        results.append(result)
+        how = "measured before" if result.reused else f"{result.seconds:.1f} s"
+        print(f"\n{result.name} ({how}): {STUDIES[result.name].title}")
+        for claim in result.claims:
+            print(textwrap.fill(f"{claim}", 118, initial_indent="  ", subsequent_indent=" " * 17))
+        print(f"  {result.dataset}, {result.figure}", flush=True)
+    counts = tally([claim for result in results for claim in result.claims])
+    print(f"\n{len(results)} studies: " + ", ".join(f"{count} claims {words}" for words, count in counts.items()))
+    return 0
+
+
 def doctor() -> int:
     """Say what this installation has: versions, devices, the folder of compiled programs, optional parts."""
     from importlib import metadata, util
@@ -141,7 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; an error of the user's is one line on standard error and exit status 2."""
     try:
         return tyro.extras.subcommand_cli_from_dict(
-            {"tour": tour, "explore": explore, "report": report, "doctor": doctor},
+            {"tour": tour, "study": study, "explore": explore, "report": report, "doctor": doctor},
             prog="jaxopt-notes",
             description="Functional optimization in JAX: vmapped sweeps and proved verdicts on critical points.",
             args=arguments,

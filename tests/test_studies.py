@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from jaxopt_notes import plots
-from jaxopt_notes.studies import STUDIES, Claim, Outcome, load_study, tally
+from jaxopt_notes import cli, plots
+from jaxopt_notes.studies import STUDIES, Claim, Outcome, load_study, run_study, tally
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -61,3 +61,34 @@ def test_the_tally_counts_every_outcome():
 def test_an_unknown_study_is_met_with_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'averages'"):
         load_study("average")
+
+
+def test_a_finished_study_is_not_measured_again(tmp_path):
+    first = run_study("averages", tmp_path)
+    again = run_study("averages", tmp_path)
+    assert (first.reused, again.reused) == (False, True)
+    assert again.claims == first.claims
+    assert again.figure.read_bytes() == first.figure.read_bytes()
+    assert not run_study("averages", tmp_path, seed=1).reused
+    first.dataset.write_bytes(first.dataset.read_bytes()[:1000])
+    mended = run_study("averages", tmp_path)
+    assert not mended.reused
+    assert mended.claims == first.claims
+
+
+def test_the_command_prints_claims_and_refuses_what_it_cannot_do(tmp_path, capsys):
+    assert cli.main(["study", "averages", "--out", str(tmp_path)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "0.349 of the newest. Measured 0.3487" in printed
+    assert "5 claims passed, 1 claims failed, 0 claims not decidable" in printed
+    assert cli.main(["study"]) == 0
+    assert all(name in capsys.readouterr().out for name in ["averages"])
+    (tmp_path / "file").write_text("")
+    for arguments, words in (
+        (["averges"], "did you mean 'averages'"),
+        (["averages", "--all"], "not both"),
+        (["averages", "--out", str(tmp_path / "file")], "folder that can be written"),
+        (["averages", "--seed", "-1"], "seed"),
+    ):
+        assert cli.main(["study", *arguments]) == 2
+        assert words in capsys.readouterr().err

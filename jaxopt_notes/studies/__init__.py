@@ -7,3 +7,6 @@ from .registry import STUDIES as STUDIES
 from .registry import Entry as Entry
 from .registry import Study as Study
 from .registry import load_study as load_study
+from .runner import Result as Result
+from .runner import run_studies as run_studies
+from .runner import run_study as run_study

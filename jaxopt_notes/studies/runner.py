@@ -1,0 +1,156 @@
+"""Running studies into a folder: the Dataset and the figure of each, and what is finished is not measured again."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jax
+
+from .. import _checks
+from .._files import write_whole
+from .._version import __version__
+from .claim import Claim
+from .registry import STUDIES, Size, load_study
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclass(frozen=True)
+class Result:
+    """A study that was run.
+
+    Attributes:
+        name: of the study.
+        claims: what it measured.
+        dataset: the NetCDF file.
+        figure: the PNG file.
+        seconds: that measuring took; of the run before where it was found finished.
+        reused: whether it was found finished.
+        alt: what the figure shows, in words.
+    """
+
+    name: str
+    claims: list[Claim]
+    dataset: Path
+    figure: Path
+    seconds: float
+    reused: bool
+    alt: str
+
+
+def run_study(name: str, out: str | os.PathLike[str], *, seed: int = 0, size: Size = "small") -> Result:
+    """Run one study and write `<name>.nc` and `<name>.png`, or read the first where the same study is there already.
+
+    Arguments:
+        name: one of `STUDIES`.
+        out: the folder to write; it is made.
+        seed: of all randomness, at least 0.
+        size: "small", seconds, or "full", what the book shows.
+
+    Returns:
+        A `Result`. A saved one is taken when its study's code, the package's version, the size and the seed are the
+        same; claims are judged and the figure is drawn anew from it.
+
+    Raises:
+        ValueError: unknown study or size, a negative seed.
+        OSError: the folder cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> result = run_study("averages", tempfile.mkdtemp())
+        >>> result.dataset.name, result.reused
+        ('averages.nc', False)
+    """
+    study = load_study(name)
+    _checks.choice("size", size, ("small", "full"))
+    _checks.count("seed", seed, low=0)
+    from .. import plots  # here, so that a missing matplotlib is said before anything is measured
+
+    folder = Path(out)
+    path, identity = folder / f"{name}.nc", _identity(name, seed, size)
+    dataset = _saved(path, identity)
+    reused = dataset is not None
+    if dataset is None:
+        began = time.perf_counter()
+        dataset = study.run(key=jax.random.key(seed), size=size)
+        dataset.attrs |= identity | {"study_seconds": time.perf_counter() - began}
+        whole = dataset
+        write_whole(path, lambda temporary: whole.to_netcdf(temporary, engine="h5netcdf"))
+    figure = study.figure(dataset)
+    picture = write_whole(
+        folder / f"{name}.png", lambda temporary: figure.savefig(temporary, dpi=110, format="png", metadata={})
+    )
+    alt = " ".join(plots.alt_text(ax) for ax in figure.axes if ax.get_label() != "<colorbar>")
+    return Result(name, study.claims(dataset), path, picture, float(dataset.attrs["study_seconds"]), reused, alt)
+
+
+def run_studies(
+    out: str | os.PathLike[str], *, names: Sequence[str] = (), seed: int = 0, size: Size = "small"
+) -> Iterator[Result]:
+    """Run studies one after the other; an interrupted call, made again, goes on with the one that was not finished.
+
+    Arguments:
+        out: the folder to write; it is made.
+        names: which, in what order; all of `STUDIES` when empty.
+        seed: of all randomness, at least 0.
+        size: "small" or "full".
+
+    Returns:
+        An iterator that runs the next study when the next `Result` is asked for.
+
+    Raises:
+        ValueError, OSError: as `run_study`; an unknown name before anything runs.
+
+    Example:
+        >>> import tempfile
+        >>> [result.name for result in run_studies(tempfile.mkdtemp(), names=["averages"])]
+        ['averages']
+    """
+    for name in names:
+        load_study(name)
+    return _each(list(names or STUDIES), out, seed, size)
+
+
+def _each(names: list[str], out: str | os.PathLike[str], seed: int, size: Size) -> Iterator[Result]:
+    for name in names:
+        yield run_study(name, out, seed=seed, size=size)
+        # Thousands of compiled programs would exhaust the memory maps that Linux gives a process.
+        jax.clear_caches()
+
+
+def _identity(name: str, seed: int, size: str) -> dict[str, str | int]:
+    spec = importlib.util.find_spec(f".{name}", __package__)
+    assert spec is not None
+    assert spec.origin is not None
+    origin = Path(spec.origin)
+    files = sorted(origin.parent.glob("*.py")) if origin.name == "__init__.py" else [origin]
+    source = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+    return {
+        "study": name,
+        "study_size": size,
+        "study_seed": seed,
+        "study_source": source,
+        "jaxopt_notes": __version__,
+        "jax": jax.__version__,
+    }
+
+
+def _saved(path: Path, identity: dict[str, str | int]) -> xarray.Dataset | None:
+    """The Dataset in the file when it is whole and of the same identity."""
+    import xarray
+
+    if not path.is_file():
+        return None
+    try:
+        dataset = xarray.load_dataset(path, engine="h5netcdf")
+    except (OSError, ValueError):  # not a whole NetCDF file: as good as none
+        return None
+    return dataset if all(dataset.attrs.get(key) == value for key, value in identity.items()) else None

@@ -91,10 +91,12 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Load the plots, and matplotlib with them, and the bridge to Optuna, when they are first asked for."""
-    if name == "plots":
-        return importlib.import_module(".plots", __name__)
-    if name == "plot":
-        return importlib.import_module(".plots", __name__).plot
+    if name in ("plots", "plot"):
+        try:
+            plots = importlib.import_module(".plots", __name__)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(f"{error}; figures need the extra: pip install 'jaxopt-notes[plots]'") from error
+        return plots if name == "plots" else plots.plot
     if name == "optuna":
         return importlib.import_module(".sweeps.optuna", __name__)
     from ._checks import nearest

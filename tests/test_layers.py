@@ -137,6 +137,13 @@ def test_public_names_are_what_they_seem_whatever_was_imported_first():
     assert run_python(code).split() == ["True", "True"]
 
 
+def test_a_missing_extra_is_named():
+    hidden = "import sys; sys.modules['matplotlib'] = sys.modules['sklearn'] = None\n"
+    for call, extra in (("jon.plot", "plots"), ("jon.problems.digits()", "data")):
+        code = f"import jaxopt_notes as jon\ntry: {call}\nexcept ModuleNotFoundError as error: print(error)"
+        assert f"pip install 'jaxopt-notes[{extra}]'" in run_python(hidden + code)
+
+
 def test_a_misspelt_name_is_met_with_the_nearest():
     with pytest.raises(AttributeError, match="no attribute 'clasify'; did you mean 'classify'"):
         jaxopt_notes.clasify  # noqa: B018

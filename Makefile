@@ -3,7 +3,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 p
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: tour test lint browser format bench clean
+.PHONY: tour test lint browser format bench docs clean
 
 tour: .venv/.user
 	$(BIN)/jaxopt-notes tour
@@ -28,6 +28,11 @@ format: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python scripts/bench/sweeps.py
+
+# The book, in build/book; a warning is an error.
+docs: .venv/.dev
+	$(BIN)/python -m sphinx -W --keep-going -q -b html notebooks build/book
+	@echo "build/book/index.html"
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache runs

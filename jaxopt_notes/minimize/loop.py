@@ -121,9 +121,10 @@ def minimize_until(
     until the slowest stops, and there is no reverse-mode derivative (use `minimize`).
 
     Arguments:
-        loss, params, optimizer, data, minibatches, key, args, aux, metrics, state, every, baseline, record_params,
-            donate: as in `minimize`. The gradient is looked at in every step, `patience` at every recorded entry. With
-            minibatches the gradient norm does not fall to zero: use `patience`.
+        loss, params, optimizer, data, minibatches, key, args: as in `minimize`. The gradient is looked at in every
+            step. With minibatches its norm does not fall to zero: use `patience`.
+        aux, metrics, state, every, baseline, record_params, donate: as in `minimize`. `patience` is looked at at every
+            recorded entry.
         max_steps: the most steps to take, at least 1. Static.
         tol: >= 0, in units of the gradient norm.
         rtol: >= 0, relative to the gradient norm at the start.

@@ -1,0 +1,149 @@
+"""The book: Sphinx reads this folder (`make docs`); pages of the reference are written from the package's docstrings."""
+
+import importlib
+import inspect
+import os
+import re
+import sys
+from pathlib import Path
+
+# Kernels of executed pages and this process compute on the CPU; the pages are the same on every machine.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jaxopt_notes
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+project = "jaxopt_notes"
+release = jaxopt_notes.__version__
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+html_theme = "furo"
+html_title = "jaxopt_notes"
+exclude_patterns = ["_build", "data", "**/.ipynb_checkpoints"]
+suppress_warnings = ["mystnb.unknown_mime_type"]
+myst_enable_extensions = ["dollarmath", "colon_fence"]
+myst_heading_anchors = 3
+# Committed notebooks keep their outputs; pages in Markdown are run when the book is built.
+nb_execution_mode = "auto"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+napoleon_custom_sections = ["Source", "Sources", ("Attributes", "params_style"), "The constants"]
+autodoc_member_order = "bysource"
+python_maximum_signature_line_length = 88
+html_static_path: list[str] = []
+
+# Page of the reference -> its title and the room whose public names it lists.
+PAGES = {
+    "optimizers": ("Optimizers", "optimizers"),
+    "schedules": ("Schedules", "schedules"),
+    "minimize": ("The loop", "minimize"),
+    "minibatches": ("Minibatches", "minibatches"),
+    "averaging": ("Averages", "averaging"),
+    "precision": ("Low precision", "precision"),
+    "projection": ("Constraints", "projection"),
+    "problems": ("Problems", "problems"),
+    "curvature": ("Curvature and verdicts", "curvature"),
+    "landscape": ("Landscapes", "landscape"),
+    "diagnose": ("Naming a loss curve", "diagnose"),
+    "suggest": ("Suggesting a learning rate", "suggest"),
+    "sweeps": ("Sweeps", "sweeps"),
+    "plots": ("Figures", "plots"),
+    "report": ("Reports", "report"),
+    "studies": ("Studies", "studies"),
+    "explorer": ("The explorer", "explorer"),
+    "devices": ("Devices", "devices"),
+}
+
+
+def public_names(room: str) -> list[tuple[str, str]]:
+    """(name to document, directive) for what a room offers; what only the top level offers is found by its module."""
+    module = importlib.import_module(f"jaxopt_notes.{room}")
+    found: dict[int, tuple[str, str]] = {}
+    top = [("jaxopt_notes", name, getattr(jaxopt_notes, name)) for name in dir(jaxopt_notes)]
+    own = [(module.__name__, name, getattr(module, name)) for name in dir(module) if not name.startswith("_")]
+    for path, name, value in [*top, *own]:
+        origin = getattr(value, "__module__", "") or ""
+        ours = origin == module.__name__ or origin.startswith(f"{module.__name__}.")
+        if ours and inspect.isclass(value):
+            found.setdefault(id(value), (f"{path}.{name}", "autoclass"))
+        elif ours and callable(value):
+            found.setdefault(id(value), (f"{path}.{name}", "autofunction"))
+    return sorted(found.values(), key=lambda entry: entry[0].rpartition(".")[2].lower())
+
+
+def write_reference(app: object) -> None:
+    """Write one page per room, and their index, before Sphinx reads the folder."""
+    folder = Path(__file__).parent / "reference"
+    folder.mkdir(exist_ok=True)
+    for page, (title, room) in PAGES.items():
+        summary = inspect.getdoc(importlib.import_module(f"jaxopt_notes.{room}")) or ""
+        lines = [f"# {title}", "", summary.split("\n\n")[0].replace("\n", " "), "", "```{eval-rst}"]
+        for name, directive in public_names(room):
+            lines += [f".. {directive}:: {name}", *(["   :members:", ""] if directive == "autoclass" else [""])]
+        write(folder / f"{page}.md", "\n".join([*lines, "```", ""]))
+    toc = "\n".join(PAGES)
+    write(
+        folder / "index.md",
+        f"# Reference\n\nEvery public name, by room; each says its shapes, units, errors and source.\n\n"
+        f"```{{toctree}}\n:maxdepth: 1\n\n{toc}\n```\n",
+    )
+
+
+def write(path: Path, text: str) -> None:
+    """Write only what changed, so that Sphinx reads only that again."""
+    if not path.is_file() or path.read_text() != text:
+        path.write_text(text)
+
+
+SECTION = re.compile(r"^(Arguments|Returns|Raises|Attributes|Example|Source|Sources|Yields):")
+
+
+def to_restructured_text(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Our docstrings use Markdown's backticks and indent formulas; reStructuredText wants other marks for both."""
+    out: list[str] = []
+    section, formula = False, False
+    for line in lines:
+        indented = line.startswith("    ")
+        if SECTION.match(line):
+            section = True
+        elif line and not indented:
+            section = False
+        if section and ((out and out[-1].lstrip().startswith(">>>")) or line.lstrip().startswith(">>>")):
+            out.append(line)  # examples stay as they are
+            continue
+        if not section and indented and not formula:
+            out += ["::", ""]
+            formula = True
+        if line and not indented:
+            formula = False
+        out.append(line if formula else escaped(line))
+    lines[:] = out
+
+
+def escaped(line: str) -> str:
+    """Backticks as literals; everything that would be markup outside of them as it stands."""
+    if ">>>" in line or line.lstrip().startswith("..."):
+        return line
+    parts = re.split(r"(`+[^`]+`+)", line)
+    return "".join(
+        f"``{part.strip('`')}``" if part.startswith("`") else re.sub(r"([*|\\]|_(?!\w))", r"\\\1", part)
+        for part in parts
+    )
+
+
+def plain_signature(app, what, name, obj, options, signature, returns):
+    """`jaxlib._jax.Array` is `Array` to everyone."""
+    return tuple(text and text.replace("jaxlib._jax.", "") for text in (signature, returns))
+
+
+def hide_aliases(app, what, name, obj, skip, options):
+    """The fields of a named tuple are in its signature and its docstring."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
+def setup(app) -> None:
+    """Register the steps; docstrings are turned before napoleon reads their sections."""
+    app.connect("builder-inited", write_reference)
+    app.connect("autodoc-process-signature", plain_signature)
+    app.connect("autodoc-skip-member", hide_aliases)
+    app.connect("autodoc-process-docstring", to_restructured_text, priority=400)

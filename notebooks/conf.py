@@ -1,4 +1,4 @@
-"""The book: Sphinx reads this folder (`make docs`); pages of the reference are written from the package's docstrings."""
+"""The book: Sphinx reads this folder (`make docs`); the reference is written from the package's docstrings."""
 
 import importlib
 import inspect
@@ -125,10 +125,8 @@ def escaped(line: str) -> str:
     if ">>>" in line or line.lstrip().startswith("..."):
         return line
     parts = re.split(r"(`+[^`]+`+)", line)
-    return "".join(
-        f"``{part.strip('`')}``" if part.startswith("`") else re.sub(r"([*|\\]|_(?!\w))", r"\\\1", part)
-        for part in parts
-    )
+    plain = re.compile(r"([*|\\]|_(?!\w))")
+    return "".join(f"``{part.strip('`')}``" if part.startswith("`") else plain.sub(r"\\\1", part) for part in parts)
 
 
 def plain_signature(app, what, name, obj, options, signature, returns):

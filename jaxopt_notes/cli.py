@@ -122,6 +122,7 @@ def study(
         seed: seed of all randomness; the same seed gives the same numbers.
     """
     from .studies import STUDIES, load_study, run_studies, tally
+    from .studies.page import write_summary
 
     if name and all:
         raise ValueError(f"give the name of a study or --all, not both, got {name!r} and --all")
@@ -142,6 +143,8 @@ def study(
         for claim in result.claims:
             print(textwrap.fill(f"{claim}", 118, initial_indent="  ", subsequent_indent=" " * 17))
         print(f"  {result.dataset}, {result.figure}", flush=True)
+    if all:
+        print(f"\npage {write_summary(results, out / 'index.html', seed=seed, size=size)}")
     counts = tally([claim for result in results for claim in result.claims])
     print(f"\n{len(results)} studies: " + ", ".join(f"{count} claims {words}" for words, count in counts.items()))
     return 0

@@ -1,5 +1,6 @@
 """Every study runs, its claims come from the saved Dataset alone, and its figure says in words what it shows."""
 
+import dataclasses
 import math
 
 import jax
@@ -10,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxopt_notes import cli, plots
 from jaxopt_notes.studies import STUDIES, Claim, Outcome, load_study, run_study, tally
+from jaxopt_notes.studies.page import write_summary
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -74,6 +76,19 @@ def test_a_finished_study_is_not_measured_again(tmp_path):
     mended = run_study("averages", tmp_path)
     assert not mended.reused
     assert mended.claims == first.claims
+
+
+def test_results_are_pages_with_every_claim_and_names_escaped(tmp_path):
+    result = run_study("averages", tmp_path)
+    cell = result._repr_html_()
+    assert cell.count("<tr") == 1 + len(result.claims)
+    assert 'src="data:image/png;base64,' in cell
+    assert f'alt="{result.alt}"' in cell
+    foreign = dataclasses.replace(result, claims=[Claim("a", "<b>bold</b> & brave", 1.0, high=2.0)])
+    page = write_summary([foreign], tmp_path / "index.html", seed=0, size="small").read_text()
+    assert "&lt;b&gt;bold&lt;/b&gt; &amp; brave" in page
+    assert "1 claims passed, 0 claims failed" in " ".join(page.split())
+    assert 'src="averages.png"' in page
 
 
 def test_the_command_prints_claims_and_refuses_what_it_cannot_do(tmp_path, capsys):

@@ -26,5 +26,6 @@ from .style import ordered_styles as ordered_styles
 from .style import panels as panels
 from .style import set_title as set_title
 from .style import style_of as style_of
+from .style import write_png as write_png
 from .surfaces import contour as contour
 from .surfaces import surface as surface

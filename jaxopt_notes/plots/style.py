@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import zlib
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,8 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from .. import _checks
 
 
 class Style(NamedTuple):
@@ -133,6 +136,27 @@ def panels(rows: int, columns: int, *, size: tuple[float, float] = (5.0, 3.6)) -
     """
     figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     return figure, [new_axes(ax) for ax in figure.subplots(rows, columns, squeeze=False).flat]
+
+
+def write_png(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 90, colors: int = 128) -> None:
+    """Write a small PNG, for pages and notebooks: a palette of the colors it uses most, and no date.
+
+    Arguments:
+        figure: any figure.
+        path: the file to write.
+        dpi: pixels per inch.
+        colors: in the palette, 2 to 256.
+
+    Example:
+        >>> import tempfile
+        >>> write_png(panels(1, 1)[0], f"{tempfile.mkdtemp()}/empty.png")
+    """
+    from PIL import Image
+
+    whole = io.BytesIO()
+    figure.savefig(whole, dpi=dpi, format="png", facecolor="white")
+    palette = Image.open(whole).convert("RGB").quantize(_checks.count("colors", colors, low=2, high=256))
+    palette.save(path, format="png", optimize=True)
 
 
 def legend_right(ax: Axes, handles: Sequence[Artist] = ()) -> None:

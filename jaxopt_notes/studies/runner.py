@@ -45,6 +45,11 @@ class Result:
     reused: bool
     alt: str
 
+    def _repr_html_(self) -> str:
+        from .page import as_html
+
+        return as_html(self)
+
 
 def run_study(name: str, out: str | os.PathLike[str], *, seed: int = 0, size: Size = "small") -> Result:
     """Run one study and write `<name>.nc` and `<name>.png`, or read the first where the same study is there already.
@@ -85,9 +90,7 @@ def run_study(name: str, out: str | os.PathLike[str], *, seed: int = 0, size: Si
         whole = dataset
         write_whole(path, lambda temporary: whole.to_netcdf(temporary, engine="h5netcdf"))
     figure = study.figure(dataset)
-    picture = write_whole(
-        folder / f"{name}.png", lambda temporary: figure.savefig(temporary, dpi=110, format="png", metadata={})
-    )
+    picture = write_whole(folder / f"{name}.png", lambda temporary: plots.write_png(figure, temporary))
     alt = " ".join(plots.alt_text(ax) for ax in figure.axes if ax.get_label() != "<colorbar>")
     return Result(name, study.claims(dataset), path, picture, float(dataset.attrs["study_seconds"]), reused, alt)
 

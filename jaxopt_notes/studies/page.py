@@ -1,0 +1,54 @@
+"""Results of studies as HTML: one in a notebook, all of them as a page beside their figures."""
+
+from __future__ import annotations
+
+import base64
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .._files import write_whole
+from .claim import tally
+from .registry import STUDIES
+
+if TYPE_CHECKING:
+    import jinja2
+
+    from .runner import Result
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    import jinja2
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def as_html(result: Result) -> str:
+    """The claims as a table and the figure, in itself, for a notebook."""
+    image = "data:image/png;base64," + base64.b64encode(result.figure.read_bytes()).decode()
+    module = _templates().get_template("result.html.jinja").module
+    return str(module.study(result, STUDIES[result.name], image))  # type: ignore[attr-defined]
+
+
+def write_summary(results: Sequence[Result], path: Path, *, seed: int, size: str) -> Path:
+    """Write a page about many results; it shows the figures that lie beside it."""
+    text = (
+        _templates()
+        .get_template("summary.html.jinja")
+        .render(
+            results=results,
+            entries=STUDIES,
+            counts=tally([claim for result in results for claim in result.claims]),
+            seed=seed,
+            size=size,
+        )
+    )
+    return write_whole(path, lambda temporary: temporary.write_text(text.lstrip(), encoding="utf-8"))

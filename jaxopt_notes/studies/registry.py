@@ -32,6 +32,7 @@ class Entry(NamedTuple):
 
 
 STUDIES: dict[str, Entry] = {
+    "step_size": Entry("Step size in narrow valleys: too small, good, large, and what sets the bounds", "T D J"),
     "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
 }
 

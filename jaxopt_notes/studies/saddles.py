@@ -250,7 +250,7 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
             "In one dimension there are no saddles.",
             int(kinds["cubic"] == Kind.DEGENERATE), high=0, unit="saddle in one dimension: x^3 at 0",
             conditions="True of T's definition (down along some axis, up along another), false of D's (gradient zero, "
-            "neither minimum nor maximum), which x^3 meets.",
+            "no minimum; it even counts maxima), which x^3 meets.",
         ),
         Claim(
             "only_degenerate_in_one_dimension",

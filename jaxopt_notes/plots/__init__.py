@@ -1,6 +1,7 @@
 """Figures of sweeps and landscapes: from a Dataset to Axes, with no window and no global setting."""
 
 from matplotlib.axes import Axes as Axes
+from matplotlib.figure import Figure as Figure
 
 from .choose import figures as figures
 from .choose import plot as plot

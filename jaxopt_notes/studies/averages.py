@@ -21,7 +21,8 @@ from .registry import Size
 
 if TYPE_CHECKING:
     import xarray
-    from matplotlib.figure import Figure
+
+    from ..plots import Figure
 
 BETAS = (0.5, 0.9, 0.95, 0.98, 0.99)
 MEAN = 3.0

@@ -12,7 +12,8 @@ from .claim import Claim
 
 if TYPE_CHECKING:
     import xarray
-    from matplotlib.figure import Figure
+
+    from ..plots import Figure
 
 Size = Literal["small", "full"]
 
@@ -32,6 +33,7 @@ class Entry(NamedTuple):
 
 STUDIES: dict[str, Entry] = {
     "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
+    "momentum": Entry("Momentum: rates, limits of stability, and when it oscillates less", "T A J D"),
 }
 
 

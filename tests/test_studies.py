@@ -38,6 +38,7 @@ def test_a_study_runs_and_its_saved_dataset_gives_the_claims_and_the_figure(name
 EXPECTED_FALSE = {
     "averages": {"window"},
     "momentum": {"less_oscillation", "calmer_average", "nesterov_overshoots_less", "averaged_is_faster"},
+    "adaptive_steps": {"rare_every_method", "eps_only_guards", "turned_rmsprop", "turned_adam_momentum"},
 }
 
 

@@ -34,6 +34,7 @@ class Entry(NamedTuple):
 STUDIES: dict[str, Entry] = {
     "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
     "momentum": Entry("Momentum: rates, limits of stability, and when it oscillates less", "T A J D"),
+    "adaptive_steps": Entry("AdaGrad, RMSProp, Adadelta, Adam: what scaling by past gradients evens out", "A J D"),
 }
 
 

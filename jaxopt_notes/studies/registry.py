@@ -35,6 +35,7 @@ STUDIES: dict[str, Entry] = {
     "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
     "momentum": Entry("Momentum: rates, limits of stability, and when it oscillates less", "T A J D"),
     "adaptive_steps": Entry("AdaGrad, RMSProp, Adadelta, Adam: what scaling by past gradients evens out", "A J D"),
+    "better_directions": Entry("Newton, damped, saddle-free and L-BFGS against gradient methods", "T"),
 }
 
 

@@ -42,7 +42,10 @@ EXPECTED_FALSE = {
     "steepest_is_not_straight": {"first_step_away"},
     "saddles": {"like_a_plateau", "none_in_one_dimension"},
     "critical_points": {"test_always_speaks", "diagonal_is_enough", "up_and_down_along_axes"},
+    "better_directions": {"newton_goes_to_the_optimum"},
     "averages": {"window"},
+    "momentum": {"less_oscillation", "calmer_average", "nesterov_overshoots_less", "averaged_is_faster"},
+    "adaptive_steps": {"rare_every_method", "eps_only_guards", "turned_rmsprop", "turned_adam_momentum"},
 }
 
 

@@ -36,7 +36,10 @@ STUDIES: dict[str, Entry] = {
     "steepest_is_not_straight": Entry("Steepest descent is square to the level set, not aimed at the minimum", "T"),
     "saddles": Entry("Saddles: how long it takes to leave one, and which kinds there are", "T D"),
     "critical_points": Entry("Critical points: all found, judged, and what a diagonal does not say", "T D"),
+    "better_directions": Entry("Newton, damped, saddle-free and L-BFGS against gradient methods", "T"),
     "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
+    "momentum": Entry("Momentum: rates, limits of stability, and when it oscillates less", "T A J D"),
+    "adaptive_steps": Entry("AdaGrad, RMSProp, Adadelta, Adam: what scaling by past gradients evens out", "A J D"),
 }
 
 

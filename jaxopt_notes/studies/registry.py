@@ -32,6 +32,7 @@ class Entry(NamedTuple):
 
 
 STUDIES: dict[str, Entry] = {
+    "minibatch_gradient": Entry("The gradient of a minibatch: unbiased, with noise that falls as 1/B", "S J D"),
     "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
 }
 

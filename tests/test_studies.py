@@ -43,6 +43,14 @@ EXPECTED_FALSE = {
     "saddles": {"like_a_plateau", "none_in_one_dimension"},
     "critical_points": {"test_always_speaks", "diagonal_is_enough", "up_and_down_along_axes"},
     "better_directions": {"newton_goes_to_the_optimum"},
+    "sampling_order": {"random_reads_slow_for_images"},
+    "gd_sgd_minibatch": {
+        "single_slower_than_full",
+        "minibatch_fastest",
+        "minibatch_fastest_near_the_floor",  # a comparison of times, within a factor of two of each other
+        "small_data_full_batch",
+    },
+    "stochastic_convergence": {"converges_for_many_rates", "as_fast_as_descent"},
     "averages": {"window"},
     "momentum": {"less_oscillation", "calmer_average", "nesterov_overshoots_less", "averaged_is_faster"},
     "adaptive_steps": {"rare_every_method", "eps_only_guards", "turned_rmsprop", "turned_adam_momentum"},

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from jaxopt_notes import plots
 from jaxopt_notes.minimize import Status
 from jaxopt_notes.plots import style, tables
+from jaxopt_notes.plots.notebook import as_png
 
 RATES = np.geomspace(1e-3, 10.0, 9)
 BETAS = np.array([0.0, 0.9, 0.99])
@@ -381,3 +382,13 @@ def test_svg_is_reproducible_and_carries_no_date(table):
 def test_bad_input_is_named(table, call, error, message):
     with pytest.raises(error, match=message):
         call(table)
+
+
+def test_a_notebook_shows_our_figures_and_leaves_those_of_pyplot_alone(table):
+    ax = plots.loss_curves(table.isel(seed=slice(1)))
+    picture, metadata = as_png(ax)
+    assert picture.startswith(b"\x89PNG")
+    assert metadata["alt"] == plots.alt_text(ax)
+    kept, kept_ax = plt.subplots()
+    assert as_png(kept_ax) is None
+    plt.close(kept)

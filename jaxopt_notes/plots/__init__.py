@@ -13,6 +13,7 @@ from .lines import convex_set as convex_set
 from .lines import curve as curve
 from .lines import series as series
 from .moving import animate as animate
+from .notebook import show_in_notebooks as _show_in_notebooks
 from .sensitivity import Bound as Bound
 from .sensitivity import compare as compare
 from .sensitivity import learning_rate_sensitivity as learning_rate_sensitivity
@@ -29,3 +30,5 @@ from .style import style_of as style_of
 from .style import write_png as write_png
 from .surfaces import contour as contour
 from .surfaces import surface as surface
+
+_show_in_notebooks()

@@ -7,7 +7,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -138,12 +138,12 @@ def panels(rows: int, columns: int, *, size: tuple[float, float] = (5.0, 3.6)) -
     return figure, [new_axes(ax) for ax in figure.subplots(rows, columns, squeeze=False).flat]
 
 
-def write_png(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 90, colors: int = 128) -> None:
+def write_png(figure: Figure, path: str | os.PathLike[str] | IO[bytes], *, dpi: int = 90, colors: int = 128) -> None:
     """Write a small PNG, for pages and notebooks: a palette of the colors it uses most, and no date.
 
     Arguments:
         figure: any figure.
-        path: the file to write.
+        path: the file to write, or one that is open.
         dpi: pixels per inch.
         colors: in the palette, 2 to 256.
 

@@ -392,3 +392,16 @@ def test_a_notebook_shows_our_figures_and_leaves_those_of_pyplot_alone(table):
     kept, kept_ax = plt.subplots()
     assert as_png(kept_ax) is None
     plt.close(kept)
+
+
+def test_hidden_labels_tell_nothing_and_the_answer_is_right(table):
+    table = table.isel(learning_rate=slice(1, 8, 2))
+    ax = plots.loss_curves(table, hide_labels=True, beta=0.9)
+    answer = plots.hidden_labels(table, beta=0.9)
+    shown = {line.get_label(): line for line in ax.lines if line.get_gid() == "median"}
+    assert set(shown) | {line.get_label().split()[0] for line in ax.lines if line.get_gid() == "crashed"} == set(answer)
+    assert not any("learning_rate=" in text for text in (plots.alt_text(ax), *shown))
+    open_ax = plots.loss_curves(table, beta=0.9)
+    drawn = {line.get_label(): line.get_ydata() for line in open_ax.lines if line.get_gid() == "median"}
+    for letter, line in shown.items():
+        np.testing.assert_array_equal(line.get_ydata(), drawn[answer[letter]])

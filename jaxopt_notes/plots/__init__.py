@@ -5,6 +5,7 @@ from matplotlib.figure import Figure as Figure
 
 from .choose import figures as figures
 from .choose import plot as plot
+from .curves import hidden_labels as hidden_labels
 from .curves import loss_curves as loss_curves
 from .flow import quiver as quiver
 from .flow import streamlines as streamlines

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import string
+import zlib
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,14 @@ from . import style, tables
 MOST_LINES = 8
 
 
-def loss_curves(table: xr.Dataset, ax: Axes | None = None, smooth: int | None = None, **selection: Any) -> Axes:
+def loss_curves(
+    table: xr.Dataset,
+    ax: Axes | None = None,
+    smooth: int | None = None,
+    *,
+    hide_labels: bool = False,
+    **selection: Any,
+) -> Axes:
     """Draw the loss against the step: median over seeds faint, its running mean bold, and the band of the quartiles.
 
     A configuration whose median seed failed ends in an x where it left the axes or stopped; it does not stretch the
@@ -27,6 +36,8 @@ def loss_curves(table: xr.Dataset, ax: Axes | None = None, smooth: int | None = 
         ax: where to draw; None makes a figure.
         smooth: length of the running mean in recorded steps, 1 for none; None takes a fiftieth of the run with
             minibatches, and 1 without.
+        hide_labels: name the curves A, B, C, ... in an order that tells nothing, to guess which is which;
+            `hidden_labels` has the answer, and `diagnose` tells how it shows.
         **selection: values of axes, one or a list, for example `learning_rate=[0.01, 0.1], beta=0.9`. Axes left out
             are drawn whole.
 
@@ -60,12 +71,15 @@ def loss_curves(table: xr.Dataset, ax: Axes | None = None, smooth: int | None = 
         max(1, table.sizes["step"] // 50 if minibatch else 1) if smooth is None else _checks.count("smooth", smooth)
     )
 
+    letters = _letters(configs) if hide_labels else {}
+    if hide_labels:
+        configs = [configs[i] for i in letters.values()]
     ax = style.new_axes(ax)
     looks = style.ordered_styles(len(configs)) if axes else [style.style_of(str(table.attrs.get("optimizer", "")))]
     alone = tables.named(str(table.attrs.get("optimizer", "median")), fixed)
     ends = {}
-    for config, look in zip(configs, looks, strict=True):
-        label = tables.configuration(config) or alone
+    labels = list(letters) or [tables.configuration(config) or alone for config in configs]
+    for config, look, label in zip(configs, looks, labels, strict=True):
         ends[label] = _draw_one(ax, tables.select(table, config), label, look, window)
     _fit(ax, table)
     ax.set_xlabel(_step_label(table))
@@ -75,6 +89,32 @@ def loss_curves(table: xr.Dataset, ax: Axes | None = None, smooth: int | None = 
     style.legend_right(ax)
     style.describe(ax, _alt_text(table, fixed, ends))
     return ax
+
+
+def hidden_labels(table: xr.Dataset, **selection: Any) -> dict[str, str]:
+    """Which configuration is which letter of `loss_curves(..., hide_labels=True)`.
+
+    Arguments:
+        table, selection: as given to `loss_curves`.
+
+    Returns:
+        Letter -> configuration in words.
+
+    Example:
+        >>> data = {"final_loss": (("beta", "seed"), [[0.5], [0.1]]), "status": (("beta", "seed"), [[0], [0]])}
+        >>> sorted(hidden_labels(xr.Dataset(data, {"beta": [0.0, 0.9]})).values())
+        ['beta=0', 'beta=0.9']
+    """
+    table, _ = tables.squeeze(tables.select(tables.check_table(table), selection), selection)
+    axes = tables.axis_names(table)
+    configs = [dict(zip(axes, values, strict=True)) for values in itertools.product(*(table[a].values for a in axes))]
+    return {letter: tables.configuration(configs[i]) for letter, i in _letters(configs).items()}
+
+
+def _letters(configs: list[dict[str, Any]]) -> dict[str, int]:
+    """Letter -> which configuration, in the order of a checksum of its text."""
+    order = sorted(range(len(configs)), key=lambda i: zlib.crc32(tables.configuration(configs[i]).encode()))
+    return dict(zip(string.ascii_uppercase, order, strict=False))
 
 
 def _draw_one(ax: Axes, one: xr.Dataset, label: str, look: style.Style, window: int) -> float:

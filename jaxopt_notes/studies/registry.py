@@ -34,6 +34,9 @@ class Entry(NamedTuple):
 STUDIES: dict[str, Entry] = {
     "step_size": Entry("Step size in narrow valleys: too small, good, large, and what sets the bounds", "T D J"),
     "steepest_is_not_straight": Entry("Steepest descent is square to the level set, not aimed at the minimum", "T"),
+    "plateaus": Entry(
+        "Plateaus: crossing times, and what momentum, ReLU, new parameters and a good start change", "T D"
+    ),
     "saddles": Entry("Saddles: how long it takes to leave one, and which kinds there are", "T D"),
     "critical_points": Entry("Critical points: all found, judged, and what a diagonal does not say", "T D"),
     "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),

@@ -40,6 +40,14 @@ def test_a_study_runs_and_its_saved_dataset_gives_the_claims_and_the_figure(name
 EXPECTED_FALSE = {
     "step_size": {"swings_for_ever"},
     "steepest_is_not_straight": {"first_step_away"},
+    "convexity": {
+        "not_convex_by_activation",
+        "only_two_convex",
+        "convex_has_a_minimum",
+        "flat_bottom",
+        "convex_in_the_end",
+    },
+    "plateaus": {"momentum_always_in_full", "averaged_momentum_helps", "relu_cures", "reparameterisation_helps"},
     "saddles": {"like_a_plateau", "none_in_one_dimension"},
     "critical_points": {"test_always_speaks", "diagonal_is_enough", "up_and_down_along_axes"},
     "better_directions": {"newton_goes_to_the_optimum"},

@@ -279,7 +279,7 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
         Claim(
             "second_derivative_test",
             "All eigenvalues positive is a minimum, all negative a maximum, both signs a saddle.",
-            int(np.sum(kind[speaks] != seen[speaks])), 0, 0, unit=f"of {speaks.sum()} unlike a ring of losses around it",
+            int(np.sum(kind[speaks] != seen[speaks])), 0, 0, unit=f"of {speaks.sum()} unlike the ring around it",
         ),
         Claim(
             "test_always_speaks",
@@ -316,7 +316,7 @@ def _definite(dataset: xarray.Dataset, dimension: int) -> Claim:
         f"definite_{dimension}",
         f"Of random symmetric {dimension} x {dimension} matrices of positive diagonal {exact:.1%} are definite.",
         definite / positive, exact - 0.02, exact + 0.02, exact_interval(definite, positive, 0.99),
-        conditions="Gaussian orthogonal ensemble, 99 % interval; so the diagonal misleads more often the more dimensions there are.",
+        conditions="Gaussian ensemble, 99 % interval; the diagonal misleads more often the more dimensions there are.",
     )  # fmt: skip
 
 

@@ -34,6 +34,10 @@ class Entry(NamedTuple):
 STUDIES: dict[str, Entry] = {
     "step_size": Entry("Step size in narrow valleys: too small, good, large, and what sets the bounds", "T D J"),
     "steepest_is_not_straight": Entry("Steepest descent is square to the level set, not aimed at the minimum", "T"),
+    "convexity": Entry("Convexity: which models have it, what it promises, how much of it a network has", "T D"),
+    "plateaus": Entry(
+        "Plateaus: crossing times, and what momentum, ReLU, new parameters and a good start change", "T D"
+    ),
     "saddles": Entry("Saddles: how long it takes to leave one, and which kinds there are", "T D"),
     "critical_points": Entry("Critical points: all found, judged, and what a diagonal does not say", "T D"),
     "better_directions": Entry("Newton, damped, saddle-free and L-BFGS against gradient methods", "T"),

@@ -40,6 +40,8 @@ EXPECTED_FALSE = {
     "momentum": {"less_oscillation", "calmer_average", "nesterov_overshoots_less", "averaged_is_faster"},
     "adaptive_steps": {"rare_every_method", "eps_only_guards", "turned_rmsprop", "turned_adam_momentum"},
     "better_directions": {"newton_goes_to_the_optimum"},
+    "edge_of_stability": {"any_rate"},
+    "initialisation": {"relu_relieves"},
 }
 
 

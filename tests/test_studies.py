@@ -42,6 +42,7 @@ EXPECTED_FALSE = {
     "better_directions": {"newton_goes_to_the_optimum"},
     "edge_of_stability": {"any_rate"},
     "initialisation": {"relu_relieves"},
+    "saddles_everywhere": {"two_dimensions", "local_optima_are_saddles", "saddles_worst"},
 }
 
 

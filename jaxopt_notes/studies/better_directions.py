@@ -84,7 +84,7 @@ def _solvers() -> dict[str, Any]:
 
 def _solved(key: Key[Array, ""], dimension: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Steps and seconds of each method in a valley that lies across the axes, and what one step of Newton's leaves."""
-    valley = quadratic(np.geomspace(1.0, CONDITION, dimension), key=key)
+    valley = quadratic(jnp.geomspace(1.0, CONDITION, dimension), key=key)
     start = valley.init(key)
     steps, seconds = [], []
     for solver in _solvers().values():

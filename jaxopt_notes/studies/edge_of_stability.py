@@ -219,7 +219,11 @@ def figure(dataset: xarray.Dataset) -> Figure:
     from .. import plots
 
     drawn, axes = plots.panels(1, 3, size=(5.2, 3.8))
-    groups = {"squared error, tanh": [0, 2, 6, 4], "squared error, ReLU": [1, 3, 7], "cross-entropy, tanh": [5]}
+    groups = {
+        "Tanh: it rises to the limit": [0, 2, 6, 4],
+        "ReLU: it rises to the limit": [1, 3, 7],
+        "Cross-entropy: it falls again": [5],
+    }
     looks = {"gradient_descent": "gradient_descent", "momentum": "momentum", "adam": "adam"}
     for ax, (title, chosen) in zip(axes, groups.items(), strict=True):
         for i in chosen:
@@ -227,9 +231,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
             look = plots.style_of(looks[lane.method])
             dash = ":" if "slow" in lane.name else "-"
             label = f"{'descent' if lane.entropy else lane.name.split(',')[0]}, lr {lane.learning_rate:g}"
-            ax.plot(
-                dataset.step, curves.median("seed"), dash, color=look.color, label=f"{label}, lr {lane.learning_rate:g}"
-            )
+            ax.plot(dataset.step, curves.median("seed"), dash, color=look.color, label=label)
             low, high = curves.min("seed"), curves.max("seed")
             ax.fill_between(dataset.step, low, high, color=look.color, alpha=0.15, linewidth=0)
         ax.axhline(1, color="0.4", linewidth=0.9, linestyle="--")

@@ -38,6 +38,7 @@ STUDIES: dict[str, Entry] = {
     "better_directions": Entry("Newton, damped, saddle-free and L-BFGS against gradient methods", "T"),
     "edge_of_stability": Entry("Full-batch training raises the sharpness to the limit of the learning rate", ""),
     "initialisation": Entry("How far the gradient comes back, by initial weights and activation", "D"),
+    "saddles_everywhere": Entry("Saddles among critical points, by dimension and in small networks", "T A D"),
 }
 
 

@@ -62,6 +62,10 @@ EXPECTED_FALSE = {
     "averages": {"window"},
     "momentum": {"less_oscillation", "calmer_average", "nesterov_overshoots_less", "averaged_is_faster"},
     "adaptive_steps": {"rare_every_method", "eps_only_guards", "turned_rmsprop", "turned_adam_momentum"},
+    "better_directions": {"newton_goes_to_the_optimum"},
+    "edge_of_stability": {"any_rate"},
+    "initialisation": {"relu_relieves"},
+    "saddles_everywhere": {"two_dimensions", "local_optima_are_saddles", "saddles_worst"},
 }
 
 

@@ -48,6 +48,10 @@ STUDIES: dict[str, Entry] = {
     "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
     "momentum": Entry("Momentum: rates, limits of stability, and when it oscillates less", "T A J D"),
     "adaptive_steps": Entry("AdaGrad, RMSProp, Adadelta, Adam: what scaling by past gradients evens out", "A J D"),
+    "better_directions": Entry("Newton, damped, saddle-free and L-BFGS against gradient methods", "T"),
+    "edge_of_stability": Entry("Full-batch training raises the sharpness to the limit of the learning rate", ""),
+    "initialisation": Entry("How far the gradient comes back, by initial weights and activation", "D"),
+    "saddles_everywhere": Entry("Saddles among critical points, by dimension and in small networks", "T A D"),
 }
 
 

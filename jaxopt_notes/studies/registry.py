@@ -39,6 +39,7 @@ STUDIES: dict[str, Entry] = {
         "Plateaus: crossing times, and what momentum, ReLU, new parameters and a good start change", "T D"
     ),
     "saddles": Entry("Saddles: how long it takes to leave one, and which kinds there are", "T D"),
+    "saddles_everywhere": Entry("Saddles among critical points, by dimension and in small networks", "T A D"),
     "critical_points": Entry("Critical points: all found, judged, and what a diagonal does not say", "T D"),
     "better_directions": Entry("Newton, damped, saddle-free and L-BFGS against gradient methods", "T"),
     "minibatch_gradient": Entry("The gradient of a minibatch: unbiased, with noise that falls as 1/B", "S J D"),
@@ -48,10 +49,8 @@ STUDIES: dict[str, Entry] = {
     "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
     "momentum": Entry("Momentum: rates, limits of stability, and when it oscillates less", "T A J D"),
     "adaptive_steps": Entry("AdaGrad, RMSProp, Adadelta, Adam: what scaling by past gradients evens out", "A J D"),
-    "better_directions": Entry("Newton, damped, saddle-free and L-BFGS against gradient methods", "T"),
     "edge_of_stability": Entry("Full-batch training raises the sharpness to the limit of the learning rate", ""),
     "initialisation": Entry("How far the gradient comes back, by initial weights and activation", "D"),
-    "saddles_everywhere": Entry("Saddles among critical points, by dimension and in small networks", "T A D"),
 }
 
 

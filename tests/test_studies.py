@@ -53,6 +53,7 @@ EXPECTED_FALSE = {
     "critical_points": {"test_always_speaks", "diagonal_is_enough", "up_and_down_along_axes"},
     "better_directions": {"newton_goes_to_the_optimum"},
     "sampling_order": {"random_reads_slow_for_images"},
+    "batch_size": {"powers_of_two", "never_worse_equal_examples"},
     "gd_sgd_minibatch": {
         "single_slower_than_full",
         "minibatch_fastest",

@@ -256,7 +256,7 @@ def _cost_claims(dataset: xarray.Dataset) -> list[Claim]:
         between(
             tight,
             "minibatch_fastest_near_the_floor",
-            "To a ten-thousandth of the excess, near the floor of single examples, minibatches take less time than both.",
+            "To a ten-thousandth of the excess, near the floor of single examples, minibatches take less time.",
             "By timing, so it may go either way. Further on only gradient descent arrives at a constant rate.",
         ),
     ]

@@ -53,13 +53,13 @@ EXPECTED_FALSE = {
     "critical_points": {"test_always_speaks", "diagonal_is_enough", "up_and_down_along_axes"},
     "better_directions": {"newton_goes_to_the_optimum"},
     "sampling_order": {"random_reads_slow_for_images"},
-    "batch_size": {"powers_of_two", "never_worse_equal_examples"},
     "gd_sgd_minibatch": {
         "single_slower_than_full",
         "minibatch_fastest",
         "minibatch_fastest_near_the_floor",  # a comparison of times, within a factor of two of each other
         "small_data_full_batch",
     },
+    "batch_size": {"powers_of_two", "never_worse_equal_examples"},
     "stochastic_convergence": {"converges_for_many_rates", "as_fast_as_descent"},
     "averages": {"window"},
     "momentum": {"less_oscillation", "calmer_average", "nesterov_overshoots_less", "averaged_is_faster"},

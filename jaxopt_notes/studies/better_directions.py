@@ -28,7 +28,8 @@ from .shares import exact_interval
 
 if TYPE_CHECKING:
     import xarray
-    from matplotlib.figure import Figure
+
+    from ..plots import Figure
 
 DIMENSION = {"small": 100, "full": 400}
 STARTS = {"small": 256, "full": 4096}

@@ -25,7 +25,8 @@ from .registry import Size
 
 if TYPE_CHECKING:
     import xarray
-    from matplotlib.figure import Figure
+
+    from ..plots import Figure
 
 STEPS = {"small": 1600, "full": 4000}
 SEEDS = {"small": 3, "full": 10}

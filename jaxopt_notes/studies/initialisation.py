@@ -26,7 +26,8 @@ from .registry import Size
 
 if TYPE_CHECKING:
     import xarray
-    from matplotlib.figure import Figure
+
+    from ..plots import Figure
 
 SCHEMES = {"glorot": 1.0, "he": 2.0, "small": None}  # width times the variance; "small" is a deviation of 0.01
 SMALL = 0.01

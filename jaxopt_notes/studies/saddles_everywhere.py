@@ -25,7 +25,8 @@ from .shares import exact_interval
 
 if TYPE_CHECKING:
     import xarray
-    from matplotlib.figure import Figure
+
+    from ..plots import Figure
 
 DIMENSIONS = np.arange(1, 9)
 EXACT = {1: 0.5, 2: 0.146447, 3: 0.024921}  # P(minimum) of the GOE

@@ -12,7 +12,8 @@ from ..intervals import bootstrap
 
 if TYPE_CHECKING:
     import xarray
-    from matplotlib.figure import Figure
+
+    from ...plots import Figure
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:

@@ -102,6 +102,7 @@ def _counts(dimension: int) -> tuple[int, ...]:
     """The critical points of Styblinski and Tang's function by index."""
     one = styblinski_tang(1).facts
     assert one is not None
+    assert one.index_counts is not None
     row = np.array([1])
     for _ in range(dimension):
         row = np.convolve(row, one.index_counts)
@@ -327,7 +328,8 @@ def figure(dataset: xarray.Dataset) -> Figure:
     plots.describe(shares, "The share of extrema falls fastest for random matrices, slowest for the function.")
     table = dataset[["loss", "index"]].assign_attrs(parameters=dataset.attrs["parameters"])
     plots.index_against_loss(table, points)
-    points.get_legend().remove()
+    if legend := points.get_legend():
+        legend.remove()
     plots.set_title(points, "The higher the loss, the more ways down", "critical points of a network of 13 parameters")
     means = dataset.cost.sel(width=WIDTHS[-1]).mean("trial")
     places = np.arange(3)

@@ -20,6 +20,13 @@ def x64():
         yield
 
 
+@pytest.fixture(scope="session")
+def shared_studies(tmp_path_factory):
+    """One folder of results for all test processes: a study is measured once, by whoever needs it first."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "studies"
+
+
 @pytest.fixture(scope="module", autouse=True)
 def few_programs():
     """Forget the compiled programs of each file, and the folder for them that its code may have switched on.

@@ -15,17 +15,16 @@ from jaxopt_notes.studies.page import write_summary
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_runs_and_its_saved_dataset_gives_the_claims_and_the_figure(name, tmp_path):
+def test_a_study_runs_and_its_saved_dataset_gives_the_claims_and_the_figure(name, shared_studies):
     study = load_study(name)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        measured = study.run(key=jax.random.key(0), size="small")
-        measured.to_netcdf(tmp_path / "study.nc", engine="h5netcdf")
-        saved = xr.load_dataset(tmp_path / "study.nc", engine="h5netcdf")
+        result = run_study(name, shared_studies)
+        saved = xr.load_dataset(result.dataset, engine="h5netcdf")
         claims = study.claims(saved)
         figure = study.figure(saved)
     assert claims
     assert len({claim.name for claim in claims}) == len(claims)
-    assert [claim.outcome for claim in claims] == [claim.outcome for claim in study.claims(measured)]
+    assert claims == result.claims
     # A measurement that has gone wrong is no number; what can't be decided has an interval across its bound.
     assert all(math.isfinite(claim.number) for claim in claims)
     before = dict(mpl.rcParams)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
+from filelock import FileLock
 
 from .. import _checks
 from .._files import write_whole
 from .._version import __version__
 from .claim import Claim
-from .registry import STUDIES, Size, load_study
+from .registry import STUDIES, Size, Study, load_study
 
 if TYPE_CHECKING:
     import xarray
@@ -81,18 +82,26 @@ def run_study(name: str, out: str | os.PathLike[str], *, seed: int = 0, size: Si
 
     folder = Path(out)
     path, identity = folder / f"{name}.nc", _identity(name, seed, size)
-    dataset = _saved(path, identity)
-    reused = dataset is not None
-    if dataset is None:
-        began = time.perf_counter()
-        dataset = study.run(key=jax.random.key(seed), size=size)
-        dataset.attrs |= identity | {"study_seconds": time.perf_counter() - began}
-        whole = dataset
-        write_whole(path, lambda temporary: whole.to_netcdf(temporary, engine="h5netcdf"))
+    folder.mkdir(parents=True, exist_ok=True)
+    # Whoever comes second waits, and finds it finished.
+    with FileLock(folder / f".{name}.lock"):
+        dataset = _saved(path, identity)
+        reused = dataset is not None
+        if dataset is None:
+            dataset = _measured(study, seed, size, identity)
+            whole = dataset
+            write_whole(path, lambda temporary: whole.to_netcdf(temporary, engine="h5netcdf"))
     figure = study.figure(dataset)
     picture = write_whole(folder / f"{name}.png", lambda temporary: plots.write_png(figure, temporary))
     alt = " ".join(plots.alt_text(ax) for ax in figure.axes if ax.get_label() != "<colorbar>")
     return Result(name, study.claims(dataset), path, picture, float(dataset.attrs["study_seconds"]), reused, alt)
+
+
+def _measured(study: Study, seed: int, size: Size, identity: dict[str, str | int]) -> xarray.Dataset:
+    began = time.perf_counter()
+    dataset = study.run(key=jax.random.key(seed), size=size)
+    dataset.attrs |= identity | {"study_seconds": time.perf_counter() - began}
+    return dataset
 
 
 def run_studies(

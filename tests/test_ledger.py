@@ -19,8 +19,8 @@ NAMED = LEDGER.named()
 def claim_names(study: str) -> re.Pattern[str]:
     """What a study may call its claims, read from its source and not by running it.
 
-    The first argument of a `Claim(...)` is text, or an f-string, which stands for a family, or a variable; of a
-    variable any text of that file may be the value. `test_studies` runs each study and compares with what it made.
+    The first argument of a `Claim(...)` is a text, or an f-string, which stands for a family, or a variable; the value
+    of a variable may be any name that the file writes. `test_studies` runs each study and compares with what it made.
     """
     one = Path(room).parent / f"{study}.py"
     families = set()
@@ -28,16 +28,18 @@ def claim_names(study: str) -> re.Pattern[str]:
         nodes = list(ast.walk(ast.parse(path.read_text())))
         for call in nodes:
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Claim":
-                name = call.args[0] if call.args else next(word.value for word in call.keywords if word.arg == "name")
-                if isinstance(name, ast.Constant):
-                    families.add(re.escape(name.value))
-                elif isinstance(name, ast.JoinedStr):
-                    parts = [re.escape(v.value) if isinstance(v, ast.Constant) else r"\w+" for v in name.values]
-                    families.add("".join(parts))
-                else:
-                    texts = [node.value for node in nodes if isinstance(node, ast.Constant)]
-                    families |= {text for text in texts if isinstance(text, str) and text.isidentifier()}
+                first = family(call.args[0])
+                families |= {first} if first else set(filter(None, map(family, nodes)))
     return re.compile("|".join(sorted(families)))
+
+
+def family(node: ast.AST) -> str:
+    """The pattern of the names that a text or an f-string gives; "" for anything else."""
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    texts = [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
+    if not "".join(texts).isidentifier():
+        return ""
+    return "".join(part.value if isinstance(part, ast.Constant) else r"\w+" for part in parts)
 
 
 @pytest.mark.parametrize("study", STUDIES)

@@ -10,9 +10,8 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxopt_notes import cli, plots
-from jaxopt_notes.studies import STUDIES, Claim, Outcome, load_study, run_study, tally
-from jaxopt_notes.studies.page import write_summary
 from jaxopt_notes.studies import STUDIES, Claim, Outcome, ledger, load_study, run_study, tally
+from jaxopt_notes.studies.page import write_summary
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -29,13 +29,13 @@ def statements(lecture: str, measured: Mapping[str, Claim] | None = None) -> str
 
     Example:
         >>> from jaxopt_notes.studies import ledger_pages
-        >>> print(ledger_pages.statements("S").splitlines()[7][:51])
-        | **S01** line 3 | Momentum speeds up gradient desc
+        >>> print(ledger_pages.statements("S").splitlines()[9])
+        * - **S01**
     """
     told = ledger.load().lectures[lecture]
     lines = [f"*{told.title}*: {told.by}."] if told.by else []
     body = [
-        (f"**{row.id}** {row.place}", f"{plain(row.said)} ({plain(row.key)})", _outcome(row, measured or {}))
+        (f"**{row.id}**\n\n{row.place}", f"{plain(row.said)} ({plain(row.key)})", _outcome(row, measured or {}))
         for row in ledger.rows(lecture)
     ]
     return "\n".join([*lines, "", *_table({"Where": 14, "They say": 36, "We measured": 50}, body)])
@@ -79,7 +79,7 @@ def corrections() -> str:
         MyST Markdown, a table.
     """
     body = [
-        (f"**{row.id}** {row.place}", plain(row.said), plain(row.correction), plain(row.source))
+        (f"**{row.id}**\n\n{row.place}", plain(row.said), plain(row.correction), plain(row.source))
         for row in ledger.corrections()
     ]
     return "\n".join(_table({"Where": 14, "They say": 28, "Rather": 34, "Source": 24}, body))
@@ -172,7 +172,7 @@ def _outcome(row: Row, measured: Mapping[str, Claim]) -> str:
         parts.append(f"*Rather:* {plain(row.correction)} ({plain(row.source)})")
     if row.out_of_scope:
         parts.append(f"*Nothing to measure:* {plain(row.out_of_scope)}.")
-    return "<br>".join(parts)
+    return "\n\n".join(parts)
 
 
 def _claim(name: str, measured: Mapping[str, Claim]) -> str:
@@ -192,10 +192,13 @@ def _play(row: Row) -> str:
 
 
 def _table(heads: Mapping[str, int], body: Iterable[Sequence[str]]) -> list[str]:
-    """A table with the widths of its columns in percent."""
+    """A table with the widths of its columns in percent; paragraphs of a cell are separated by blank lines."""
     widths = " ".join(str(width) for width in heads.values())
-    lines = ["```{table}", f":widths: {widths}", "", f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
-    return [*lines, *(f"| {' | '.join(cell or ' ' for cell in row)} |" for row in body), "```"]
+    lines = ["```{list-table}", ":header-rows: 1", f":widths: {widths}", ""]
+    for row in [tuple(heads), *body]:
+        cells = [cell.replace("\n\n", "\n\n    ") for cell in row]
+        lines += [f"* - {cells[0]}", *(f"  - {cell}".rstrip() for cell in cells[1:])]
+    return [*lines, "```"]
 
 
 def _without_types(call: str) -> str:

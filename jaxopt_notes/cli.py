@@ -69,17 +69,28 @@ def report(tables: Annotated[tuple[Path, ...], tyro.conf.Positional], out: Path 
 
 
 def explore(
-    function: str = "tilted_canyon", link: str = "", host: str = "127.0.0.1", port: int = 0, browser: bool = True
+    function: str = "tilted_canyon",
+    demonstration: str = "",
+    link: str = "",
+    host: str = "127.0.0.1",
+    port: int = 0,
+    browser: bool = True,
 ) -> int:
     """Open the explorer: a page on which to drag the start and watch every optimizer. Ctrl-C ends it.
 
     Args:
         function: what to begin with, a name of the catalogue such as himmelblau.
+        demonstration: begin with one of the demonstrations of the page's list, such as zig-zag.
         link: a link that the page copied, or the part of it after #: begin with that picture.
         host: address to serve at; only this machine reaches the default.
         port: TCP port; 0 takes any that is free.
         browser: open the page in a browser.
     """
+    from .explorer.presets import fragment as fragment_of
+
+    if demonstration and link:
+        raise ValueError(f"give --demonstration or --link, not both, got {demonstration!r} and {link!r}")
+    fragment = fragment_of(demonstration) if demonstration else link.rpartition("#")[2]
     use_compilation_cache()
     from .explorer.server import serve
 
@@ -89,7 +100,6 @@ def explore(
             f"has its address, token included, can use this machine's processor",
             file=sys.stderr,
         )
-    fragment = link.rpartition("#")[2]
 
     def ready(address: str) -> None:
         shown = f"{address}#{fragment}" if fragment else address

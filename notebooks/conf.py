@@ -50,6 +50,7 @@ PAGES = {
     "plots": ("Figures", "plots"),
     "report": ("Reports", "report"),
     "studies": ("Studies", "studies"),
+    "ledger": ("The ledger", "studies.ledger"),
     "explorer": ("The explorer", "explorer"),
     "devices": ("Devices", "devices"),
 }

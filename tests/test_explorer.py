@@ -581,10 +581,19 @@ def test_serving_others_is_warned_about_and_a_link_is_taken_up(monkeypatch, caps
     assert "warning: --host 0.0.0.0 lets other machines" in shown.err
     assert "http://192.0.2.1:1234/?token=t#abc" in shown.out
     assert called["host"] == "0.0.0.0"
+    assert cli.main(["explore", "--no-browser", "--demonstration", "zig-zag"]) == 0
+    text = capsys.readouterr().out.partition("#")[2].split()[0]
+    state = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+    assert PRESETS[0]["title"] == "zig-zag"
+    assert PRESETS[0].items() == {**state, "title": "zig-zag", "note": PRESETS[0]["note"]}.items()
     assert cli.main(["explore", "--no-browser"]) == 0
     assert capsys.readouterr().err == ""
     monkeypatch.undo()
     assert cli.main(["explore", "--function", "sadle", "--no-browser"]) == 2
     assert "did you mean 'saddle'" in capsys.readouterr().err
+    assert cli.main(["explore", "--demonstration", "zigzag", "--no-browser"]) == 2
+    assert "did you mean 'zig-zag'" in capsys.readouterr().err
+    assert cli.main(["explore", "--demonstration", "zig-zag", "--link", "#abc", "--no-browser"]) == 2
+    assert "not both" in capsys.readouterr().err
     assert cli.main(["explore", "--port", "99999", "--no-browser"]) == 2
     assert "port must be" in capsys.readouterr().err

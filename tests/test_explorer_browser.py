@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from jaxopt_notes.explorer.presets import fragment
+
 CHROMIUM = "/usr/bin/chromium"
 if not Path(CHROMIUM).exists():
     pytest.skip(f"browser tests skipped: no {CHROMIUM} (apt-get install chromium)", allow_module_level=True)
@@ -306,6 +308,16 @@ def test_a_copied_link_opens_the_same_picture(open_page, address):
     expect(again.locator('[data-path="momentum"]')).to_have_count(0)
     broken = open_page(fragment="#nonsense")
     expect(broken.locator(".note")).to_contain_text("could not be read")
+
+
+def test_a_demonstration_opens_by_its_link_as_by_the_list(open_page):
+    listed = open_page()
+    listed.get_by_label("Demonstration").select_option(label="noise jumps out")
+    at_rest(listed)
+    linked = open_page(fragment=f"#{fragment('noise jumps out')}")
+    at_rest(linked)
+    assert path_of(linked) == path_of(listed)
+    expect(linked.locator('[data-path="adam"]')).to_have_count(0)
 
 
 def test_pictures_and_python_can_be_taken_away(open_page, tmp_path):

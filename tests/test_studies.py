@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxopt_notes import cli, plots
-from jaxopt_notes.studies import STUDIES, Claim, Outcome, load_study, run_study, tally
+from jaxopt_notes.studies import STUDIES, Claim, Outcome, ledger, load_study, run_study, tally
 from jaxopt_notes.studies.page import write_summary
 
 
@@ -25,6 +25,9 @@ def test_a_study_runs_and_its_saved_dataset_gives_the_claims_and_the_figure(name
     assert claims
     assert len({claim.name for claim in claims}) == len(claims)
     assert claims == result.claims
+    named = {claim for _, claim in ledger.load().named() if claim.startswith(f"{name}/")}
+    assert named <= {f"{name}/{claim.name}" for claim in claims}
+    assert [claim.outcome for claim in claims] == [claim.outcome for claim in study.claims(measured)]
     # A measurement that has gone wrong is no number; what can't be decided has an interval across its bound.
     assert all(math.isfinite(claim.number) for claim in claims)
     before = dict(mpl.rcParams)
@@ -98,6 +101,7 @@ def test_a_finished_study_is_not_measured_again(tmp_path):
     again = run_study("averages", tmp_path)
     assert (first.reused, again.reused) == (False, True)
     assert again.claims == first.claims
+    assert ledger.measured(tmp_path) == {f"averages/{claim.name}": claim for claim in first.claims}
     assert again.figure.read_bytes() == first.figure.read_bytes()
     assert not run_study("averages", tmp_path, seed=1).reused
     first.dataset.write_bytes(first.dataset.read_bytes()[:1000])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
+
+from .. import _checks
 
 
 def _preset(title: str, note: str, function: str, start: list[float], optimizers: dict[str, Any], **rest: Any) -> dict:
@@ -125,3 +129,21 @@ PRESETS: list[dict[str, Any]] = [
         steps=250,
     ),
 ]
+
+
+def fragment(title: str) -> str:
+    """What follows # in the link to a demonstration, as the page writes it.
+
+    Arguments:
+        title: of one of `PRESETS`.
+
+    Returns:
+        Letters that a URL may hold.
+
+    Raises:
+        ValueError: there is none of that title; the nearest is suggested.
+    """
+    titles = {preset["title"]: preset for preset in PRESETS}
+    preset = titles[_checks.choice("demonstration", title, titles)]
+    state = {name: value for name, value in preset.items() if name not in ("title", "note")}
+    return base64.urlsafe_b64encode(json.dumps(state).encode()).decode().rstrip("=")

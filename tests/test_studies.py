@@ -49,6 +49,8 @@ EXPECTED_FALSE = {
         "flat_bottom",
         "convex_in_the_end",
     },
+    "local_minima": {"only_noise_leaves", "no_rate_moves_it", "relative_spread_shrinks", "ends_are_optima"},
+    "loss_landscapes": {"less_rough", "less_rough_with_depth", "many_minima"},
     "plateaus": {"momentum_always_in_full", "averaged_momentum_helps", "relu_cures", "reparameterisation_helps"},
     "saddles": {"like_a_plateau", "none_in_one_dimension"},
     "saddles_everywhere": {"two_dimensions", "local_optima_are_saddles", "saddles_worst"},

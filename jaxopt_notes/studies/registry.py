@@ -35,6 +35,8 @@ STUDIES: dict[str, Entry] = {
     "step_size": Entry("Step size in narrow valleys: too small, good, large, and what sets the bounds", "T D J"),
     "steepest_is_not_straight": Entry("Steepest descent is square to the level set, not aimed at the minimum", "T"),
     "convexity": Entry("Convexity: which models have it, what it promises, how much of it a network has", "T D"),
+    "local_minima": Entry("Local minima: who leaves one, how many there are, and whether wide networks care", "T D"),
+    "loss_landscapes": Entry("Loss landscapes with and without skip connections, against depth", "T"),
     "plateaus": Entry(
         "Plateaus: crossing times, and what momentum, ReLU, new parameters and a good start change", "T D"
     ),

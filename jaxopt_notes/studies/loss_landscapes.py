@@ -1,0 +1,283 @@
+"""Loss landscapes with and without skip connections: slices of equal networks, and what grows with depth.
+
+    h <- relu(W h + b)     or     h <- h + relu(W h + b) / sqrt(depth)
+    slice: f(params + x d_1 + y d_2),    d_i random, as long as the parameters filter by filter
+
+The two kinds have the same parameters, starts, data, random directions and window. Two numbers say how wild a slice is,
+both without units: the share of it on which the loss curves down in some direction of the slice, and its roughness, the
+share of the variance of log(loss) that no quadratic function of (x, y) explains.
+
+Source: Li, Xu, Taylor, Studer and Goldstein, 2018.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Key
+
+from .. import landscape, problems
+from ..minimize import minimize
+from ..optimizers import adam
+from .claim import Claim
+from .intervals import bootstrap
+from .registry import Size
+
+if TYPE_CHECKING:
+    import xarray
+
+    from ..plots import Figure
+
+KINDS = ("no skip", "skip")
+DEPTHS = {"small": (2, 8), "full": (3, 6, 12, 24)}
+SEEDS = {"small": 5, "full": 16}
+EXAMPLES = {"small": 200, "full": 500}
+STEPS = {"small": 300, "full": 800}
+RATE = 0.003
+POINTS = {"small": 17, "full": 41}
+WIDTH, CLASSES = 16, 10
+RADIUS = 1.0
+
+
+def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
+    """Train networks of several depths with and without skip connections, and slice the loss around their end points.
+
+    Arguments:
+        key: draws starts and directions.
+        size: 2 and 8 blocks, 5 seeds and slices of 17 x 17 points, or 3 to 24, 16 seeds and 41 x 41 points.
+
+    Returns:
+        Dataset with `slices` of the loss over depth, kind, seed, y and x, and the final losses.
+    """
+    import xarray
+
+    depths = DEPTHS[size]
+    train, _ = problems.digits()
+    data = (train.inputs[: EXAMPLES[size]], train.labels[: EXAMPLES[size]])
+    init_key, direction_key = jax.random.split(key)
+    starts = jax.jit(jax.vmap(lambda one: _init(one, max(depths))))(jax.random.split(init_key, SEEDS[size]))
+    trained, losses = _train(starts, data, depths, STEPS[size])
+    shape = (len(depths), len(KINDS), SEEDS[size])
+    x = np.linspace(-RADIUS, RADIUS, POINTS[size])
+    slices = np.zeros((*shape, len(x), len(x)))
+    for depth, kind, seed in np.ndindex(*shape):
+        params = jax.tree.map(lambda leaf, at=(depth, kind, seed): leaf[at], trained)
+        # One key per seed: both kinds and all depths are moved along the same random numbers.
+        directions = landscape.random_directions(jax.random.fold_in(direction_key, seed), params)
+        found = landscape.plane(
+            _loss, params, directions, x=x, y=x, data=data, args=(jnp.float32(depths[depth]), jnp.float32(kind))
+        )
+        slices[depth, kind, seed] = found.loss.values
+    return xarray.Dataset(
+        {
+            "slices": (("depth", "kind", "seed", "y", "x"), slices),
+            "final_loss": (("depth", "kind", "seed"), losses),
+        },
+        {"depth": list(depths), "kind": list(KINDS), "x": x, "y": x},
+        {"parameters": sum(leaf[0].size for leaf in jax.tree.leaves(starts)), "seeds": SEEDS[size]},
+    )
+
+
+def _init(key: Key[Array, ""], depth: int) -> list[dict[str, Array]]:
+    """Layers in, `depth` blocks, out; normal with variance 2/inputs."""
+    sizes = [(64, WIDTH), *[(WIDTH, WIDTH)] * depth, (WIDTH, CLASSES)]
+    return [
+        {"kernel": jax.random.normal(one, shape) * np.sqrt(2 / shape[0]), "bias": jnp.zeros(shape[1])}
+        for one, shape in zip(jax.random.split(key, len(sizes)), sizes, strict=True)
+    ]
+
+
+def _loss(params: Any, data: tuple[Array, Array], depth: Float[Array, ""], skip: Float[Array, ""]) -> Float[Array, ""]:
+    """Cross-entropy of the network with this many blocks; the rest are passed by, so one program serves all depths."""
+    inputs, labels = data
+    first, *blocks, last = params
+    hidden = jax.nn.relu(inputs @ first["kernel"] + first["bias"])
+    for i, block in enumerate(blocks):
+        branch = jax.nn.relu(hidden @ block["kernel"] + block["bias"])
+        after = jnp.where(skip > 0, hidden + branch * jax.lax.rsqrt(depth), branch)
+        hidden = jnp.where(i < depth, after, hidden)
+    logits = hidden @ last["kernel"] + last["bias"]
+    return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+
+def _train(starts: Any, data: tuple[Array, Array], depths: tuple[int, ...], steps: int) -> tuple[Any, np.ndarray]:
+    """The end points over (depth, kind, seed), and their losses."""
+
+    def one(start: Any, depth: Array, skip: Array) -> tuple[Any, Array]:
+        run = minimize(_loss, start, adam(RATE), steps=steps, data=data, args=(depth, skip))
+        return run.params, run.final_loss
+
+    over = jax.vmap(jax.vmap(jax.vmap(one, (0, None, None)), (None, None, 0)), (None, 0, None))
+    params, losses = jax.jit(over)(starts, jnp.asarray(depths, jnp.float32), jnp.arange(2.0))
+    return params, np.asarray(losses)
+
+
+def curving_down(losses: Float[np.ndarray, "... y x"]) -> Float[np.ndarray, "..."]:
+    """The share of a slice's inner points at which its Hessian, by differences, has a negative eigenvalue.
+
+    Arguments:
+        losses: on a square grid; any number of slices.
+
+    Returns:
+        One share per slice.
+
+    Example:
+        >>> x = np.linspace(-1, 1, 9)
+        >>> float(curving_down(x[:, None] ** 2 + x**2)), float(curving_down(x[:, None] ** 2 - x**2))
+        (0.0, 1.0)
+    """
+    inner = losses[..., 1:-1, 1:-1]
+    along = losses[..., 1:-1, 2:] + losses[..., 1:-1, :-2] - 2 * inner
+    across = losses[..., 2:, 1:-1] + losses[..., :-2, 1:-1] - 2 * inner
+    corners = losses[..., 2:, 2:] + losses[..., :-2, :-2] - losses[..., 2:, :-2] - losses[..., :-2, 2:]
+    smallest = (along + across) / 2 - np.hypot((along - across) / 2, corners / 4)
+    rounding = 8 * np.finfo(np.float32).eps * np.abs(inner)
+    return np.mean(smallest < -rounding, axis=(-2, -1))
+
+
+def roughness(losses: Float[np.ndarray, "... y x"]) -> Float[np.ndarray, "..."]:
+    """The share of the variance of log(loss) on a slice that no quadratic function of x and y explains.
+
+    Arguments:
+        losses: positive, on a square grid centred at 0; any number of slices.
+
+    Returns:
+        A number in [0, 1] per slice.
+
+    Example:
+        >>> x = np.linspace(-1, 1, 9)
+        >>> bool(roughness(np.exp(x[:, None] ** 2 + 3 * x)) < 1e-12)
+        True
+    """
+    y, x = np.meshgrid(np.linspace(-1, 1, losses.shape[-2]), np.linspace(-1, 1, losses.shape[-1]), indexing="ij")
+    basis = np.stack([np.ones_like(x), x, y, x**2, x * y, y**2]).reshape(6, -1).T
+    values = np.log(losses).reshape(-1, basis.shape[0]).T
+    rest = values - basis @ np.linalg.lstsq(basis, values, rcond=None)[0]
+    return (rest.var(0) / values.var(0)).reshape(losses.shape[:-2])
+
+
+def lowest_points(losses: Float[np.ndarray, "... y x"]) -> Float[np.ndarray, "..."]:
+    """How many inner points of a slice lie below all of their eight neighbours.
+
+    Arguments:
+        losses: on a grid; any number of slices.
+
+    Returns:
+        One number per slice.
+
+    Example:
+        >>> x = np.linspace(-1, 1, 9)
+        >>> int(lowest_points(x[:, None] ** 2 + x**2))
+        1
+    """
+    height, width = losses.shape[-2] - 2, losses.shape[-1] - 2
+    inner = losses[..., 1:-1, 1:-1]
+    shifts = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
+    lower = [inner < losses[..., i : i + height, j : j + width] for i, j in shifts]
+    return np.sum(np.all(lower, axis=0), axis=(-2, -1))
+
+
+def claims(dataset: xarray.Dataset) -> list[Claim]:
+    """Judge what the lecture says of the landscapes with and without skip connections.
+
+    Arguments:
+        dataset: of `run`.
+
+    Returns:
+        Claims: neither is convex, skip connections tame deep networks, the effect grows with depth, and minima.
+    """
+    slices = dataset.slices.values
+    down, rough, minima = curving_down(slices), roughness(slices), lowest_points(slices)
+    depths, seeds = dataset.depth.values, dataset.seeds
+    final = dataset.final_loss.mean("seed").values
+    trained = "; ".join(
+        f"{plain:.2g} and {skip:.2g} at {depth}" for depth, (plain, skip) in zip(depths, final, strict=True)
+    )
+
+    def compared(name: str, sentence: str, measure: np.ndarray, unit: str, conditions: str = "") -> list[Claim]:
+        gap = measure[:, 0] - measure[:, 1]  # over depth and seed; without less with
+        by_depth = ", ".join(f"{value:.2g} at {depth}" for value, depth in zip(gap.mean(1), depths, strict=True))
+        growth = gap[-1] - gap[0]
+        said = f"95 % over {seeds} seeds, paired. {conditions}".strip()
+        return [
+            Claim(
+                name, sentence, float(gap[-1].mean()), low=0.0, interval=bootstrap(np.mean, gap[-1]),
+                unit=f"{unit} with {depths[-1]} blocks", conditions=f"{said} By depth: {by_depth}.",
+            ),
+            Claim(
+                f"{name}_with_depth",
+                f"{sentence[:-1]}, and the difference grows with depth, from {depths[0]} to {depths[-1]} blocks.",
+                float(growth.mean()), low=0.0, interval=bootstrap(np.mean, growth), unit=unit, conditions=said,
+            ),
+        ]  # fmt: skip
+
+    return [
+        Claim(
+            "not_convex",
+            "The loss landscape of a network is not convex, with or without skip connections.",
+            float(down.min()), low=1e-9, unit="of the slice curves down, least of all slices",
+        ),
+        *compared(
+            "less_negative_curvature",
+            "Without skip connections more of the slice curves down.",
+            down, "of the slice more",
+            f"Final training losses without and with: {trained}.",
+        ),
+        *compared(
+            "less_rough",
+            "Without skip connections the slice is rougher.",
+            rough, "of the variance of log(loss) more",
+        ),
+        Claim(
+            "many_minima",
+            "Without skip connections the surface is full of local optima.",
+            float(minima[-1, 0].mean()), low=2.0, interval=bootstrap(np.mean, minima[-1, 0]),
+            unit=f"lowest points per slice, depth {depths[-1]}",
+            conditions=f"95 % over seeds; with skip connections {minima[-1, 1].mean():.2g}. The picture is of 56 layers; "
+            "and a low point of a slice need not be one of the landscape, nor the other way round.",
+        ),
+    ]  # fmt: skip
+
+
+def figure(dataset: xarray.Dataset) -> Figure:
+    """Slices of the deepest network of both kinds, and both measures against depth.
+
+    Arguments:
+        dataset: of `run`.
+
+    Returns:
+        The figure.
+    """
+    from .. import plots
+
+    drawn, axes = plots.panels(2, 2, size=(5.4, 4.2))
+    deepest = dataset.isel(depth=-1, seed=0)
+    low, high = float(deepest.slices.min()), float(np.quantile(deepest.slices, 0.98))
+    for ax, kind in zip(axes, KINDS, strict=False):
+        table = deepest.sel(kind=kind)[["slices"]].rename(slices="loss")
+        plots.contour(table, ax, scale="log", vmin=low, vmax=high, levels=14)
+        words = "Without skip connections" if kind == "no skip" else "With skip connections"
+        plots.set_title(ax, f"{words}, {int(deepest.depth)} blocks", "filter-normalised directions, the same levels")
+        span = float(table.loss.max() / table.loss.min())
+        plots.describe(ax, f"{words}: slice of the loss around a trained network; it spans a factor of {span:.2g}.")
+    measures = (
+        (curving_down, "share of the slice that curves down", "Negative curvature against depth"),
+        (roughness, "unexplained variance of log(loss)", "Roughness against depth"),
+    )
+    for ax, (measure, label, title) in zip(axes[2:], measures, strict=True):
+        values = measure(dataset.slices.values)
+        for i, (kind, color, mark) in enumerate(zip(KINDS, ("tab:red", "tab:blue"), ("o-", "s--"), strict=True)):
+            ax.plot(dataset.depth, values[:, i], mark[0], color=color, alpha=0.35, markersize=4)
+            ax.plot(dataset.depth, values[:, i].mean(1), mark, color=color, label=kind)
+        ax.set(xscale="log", xlabel="depth (blocks)", ylabel=label, ylim=(0, None))
+        ax.set_xticks(dataset.depth.values, [str(depth) for depth in dataset.depth.values])
+        ax.minorticks_off()
+        ax.legend(frameon=False, fontsize=9)
+        plots.set_title(ax, title, f"{dataset.seeds} seeds; lines: means")
+        plain, skip = values[-1].mean(1)
+        plots.describe(ax, f"{title}: {plain:.2g} without and {skip:.2g} with skip connections in the deepest.")
+    return drawn

@@ -32,6 +32,8 @@ class Entry(NamedTuple):
 
 
 STUDIES: dict[str, Entry] = {
+    "learning_rate_curves": Entry("Loss curves by learning rate, where data can be fitted and where noise limits", "S"),
+    "learning_rate_decay": Entry("Schedules against a constant rate, and what a drop of the rate does", "S A"),
     "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
     "momentum": Entry("Momentum: rates, limits of stability, and when it oscillates less", "T A J D"),
     "adaptive_steps": Entry("AdaGrad, RMSProp, Adadelta, Adam: what scaling by past gradients evens out", "A J D"),

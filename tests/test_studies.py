@@ -70,6 +70,12 @@ EXPECTED_FALSE = {
     "adaptive_steps": {"rare_every_method", "eps_only_guards", "turned_rmsprop", "turned_adam_momentum"},
     "edge_of_stability": {"any_rate"},
     "initialisation": {"relu_relieves"},
+    "learning_rate_curves": {
+        *("high_leads_early_digits", "low_ends_worse_digits", "low_ends_worse_noisy", "largest_is_best_noisy"),
+        "diagnosed_noisy",
+    },
+    "learning_rate_decay": {"decay_helps_digits", "first_drop_digits", "second_drop_digits"},
+    "saddles_everywhere": {"two_dimensions", "local_optima_are_saddles", "saddles_worst"},
 }
 
 

@@ -49,6 +49,8 @@ STUDIES: dict[str, Entry] = {
     "gd_sgd_minibatch": Entry("Batches of one, some and all: the cost in examples and in seconds", "S A D J"),
     "batch_size": Entry("Throughput, powers of two, and whether a larger batch is ever worse", "S A"),
     "stochastic_convergence": Entry("The floor of a constant rate, and which decay of the rate converges", "J D"),
+    "learning_rate_curves": Entry("Loss curves by learning rate, where data can be fitted and where noise limits", "S"),
+    "learning_rate_decay": Entry("Schedules against a constant rate, and what a drop of the rate does", "S A"),
     "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
     "momentum": Entry("Momentum: rates, limits of stability, and when it oscillates less", "T A J D"),
     "adaptive_steps": Entry("AdaGrad, RMSProp, Adadelta, Adam: what scaling by past gradients evens out", "A J D"),

@@ -1,0 +1,236 @@
+"""Loss curves by learning rate: low, good, high and too high, where the data can be fitted and where noise limits.
+
+Sources: the picture of loss curves in CS 182 lecture 4 and the CS 231n notes; Bottou, Curtis and Nocedal, 2018 (noise).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .. import problems, schedules
+from ..diagnose import diagnose
+from ..minimize import Status
+from ..optimizers import gradient_descent
+from ..sweeps import grid, sweep
+from .claim import Claim
+from .intervals import bootstrap
+from .noisy_softmax import noisy_softmax
+from .registry import Size
+
+if TYPE_CHECKING:
+    import optax
+    import xarray
+    from jaxtyping import Array, Key
+    from matplotlib.figure import Figure
+
+    from ..problems import Problem
+
+RATES = 0.01 * 2.0 ** np.arange(11)  # 0.01 to 10
+SEEDS = {"small": 6, "full": 12}
+STEPS = {"small": (640, 2560), "full": (2560, 10240)}  # of digits at 64 a batch, of noisy softmax at 4
+PARTS = (1 / 32, 1 / 8, 1.0)  # of the steps, at which the loss is measured
+TIMES = 8  # a low rate is so many times smaller, with so many times the steps
+PROBLEMS = ("digits", "noisy")
+
+
+def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
+    """Descend at many rates, on digits by a network that fits them and by a softmax regression on noisy labels.
+
+    Arguments:
+        key: of the starts and the order of the data.
+        size: steps and seeds.
+
+    Returns:
+        Dataset over `problem`, `learning_rate`, `seed`: the loss on all training data after a share of the steps
+        (`until`), the curve of the minibatch `loss` over `entry`, the `status` and the name that `diagnose` gives.
+    """
+    import xarray
+
+    parts = []
+    for name, steps in zip(PROBLEMS, STEPS[size], strict=True):
+        problem = problems.digits_mlp(hidden=32) if name == "digits" else noisy_softmax()
+        table = _table(problem, steps, 64 if name == "digits" else 4, SEEDS[size], key)
+        whole = table.isel(until=-1)
+        named = diagnose(whole.drop_vars("until"))
+        loss = whole.loss.values  # (learning_rate, seed, step)
+        parts.append(
+            xarray.Dataset(
+                {
+                    "final_loss": table.final_loss,
+                    "status": whole.status,
+                    "loss": (("learning_rate", "seed", "entry"), loss),
+                    "diagnosis": (("learning_rate", "seed"), named.diagnosis.values.astype(str)),
+                    "steps": steps,
+                }
+            ).assign_coords(until=list(PARTS))
+        )
+    return xarray.concat(parts, "problem").assign_coords(problem=list(PROBLEMS))
+
+
+def _table(problem: Problem, steps: int, batch_size: int, seeds: int, key: Key[Array, ""]) -> xarray.Dataset:
+    """A sweep in which the rate falls to 0 after a while, so that the final loss is the one at that step."""
+
+    def stopped(learning_rate: Array, until: Array) -> optax.GradientTransformation:
+        return gradient_descent(schedules.piecewise([until], [learning_rate, 0.0]))
+
+    space = grid(learning_rate=RATES, until=[steps * part for part in PARTS])
+    numbers = {"seeds": seeds, "steps": steps, "batch_size": batch_size, "every": steps // 80}
+    return sweep(problem, stopped, space, key=key, progress=False, **numbers)
+
+
+def claims(dataset: xarray.Dataset) -> list[Claim]:
+    """Judge the picture of loss curves.
+
+    Arguments:
+        dataset: of `run`.
+
+    Returns:
+        Claims for both problems: who leads early, what a low rate costs, the largest rate, and what `diagnose` says.
+    """
+    return [claim for name in PROBLEMS for claim in _claims_of(dataset.sel(problem=name), name)]
+
+
+def _finals(table: xarray.Dataset, part: float) -> np.ndarray:
+    """Losses after a part of the steps, (seeds, rates), infinite where the run failed."""
+    loss = table.final_loss.sel(until=part).where(table.status < Status.NON_FINITE, np.inf)
+    return loss.transpose("seed", "learning_rate").values
+
+
+def _best(losses: np.ndarray) -> int:
+    return int(np.argmin(np.median(losses, axis=0)))
+
+
+def _claims_of(table: xarray.Dataset, name: str) -> list[Claim]:
+    where = "on digits" if name == "digits" else "on noisy labels"
+    early, eighth, end = (_finals(table, part) for part in PARTS)
+    rates, whole = table.learning_rate.values, int(table.steps)
+    leader, good = _best(early), _best(end)
+    ahead = lambda a, b: float(_best(a) - _best(b))  # noqa: E731
+    worse = end[:, leader] - end[:, good]
+    fast, slow = _best(eighth), _best(eighth) - int(math.log2(TIMES))
+    longer, equal = end[:, slow] - eighth[:, fast], eighth[:, slow] - eighth[:, fast]
+    stable = np.flatnonzero((table.status < Status.NON_FINITE).all("seed").values)[-1]
+    share = lambda losses: float(rates[_best(losses)] / rates[stable])  # noqa: E731
+    noisy = name == "noisy"
+    pair = f"{rates[slow]:.2g} for {whole} steps against {rates[fast]:.2g} for {whole // TIMES}."
+    return [
+        Claim(
+            f"high_leads_early_{name}",
+            f"The rate that leads after 1/32 of the steps is larger than the one that is best in the end, {where}.",
+            ahead(early, end),
+            low=1.0,
+            interval=bootstrap(ahead, early, end),
+            unit="doublings",
+            conditions=f"{rates[leader]:.2g} leads, {rates[good]:.2g} wins"
+            + ("." if noisy else ": where the data can be fitted no noise holds the large rates up."),
+        ),
+        Claim(
+            f"leader_ends_worse_{name}",
+            f"The rate that leads early ends at a higher loss, {where}.",
+            float(np.median(worse)),
+            low=0.0,
+            interval=bootstrap(np.median, worse),
+            unit="more loss",
+        ),
+        Claim(
+            f"low_ends_worse_{name}",
+            f"A low rate gets stuck: it ends higher even with as many times the steps as it is smaller, {where}.",
+            float(np.median(longer)),
+            low=0.0,
+            interval=bootstrap(np.median, longer),
+            unit="more loss",
+            conditions=f"Not here: {pair} It ends higher at equal steps only.",
+        ),
+        Claim(
+            f"low_is_slow_{name}",
+            f"At equal steps a rate {TIMES} times smaller ends higher, {where}.",
+            float(np.median(equal)),
+            low=0.0,
+            interval=bootstrap(np.median, equal),
+            unit="more loss",
+        ),
+        Claim(
+            f"low_with_steps_{name}",
+            f"A rate {TIMES} times smaller with {TIMES} times the steps ends no higher, {where}.",
+            float(np.median(longer)),
+            high=0.0,
+            interval=bootstrap(np.median, longer),
+            unit="more loss",
+            conditions=pair,
+        ),
+        Claim(
+            f"largest_is_best_{name}",
+            f"The largest rate that works is the best, within a factor of 2, {where}.",
+            share(end),
+            low=0.5,
+            interval=bootstrap(share, end),
+            unit="of the largest rate that ends below its start, for every seed",
+            conditions="Where noise limits, the best rate at the end is well below." if noisy else "",
+        ),
+        _diagnosis(table, name, where),
+    ]
+
+
+def _diagnosis(table: xarray.Dataset, name: str, where: str) -> Claim:
+    """How often `diagnose` names the smallest, the best and the largest rate as the picture does."""
+    good = _best(_finals(table, 1.0))
+    expected = {0: "low", good: "good", len(RATES) - 1: "diverging"}
+    hits = np.stack([table.diagnosis.values[i] == word for i, word in expected.items()], axis=1).astype(float)
+    noise = "A curve of single batches of 4 bounces by more than it falls, so that it is called high at every rate."
+    return Claim(
+        f"diagnosed_{name}",
+        f"The curves of the smallest, the best and the largest rate are named low, good and diverging, {where}.",
+        float(hits.mean()),
+        low=0.9,
+        interval=bootstrap(np.mean, hits),
+        unit="of the seeds and rates",
+        conditions=noise if name == "noisy" else "",
+    )
+
+
+def figure(dataset: xarray.Dataset) -> Figure:
+    """The curves of four rates on both problems, and the loss by rate early and late.
+
+    Arguments:
+        dataset: of `run`.
+
+    Returns:
+        The figure.
+    """
+    from .. import plots
+
+    drawn, axes = plots.panels(2, 2, size=(5.6, 3.5))
+    titles = ("Digits: the best rate leads nearly all along", "Noisy labels: the early leader ends worse")
+    for column, name in enumerate(PROBLEMS):
+        table = dataset.sel(problem=name)
+        curves, late = axes[column], axes[2 + column]
+        good, leader = _best(_finals(table, 1.0)), _best(_finals(table, PARTS[0]))
+        chosen = {
+            "low": max(good - 4, 0),
+            "good": good,
+            "leads early": leader,
+            "too high": min(good + 4, len(RATES) - 1),
+        }
+        entries = np.linspace(0, int(table.steps), table.sizes["entry"])
+        for (label, i), look in zip(chosen.items(), plots.ordered_styles(4), strict=True):
+            loss = table.loss.isel(learning_rate=i).rolling(entry=7, center=True, min_periods=1).mean().median("seed")
+            curves.semilogy(entries, loss, look.linestyle, color=look.color, label=f"{label}, {RATES[i]:.2g}")
+        curves.set(xlabel="step", ylabel="loss of the minibatch")
+        curves.legend(frameon=False, fontsize=8.5)
+        plots.set_title(curves, titles[column], f"running means, median of {dataset.sizes['seed']} seeds")
+        plots.describe(curves, f"Four rates on {name}: {RATES[leader]:.2g} leads early, {RATES[good]:.2g} wins.")
+        for part, look in zip(PARTS, plots.ordered_styles(3), strict=True):
+            losses = np.median(_finals(table, part), axis=0)
+            losses = np.where(np.isfinite(losses), losses, np.nan)
+            label = f"after {round(part * int(table.steps))} steps"
+            late.loglog(RATES, losses, look.linestyle, marker=look.marker, color=look.color, label=label)
+            late.plot(RATES[np.nanargmin(losses)], np.nanmin(losses), "k*", markersize=11)
+        late.set(xlabel="learning rate", ylabel="loss on all training data")
+        late.legend(frameon=False, fontsize=8.5)
+        moves = "up" if name == "digits" else "down"
+        plots.set_title(late, f"The best rate moves {moves} with the steps", "stars: the best rate")
+        plots.describe(late, f"Loss by learning rate on {name}: with more steps the best moves {moves}.")
+    return drawn

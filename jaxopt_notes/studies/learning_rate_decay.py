@@ -1,0 +1,238 @@
+"""Learning-rate decay against a constant rate, where noise limits and where the data can be fitted.
+
+    1/t, exponential, 1/sqrt(t), cosine, a tenth at two drops, nine tenths in a staircase
+
+Sources: Robbins and Monro, 1951; Loshchilov and Hutter, 2017 (cosine); Krizhevsky et al., 2012 (drops).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from .. import problems, schedules
+from ..minimize import Status
+from ..optimizers import gradient_descent
+from ..sweeps import sweep, trials
+from .claim import Claim
+from .intervals import bootstrap
+from .noisy_softmax import noisy_softmax
+from .registry import Size
+
+if TYPE_CHECKING:
+    import optax
+    import xarray
+    from jaxtyping import Array, Key
+    from matplotlib.figure import Figure
+
+    from ..problems import Problem
+
+KINDS = ("constant", "inverse_time", "inverse_sqrt", "exponential", "cosine", "drops", "staircase")
+RATES = {"digits": 0.32 * 2.0 ** np.arange(4), "noisy": 0.16 * 2.0 ** np.arange(4)}
+SEEDS = {"small": 6, "full": 12}
+STEPS = {"small": {"digits": 640, "noisy": 1440}, "full": {"digits": 2560, "noisy": 7200}}
+BATCH = {"digits": 64, "noisy": 4}
+DROPPED = {"digits": 0.64, "noisy": 0.32}  # the rate of the runs whose drops are looked at
+
+
+def schedule_of(kind: Any, initial: Any, steps: int) -> Callable[[Any], Array]:
+    """One of `KINDS` by its number, which may be traced; 1/t and 1/sqrt(t) end at a tenth, the others near a hundredth.
+
+    Arguments:
+        kind: the number of the schedule in `KINDS`.
+        initial: >= 0, the first rate.
+        steps: of the run, at least 20.
+
+    Returns:
+        A schedule `step -> rate`.
+
+    Example:
+        >>> float(schedule_of(5, 1.0, 100)(60)) < 0.11
+        True
+    """
+    every = (
+        schedules.constant(initial),
+        schedules.inverse_time(initial, 9.0, steps),
+        schedules.inverse_sqrt(initial, steps / 99),
+        schedules.exponential(initial, 0.01, steps),
+        schedules.cosine(initial, steps),
+        schedules.piecewise([steps / 2, 3 * steps / 4], [initial, initial / 10, initial / 100]),
+        schedules.step_decay(initial, 0.9, steps / 44),
+    )
+    return lambda step: jnp.stack([jnp.asarray(schedule(step), float) for schedule in every])[jnp.asarray(kind, int)]
+
+
+def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
+    """Run every schedule at several first rates, and look at the loss on all data just before and after a drop.
+
+    Arguments:
+        key: of the starts and the order of the data.
+        size: steps and seeds.
+
+    Returns:
+        Dataset over `problem` and `seed`: `final_loss` over `kind` and `rate`, and `drop_loss` over `moment` (before
+        the first drop, an epoch after it, before the second, an epoch after it), with and without drops.
+    """
+    import xarray
+
+    parts = []
+    for name in RATES:
+        steps = STEPS[size][name]
+        problem = problems.digits_mlp(hidden=32) if name == "digits" else noisy_softmax()
+        rates, moments = RATES[name], _moments(problem, name, steps)
+        points = [{"learning_rate": r, "kind": k, "until": steps} for k in range(len(KINDS)) for r in rates]
+        drops = [
+            {"learning_rate": DROPPED[name], "kind": k, "until": m} for k in (KINDS.index("drops"), 0) for m in moments
+        ]
+        table = _table(problem, points + drops, steps, BATCH[name], SEEDS[size], key)
+        loss = table.final_loss.where(table.status < Status.NON_FINITE, np.inf).transpose("configuration", "seed")
+        count = len(points)
+        parts.append(
+            xarray.Dataset(
+                {
+                    "final_loss": (("kind", "rate", "seed"), loss.values[:count].reshape(len(KINDS), len(rates), -1)),
+                    "drop_loss": (("dropped", "moment", "seed"), loss.values[count:].reshape(2, 4, -1)),
+                    "learning_rate": ("rate", rates),
+                    "curve": (("dropped", "seed", "entry"), table.loss.values[[count + 3, count + 7]]),
+                    "steps": steps,
+                }
+            )
+        )
+    return xarray.concat(parts, "problem").assign_coords(problem=list(RATES), kind=list(KINDS), dropped=[1, 0])
+
+
+def _moments(problem: Problem, name: str, steps: int) -> list[float]:
+    """Just before each drop, and an epoch after it."""
+    epoch = problem.examples // BATCH[name]
+    return [moment for drop in (steps / 2, 3 * steps / 4) for moment in (drop, drop + epoch)]
+
+
+def _table(
+    problem: Problem, points: list[dict[str, float]], steps: int, batch_size: int, seeds: int, key: Key[Array, ""]
+) -> xarray.Dataset:
+    """A sweep in which the rate is 0 from `until` on, so that the final loss is the one at that step."""
+
+    def stopped(learning_rate: Array, kind: Array, until: Array) -> optax.GradientTransformation:
+        decayed = schedule_of(kind, learning_rate, steps)
+        return gradient_descent(lambda step: jnp.where(step < until, decayed(step), 0.0))
+
+    names = ("learning_rate", "kind", "until")
+    space = trials({name: [float(point[name]) for point in points] for name in names})
+    options: dict[str, Any] = {"seeds": seeds, "steps": steps, "batch_size": batch_size, "every": steps // 40}
+    return sweep(problem, stopped, space, key=key, progress=False, **options)
+
+
+def claims(dataset: xarray.Dataset) -> list[Claim]:
+    """Judge what decay brings.
+
+    Arguments:
+        dataset: of `run`.
+
+    Returns:
+        Claims: every schedule against the best constant rate on noisy labels, the best of them on digits, and drops.
+    """
+    noisy, digits = (dataset.sel(problem=name) for name in ("noisy", "digits"))
+    decaying = KINDS[1:]
+    gains = {kind: _gain(digits, kind) for kind in decaying}
+    most = max(gains, key=lambda kind: float(np.median(gains[kind])))
+    return [
+        *(_decay_claim(noisy, kind) for kind in decaying),
+        Claim(
+            "decay_helps_digits",
+            "Some schedule ends below the best constant rate also on digits, which the network can fit.",
+            float(np.median(gains[most])),
+            low=0.0,
+            interval=bootstrap(np.median, gains[most]),
+            unit=f"less loss, {most}",
+            conditions="No noise is left to average out there, so a smaller rate is only slower.",
+        ),
+        *(
+            _drop_claim(table, name, drop)
+            for table, name in ((noisy, "noisy"), (digits, "digits"))
+            for drop in ("first", "second")
+        ),
+    ]
+
+
+def _gain(table: xarray.Dataset, kind: str) -> np.ndarray:
+    """How far a schedule ends below the best constant rate, for every seed, each at its best first rate."""
+    losses = table.final_loss.transpose("kind", "rate", "seed")
+    constant, decayed = (losses.sel(kind=which).values for which in ("constant", kind))
+    return _at_best(constant) - _at_best(decayed)
+
+
+def _at_best(losses: np.ndarray) -> np.ndarray:
+    return losses[np.argmin(np.median(losses, axis=-1))]
+
+
+def _decay_claim(table: xarray.Dataset, kind: str) -> Claim:
+    gain = _gain(table, kind)
+    losses = table.final_loss.sel(kind=kind).transpose("rate", "seed").values
+    at = float(table.learning_rate.values[np.argmin(np.median(losses, axis=-1))])
+    return Claim(
+        f"{kind}_helps",
+        f"On noisy labels the schedule {kind.replace('_', ' ')} ends below the best constant rate.",
+        float(np.median(gain)),
+        low=0.0,
+        interval=bootstrap(np.median, gain),
+        unit="less loss",
+        conditions=f"Each at its best first rate of {len(RATES['noisy'])}, here {at:.2g}.",
+    )
+
+
+def _drop_claim(table: xarray.Dataset, name: str, drop: str) -> Claim:
+    """A drop against going on: within an epoch after it, the run with the drop is below the one without."""
+    moment = 1 if drop == "first" else 3
+    dropped, constant = table.drop_loss.transpose("dropped", "moment", "seed").values
+    before = 0.0 if name == "digits" else np.median(dropped[moment - 1] - dropped[moment])
+    fitted = "Where the data can be fitted a drop only slows the run."
+    return Claim(
+        f"{drop}_drop_{name}",
+        f"An epoch after the {drop} drop to a tenth the loss is below that of the same run without drops, {name}.",
+        float(np.median(constant[moment] - dropped[moment])),
+        low=0.0,
+        interval=bootstrap(np.median, constant[moment] - dropped[moment]),
+        unit="less loss",
+        conditions=fitted if name == "digits" else f"In that epoch it falls by {before:.3f}.",
+    )
+
+
+def figure(dataset: xarray.Dataset) -> Figure:
+    """The final loss of every schedule by its first rate, and runs with and without drops.
+
+    Arguments:
+        dataset: of `run`.
+
+    Returns:
+        The figure.
+    """
+    from .. import plots
+
+    drawn, axes = plots.panels(2, 2, size=(5.6, 3.6))
+    for column, name in enumerate(("noisy", "digits")):
+        table, by_rate, curves = dataset.sel(problem=name), axes[column], axes[2 + column]
+        for kind, look in zip(KINDS, plots.ordered_styles(len(KINDS)), strict=True):
+            loss = table.final_loss.sel(kind=kind).median("seed")
+            style = {"color": "black", "linewidth": 2.4} if kind == "constant" else {"color": look.color}
+            label = kind.replace("_", " ")
+            by_rate.loglog(table.learning_rate, loss.where(np.isfinite(loss)), look.linestyle, **style, label=label)
+        by_rate.set(xlabel="first learning rate", ylabel="final loss on all training data")
+        title = "Noisy labels: every schedule can help" if name == "noisy" else "Digits: the constant rate is best"
+        plots.set_title(by_rate, title, f"median of {dataset.sizes['seed']} seeds")
+        best = KINDS[int(np.argmin(table.final_loss.median("seed").min("rate").values))]
+        plots.describe(by_rate, f"Final loss by first rate for seven schedules on {name}; lowest is {best}.")
+        entries = np.linspace(0, int(table.steps), table.sizes["entry"])
+        for dropped, color, label in ((0, "black", "constant"), (1, "#D55E00", "a tenth at both lines")):
+            loss = table.curve.sel(dropped=dropped).rolling(entry=5, center=True, min_periods=1).mean().median("seed")
+            curves.semilogy(entries, loss, color=color, label=label)
+        for at in (0.5, 0.75):
+            curves.axvline(at * int(table.steps), color="0.6", linestyle=":", linewidth=1)
+        curves.set(xlabel="step", ylabel="loss of the minibatch")
+        curves.legend(frameon=False, fontsize=8.5, loc="lower left")
+        plots.set_title(curves, "A drop helps at once" if name == "noisy" else "A drop only slows", "running means")
+        plots.describe(curves, f"Curves with and without drops of the rate on {name}.")
+    axes[0].legend(frameon=False, fontsize=8, ncols=2)
+    return drawn

@@ -45,6 +45,11 @@ EXPECTED_FALSE = {
     },
     "sampling_order": {"random_reads_slow_for_images"},
     "stochastic_convergence": {"converges_for_many_rates", "as_fast_as_descent"},
+    "training_or_validation": {
+        "training_loss_suffices_clean",
+        "training_loss_suffices_noisy",
+        "training_loss_suffices_for_accuracy_noisy",
+    },
     "averages": {"window"},
 }
 

@@ -57,9 +57,9 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
         size: 6 seeds and 100,000 examples, or 24 seeds and the lecture's 10,000,000.
 
     Returns:
-        Dataset with seconds per gradient over `size` and `round`; the excess over the least loss, as a share of the first,
-        over `condition`, `split`, `seed` and `rate`; training loss on digits over `batch_size`, `seed` and
-        `digits_rate` at equal steps and at equal examples.
+        Dataset with seconds per gradient over `size` and `round`; the excess over the least loss, as a share of the
+        first, over `condition`, `split`, `three_seeds` and `rate`; training loss on digits over `batch_size`, `seed`
+        and `digits_rate` at equal steps and at equal examples.
     """
     import xarray
 

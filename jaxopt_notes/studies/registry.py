@@ -37,6 +37,7 @@ STUDIES: dict[str, Entry] = {
     "gd_sgd_minibatch": Entry("Batches of one, some and all: the cost in examples and in seconds", "S A D J"),
     "batch_size": Entry("Throughput, powers of two, and whether a larger batch is ever worse", "S A"),
     "stochastic_convergence": Entry("The floor of a constant rate, and which decay of the rate converges", "J D"),
+    "training_or_validation": Entry("Least training loss against least risk, and which should tune the rate", "S D"),
     "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
 }
 

@@ -58,8 +58,8 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
 
     Returns:
         Dataset with seconds per gradient over `size` and `round`; the excess over the least loss, as a share of the
-        first, over `condition`, `split`, `seed` and `rate`; training loss on digits over `batch_size`, `seed` and
-        `digits_rate` at equal steps and at equal examples.
+        first, over `condition`, `split`, `three_seeds` and `rate`; training loss on digits over `batch_size`, `seed`
+        and `digits_rate` at equal steps and at equal examples.
     """
     import xarray
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import optax
     import xarray
     from jaxtyping import Array, Key
-    from matplotlib.figure import Figure
 
+    from ..plots import Figure
     from ..problems import Problem
 
 RATES = 0.01 * 2.0 ** np.arange(11)  # 0.01 to 10
@@ -77,8 +77,17 @@ def _table(problem: Problem, steps: int, batch_size: int, seeds: int, key: Key[A
         return gradient_descent(schedules.piecewise([until], [learning_rate, 0.0]))
 
     space = grid(learning_rate=RATES, until=[steps * part for part in PARTS])
-    numbers = {"seeds": seeds, "steps": steps, "batch_size": batch_size, "every": steps // 80}
-    return sweep(problem, stopped, space, key=key, progress=False, **numbers)
+    return sweep(
+        problem,
+        stopped,
+        space,
+        seeds=seeds,
+        steps=steps,
+        batch_size=batch_size,
+        every=steps // 80,
+        key=key,
+        progress=False,
+    )
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import optax
     import xarray
     from jaxtyping import Array, Key
-    from matplotlib.figure import Figure
 
+    from ..plots import Figure
     from ..problems import Problem
 
 KINDS = ("constant", "inverse_time", "inverse_sqrt", "exponential", "cosine", "drops", "staircase")

@@ -103,8 +103,8 @@ def random_directions(
     a dense kernel, one kernel of a convolution in flax's layout). A bias is one filter. Directions are made orthogonal
     inside every filter and then scaled, so both statements hold exactly; orthogonalising last would change the norms,
     normalising last the angles. A filter of fewer entries than directions is taken with the rest of its leaf, and a
-    leaf of fewer entries than directions is left out. Before scaling a leaf's numbers depend on the key, its path and its
-    shape alone: networks that share layers are cut along the same random directions.
+    leaf of fewer entries than directions is left out. Before scaling, the numbers of a leaf depend on the key, its path
+    and its shape alone: networks that share layers are cut along the same random directions.
 
     Arguments:
         key: of the random numbers.

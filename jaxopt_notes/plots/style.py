@@ -214,6 +214,48 @@ def set_title(ax: Axes, title: str, subtitle: str = "") -> None:
         )
 
 
+def beside(ax: Axes) -> Axes:
+    """Axes for a colour bar to the right of `ax`, as high as these are whatever their aspect.
+
+    Arguments:
+        ax: the axes that the colours are in.
+
+    Returns:
+        Axes, to be passed as `cax`.
+
+    Example:
+        >>> beside(new_axes()).get_label()
+        'bar'
+    """
+    return ax.inset_axes((1.03, 0.0, 0.045, 1.0), label="bar")
+
+
+def log_ticks(low: float, high: float) -> np.ndarray:
+    """Round numbers for a logarithmic axis: powers of ten, with 3 times them or 2 and 5 times them where there are few.
+
+    Arguments:
+        low, high: the ends of the axis, above 0.
+
+    Returns:
+        At least two and about at most ten numbers, ascending; the ends themselves where no two round ones lie between.
+
+    Example:
+        >>> log_ticks(0.3, 4.0).tolist()
+        [0.5, 1.0, 2.0]
+        >>> log_ticks(0.03, 4.0).tolist()
+        [0.03, 0.1, 0.3, 1.0, 3.0]
+        >>> log_ticks(1e-6, 1e4).tolist()
+        [1e-06, 0.0001, 0.01, 1.0, 100.0, 10000.0]
+    """
+    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    width = np.log10(high / low)
+    steps = (1, 2, 5) if width < 1.3 else (1, 3) if width < 3 else (1,)
+    every = max(1, round(width / 5)) if width >= 3 else 1
+    ticks = np.array([float(f"{step}e{int(decade)}") for decade in decades[::every] for step in steps])
+    inside = ticks[(ticks >= low * (1 - 1e-6)) & (ticks <= high * (1 + 1e-6))]
+    return inside if len(inside) > 1 else np.array([low, high])
+
+
 def describe(ax: Axes, text: str) -> None:
     """Attach alternative text to the axes, for readers who cannot see the figure.
 

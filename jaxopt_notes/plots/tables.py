@@ -97,9 +97,9 @@ def select(table: xr.Dataset, fixed: Mapping[str, Any]) -> xr.Dataset:
 
 def _position(name: str, grid: np.ndarray, value: Any) -> int:
     if grid.dtype.kind not in "iuf":  # booleans and texts
-        accepted = [str(one) for one in grid]
-        _checks.choice(f"value of {name}", str(value), accepted)
-        return accepted.index(str(value))
+        texts = [str(one) for one in grid]
+        _checks.choice(f"value of {name}", str(value), texts)
+        return texts.index(str(value))
     grid, value = grid.astype(float), float(value)
     nearest = int(np.argmin(np.abs(grid - value)))
     if not np.isclose(grid[nearest], value, rtol=1e-5, atol=1e-12):

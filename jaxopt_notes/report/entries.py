@@ -14,7 +14,7 @@ from ..sweeps.select import Best, best
 
 
 class Entry(NamedTuple):
-    """One table: its name, the id of its part of the page, whether it is a sweep, and its winner if a trial succeeded."""
+    """One table: name, id of its part of the page, whether it is a sweep, and its winner if a trial succeeded."""
 
     name: str
     table: xarray.Dataset

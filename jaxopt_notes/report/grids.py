@@ -71,7 +71,9 @@ def configurations(name: str, table: xarray.Dataset, winner: Best | None) -> Gri
     summary = {metric: quartiles(table, metric).transpose(*axes) for metric in metrics(table)}
     loss = summary.pop("final_loss")
     further = {
-        metric: one.middle for metric, one in summary.items() if metric.startswith("test") or metric.endswith("accuracy")
+        metric: one.middle
+        for metric, one in summary.items()
+        if metric.startswith("test") or metric.endswith("accuracy")
     }
     names = hyperparameters(table)
     rows: list[dict[str, Any]] = []

@@ -46,7 +46,8 @@ def _fates(entry: Entry) -> Iterator[str]:
     else:
         yield f"Failed: {failures:,} of {ran:,} trials, {how}." if failures else "No trial failed."
     if pruned:
-        yield f"Pruned: {pruned:,} of {trials:,} trials were stopped early, by {table.attrs.get('prune', 'their rank')}."
+        how = table.attrs.get("prune", "their rank")
+        yield f"Pruned: {pruned:,} of {trials:,} trials were stopped early, by {how}."
     if missing:
         yield f"Unfinished: {missing:,} of {trials:,} trials were not run."
 

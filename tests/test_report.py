@@ -242,6 +242,14 @@ def test_tables_of_a_single_configuration_or_without_curves_are_reported(write):
     assert "over 1 seed, interval unknown from 1 seed" in page.words
 
 
+def test_one_failed_trial_on_axes_of_length_one_is_said(write):
+    page = write(sweep().isel(learning_rate=[8], beta=[2], seed=[0]))
+    assert "one value of learning_rate × one value of beta × 1 seed = 1 trials" not in page.words
+    assert "one value of learning_rate × one value of beta × 1 seed = 1 trial, 60 steps" in page.words
+    assert "Every trial failed: 1 non-finite. There is no winner" in page.words
+    assert "failed failed failed 100%" in page.words
+
+
 def test_importing_the_package_loads_neither_matplotlib_nor_xarray():
     code = "import sys, jaxopt_notes.report; print([name for name in ('matplotlib', 'xarray') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -401,7 +409,9 @@ def test_axe_finds_no_serious_problem(open_page, scheme):
     [
         ({}, "r.html", ValueError, "at least one Dataset"),
         ([1], "r.html", TypeError, "xarray.Dataset of a sweep, got list"),
-        ({"a": xr.Dataset()}, "r.html", ValueError, "final_loss and status"),
+        ({"a": xr.Dataset()}, "r.html", ValueError, "a: table must be the Dataset of a sweep .* it has none"),
+        ({"a": sweep().isel(beta=[])}, "r.html", ValueError, "a: table has no entry along beta"),
+        (xr.DataTree(), "r.html", ValueError, "at least one Dataset, got none"),
         (sweep(), "", ValueError, "path must be a file name"),
     ],
 )

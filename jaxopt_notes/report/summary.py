@@ -19,7 +19,7 @@ def summary(entry: Entry) -> Iterator[str]:
     axes = " × ".join(_extent(table.sizes[axis], axis) for axis in axis_names(table)) or "one configuration"
     seeds, trials = table.sizes["seed"], table.status.size
     steps = f", {int(table.attrs['steps']):,} steps each" if "steps" in table.attrs else ""
-    yield f"{heading(table, {})}: {axes} × {seeds} seed{'s' * (seeds > 1)} = {trials:,} trials{steps}."
+    yield f"{heading(table, {})}: {axes} × {seeds} seed{'s' * (seeds > 1)} = {trials:,} trial{'s' * (trials > 1)}{steps}."
     if entry.winner is not None:
         yield from verdict(entry.winner)
     yield from _fates(entry)

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxopt_notes import plots
@@ -25,8 +26,7 @@ def shown():
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         for cell in CELLS:
-            lines = [line for line in cell.splitlines() if not line.startswith("%")]
-            tree = ast.parse("\n".join(lines))
+            tree = ast.parse(cell)
             last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
             exec(compile(tree, "gallery.md", "exec"), namespace)
             if last is not None:
@@ -35,13 +35,13 @@ def shown():
 
 
 def test_the_cells_run_and_show_something(shown):
-    figures = [value for value in shown if isinstance(value, Figure)]
-    assert len(figures) == len(shown) - 3 >= 17  # the other three: names, a film, and what turns under the mouse
-    for figure in figures:
+    drawn = [value for value in shown if isinstance(value, Axes | Figure)]
+    assert len(drawn) == len(shown) - 3 >= 17  # the other three: names, a film, and what turns under the mouse
+    for value in drawn:
+        figure = value if isinstance(value, Figure) else value.get_figure(root=True)
         figure.draw_without_rendering()
-        drawn = [ax for ax in figure.axes if ax.get_label() not in ("", "<colorbar>")]
-        assert drawn, "no Axes with alt text"
-    names, film, page = (value for value in shown if not isinstance(value, Figure))
+        assert all(ax.get_label() for ax in figure.axes), "Axes without alt text"
+    names, film, page = (value for value in shown if not isinstance(value, Axes | Figure))
     assert names == ["learning-rate", "test-accuracy", "heat-map", "loss"]
     assert film.data.startswith(b"GIF89a")
     assert "Plotly.newPlot" in page.data

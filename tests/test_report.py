@@ -133,7 +133,12 @@ def test_unfinished_and_not_started_sweeps_are_said(write):
     assert "No trial has run." in write(table).words
 
 
-def test_several_sweeps_are_compared(two):
+def test_several_sweeps_are_compared(two, write):
+    assert "Lowest: momentum, with a median final loss of 0.012." in two.words
+    assert "Fewer than 6 seeds rank no two optimizers" in two.words
+    worse = sweep(seeds=6, optimizer="adam").assign(final_loss=10 * sweep(seeds=6).final_loss)
+    page = write({"momentum": sweep(seeds=6), "nesterov": sweep(seeds=6), "adam": worse})
+    assert "Its interval overlaps with that of nesterov: these seeds do not rank them." in page.words
     assert "The winner of each sweep" in two.words
     links = [attrs["href"] for attrs in two.all("a")]
     assert links == ["#comparison", "#1-momentum", "#2-adam", "#provenance"]

@@ -225,9 +225,9 @@ def beside(ax: Axes) -> Axes:
 
     Example:
         >>> beside(new_axes()).get_label()
-        'bar'
+        '<colorbar>'
     """
-    return ax.inset_axes((1.03, 0.0, 0.045, 1.0), label="bar")
+    return ax.inset_axes((1.03, 0.0, 0.045, 1.0), label="<colorbar>")
 
 
 def log_ticks(low: float, high: float) -> np.ndarray:
@@ -363,25 +363,6 @@ def _attributes(name: str, value: str) -> list[tuple[str, str]]:
         return [(name, value)] if name != "version" else []
     pairs = [part.split(":", 1) for part in value.split(";") if ":" in part]
     return [(key.strip(), text.strip()) for key, text in pairs]
-
-
-def png_bytes(figure: Figure, *, dpi: int = 110) -> bytes:
-    """The figure as a PNG file, with no date: for surfaces, of which an SVG is ten times as large.
-
-    Arguments:
-        figure: what to draw.
-        dpi: dots per inch.
-
-    Returns:
-        The bytes of a .png file.
-
-    Example:
-        >>> png_bytes(new_axes().figure)[1:4]
-        b'PNG'
-    """
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
-    return stream.getvalue()
 
 
 def names(values: Iterable[str], *, last: str = "and") -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from ..plots import style
 from ..plots.tables import check_table
 from .entries import Entry
 from .grids import Grid, Share, configurations, grid_of
-from .summary import in_words, interval, summary
+from .summary import in_words, interval, standing, summary
 
 if TYPE_CHECKING:
     from ..curvature import CriticalPoint
@@ -67,7 +68,8 @@ def _comparison(entries: Sequence[Entry], drawn: Drawn) -> Part:
     rated = {e.name: e.table for e in entries if e.winner and "learning_rate" in e.table.final_loss.dims}
     together = len(rated) > 1 and len({table.attrs.get("problem") for table in rated.values()}) == 1
     pictures = [_picture(plots.compare(rated), "comparison", drawn)] if together else []
-    return Part("comparison", "The best of each", (), pictures, [grid_of(rows, "The winner of each sweep")])
+    said = list(standing([entry for entry in entries if entry.winner])) if together else []
+    return Part("comparison", "The best of each", said, pictures, [grid_of(rows, "The winner of each sweep")])
 
 
 def _sweep(entry: Entry, bound: plots.Bound | None, drawn: Drawn) -> Part:
@@ -145,9 +147,10 @@ def _picture(ax: plots.Axes, name: str, drawn: Drawn) -> Picture:
     figure: Any = ax.get_figure(root=True)
     alt = style.alt_text(ax)
     if ax.name == "3d":
-        picture = style.png_bytes(figure)
-        drawn[f"{name}.png"] = picture
-        return Picture(alt, png="data:image/png;base64," + base64.b64encode(picture).decode())
+        file = io.BytesIO()
+        style.write_png(figure, file, dpi=110)
+        drawn[f"{name}.png"] = file.getvalue()
+        return Picture(alt, png="data:image/png;base64," + base64.b64encode(file.getvalue()).decode())
     document = style.svg_document(figure)
     drawn[f"{name}.svg"] = document
     return Picture(alt, svg=style.svg_element(document, prefix=f"{name}-"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..plots.style import names
@@ -19,7 +19,8 @@ def summary(entry: Entry) -> Iterator[str]:
     axes = " × ".join(_extent(table.sizes[axis], axis) for axis in axis_names(table)) or "one configuration"
     seeds, trials = table.sizes["seed"], table.status.size
     steps = f", {int(table.attrs['steps']):,} steps each" if "steps" in table.attrs else ""
-    yield f"{heading(table, {})}: {axes} × {seeds} seed{'s' * (seeds > 1)} = {trials:,} trial{'s' * (trials > 1)}{steps}."
+    counted = f"{seeds} seed{'s' * (seeds > 1)} = {trials:,} trial{'s' * (trials > 1)}"
+    yield f"{heading(table, {})}: {axes} × {counted}{steps}."
     if entry.winner is not None:
         yield from verdict(entry.winner)
     yield from _fates(entry)
@@ -66,6 +67,21 @@ def verdict(winner: Best) -> Iterator[str]:
     else:
         yield f"These seeds cannot tell it from {others}." if winner.ties else "No other configuration ties with it."
     yield from (f"Edge of the grid: {edge}." for edge in winner.edges)
+
+
+def standing(entries: Sequence[Entry]) -> Iterator[str]:
+    """Which sweep has the best winner, and from which others its interval does not set it apart."""
+    winners = {entry.name: entry.winner for entry in entries if entry.winner}
+    first, *others = sorted(winners, key=lambda name: winners[name].median)
+    best = winners[first]
+    yield f"Lowest: {first}, with a {best.by} {best.metric.replace('_', ' ')} of {best.median:.4g}."
+    near = [name for name in others if winners[name].interval[0] <= best.interval[1]]
+    if best.seeds < 6:
+        yield "Fewer than 6 seeds rank no two optimizers at 95 %."
+    elif near:
+        yield f"Its interval overlaps with that of {names(near)}: these seeds do not rank them."
+    else:
+        yield "Its interval overlaps with no other."
 
 
 def in_words(config: Mapping[str, Any]) -> str:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import textwrap
 import threading
 import webbrowser
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from . import _checks
 from ._version import __version__
 from .devices import use_compilation_cache, use_cpu_cores
+from .sweeps.store import is_store, open_sweep
 
 
 def tour(out: Path = Path("runs/tour"), seed: int = 0, quick: bool = False) -> int:
@@ -33,7 +35,8 @@ def tour(out: Path = Path("runs/tour"), seed: int = 0, quick: bool = False) -> i
     from .tour import tour as run
 
     print(f"{devices} {jax.default_backend()} devices, seed {seed}, compiled programs in {cache or 'memory only'}")
-    found = run(out, key=jax.random.key(seed), quick=quick, progress=True)
+    command = shlex.join(["jaxopt-notes", "tour", "--seed", str(seed), *(["--quick"] if quick else [])])
+    found = run(out, key=jax.random.key(seed), quick=quick, progress=True, command=command)
     if found.tables:
         print(f"\n{found}\n")
         print(f"tables   {', '.join(str(out / f'{name}.nc') for name in found.tables)}")
@@ -46,26 +49,42 @@ def report(tables: Annotated[tuple[Path, ...], tyro.conf.Positional], out: Path 
     """Write one self-contained HTML report about saved sweeps.
 
     Args:
-        tables: NetCDF files of sweeps.
+        tables: stores of sweeps, NetCDF files, or folders of such files.
         out: the file to write.
     """
     if not tables:
-        raise ValueError("report needs at least one NetCDF file of a sweep, for example runs/tour/adam.nc")
-    for path in tables:
-        if not path.is_file():
-            near = _checks.nearest(
-                path.name, [p.name for p in path.parent.glob("*.nc")] if path.parent.is_dir() else []
-            )
-            raise FileNotFoundError(f"no file {path}{near}")
-    import xarray
-
+        raise ValueError("report needs a sweep: its store, or a NetCDF file such as runs/tour/adam.nc")
+    paths = [path for given in tables for path in _saved(given)]
     from .report import report as write
 
-    stems = [path.stem for path in tables]
-    names = [path.stem if stems.count(path.stem) == 1 else str(path.with_suffix("")) for path in tables]
-    loaded = {name: xarray.load_dataset(path, engine="h5netcdf") for name, path in zip(names, tables, strict=True)}
-    print(write(loaded, out))
+    stems = [path.stem for path in paths]
+    names = [path.stem if stems.count(path.stem) == 1 else str(path.with_suffix("")) for path in paths]
+    loaded = {name: _load(path) for name, path in zip(names, paths, strict=True)}
+    print(write(loaded, out, command=shlex.join(["jaxopt-notes", "report", *map(str, tables), "--out", str(out)])))
     return 0
+
+
+def _saved(path: Path) -> list[Path]:
+    """The file or store itself, or of another folder its NetCDF files."""
+    if path.is_file() or is_store(path):
+        return [path]
+    if not path.is_dir():
+        near = _checks.nearest(path.name, [p.name for p in path.parent.glob("*")] if path.parent.is_dir() else [])
+        raise FileNotFoundError(f"no file or folder {path}{near}")
+    found = sorted(path.glob("*.nc"))
+    if not found:
+        raise FileNotFoundError(f"{path} is no store of a sweep and holds no NetCDF file")
+    return found
+
+
+def _load(path: Path) -> Any:
+    """The Dataset or DataTree of a file or a store."""
+    import xarray
+
+    if path.is_dir():
+        return open_sweep(path)
+    with xarray.open_datatree(path, engine="h5netcdf") as tree:
+        return tree.load()
 
 
 def explore(
@@ -176,7 +195,7 @@ def doctor() -> int:
         if cache
         else "compiled programs are not kept: no folder can be written"
     )
-    extras = {"matplotlib": "plots", "sklearn": "data", "uvicorn": "explorer", "anywidget": "explorer"}
+    extras = {"matplotlib": "plots", "jinja2": "plots", "plotly": "plotly", "sklearn": "data", "uvicorn": "explorer", "anywidget": "explorer"}
     for module, extra in extras.items():
         found = util.find_spec(module) is not None
         print(f"  {module:12s} {'installed' if found else f'missing: pip install jaxopt-notes[{extra}]'}")

@@ -102,6 +102,7 @@ def tour(
     key: Key[Array, ""],
     quick: bool = False,
     progress: bool = True,
+    command: str = "",
 ) -> Tour:
     """Sweep momentum, Nesterov and Adam on handwritten digits and write tables, figures and a report.
 
@@ -113,6 +114,7 @@ def tour(
         key: root of all randomness.
         quick: a ten-second version with fewer trials and steps.
         progress: show a progress bar per optimizer.
+        command: the command line for the report to name.
 
     Returns:
         A `Tour`.
@@ -139,7 +141,7 @@ def tour(
     except KeyboardInterrupt:
         found.interrupted = True
     if found.tables:
-        _write(found)
+        _write(found, command)
     return found
 
 
@@ -222,25 +224,20 @@ def _second_moment(program: Program, constants: list[Any], params: PyTree, data:
     return jax.tree.map(lambda squares: jnp.mean(squares, axis=0), jax.lax.map(squared, rows))
 
 
-def _write(found: Tour) -> None:
+def _write(found: Tour, command: str) -> None:
     """The figures and the report, beside the tables."""
     bounds: dict[str, dict[float, float]] = {name: {} for name in found.tables}
     for row in found.failures:
         bounds[row["optimizer"]][float(row["second"].split("=")[1])] = row["stability bound"]
-    sections = [
-        Section(_FAILURES_TITLE, [_FAILURES_NOTE], found.failures),
-        Section(
-            "The end point of each winner",
-            [_END_NOTE, *(f"{name} (seed {found.end_seeds[name]}): {v}" for name, v in found.verdicts.items())],
-        ),
-    ]
     report(
         found.tables,
         found.folder / "report.html",
         title="Momentum, Nesterov and Adam on handwritten digits",
-        sections=sections,
+        sections=[Section(_FAILURES_TITLE, [_FAILURES_NOTE], found.failures)],
+        verdicts={f"{name} (seed {found.end_seeds[name]})": point for name, point in found.verdicts.items()},
         bounds=bounds,
         figures=found.folder / "figures",
+        command=command,
     )
 
 

@@ -1,6 +1,6 @@
 """Train a residual network and the same without its skip connections, and draw both losses side by side.
 
-Both surfaces have the same directions' seed, normalisation and radius, and the same scale of losses.
+Both are cut along the same random directions, with filter norms, and have the same radius and scale of losses.
 
     python scripts/skip_connections.py [--depth 20] [--steps 300] [--points 31] [--out runs/skip]
 """
@@ -48,19 +48,19 @@ def main() -> None:
     jon.use_cpu_cores()
     from matplotlib.figure import Figure
 
-    tables = {"with skip connections": slice_of(True, options), "without": slice_of(False, options)}
-    figure = Figure(figsize=(12, 9.5), layout="constrained")
+    tables = {"skip": slice_of(True, options), "no_skip": slice_of(False, options)}
+    figure = Figure(figsize=(11, 9), layout="constrained")
+    upper, lower = figure.subfigures(2, 1)
     # One scale for both: the lowest and highest finite loss of the two, the top clipped at the larger 95 % quantile.
     vmax = max(float(np.nanquantile(table.loss.where(np.isfinite(table.loss)), 0.95)) for table in tables.values())
     bottom = min(float(table.loss.min()) for table in tables.values())
     options.out.mkdir(parents=True, exist_ok=True)
-    for column, (name, table) in enumerate(tables.items()):
-        flat = figure.add_subplot(2, 2, column + 1)
-        jon.plots.contour(table, flat, scale="log", vmax=vmax, vmin=bottom)
-        high = figure.add_subplot(2, 2, column + 3, projection="3d")
+    for column, (name, table) in enumerate(tables.items(), 1):
+        jon.save(table, options.out / f"resnet{options.depth}_{name}.nc")
+        jon.plots.contour(table, upper.add_subplot(1, 2, column), scale="log", vmin=bottom, vmax=vmax)
+        high = lower.add_subplot(1, 2, column, projection="3d")
         jon.plots.surface(table, high, scale="log", vmin=bottom, vmax=vmax)
-        jon.save(table, options.out / f"{name.split()[0]}.nc")
-    figure.savefig(options.out / "skip_connections.png", dpi=110)
+    figure.savefig(options.out / f"resnet{options.depth}.png", dpi=110)
     print(f"wrote {options.out / 'skip_connections.png'}")
 
 

@@ -1,6 +1,8 @@
 """The command line as a user meets it: real processes, real files."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import xarray
 
+import jaxopt_notes as jon
 from jaxopt_notes import Status, cli
 
 
@@ -80,6 +83,24 @@ def test_report_reads_saved_tables_back(toured, tmp_path):
     assert "Traceback" not in junk.stderr
 
 
+def test_report_takes_stores_trees_and_folders(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    space = jon.grid(learning_rate=[0.01, 0.1])
+    families = {"plain": (jon.gradient_descent, space), "heavy": (jon.momentum, space)}
+    tree = jon.sweep(jon.problems.quadratic([1.0, 5.0]), families, steps=3, progress=False, store="runs/both")
+    jon.save(tree, "files/tree.nc")
+    jon.save(tree["heavy"].to_dataset(), "files/one.nc")
+    names = []
+    for given in ("runs/both", "runs/both/heavy", "files"):
+        assert cli.main(["report", given, "--out", "report.html"]) == 0, capsys.readouterr().err
+        text = (tmp_path / "report.html").read_text()
+        names.append(list(json.loads(re.search(r'id="data">(.*?)</script>', text)[1])))
+        assert f"Command: jaxopt-notes report {given} --out report.html" in text
+    assert names == [["both/plain", "both/heavy"], ["heavy"], ["one", "tree/plain", "tree/heavy"]]
+    assert cli.main(["report", "runs"]) == 2
+    assert "runs is no store of a sweep and holds no NetCDF file" in capsys.readouterr().err
+
+
 def test_ctrl_c_during_the_tour_leaves_what_is_finished(tmp_path):
     """A real SIGINT to a real process, once its second sweep has begun."""
     command = [sys.executable, "-u", "-m", "jaxopt_notes.cli", "tour", "--quick"]
@@ -112,8 +133,8 @@ def test_doctor_names_versions_and_devices(tmp_path):
     [
         (["tour", "--seed", "-1"], "seed must be an integer of at least 0, got -1"),
         (["tour", "--out", "/proc/nothing"], "out must be a folder that can be written, got /proc/nothing"),
-        (["report", "missing.nc"], "no file missing.nc"),
-        (["report"], "at least one NetCDF file"),
+        (["report", "missing.nc"], "no file or folder missing.nc"),
+        (["report"], "report needs a sweep"),
     ],
 )
 def test_mistakes_are_one_clear_line(arguments, message, capsys):

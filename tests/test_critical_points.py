@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray as xr
 
 import jaxopt_notes as jon
 from jaxopt_notes.curvature import find_critical_points
@@ -52,6 +53,26 @@ def test_every_tabulated_point_is_found_and_no_other(name, x64):
 def test_float32_finds_them_too():
     found = search(jon.problems.himmelblau())
     assert (len(found), found.index_sum) == (9, 1)
+
+
+def test_points_are_written_and_read_as_a_labelled_table(tmp_path):
+    problem = jon.problems.himmelblau()
+    starts = jax.random.uniform(jax.random.key(7), (200, 2), minval=-6.0, maxval=6.0)
+    starts = {"u": starts[:, :1], "v": starts[:, 1]}
+    loss = lambda p: problem.loss(jnp.append(p["u"], p["v"]))  # noqa: E731
+    found = find_critical_points(loss, starts)
+    table = xr.load_dataset(jon.save(found.to_dataset(), tmp_path / "points.nc"), engine="h5netcdf")
+    known = sorted(problem.facts.critical_points, key=lambda point: point.value)
+    np.testing.assert_allclose(table.loss, [point.value for point in known], atol=1e-3)
+    assert table["index"].values.tolist() == [point.index for point in known]
+    assert table.kind.values.tolist() == ["minimum"] * 4 + ["saddle"] * 4 + ["maximum"]
+    assert table.parameter.values.tolist() == ["['u'][0]", "['v']"]
+    np.testing.assert_allclose(table.position[-1], known[-1].point, atol=1e-4)
+    np.testing.assert_allclose(table.eigenvalues[-1], known[-1].eigenvalues, rtol=1e-3)
+    assert int(table.reached_by.sum()) == table.attrs["starts_found"] <= table.attrs["starts"] == 200
+    assert "9 critical points, 4 of them minima" in jon.plots.alt_text(jon.plot(table))
+    nothing = find_critical_points(loss, starts, box=(5.9, 6.0)).to_dataset()
+    assert dict(nothing.sizes) == {"point": 0, "mode": 2, "parameter": 2}
 
 
 @pytest.mark.parametrize("name", ["monkey_saddle", "cubic"])

@@ -225,6 +225,12 @@ def test_filter_norms_match_those_of_the_parameters_and_directions_are_orthogona
     assert found.attrs["seed"] == "0 2"
 
 
+def test_networks_that_share_layers_are_cut_along_the_same_directions(params):
+    longer = params | {"between": {"kernel": jnp.ones((6, 6))}}
+    alone, among = (landscape.random_directions(jax.random.key(2), tree) for tree in (params, longer))
+    jax.tree.map(np.testing.assert_array_equal, alone.vectors, {name: among.vectors[name] for name in params})
+
+
 def test_layer_norms_and_plain_gaussian_directions(params):
     by_layer = landscape.random_directions(jax.random.key(2), params, 3, normalize="layer")
     for drawn, leaf in zip(jax.tree.leaves(by_layer[2]), jax.tree.leaves(params), strict=True):

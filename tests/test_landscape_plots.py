@@ -1,5 +1,8 @@
 """Figures of landscapes: their data, not their pixels, from functions that are known; nothing global changes."""
 
+import re
+import sys
+
 import jax
 import jax.numpy as jnp
 import matplotlib as mpl
@@ -172,6 +175,49 @@ def test_animations_are_whole_files_with_a_frame_per_step(tmp_path):
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_films_are_piped_to_ffmpeg(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"run\.mp4 needs the program ffmpeg"):
+        plots.animate(bowl(), {"adam": path([1.5, 0.5, 0], [0.5, 0.2, 0])}, tmp_path / "run.mp4")
+    assert list(tmp_path.iterdir()) == []
+    # A program of that name, which notes its arguments and how much it was sent.
+    program = "import sys\nframes = sys.stdin.buffer.read()\nopen(sys.argv[-1], 'w').write(f'{len(frames)} {sys.argv}')"
+    (tmp_path / "ffmpeg").write_text(f"#!{sys.executable}\n{program}\n")
+    (tmp_path / "ffmpeg").chmod(0o755)
+    plots.animate(bowl(), {"adam": path([1.5, 0.5, 0], [0.5, 0.2, 0])}, tmp_path / "run.mp4", fps=5)
+    size, arguments = (tmp_path / "run.mp4").read_text().split(" ", 1)
+    width, height = map(int, re.search(r"'(\d+)x(\d+)'", arguments).groups())
+    assert int(size) == 3 * width * height * 4
+    assert "'-framerate', '5'" in arguments
+    assert "yuv420p" in arguments
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["ffmpeg", "run.mp4"]
+
+
+def test_rotating_surfaces_have_the_heights_of_the_plane(monkeypatch):
+    pytest.importorskip("plotly")
+    (drawn,) = plots.rotating_surface(bowl()).data
+    np.testing.assert_allclose(drawn.z, bowl().loss)
+    np.testing.assert_allclose((drawn.x[0], drawn.y[-1]), (-2, 1))
+    positive = bowl() + 3.1
+    figure = plots.rotating_surface(positive, scale="log", vmax=5.0)
+    np.testing.assert_allclose(figure.data[0].z, np.log10(np.minimum(positive.loss, 5)))
+    assert figure.layout.scene.zaxis.ticktext == ("0.1", "0.3", "1", "3")
+    assert "lowest 0.1 at x=0, y=0" in figure.layout.meta["alt"]
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install jaxopt-notes\[plotly\]"):
+        plots.rotating_surface(bowl())
+
+
+def test_zero_is_the_middle_colour_of_signed_curvature():
+    table = bowl().rename(loss="smallest")  # from -3 to 11
+    ax = plots.contour(table, variable="smallest", scale="linear", levels=10)
+    levels = ax.collections[0].levels
+    np.testing.assert_allclose(levels, [*np.linspace(-3, 0, 6), *np.linspace(0, 11, 6)[1:]])
+    low, middle, high = ax.collections[0].get_cmap()(ax.collections[0].norm([-2.9, 0.1, 10.9]))[:, :3]
+    assert middle.min() > 0.8  # nearly white
+    assert max(low.min(), high.min()) < 0.1
+
+
 def test_plot_picks_the_figure():
     problem = problems.himmelblau()
     assert "himmelblau on a plane" in plots.alt_text(plots.plot(landscape.plane(problem, points=5)))
@@ -203,7 +249,8 @@ def test_plot_picks_the_figure():
         (lambda: plots.histogram(bowl(), variable="loss", by="x"), ValueError, "too many outlines"),
         (lambda: plots.convex_set(bowl()), TypeError, "x and y over vertex"),
         (lambda: plots.animate(bowl(), {}, "a.gif"), ValueError, "at least one path"),
-        (lambda: plots.animate(bowl(), {"adam": path([0], [0])}, "a.mp4"), ValueError, "must end in .gif"),
+        (lambda: plots.animate(bowl(), {"adam": path([0], [0])}, "a.avi"), ValueError, r"must end in \.gif or \.mp4"),
+        (lambda: plots.rotating_surface(bowl().isel(x=[0])), ValueError, "two points along each axis"),
     ],
 )
 def test_bad_input_is_named(call, error, message):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import collections
 import enum
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,9 @@ from .classify import dense_verdict
 from .operators import check_dense, flatten, matrix, prepared, second_order
 from .polish import halved
 from .verdict import CriticalPoint, Kind
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class Outcome(enum.IntEnum):
@@ -87,6 +91,42 @@ class CriticalPoints:
             )
         lines.append("conditional on the starts: a point that none of them leads to is not in the list")
         return "\n".join(lines)
+
+    def to_dataset(self) -> xr.Dataset:
+        """The points as a Dataset over `point`, for `plots.index_against_loss`, `jon.save` and reports.
+
+        `loss`, `index`, `positive`, `kind`, `gradient_norm`, `zero_level`, `reached_by` of every point, its
+        `eigenvalues` over `mode`, ascending, and where it is, `position` over `parameter`, named by their paths.
+        `attrs` count the parameters, the starts, and how these ended.
+
+        Example:
+            >>> import jax, jax.numpy as jnp
+            >>> from jaxopt_notes.curvature import find_critical_points
+            >>> starts = jnp.linspace(-2.0, 2.0, 9)
+            >>> table = find_critical_points(lambda x: (x**2 - 1) ** 2, starts).to_dataset()
+            >>> table["index"].values.tolist(), table["kind"].values.tolist()
+            ([0, 0, 1], ['minimum', 'minimum', 'maximum'])
+        """
+        import xarray as xr
+
+        verdicts, count = self.verdicts, len(self)
+        numbers = {"loss": self.loss, "reached_by": self.reached_by}
+        numbers |= {name: getattr(verdicts, name) for name in ("index", "positive", "gradient_norm", "zero_level")}
+        rows = [np.asarray(leaf).reshape(count, math.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(self.points)]
+        names = [
+            f"{jax.tree_util.keystr(path)}{list(index) if index else ''}"
+            for path, leaf in jax.tree_util.tree_leaves_with_path(self.points)
+            for index in np.ndindex(leaf.shape[1:])
+        ]
+        variables: dict[str, Any] = {name: ("point", np.asarray(values)) for name, values in numbers.items()}
+        variables["kind"] = ("point", np.asarray(verdicts.kind_name, str))
+        variables["eigenvalues"] = (("point", "mode"), np.asarray(verdicts.eigenvalues))
+        variables["position"] = (("point", "parameter"), np.concatenate(rows, axis=1))
+        attributes = {"parameters": len(names), "starts": sum(self.outcomes.values())}
+        attributes |= {f"starts_{name}": number for name, number in self.outcomes.items()}
+        sums = {"index_sum": self.index_sum, "expected_index_sum": self.expected_index_sum}
+        attributes |= {name: number for name, number in sums.items() if number is not None}
+        return xr.Dataset(variables, {"parameter": names}, attributes)
 
     def _completeness(self) -> str:
         if self.index_sum is None:

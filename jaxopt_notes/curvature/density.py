@@ -62,20 +62,22 @@ class SpectralDensity(NamedTuple):
         """The density as a Dataset over `eigenvalue`, for `plots.spectrum`.
 
         `width` is that of `at`, a hundredth of the range when None; `extremes` are eigenvalues to mark, such as
-        `eigsh(...).values`.
+        `eigsh(...).values`. `attrs["negative_share"]` is the share of the eigenvalues below -width.
         """
         import numpy as np
         import xarray as xr
 
-        known = np.asarray(self.nodes)[np.isfinite(self.nodes)]
+        nodes = np.asarray(self.nodes)[np.isfinite(self.nodes)]
         given = np.empty(0) if extremes is None else np.asarray(extremes, float).ravel()
-        low, high = float(known.min()), float(known.max())
+        low, high = float(nodes.min()), float(nodes.max())
         width = width or (high - low or abs(high) or 1.0) / 100
         grid = np.linspace(low - 4 * width, high + 4 * width, points)
         columns: dict[str, Any] = {"density": ("eigenvalue", np.asarray(self.at(jnp.asarray(grid, float), width)))}
         if given.size:
             columns["extremes"] = ("pair", given)
-        return xr.Dataset(columns, {"eigenvalue": grid}, {"matvecs": int(self.matvecs), "width": float(width)})
+        # What lies within the width of zero may be zero, smoothed.
+        known = {"matvecs": int(self.matvecs), "width": float(width), "negative_share": float(self.below(-width)[0])}
+        return xr.Dataset(columns, {"eigenvalue": grid}, known)
 
     def below(self, threshold: float | Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
         """The share of eigenvalues below a threshold, and its standard error over the random vectors.

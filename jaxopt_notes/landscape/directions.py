@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,7 +103,8 @@ def random_directions(
     a dense kernel, one kernel of a convolution in flax's layout). A bias is one filter. Directions are made orthogonal
     inside every filter and then scaled, so both statements hold exactly; orthogonalising last would change the norms,
     normalising last the angles. A filter of fewer entries than directions is taken with the rest of its leaf, and a
-    leaf of fewer entries than directions is left out.
+    leaf of fewer entries than directions is left out. Before scaling, the numbers of a leaf depend on the key, its path
+    and its shape alone: networks that share layers are cut along the same random directions.
 
     Arguments:
         key: of the random numbers.
@@ -141,7 +143,8 @@ def random_directions(
     size = sum(leaf.size for leaf, keep in zip(leaves, kept, strict=True) if keep)
     if count > size:
         raise ValueError(f"count must be at most {size}, the parameters that move, got {count}")
-    keys = jax.random.split(key, len(leaves))
+    # By name, so that two networks that share a layer share its numbers, whatever else they have.
+    keys = [jax.random.fold_in(key, zlib.crc32(path.encode())) for path in _paths(params)]
     drawn = [
         np.asarray(jax.random.normal(k, (count, *leaf.shape)), np.float64) * keep
         for k, leaf, keep in zip(keys, leaves, kept, strict=True)
@@ -268,10 +271,7 @@ def _check_span(gram: Float[np.ndarray, "count count"]) -> None:
 
 
 def _moving(params: PyTree, ignore: Ignore | None) -> list[bool]:
-    paths = [
-        jax.tree_util.keystr(path, simple=True, separator="/")
-        for path, _ in jax.tree_util.tree_leaves_with_path(params)
-    ]
+    paths = _paths(params)
     if ignore is None:
         return [True] * len(paths)
     if not isinstance(ignore, str) and not callable(ignore):
@@ -286,6 +286,14 @@ def _moving(params: PyTree, ignore: Ignore | None) -> list[bool]:
     if all(fixed):
         raise ValueError(f"ignore={ignore!r} leaves no parameter that moves")
     return [not one for one in fixed]
+
+
+def _paths(params: PyTree) -> list[str]:
+    """The name of every leaf, such as "params/Dense_0/bias"."""
+    return [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in jax.tree_util.tree_leaves_with_path(params)
+    ]
 
 
 def _ignore_text(ignore: Ignore | None) -> str:

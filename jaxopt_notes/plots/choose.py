@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from ..sweeps.space import CONFIGURATION
 from . import flow, lines, spreads, surfaces, tables
 from .curves import loss_curves
 from .heat import heatmap
@@ -82,6 +83,32 @@ def figures(
         yield "loss", loss_curves(table, **_around(table, winner, varying))
 
 
+def is_sweep(table: Any, name: str = "table") -> bool:
+    """Whether the table is that of a sweep, as against another Dataset that there is a figure for.
+
+    Arguments:
+        table: a Dataset.
+        name: what an error calls it.
+
+    Returns:
+        True or False.
+
+    Raises:
+        TypeError, ValueError: it is no Dataset, or holds nothing that can be shown.
+
+    Example:
+        >>> is_sweep(xr.Dataset({"density": ("eigenvalue", [0.1])}, {"eigenvalue": [1.0]}))
+        False
+    """
+    if _other_than_a_sweep(table) is not None:
+        return False
+    try:
+        tables.check_table(table)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {error}") from None
+    return True
+
+
 def _other_than_a_sweep(table: Any) -> Callable[[xr.Dataset, Axes | None], Axes] | None:
     """The figure of a Dataset that is no sweep, or None."""
     if not isinstance(table, xr.Dataset) or "final_loss" in table:
@@ -113,8 +140,13 @@ def _around(table: xr.Dataset, winner: Mapping[str, float], varying: list[str]) 
     """The winner with up to two values on either side along the learning rate, or else along the first axis."""
     if not varying:
         return dict(winner)
+    if varying == [CONFIGURATION]:  # a list of points: from the best to the worst that did not fail
+        loss = tables.quartiles(table, "final_loss").middle
+        order = np.argsort(loss.values)[: int(np.isfinite(loss).sum())]
+        ranks = np.unique(np.linspace(0, len(order) - 1, min(5, len(order))).round().astype(int))
+        return {CONFIGURATION: table[CONFIGURATION].values[order[ranks]].tolist()}
     axis = "learning_rate" if "learning_rate" in varying else varying[0]
     values = np.sort(table[axis].values)
-    place, stride = int(np.argmin(np.abs(values - winner[axis]))), max(1, len(values) // 6)
+    place, stride = int(np.flatnonzero(values == winner[axis])[0]), max(1, len(values) // 6)
     near = [place + k * stride for k in range(-2, 3) if 0 <= place + k * stride < len(values)]
-    return {**winner, axis: [float(values[k]) for k in near]}
+    return {**winner, axis: values[near].tolist()}

@@ -93,11 +93,11 @@ def _begin(table: Any, ax: Axes | None) -> tuple[Axes, np.ndarray, np.ndarray, n
 
 
 def _speed_bar(ax: Axes, drawn: Any) -> None:
-    bar = ax.figure.colorbar(drawn, ax=ax, pad=0.02, format="%.3g")
+    bar = ax.figure.colorbar(drawn, cax=style.beside(ax), format="%.3g")
     bar.ax.minorticks_off()
     low, high = drawn.get_clim()
-    if low is not None and low < high:
-        bar.set_ticks((np.geomspace if low > 0 else np.linspace)(low, high, 5).tolist())
+    if low is not None and 0 < low < high:
+        bar.set_ticks(style.log_ticks(low, high).tolist())
     bar.set_label("speed of the flow")
 
 
@@ -110,6 +110,7 @@ def _norm(speed: np.ndarray) -> LogNorm | None:
 
 def _finish(ax: Axes, table: xr.Dataset, eigen: xr.Dataset | None, subtitle: str) -> Axes:
     x, y = table.x.values, table.y.values
+    ax.locator_params(nbins=6)
     ax.set(xlim=x[[0, -1]], ylim=y[[0, -1]], aspect="equal" if surfaces._same_units(table) else "auto")
     ax.set(xlabel=surfaces.axis_label(table, "x"), ylabel=surfaces.axis_label(table, "y"))
     said = ""

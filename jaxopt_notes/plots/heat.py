@@ -126,15 +126,16 @@ def _two_axes(table: xr.Dataset, x: str | None, y: str | None) -> tuple[str, str
 
 def _cells(table: xr.Dataset, name: str) -> Cells:
     """Cells on the axis's own scale when the smallest is at least a third of the mean; otherwise side by side."""
-    values = np.asarray(table[name].values, float)
+    values = table[name].values
+    numeric = values.dtype.kind in "iuf"  # booleans and texts lie side by side
     scale = tables.scale_of(table, name)
     forward, back = (np.log, np.exp) if scale == "log" else (np.asarray, np.asarray)
-    places = forward(values)
+    places = forward(values.astype(float)) if numeric else np.zeros(0)
     gaps = np.diff(places)
     if len(gaps) and gaps.min() >= gaps.mean() / 3:
         middles = (places[1:] + places[:-1]) / 2
         edges = np.concatenate([[places[0] - gaps[0] / 2], middles, [places[-1] + gaps[-1] / 2]])
-        return Cells(back(edges), values, np.asarray, scale)
+        return Cells(back(edges), values.astype(float), np.asarray, scale)
     index = np.arange(len(values))
 
     def position(value: np.ndarray) -> np.ndarray:
@@ -230,7 +231,10 @@ def _label(axis: Axis, name: str, values: np.ndarray, cells: Cells) -> None:
     axis.set_label_text(name.replace("_", " "))
     if cells.scale == "index":
         every = -(-len(values) // 12)
-        axis.set_ticks(cells.centers[::every], [f"{value:.4g}" for value in values[::every]])
+        texts = [tables.configuration({"": value})[1:] for value in values[::every]]
+        axis.set_ticks(cells.centers[::every], texts)
+        for text in axis.get_ticklabels():
+            text.set_parse_math(False)
 
 
 def _alt_text(table: xr.Dataset, median: xr.DataArray, best: xr.DataArray | None, metric: str) -> str:

@@ -232,10 +232,9 @@ def series(
             label=f"decay {decay:g}, not corrected",
             gid="biased",
         )
-    ax.set(xlabel=dim, ylabel=variable.replace("_", " "))
-    style.set_title(
-        ax, str(table.attrs.get("title", variable.replace("_", " "))), "raw, and exponentially weighted averages"
-    )
+    name = str(table[variable].attrs.get("long_name", variable.replace("_", " ")))
+    ax.set(xlabel=dim, ylabel=name)
+    style.set_title(ax, str(table.attrs.get("title", name)), "raw, and exponentially weighted averages")
     style.legend_right(ax)
     style.describe(
         ax,

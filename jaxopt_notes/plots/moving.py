@@ -1,4 +1,4 @@
-"""Paths that move: a plane with runs on it, step by step, as a GIF."""
+"""Paths that move: a plane with runs on it, step by step, as a GIF or a film."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.animation import AbstractMovieWriter, FFMpegWriter, FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -27,12 +27,12 @@ def animate(
     fps: int = 15,
     **look: Any,
 ) -> Axes:
-    """Write an animated GIF of paths that grow over a plane; all take their steps at the same time.
+    """Write a GIF or MP4 of paths that grow over a plane; all take their steps at the same time.
 
     Arguments:
         table, look: as in `contour`.
         paths: name to Dataset with `x` and `y`, as `landscape.project` gives.
-        file: where to write, ending in .gif; whole or not at all.
+        file: where to write, ending in .gif, or in .mp4, which needs the program ffmpeg; whole or not at all.
         ax: where to draw; None makes a figure.
         frames: at most so many, spread evenly over the longest path.
         fps: frames per second.
@@ -41,7 +41,7 @@ def animate(
         The Axes, as they are in the last frame.
 
     Raises:
-        TypeError, ValueError: as `contour`; no path, or another kind of file.
+        TypeError, ValueError: as `contour`; no path, or another kind of file. FileNotFoundError: ffmpeg is missing.
 
     Example:
         >>> import tempfile
@@ -54,8 +54,14 @@ def animate(
         b'GIF89a'
     """
     target = Path(file)
-    if target.suffix.lower() != ".gif":
-        raise ValueError(f"file must end in .gif, got {target.name!r}")
+    kind = target.suffix.lower()
+    if kind not in (".gif", ".mp4"):
+        raise ValueError(f"file must end in .gif or .mp4, got {target.name!r}")
+    if kind == ".mp4" and not FFMpegWriter.isAvailable():
+        raise FileNotFoundError(
+            f"{target.name} needs the program ffmpeg, which is not on the PATH (apt-get install ffmpeg, or conda "
+            f"install ffmpeg); a .gif needs nothing"
+        )
     if not paths:
         raise ValueError("paths must hold at least one path, got none")
     _checks.count("fps", fps)
@@ -86,7 +92,7 @@ def animate(
     figure = ax.get_figure(root=True)
     assert isinstance(figure, Figure)
     animation = FuncAnimation(figure, draw, frames=[int(step) for step in steps], blit=False)
-    _files.write_whole(target, lambda temporary: _save(animation, temporary, fps))
+    _files.write_whole(target, lambda temporary: _save(animation, temporary, kind, fps))
     for artist in (*heads, counter):
         artist.remove()
     for end in ends:
@@ -96,11 +102,14 @@ def animate(
     return ax
 
 
-def _save(animation: FuncAnimation, temporary: Path, fps: int) -> None:
-    """Pillow chooses the format by the file's ending."""
-    named = temporary.with_name(f"{temporary.name}.gif")
+def _save(animation: FuncAnimation, temporary: Path, kind: str, fps: int) -> None:
+    """Pillow and ffmpeg choose the format by the file's ending."""
+    named = temporary.with_name(f"{temporary.name}{kind}")
+    # Players want yuv420p, and that an even number of pixels along each side.
+    even = ["-vf", "crop=trunc(iw/2)*2:trunc(ih/2)*2", "-pix_fmt", "yuv420p"]
+    writer: AbstractMovieWriter = PillowWriter(fps=fps) if kind == ".gif" else FFMpegWriter(fps=fps, extra_args=even)
     try:
-        animation.save(named, writer=PillowWriter(fps=fps), dpi=80)
+        animation.save(named, writer=writer, dpi=80)
         named.replace(temporary)
     finally:
         named.unlink(missing_ok=True)

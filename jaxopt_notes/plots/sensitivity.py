@@ -84,7 +84,8 @@ def learning_rate_sensitivity(
     lines = tables.best_over(tables.quartiles(table, metric), others[1:], metric)
     if others:
         values = table[others[0]].values
-        labels, looks = [f"{others[0]}={value:.4g}" for value in values], style.ordered_styles(len(values))
+        labels = [tables.configuration({others[0]: value}) for value in values]
+        looks = style.ordered_styles(len(values))
         lines, limits = lines.rename({others[0]: "line"}), bounds_at(bound, others[0], values)
     else:
         name = str(table.attrs.get("optimizer", "median"))

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from .. import _checks
-from . import style
+from . import style, surfaces
 
 
 def spectrum(table: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -51,15 +51,20 @@ def spectrum(table: xr.Dataset, ax: Axes | None = None) -> Axes:
             ax.axvline(value, ymax=0.08, color="black", linewidth=1.6, gid="eigenvalue")
     ax.axvline(0, color="0.4", linewidth=0.8)
     ax.set(xlabel="eigenvalue", ylabel="density", ylim=(floor, density.max() * 3), xlim=_span(grid, table))
-    area = np.trapezoid(density, grid)
-    negative = np.trapezoid(np.where(grid <= 0, density, 0), grid) / area
+    said = _negative(table, grid, density)
     cost = f"{table.attrs['matvecs']} products" if "matvecs" in table.attrs else ""
     ticks = "ticks: single eigenvalues" if "extremes" in table else ""
-    style.set_title(
-        ax, "Spectrum of the Hessian", "; ".join(filter(None, [f"{negative:.1%} of the density below 0", ticks, cost]))
-    )
-    style.describe(ax, f"Density of eigenvalues from {grid[0]:.3g} to {grid[-1]:.3g}; {negative:.1%} of it below zero.")
+    style.set_title(ax, "Spectrum of the Hessian", "; ".join(filter(None, [said, ticks, cost])))
+    style.describe(ax, f"Density of eigenvalues from {grid[0]:.3g} to {grid[-1]:.3g}; {said}.")
     return ax
+
+
+def _negative(table: xr.Dataset, grid: np.ndarray, density: np.ndarray) -> str:
+    """Which share is negative: of the eigenvalues if known, as smoothing spreads a cluster at 0 both ways."""
+    if "negative_share" in table.attrs:
+        return f"{table.attrs['negative_share']:.1%} of the eigenvalues below {-table.attrs['width']:.2g}"
+    share = np.trapezoid(np.where(grid <= 0, density, 0), grid) / np.trapezoid(density, grid)
+    return f"{share:.1%} of the density below 0"
 
 
 def _span(grid: np.ndarray, table: xr.Dataset) -> tuple[float, float]:
@@ -128,9 +133,10 @@ def histogram(
     if linear is not None:
         ax.set_xscale("symlog", linthresh=linear)
         _symmetric_ticks(ax, linear, np.abs(edges).max())
-    ax.set(xlabel=variable.replace("_", " "), ylabel="count", xlim=edges[[0, -1]])
+    name = str(array.attrs.get("long_name", variable.replace("_", " ")))
+    ax.set(xlabel=name, ylabel="count", xlim=edges[[0, -1]])
     missing = int(np.sum(~np.isfinite(array.values)))
-    style.set_title(ax, variable.replace("_", " "), f"{missing} values not finite, left out" if missing else "")
+    style.set_title(ax, name, f"{missing} values not finite, left out" if missing else "")
     style.legend_right(ax)
     middle = np.median(values)
     style.describe(
@@ -159,9 +165,10 @@ def _bins(values: np.ndarray, count: int) -> tuple[np.ndarray, float | None]:
 def _symmetric_ticks(ax: Axes, linear: float, largest: float) -> None:
     """Powers of ten on both sides of 0, few enough not to run into each other."""
     decades = np.arange(np.floor(np.log10(linear)) + 1, np.floor(np.log10(largest)) + 1)
-    powers = 10.0 ** decades[:: -(-max(len(decades), 1) // 4)]
-    ax.set_xticks([*-powers[::-1], 0, *powers])
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    chosen = decades[:: -(-max(len(decades), 1) // 4)].astype(int)
+    powers = 10.0**chosen
+    below, above = ([rf"${sign}10^{{{power}}}$" for power in chosen] for sign in ("-", ""))
+    ax.set_xticks([*-powers[::-1], 0, *powers], [*below[::-1], "0", *above])
     ax.minorticks_off()
 
 
@@ -208,8 +215,10 @@ def index_against_loss(table: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="loss", ylabel=name)
     if not parameters:
         ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    elif parameters <= 12:  # no other share can be
+        ax.set_yticks(np.arange(parameters + 1) / parameters, [f"{k}/{parameters}" for k in range(parameters + 1)])
     sized = "; larger: reached by more starts" if "reached_by" in table else ""
-    style.set_title(ax, str(table.attrs.get("loss_name", "Critical points")), f"{len(loss)} critical points{sized}")
+    style.set_title(ax, surfaces.heading(table) or "Critical points", f"{len(loss)} critical points{sized}")
     style.legend_right(ax)
     spread = np.ptp(index) > 0 and np.ptp(loss) > 0
     said = f"; correlation of index and loss {np.corrcoef(loss, index)[0, 1]:.2f}" if spread else ""

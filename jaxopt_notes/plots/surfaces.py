@@ -17,6 +17,7 @@ from . import style
 
 SCALES = ("auto", "linear", "log")
 LABELS = {"loss": "loss", "smallest": "smallest eigenvalue", "largest": "largest eigenvalue", "grad_norm": "|gradient|"}
+SIGNED = ("smallest", "largest")  # drawn with zero in the middle of the colours, and a black line there
 OUTLINE = [withStroke(linewidth=3.2, foreground="white")]
 
 
@@ -70,18 +71,21 @@ def contour(
         values = np.maximum(values, float(_checks.scalar("vmin", vmin)))
     spread = np.append(values[finite], [end for end in (vmin, vmax) if end is not None])
     if finite.any() and np.ptp(spread) > 0:
-        edges = level_edges(spread, levels, scale)
-        drawn = ax.contourf(
-            x, y, np.ma.masked_invalid(values), levels=edges, cmap="viridis", norm=BoundaryNorm(edges, 256), zorder=-1
-        )
-        ax.contour(
-            x, y, np.ma.masked_invalid(values), levels=edges, colors="white", linewidths=0.4, alpha=0.5, zorder=-1
-        )
-        ticks = edges[:: max(1, len(edges) // 7)]
-        bar = ax.figure.colorbar(drawn, ax=ax, pad=0.02, ticks=ticks)
+        signed = variable in SIGNED and spread.min() < 0 < spread.max()
+        edges = _signed_edges(spread, levels) if signed else level_edges(spread, levels, scale)
+        shown = np.ma.masked_invalid(values)
+        colors: dict[str, Any] = {"cmap": "PuOr_r" if signed else "viridis", "norm": BoundaryNorm(edges, 256)}
+        drawn = ax.contourf(x, y, shown, levels=edges, **colors, zorder=-1)
+        lines: dict[str, Any] = {"linewidths": 0.4, "alpha": 0.5, "colors": "0.3" if signed else "white"}
+        ax.contour(x, y, shown, levels=edges, **lines, zorder=-1)
+        if signed:
+            ax.contour(x, y, shown, levels=[0.0], colors="black", linewidths=1.5, zorder=-1)
+        ticks = edges[:: max(1, len(edges) // 7)] if not signed else edges[:: max(1, levels // 6)]
+        bar = ax.figure.colorbar(drawn, cax=style.beside(ax), ticks=ticks)
         bar.ax.set_yticklabels([f"{tick:.3g}" for tick in ticks])
         bar.set_label(LABELS.get(variable, variable.replace("_", " ")))
     ax.set(xlim=x[[0, -1]], ylim=y[[0, -1]], xlabel=axis_label(table, "x"), ylabel=axis_label(table, "y"))
+    ax.locator_params(nbins=6)
     if _same_units(table):
         ax.set_aspect("equal")
     for name, path in (paths or {}).items():
@@ -142,12 +146,14 @@ def surface(
     if None not in ends:
         axes.set_zlim(*ends)
     axes.locator_params(nbins=5)
+    if log:
+        shown = np.append(heights[np.isfinite(heights)], [end for end in ends if end is not None])
+        ticks = style.log_ticks(10 ** shown.min(), 10 ** shown.max())
+        axes.set_zticks(np.log10(ticks), [f"{tick:g}" for tick in ticks])
     axes.view_init(elevation, azimuth)
     name = LABELS.get(variable, variable.replace("_", " "))
     axes.set(xlabel=axis_label(table, "x"), ylabel=axis_label(table, "y"), zlabel=name)
     axes.tick_params(labelsize=8)
-    if log:
-        axes.zaxis.set_major_formatter(lambda height, _: f"{10**height:.3g}")
     ax.set_title(heading(table) + (f"\n{made}" if (made := how_made(table)) else ""), fontsize=10)
     style.describe(ax, _alt(table, variable, values, {}))
     return ax
@@ -226,6 +232,13 @@ def level_edges(values: np.ndarray, count: int, scale: str) -> np.ndarray:
     # Above the lowest value, in equal ratios down to what a hundredth of the cells stay below.
     first = max(float(np.quantile(values, 0.01)) - low, 1e-4 * (high - low))
     return np.concatenate([[low], low + np.geomspace(first, high - low, count)])
+
+
+def _signed_edges(values: np.ndarray, count: int) -> np.ndarray:
+    """As many levels below zero as above, so that zero is the middle colour."""
+    half = max(1, _checks.count("levels", count, low=2) // 2)
+    below, above = np.linspace(values.min(), 0, half + 1), np.linspace(0, values.max(), half + 1)
+    return np.concatenate([below, above[1:]])
 
 
 def axis_label(table: xr.Dataset, name: str) -> str:

@@ -89,14 +89,18 @@ def select(table: xr.Dataset, fixed: Mapping[str, Any]) -> xr.Dataset:
     positions: dict[str, Any] = {}
     for name, value in fixed.items():
         _checks.choice("axis", name, axis_names(table))
-        grid = np.asarray(table[name].values, float)
-        found = [_position(name, grid, float(one)) for one in np.ravel(value)]
+        found = [_position(name, table[name].values, one) for one in np.ravel(value)]
         positions[name] = found[0] if np.ndim(value) == 0 else found
     part = table.isel(positions)
     return part.sortby([axis for axis in axis_names(part) if axis in part.coords])
 
 
-def _position(name: str, grid: np.ndarray, value: float) -> int:
+def _position(name: str, grid: np.ndarray, value: Any) -> int:
+    if grid.dtype.kind not in "iuf":  # booleans and texts
+        texts = [str(one) for one in grid]
+        _checks.choice(f"value of {name}", str(value), texts)
+        return texts.index(str(value))
+    grid, value = grid.astype(float), float(value)
     nearest = int(np.argmin(np.abs(grid - value)))
     if not np.isclose(grid[nearest], value, rtol=1e-5, atol=1e-12):
         accepted = ", ".join(f"{one:.6g}" for one in grid)
@@ -122,10 +126,9 @@ def squeeze(table: xr.Dataset, fixed: Mapping[str, Any], *, keep: str = "") -> t
         >>> squeeze(table, {})[1]
         {'beta': 0.9}
     """
-    single = {
-        axis: float(table[axis].values[0]) for axis in axis_names(table) if table.sizes[axis] == 1 and axis != keep
-    }
-    numbers = {name: float(value) for name, value in fixed.items() if np.ndim(value) == 0}
+    single = {axis: table[axis].values[0] for axis in axis_names(table) if table.sizes[axis] == 1 and axis != keep}
+    numbers = {name: value for name, value in fixed.items() if np.ndim(value) == 0}
+    single, numbers = ({name: _plain(value) for name, value in part.items()} for part in (single, numbers))
     return table.squeeze(list(single), drop=True), {**numbers, **single}
 
 
@@ -259,7 +262,7 @@ def configuration(values: Mapping[str, Any]) -> str:
     """A configuration in words.
 
     Arguments:
-        values: axis name to number.
+        values: axis name to number, or to the text or boolean of a choice.
 
     Returns:
         For example "learning_rate=0.1, beta=0.9".
@@ -268,7 +271,17 @@ def configuration(values: Mapping[str, Any]) -> str:
         >>> configuration({"learning_rate": 0.1, "beta": 0.9})
         'learning_rate=0.1, beta=0.9'
     """
-    return ", ".join(f"{name}={float(value):.4g}" for name, value in values.items())
+    return ", ".join(f"{name}={_text(_plain(value))}" for name, value in values.items())
+
+
+def _plain(value: Any) -> Any:
+    """A float, or else what it is in Python: a boolean, a text."""
+    value = value.item() if hasattr(value, "item") else value
+    return value if isinstance(value, bool | str) else float(value)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def scale_of(table: xr.Dataset, axis: str) -> str:
@@ -285,7 +298,7 @@ def scale_of(table: xr.Dataset, axis: str) -> str:
         >>> scale_of(xr.Dataset(coords={"eps": ("eps", [1e-8, 1e-4], {"scale": "log"})}), "eps")
         'log'
     """
-    asked = table[axis].attrs.get("scale") == "log"
+    asked = table[axis].attrs.get("scale") == "log" and table[axis].dtype.kind in "iuf"
     return "log" if asked and bool((table[axis] > 0).all()) else "linear"
 
 

@@ -85,12 +85,12 @@ def open_joined(folder: Path, open_one: Callable[[Path], xarray.Dataset]) -> Any
 
     if (folder / "families.json").exists():
         names = _read(folder / "families.json")["families"]
-        return xarray.DataTree.from_dict({name: open_one(folder / name) for name in names if _begun(folder / name)})
+        return xarray.DataTree.from_dict({name: open_one(folder / name) for name in names if begun(folder / name)})
     if not (folder / "groups.json").exists():
         return None
     record = _read(folder / "groups.json")
     groups = [folder / f"group-{i:03}" for i in range(len(record["rows"]))]
-    found = [open_one(group) if _begun(group) else None for group in groups]
+    found = [open_one(group) if begun(group) else None for group in groups]
     if not any(table is not None for table in found):
         raise FileNotFoundError(f"no group of the sweep in {folder} has begun")
     return _joined(record, found)
@@ -180,7 +180,8 @@ def _attributes(tables: Sequence[xarray.Dataset], groups: int) -> dict[str, Any]
     return attributes
 
 
-def _begun(folder: Path) -> bool:
+def begun(folder: Path) -> bool:
+    """Whether a sweep is stored in a folder, of whatever kind."""
     return any((folder / name).exists() for name in _FILES)
 
 

@@ -105,6 +105,13 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
     return table
 
 
+def is_store(folder: Path) -> bool:
+    """Whether a sweep is stored in a folder, of one program or of several."""
+    from .joining import begun
+
+    return begun(folder)
+
+
 class Store:
     """The files of one sweep. Opening it reads; `create` and `write` need the lock."""
 

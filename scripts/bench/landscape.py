@@ -3,7 +3,9 @@
 The network is 64-64-10, 4,810 parameters, on all 1,797 digits. One loop jits nothing, one sets the parameters and
 calls a jitted loss, as the public landscape codes do, and the third compiles both, the best that a loop can do.
 
-    python scripts/bench/landscape.py [--points 101] [--loop 31]
+Then the map of the smallest and the largest eigenvalue of the whole Hessian over a coarser plane.
+
+    python scripts/bench/landscape.py [--points 101] [--loop 31] [--map 7]
 """
 
 import argparse
@@ -16,10 +18,22 @@ import numpy as np
 import jaxopt_notes as jon
 
 
+def map_of_eigenvalues(problem, params, directions, data, points: int) -> None:
+    taken = []
+    for _ in range(2):
+        began = time.perf_counter()
+        table = jon.landscape.curvature_map(problem.loss, params, directions, data=data, points=points)
+        taken.append(time.perf_counter() - began)
+    proved = float(table.converged.mean())
+    print(f"eigenvalues at {points} x {points} points: {taken[0]:.1f} s with compiling, {taken[1]:.1f} s again")
+    print(f"  {taken[1] / points**2 * 1e3:.0f} ms a point, both ends proved at {proved:.0%} of the points")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--points", type=int, default=101, help="along an axis of the plane")
     parser.add_argument("--loop", type=int, default=31, help="along an axis of the loops, which are scaled up")
+    parser.add_argument("--map", type=int, default=7, help="along an axis of the map of eigenvalues; 0 for none")
     options = parser.parse_args()
     jon.use_cpu_cores()
     problem = jon.problems.digits_mlp(hidden=64)
@@ -34,6 +48,8 @@ def main() -> None:
     table = jon.landscape.plane(problem.loss, params, directions, data=data, points=options.points)
     again = time.perf_counter() - began
 
+    if options.map:
+        map_of_eigenvalues(problem, params, directions, data, options.map)
     one, two = directions[0], directions[1]
     loss = jax.jit(problem.loss)
 

@@ -195,7 +195,14 @@ def doctor() -> int:
         if cache
         else "compiled programs are not kept: no folder can be written"
     )
-    extras = {"matplotlib": "plots", "jinja2": "plots", "plotly": "plotly", "sklearn": "data", "uvicorn": "explorer", "anywidget": "explorer"}
+    extras = {
+        "matplotlib": "plots",
+        "jinja2": "plots",
+        "plotly": "plotly",
+        "sklearn": "data",
+        "uvicorn": "explorer",
+        "anywidget": "explorer",
+    }
     for module, extra in extras.items():
         found = util.find_spec(module) is not None
         print(f"  {module:12s} {'installed' if found else f'missing: pip install jaxopt-notes[{extra}]'}")

@@ -55,6 +55,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
         table = _table(problem, steps, 64 if name == "digits" else 4, SEEDS[size], key)
         whole = table.isel(until=-1)
         named = diagnose(whole.drop_vars("until"))
+        assert isinstance(named, xarray.Dataset)  # of a table; of one run it would be a Diagnosis
         loss = whole.loss.values  # (learning_rate, seed, step)
         parts.append(
             xarray.Dataset(

@@ -102,20 +102,36 @@ def choice(name: str, value: Any, accepted: Iterable[str]) -> str:
     """Return `value` if it is one of `accepted`; otherwise name the nearest."""
     accepted = list(accepted)
     if value not in accepted:
-        raise ValueError(f"unknown {name} {value!r}{nearest(value, accepted)}; accepted: {', '.join(accepted)}")
+        known = f"accepted: {', '.join(accepted)}"
+        raise ValueError(f"unknown {name} {value!r}{nearest(value, accepted, known)}")
     return value
 
 
-def nearest(value: Any, accepted: Iterable[str]) -> str:
-    """The text "; did you mean 'x'?", or nothing when no choice is close."""
-    close = difflib.get_close_matches(str(value), list(accepted), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+def nearest(value: Any, accepted: Iterable[str], then: str = "") -> str:
+    """The text "; did you mean 'x'? then", without the question when no choice is close, or without `then`."""
+    accepted, value = list(accepted), str(value)
+    initials = [name for name in accepted if "_" in name and "".join(word[:1] for word in name.split("_")) == value]
+    close = difflib.get_close_matches(value, accepted, n=1) or initials  # "lr" is the learning_rate of many libraries
+    question = f"; did you mean {close[0]!r}?" if close else ""
+    return f"{question}{' ' if question else '; '}{then}" if then else question
 
 
 def name_of(fun: Callable) -> str:
     """A readable name for any callable, a `functools.partial` or a class included."""
     inner = getattr(fun, "func", fun)
     return getattr(inner, "__name__", type(inner).__name__)
+
+
+def one_table(function: str, table: Any) -> None:
+    """Refuse the tree of several families.
+
+    Raises:
+        TypeError: it says what to pass instead.
+    """
+    if hasattr(table, "children"):
+        families = list(table.children)
+        named = f"one family, such as tree[{families[0]!r}].to_dataset(); the tree holds {', '.join(families)}"
+        raise TypeError(f"{function} takes the table of {named if families else 'a sweep, and this tree holds none'}")
 
 
 def keyword_names(factory: Callable) -> list[str]:

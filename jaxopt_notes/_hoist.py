@@ -35,7 +35,7 @@ class Program:
 
     def equations(self) -> Iterator[Any]:
         """Every equation, those of inner programs included."""
-        return _equations(self._jaxpr)
+        return equations(self._jaxpr)
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
@@ -59,7 +59,7 @@ def hoist(fun: Callable, *args: Any, derivatives: int = 2) -> tuple[Program, lis
     ):  # lift what nested jits hold, by running their bodies in place
         closed, _ = _trace(partial(_inline, closed.jaxpr, closed.consts), jax.tree.leaves(args))
     text = _text(closed.jaxpr, _nested_constants(closed.jaxpr))
-    if any(equation.primitive.name.startswith("custom_") for equation in _equations(closed.jaxpr)):
+    if any(equation.primitive.name.startswith("custom_") for equation in equations(closed.jaxpr)):
         # The rule of a custom derivative does not show in the text above, so the derivatives are named as well.
         derivatives += any(isinstance(constant, jax.core.Tracer) for constant in closed.consts)
         text += "".join(_derivative_texts(closed, jax.tree.leaves(args), derivatives))
@@ -73,7 +73,7 @@ def _text(jaxpr: jex.Jaxpr, constants: Iterable[Any]) -> str:
     a traced constant. Such a program compiles anew.
     """
     text = str(jaxpr)
-    if jaxpr.effects or any("callback" in equation.primitive.name for equation in _equations(jaxpr)):
+    if jaxpr.effects or any("callback" in equation.primitive.name for equation in equations(jaxpr)):
         text += uuid.uuid4().hex
     for constant in constants:
         if isinstance(constant, jax.core.Tracer):
@@ -135,15 +135,16 @@ def _inexact(leaf: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
 
-def _equations(jaxpr: jex.Jaxpr) -> Iterator[Any]:
+def equations(jaxpr: jex.Jaxpr) -> Iterator[Any]:
+    """Every equation of a traced program, those of inner programs included."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in _inner(equation):
-            yield from _equations(inner.jaxpr if isinstance(inner, jex.ClosedJaxpr) else inner)
+            yield from equations(inner.jaxpr if isinstance(inner, jex.ClosedJaxpr) else inner)
 
 
 def _nested_constants(jaxpr: jex.Jaxpr) -> Iterator[Any]:
-    for equation in _equations(jaxpr):
+    for equation in equations(jaxpr):
         for inner in _inner(equation):
             if isinstance(inner, jex.ClosedJaxpr):
                 yield from inner.consts

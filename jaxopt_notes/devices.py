@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from pathlib import Path
@@ -48,6 +49,35 @@ def _available_cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         return os.cpu_count() or 1
+
+
+def memory_for(device: jax.Device, sharing: int = 1) -> int | None:
+    """Bytes that programs on a device may take, of memory that `sharing` devices of the machine share, if known.
+
+    A part of what there is, the same every time: what happens to be free changes, and the width of a sweep depends on
+    this. Other programs need memory too, most of all where the device's memory is the machine's.
+    """
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    if limit is not None:
+        return int(0.8 * limit)
+    machine = _memory_of_machine() if device.platform == "cpu" else None
+    return None if machine is None else machine // (2 * sharing)
+
+
+def _memory_of_machine() -> int | None:
+    """Bytes of memory, or what the control group of this process is allowed, as by SLURM or a container."""
+    try:
+        limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return None
+    root = Path("/sys/fs/cgroup")
+    with contextlib.suppress(OSError):
+        groups = [line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines()]
+        own = {root / group.lstrip("/") for group in groups}
+        files = {path / "memory.max" for one in own for path in (one, *one.parents) if path.is_relative_to(root)}
+        texts = [file.read_text().strip() for file in files if file.is_file()]
+        limits += [int(text) for text in texts if text.isdigit()]  # or "max"
+    return min(limits)
 
 
 def use_compilation_cache(folder: str | os.PathLike | None = None) -> Path | None:

@@ -129,7 +129,8 @@ def diagnose(
         A `Diagnosis`; of a Dataset, a Dataset of the trials with variables `diagnosis` (text) and the same numbers.
 
     Raises:
-        TypeError, ValueError: neither a run nor a sweep, a batch of runs, too few entries, or no parameter path.
+        TypeError, ValueError: neither a run nor a sweep, a tree of several families, a batch of runs, too few entries,
+            or no parameter path.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -140,6 +141,7 @@ def diagnose(
 
     Source: the picture of loss curves by learning rate, CS 182 lecture 4 and CS 231n notes.
     """
+    _checks.one_table("diagnose", run)
     floor = float(_checks.scalar("floor", floor))
     reference = None if reference is None else float(_checks.scalar("reference", reference))
     stable_below = None if stable_below is None else float(_checks.scalar("stable_below", stable_below, low=0.0))

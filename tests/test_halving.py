@@ -8,7 +8,7 @@ import xarray
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
-from jaxopt_notes.sweeps import engine, halving, programs
+from jaxopt_notes.sweeps import engine, halving, programs, rungs
 
 SPACE = jon.grid(learning_rate=[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 30.0], beta=[0.0, 0.9])
 OPTIONS = dict(seeds=3, steps=36, batch_size=64, width=5, progress=False)
@@ -88,9 +88,13 @@ def test_the_rung_metric_is_the_median_of_a_shorter_sweep(digits, halved):
     )
 
 
-def test_pruning_does_the_work_of_the_survivors_only(digits, monkeypatch):
-    lanes = []
-    original = engine._run_lanes
+def test_pruning_does_the_work_of_the_survivors_only(digits, monkeypatch, capsys):
+    lanes, waiting = [], []
+    original, release = engine._run_lanes, rungs._Waiting.release
+
+    def released(self, stay):
+        release(self, stay)
+        waiting.append(len(self))
 
     def counted(plan, chunks, until, bar, resume, checkpoint):
         lanes.append(len(chunks) * plan.width * (until - (resume.step if resume else 0)))
@@ -98,15 +102,23 @@ def test_pruning_does_the_work_of_the_survivors_only(digits, monkeypatch):
 
     monkeypatch.setattr(engine, "_run_lanes", counted)
     space = jon.grid(learning_rate=np.geomspace(0.001, 1, 27))
-    options = OPTIONS | {"width": 3}
-    table = jon.sweep(digits, jon.gradient_descent, space, **options, prune=jon.halving(), devices=jax.devices()[:1])
-    assert sum(lanes) == 81 * 4 + 27 * 8 + 9 * 24  # 26 % of 81 * 36
+    monkeypatch.setattr(rungs._Waiting, "release", released)
+    options = OPTIONS | {"width": 3, "progress": True, "devices": jax.devices()[:1]}
+    table = jon.sweep(digits, jon.gradient_descent, space, **options, prune=jon.halving(report_seeds=1))
+    work = 81 * 4 + 27 * 8 + 9 * 24  # 26 % of 81 * 36
+    assert sum(lanes) == work
+    assert f" {work}/{work} " in capsys.readouterr().err.splitlines()[-1]
     assert table.attrs["segment_programs"] == 1
+    assert max(waiting) <= 27  # those that go on, and not all 81: the others are released while the rung is run
+    # Whatever seeds a table is cut to, it knows which one decided nothing.
+    assert jon.best(table.sel(seed=[2, 0]), report_seeds=[2]).chosen_by == 1
+    with pytest.raises(ValueError, match=r"report_seeds \[1\] must not have .*, or give report_seeds=\[2\]"):
+        jon.best(table.sel(seed=[0, 1]), report_seeds=1)
 
 
 def test_an_interrupted_pruned_sweep_goes_on_to_the_same_bits(digits, halved, tmp_path, monkeypatch):
     options = dict(**OPTIONS, keep_params=True, devices=jax.devices()[:2], prune=jon.halving(), store=tmp_path)
-    original, calls = halving.run_until, []
+    original, calls = rungs.run_until, []
 
     def stop_at(call):
         def run(*arguments, **others):
@@ -119,19 +131,21 @@ def test_an_interrupted_pruned_sweep_goes_on_to_the_same_bits(digits, halved, tm
 
     for call in (3, 4, 3):  # in the first rung, in the second, in the last
         calls.clear()
-        monkeypatch.setattr(halving, "run_until", stop_at(call))
+        monkeypatch.setattr(rungs, "run_until", stop_at(call))
         with pytest.warns(UserWarning, match="interrupted: 0 of 42"):
             jon.sweep(digits, jon.momentum, SPACE, **options)
         assert (jon.open_sweep(tmp_path).status == Status.NOT_RUN).all()
     calls.clear()
-    monkeypatch.setattr(halving, "run_until", stop_at(99))
+    monkeypatch.setattr(rungs, "run_until", stop_at(99))
     assert_same_tables(jon.sweep(digits, jon.momentum, SPACE, **options), halved)
     assert len(calls) == 1  # everything else was on disk
     assert not list(tmp_path.glob("rung-*"))
     assert_same_tables(jon.open_sweep(tmp_path), halved)
     calls.clear()
+    (tmp_path / "rung-00-00000.npz").touch()  # as a kill at the very end leaves it
     assert_same_tables(jon.sweep(digits, jon.momentum, SPACE, **options), halved)
     assert calls == []
+    assert not list(tmp_path.glob("rung-*"))
     with pytest.raises(jon.StoreError, match="prune: Halving"):
         jon.sweep(digits, jon.momentum, SPACE, **options | {"prune": None})
 
@@ -190,7 +204,7 @@ def test_rungs_that_do_not_fit_the_steps_are_named(pruner, steps, message):
     ],
 )
 def test_a_pruner_that_does_not_fit_is_refused_before_anything_runs(digits, monkeypatch, pruner, error):
-    monkeypatch.setattr(halving, "run_until", lambda *_, **__: pytest.fail("a trial ran"))
+    monkeypatch.setattr(rungs, "run_until", lambda *_, **__: pytest.fail("a trial ran"))
     with pytest.raises(ValueError, match=error):
         jon.sweep(digits, jon.momentum, SPACE, **OPTIONS, prune=pruner)
 
@@ -208,7 +222,7 @@ class TestReportSeeds:
         for one in (table, jon.open_sweep(tmp_path)):
             best = jon.best(one, report_seeds=[1])
             assert (best.chosen_by, best.seeds) == (2, 1)
-            with pytest.raises(ValueError, match=r"report_seeds \[2\] must not have .* or give report_seeds=\(1,\)"):
+            with pytest.raises(ValueError, match=r"report_seeds \[2\] must not have .* or give report_seeds=\[1\]"):
                 jon.best(one, report_seeds=1)
         jon.best(table)
 
@@ -223,7 +237,7 @@ class TestReportSeeds:
             for trial in range(60):
                 values = np.asarray(jax.random.permutation(jax.random.key(trial), noise.ravel())).reshape(81, 8)
                 columns = {"final_loss": values.ravel(), "status": np.zeros(values.size, int)}
-                medians = halving._medians(columns, "final_loss", deciding)
+                medians = rungs._medians(columns, "final_loss", deciding)
                 survive = pruner.survivors(medians, np.ones(81, bool))
                 winner = np.flatnonzero(survive)[np.argmin(np.median(values[survive, :4], axis=1))]
                 errors.append(np.median(values[winner, 4:]))
@@ -288,7 +302,7 @@ def test_wrong_use_is_named(digits):
         jon.sweep(digits, jon.momentum, SPACE, **OPTIONS, prune=3)
     with pytest.raises(ValueError, match="unknown metric 'final_los'; did you mean 'final_loss'"):
         jon.sweep(digits, jon.momentum, SPACE, **OPTIONS, prune=jon.halving(metric="final_los"))
-    with pytest.raises(ValueError, match="one process must run them"):
+    with pytest.raises(ValueError, match="one process must run them, on all of its devices; leave executor= out"):
         jon.sweep(digits, jon.momentum, SPACE, **OPTIONS, prune=jon.halving(), executor=object())
 
 

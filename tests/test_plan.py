@@ -1,6 +1,8 @@
 """The plan of a sweep, widths, memory that runs out, and the invariance contract checked from outside."""
 
+import concurrent.futures
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 import xarray
 
 import jaxopt_notes as jon
-from jaxopt_notes.sweeps import engine, invariance, programs, width
+from jaxopt_notes.sweeps import distribute, engine, invariance, programs, width
 
 VALLEY = jon.problems.quadratic([1.0, 20.0])
 SPACE = jon.grid(learning_rate=[0.01, 0.02, 0.03, 0.05, 0.06])
@@ -64,6 +66,27 @@ class TestPlan:
         assert lane <= memory.per_lane <= 4 * lane
         compiled = width._bytes(width.segment_compiled(group.plan.at_width(8)))
         assert memory.of(8) == pytest.approx(compiled, rel=0.1)
+        assert width._most_bytes(group.plan.at_width(8)) >= compiled
+
+    def test_a_width_that_nobody_gave_is_one_that_fits(self, monkeypatch):
+        bowl = jon.Problem(lambda x: 0.5 * (x @ x), init=np.ones(10_000, np.float32))
+        wide = planned(problem=bowl, **ONE).groups[0]
+        fixed, lane, machine = wide.memory
+        assert wide.plan.width == 10
+        total = re.search(r"MemTotal: *(\d+) kB", Path("/proc/meminfo").read_text())
+        assert fixed + 10 * lane < machine <= 1024 * int(total[1]) / 2
+        available = fixed + 7 * lane
+        monkeypatch.setattr(width, "memory_for", lambda device, sharing: available)
+        plan = planned(problem=bowl, **ONE)
+        assert plan.width == 4
+        assert "4 lanes and not 10, which would not fit" in str(plan)
+        assert "more than it may take" in str(planned(problem=bowl, width=9, **ONE))
+        table = jon.sweep(bowl, jon.gradient_descent, SPACE, seeds=2, steps=12, progress=False, **ONE)
+        assert table.attrs["width"] == 4
+        monkeypatch.setattr(width, "_rate", lambda plan: float(plan.width))
+        assert set(plan.timed().groups[0].timing.rates) == {1, 4}
+        monkeypatch.setattr(width, "memory_for", lambda device, sharing: 1)
+        assert planned(problem=bowl, **ONE).width == 1
 
     def test_timing_chooses_among_widths(self):
         plan = planned(width=2, **ONE).timed()
@@ -105,6 +128,14 @@ class TestFastest:
         monkeypatch.setattr(width, "_rate", None)  # not asked again
         assert swept(width="fastest", store=tmp_path, **ONE).attrs["width"] == 2
         assert swept(store=tmp_path, **ONE).attrs["width"] == 2
+
+    def test_a_plan_takes_it_too_and_says_what_it_timed(self, monkeypatch):
+        monkeypatch.setattr(width, "_rate", lambda plan: 1000.0 if plan.width == 2 else 1.0)
+        plan = planned(width="fastest", **ONE)
+        assert plan.width == 2
+        assert "1,000 at 2 lanes" in str(plan)
+        with pytest.raises(ValueError, match="unknown width 'fast'; did you mean 'fastest'"):
+            planned(width="fast")
 
     def test_another_word_is_refused(self):
         with pytest.raises(ValueError, match="unknown width 'fast'; did you mean 'fastest'"):
@@ -150,6 +181,28 @@ class TestOutOfMemory:
         assert read.attrs["narrowed_to"] == 2
         xarray.testing.assert_equal(read, table)
         assert len(list(tmp_path.glob("chunk-*.nc"))) == 2
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_a_sweep_that_was_cut_short_goes_on_with_the_lanes_that_fit(self, memory_for_two_lanes, tmp_path, workers):
+        def cut_short(table):
+            assert jon.open_sweep(tmp_path).attrs["narrowed_to"] == 2  # from then on when it happens
+            raise RuntimeError("cut short")
+
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            options = dict(width=5, store=tmp_path) | (dict(executor=pool) if workers else ONE)
+            with pytest.warns(UserWarning, match="going on with 2"), pytest.raises(RuntimeError, match="cut short"):
+                swept(**options, on_chunk=cut_short)
+            memory_for_two_lanes.clear()
+            distribute._made.cache_clear()
+            (tmp_path / "chunk-00001.nc").unlink(missing_ok=True)
+            table = swept(**options)
+        assert set(memory_for_two_lanes) == {2}
+        assert table.attrs["narrowed_to"] == 2
+        xarray.testing.assert_equal(table, swept(width=2, **ONE))
+
+    def test_workers_without_a_store_say_with_how_many_lanes_they_ran(self, memory_for_two_lanes):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool, pytest.warns(UserWarning, match="going on with 2"):
+            assert swept(width=4, executor=pool).attrs["narrowed_to"] == 2
 
     def test_one_lane_that_does_not_fit_is_an_error_and_so_is_anything_else(self, monkeypatch):
         def broken(message):
@@ -231,6 +284,18 @@ class TestInvariance:
         monkeypatch.setattr(invariance, "run_chunks", leaking)
         with pytest.raises(AssertionError, match="FAIL gradient_descent, chunks in another order: differ: loss"):
             jon.check_invariance(planned(width=2, devices=jax.devices()[:2]))
+
+    def test_a_plan_of_which_nothing_can_be_compared_does_not_pass(self):
+        rising = planned(jon.grid(learning_rate=[0.5]), width=2, **ONE)
+        with pytest.raises(AssertionError, match=r"it is not known whether .*\n[^$]*FAIL .* not compared: the loss of"):
+            jon.check_invariance(rising)
+        sparse = jon.check_invariance(planned(steps=60, every=30, width=2, **ONE))  # no entry in the first 20 steps
+        assert "over 20 steps or more" in str(sparse)
+
+    def test_losses_below_zero_are_compared_too(self):
+        below = jon.Problem(lambda x: (x @ x) - 7.0, init=np.ones(2, np.float32))
+        checked = jon.check_invariance(planned(problem=below, width=2, **ONE))
+        assert "in 3 trials over 12 steps or more" in str(checked)
 
     def test_a_changed_data_order_and_a_collective_are_found(self, monkeypatch):
         plan = planned(width=2, **ONE)

@@ -8,7 +8,7 @@ import xarray
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
-from jaxopt_notes.sweeps.select import _bootstrap
+from jaxopt_notes.sweeps.intervals import _bootstrap
 
 INF = np.inf
 
@@ -72,11 +72,48 @@ class TestReportSeeds:
         with pytest.raises(ValueError, match=r"here all seeds did; run sweep\(.*report_seeds=\[3, 4\]\)\), or leave"):
             jon.best(everyone, report_seeds=2)
         assert jon.best(everyone).median == 1.0
-        for recorded in ("2", "(3, 4)", "(4, 3)"):
-            others = pruned.assign_attrs(prune=f"Halving(factor=3.0, metric='final_loss', report_seeds={recorded})")
-            assert jon.best(others, report_seeds=2).median == jon.best(others, report_seeds=[4, 3]).median == 8.5
-            with pytest.raises(ValueError, match="must not have decided what was pruned"):
-                jon.best(others, report_seeds=[2, 3, 4])
+        others = pruned.assign_attrs(report_seeds="[3, 4]")
+        assert jon.best(others, report_seeds=2).median == jon.best(others, report_seeds=[4, 3]).median == 8.5
+        assert jon.best(others, report_seeds=[4]).median == 8.0
+        with pytest.raises(ValueError, match="must not have decided what was pruned"):
+            jon.best(others, report_seeds=[2, 3, 4])
+        with pytest.raises(ValueError, match=r"report_seeds \[1, 2\] must not"):
+            jon.best(others.sel(seed=[0, 1, 2]), report_seeds=2)  # of another table than the pruner's
+
+
+class TestFamilies:
+    """Of a tree the configurations of all families compete, each in pairs of seeds."""
+
+    NOISE = np.array([0.0, 5, 1, 8, 2, 9, 3, 4])
+    SLOW = grid_table([NOISE + 3, NOISE + 2.0])
+    FAST = grid_table([NOISE + 1, NOISE + 5, NOISE + 1 + np.array([2, 2, 2, -1, -1, 2, 2, 2]) / 10])
+    TREE = xarray.DataTree.from_dict({"slow": SLOW, "fast": FAST})
+
+    def test_the_best_of_all_is_named_with_its_family_and_so_are_its_ties(self):
+        best = jon.best(self.TREE)
+        alone = jon.best(self.FAST)
+        assert best.config == {"family": "fast", **alone.config}
+        assert (best.median, best.interval, best.edges) == (alone.median, alone.interval, alone.edges)
+        assert best.ties == [{"family": "fast", **tie} for tie in alone.ties]
+        assert best.families == {"fast": alone, "slow": jon.best(self.SLOW)}
+        assert f"best of slow: {str(jon.best(self.SLOW)).splitlines()[0]}" in str(best)
+
+    def test_a_family_that_was_not_run_is_left_out(self):
+        unrun = self.SLOW.assign(status=self.SLOW.status * 0 - 1)
+        best = jon.best(xarray.DataTree.from_dict({"slow": unrun, "fast": self.FAST}), report_seeds=4)
+        assert (list(best.families), best.held_out, best.trials_failed) == (["fast"], True, 0.0)
+        with pytest.raises(ValueError, match="no trial of this sweep was run"):
+            jon.best(xarray.DataTree.from_dict({"slow": unrun}))
+
+    def test_what_takes_one_table_says_so(self, tmp_path):
+        for use in (jon.importance, jon.diagnose, lambda tree: jon.end_point(tree, None, seed=0)):
+            with pytest.raises(TypeError, match=r"table of one family, such as tree\['slow'\].to_dataset\(\)"):
+                use(self.TREE)
+        with pytest.raises(TypeError, match=r"table must be the xarray.Dataset of a sweep, got NoneType"):
+            jon.best(None)
+        jon.save(self.TREE, tmp_path / "tree.nc")
+        with xarray.open_datatree(tmp_path / "tree.nc", engine="h5netcdf") as read:
+            assert jon.best(read) == jon.best(self.TREE)
 
 
 class TestFailures:

@@ -16,7 +16,7 @@ import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.minibatches import indices, reshuffle
 from jaxopt_notes.sweeps import engine, plan, programs
-from jaxopt_notes.sweeps.select import median_interval
+from jaxopt_notes.sweeps.intervals import median_interval
 
 SPACE = jon.grid(learning_rate=[0.01, 0.1, 0.5], beta=[0.0, 0.9])
 RUN = dict(seeds=3, steps=24, batch_size=64, progress=False, keep_params=True)
@@ -321,7 +321,7 @@ BAD = [
     (
         dict(space=lambda: jon.grid(learning_rte=[0.1])),
         ValueError,
-        "unknown axis 'learning_rte' for momentum; did you mean 'learning_rate'",
+        r"unknown axis 'learning_rte' for momentum; did you mean 'learning_rate'\? momentum takes learning_rate",
     ),
     (dict(space=lambda: jon.grid(beta=[0.1])), TypeError, "momentum needs learning_rate: give it an axis"),
     (dict(space=lambda: jon.grid()), ValueError, "at least one axis"),
@@ -375,6 +375,22 @@ BAD = [
     (dict(batch_size=2000), ValueError, "batch_size must be at most the number of examples, 1438; got 2000"),
     (dict(batch_size=0), ValueError, "batch_size must be an integer of at least 1, got 0"),
     (dict(width=0), ValueError, "width must be an integer of at least 1, got 0"),
+    (dict(space=lambda: jon.grid(lr=[0.1])), ValueError, r"axis 'lr' for momentum; did you mean 'learning_rate'\?"),
+    (
+        dict(space=lambda: jon.grid(learning_rate=[0.1, 0.1 + 1e-12])),
+        ValueError,
+        "repeats values: 0.1 and 0.100000000001 are one number in float32",
+    ),
+    (dict(store=""), TypeError, "store must be the path of a folder, such as 'runs/x', got ''"),
+    (dict(on_chunk=3), TypeError, "on_chunk must be a function of a table, got 3"),
+    (
+        dict(
+            space=lambda: jon.grid(learning_rate=[0.1], rung=[1]),
+            optimizer=lambda learning_rate, rung: jon.momentum(learning_rate),
+        ),
+        ValueError,
+        "axis 'rung' is a name that every table has already",
+    ),
     (
         dict(problem=lambda: jon.Problem(lambda x: x, init=jnp.ones(2)), batch_size=None),
         TypeError,
@@ -475,7 +491,7 @@ def test_end_point_asks_for_what_is_missing(digits, reference):
 
 
 def test_best_refuses_what_it_cannot_compare(reference):
-    with pytest.raises(ValueError, match="unknown metric 'final_los'; did you mean 'final_loss'"):
+    with pytest.raises(ValueError, match=r"unknown metric 'final_los'; did you mean 'final_loss'\? accepted: "):
         jon.best(reference, "final_los")
     with pytest.raises(ValueError, match="unknown metric 'loss'"):
         jon.best(reference, "loss")

@@ -267,6 +267,7 @@ def _chosen(params: PyTree, only: Select | None) -> tuple[bool, ...]:
     chosen = tuple(f"/{only}/" in f"/{path}/" if isinstance(only, str) else bool(only(path)) for path in paths)
     if not any(chosen):
         names = sorted({name for path in paths for name in path.split("/")})
-        hint = _checks.nearest(only, names) if isinstance(only, str) else ""
-        raise ValueError(f"only={only!r} matches no parameter{hint}; their paths are {', '.join(paths)}")
+        known = f"their paths are {', '.join(paths)}"
+        hint = _checks.nearest(only, names, known) if isinstance(only, str) else f"; {known}"
+        raise ValueError(f"only={only!r} matches no parameter{hint}")
     return chosen

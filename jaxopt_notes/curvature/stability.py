@@ -131,10 +131,8 @@ def stability_bound(optimizer: str, sharpness: Number, **numbers: Number) -> Flo
     accepted = _checks.keyword_names(rule)
     for name, value in numbers.items():
         if name not in accepted:
-            raise ValueError(
-                f"unknown hyperparameter {name!r} for {optimizer}{_checks.nearest(name, accepted)}; "
-                f"accepted: {', '.join(accepted) or 'none'}"
-            )
+            known = f"accepted: {', '.join(accepted) or 'none'}"
+            raise ValueError(f"unknown hyperparameter {name!r} for {optimizer}{_checks.nearest(name, accepted, known)}")
         _checks.number(name, value, low=0.0, high=1.0 if name in _SHARES else np.inf)
     if not _checks.is_traced(sharpness):
         _checks.number("sharpness", sharpness)

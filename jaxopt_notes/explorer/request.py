@@ -77,9 +77,8 @@ def parse(fields: Any, scenes: Scenes) -> Request:
     accepted = ("kind", "sequence", *_KINDS[kind])
     for name in fields:
         if name not in accepted:
-            raise ValueError(
-                f"unknown field {_short(name)}{_checks.nearest(name[:99], accepted)}; accepted: {', '.join(accepted)}"
-            )
+            known = f"accepted: {', '.join(accepted)}"
+            raise ValueError(f"unknown field {_short(name)}{_checks.nearest(name[:99], accepted, known)}")
     name = _checks.choice("function", _text("function", fields.get("function")), scenes)
     scene = scenes[name]
     start = _vector("start", fields.get("start", scene.start.tolist()), scene.dimension)
@@ -112,10 +111,8 @@ def _optimizers(given: Any) -> dict[str, dict[str, float]]:
         checked[name] = {}
         for key, value in numbers.items():
             if key not in controls:
-                raise ValueError(
-                    f"unknown number {_short(key)} of {name}{_checks.nearest(key[:99], controls)}; "
-                    f"accepted: {', '.join(controls)}"
-                )
+                known = f"accepted: {', '.join(controls)}"
+                raise ValueError(f"unknown number {_short(key)} of {name}{_checks.nearest(key[:99], controls, known)}")
             control = controls[key]
             checked[name][key] = _number(f"{name}.{key}", value, high=control.most, open_high=control.open_high)
     return checked

@@ -279,10 +279,8 @@ def _moving(params: PyTree, ignore: Ignore | None) -> list[bool]:
     fixed = [f"/{ignore}/" in f"/{path}/" if isinstance(ignore, str) else bool(ignore(path)) for path in paths]
     if not any(fixed) and isinstance(ignore, str):
         names = sorted({name for path in paths for name in path.split("/")})
-        raise ValueError(
-            f"ignore={ignore!r} matches no parameter{_checks.nearest(ignore, names)}; "
-            f"their paths are {', '.join(paths)}"
-        )
+        known = f"their paths are {', '.join(paths)}"
+        raise ValueError(f"ignore={ignore!r} matches no parameter{_checks.nearest(ignore, names, known)}")
     if all(fixed):
         raise ValueError(f"ignore={ignore!r} leaves no parameter that moves")
     return [not one for one in fixed]

@@ -39,6 +39,7 @@ def check_table(table: Any) -> xr.Dataset:
         Traceback (most recent call last):
         ValueError: table must be the Dataset of a sweep with variables final_loss and status; it has none
     """
+    _checks.one_table("a figure", table)
     if not isinstance(table, xr.Dataset):
         raise TypeError(f"table must be the xarray.Dataset of a sweep, got {type(table).__name__}")
     if "final_loss" not in table or "status" not in table:

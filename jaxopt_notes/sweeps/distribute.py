@@ -11,6 +11,7 @@ import concurrent.futures
 import contextlib
 import functools
 import hashlib
+import json
 import multiprocessing
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -19,14 +20,14 @@ from typing import Any, NamedTuple
 
 import jax
 
-from .engine import lanes_in_use, run_chunks
+from .engine import lanes_in_use, limit_lanes, run_chunks
 from .layout import Columns, Layout, layout_of
-from .plan import Plan, make_plan
+from .plan import Plan
 from .progress import Progress
 from .shelf import Disk, Shelf
 from .store import Store
 from .table import columns_of, no_trials
-from .width import time_widths
+from .width import planned
 
 FEWEST_CHUNKS = 16  # of a sweep without a width of its own, so that there is something to hand out
 # The settings of JAX that decide the numbers or whether a loss is accepted; a new process has the defaults.
@@ -41,6 +42,10 @@ _SETTINGS = (
 _planning = threading.Lock()
 
 
+class ChunkKilledWorkers(concurrent.futures.BrokenExecutor):
+    """Chunks that the executor gave up, as every worker that ran them died."""
+
+
 class Outline(NamedTuple):
     """A plan as plain data: what a process needs to know that keeps chunks but runs none."""
 
@@ -52,10 +57,11 @@ class Outline(NamedTuple):
     steps: int
     devices: int
 
-    def pruned(self, how: str) -> Outline:
-        """The outline of a sweep that is pruned in this way, which is another sweep."""
+    def pruned(self, how: str, report_seeds: list[int]) -> Outline:
+        """The outline of a sweep that is pruned in this way by the seeds that do not report: another sweep."""
         fingerprint = hashlib.sha256(f"{self.fingerprint}{how}".encode()).hexdigest()
         attributes = {**self.layout.attributes, "fingerprint": fingerprint, "prune": how}
+        attributes |= {"report_seeds": json.dumps(report_seeds)} if report_seeds else {}
         layout = self.layout._replace(attributes=attributes)
         return self._replace(identity={**self.identity, "prune": how}, fingerprint=fingerprint, layout=layout)
 
@@ -80,13 +86,22 @@ def run_here(
 ) -> Generator[tuple[int, Columns]]:
     """Run those of the chunks that are missing on the devices of this process; yields each when it is kept."""
     for together, resume in shelf.missing(chunks):
-        finished = run_chunks(
-            plan, together, keep_params=keep_params, bar=bar, resume=resume, checkpoint=shelf.checkpoint(together)
-        )
+        if bar and resume:
+            bar.skip(resume.step * sum(len(plan.trials_of(chunk)) for chunk in together))
+        told: dict[str, Any] = {"checkpoint": shelf.checkpoint(together), "narrowed": shelf.narrowed}
+        finished = run_chunks(plan, together, keep_params=keep_params, bar=bar, resume=resume, **told)
         for chunk, trials in zip(together, finished, strict=True):
             columns = columns_of(plan, trials)
             shelf.put(chunk, columns)
             yield chunk, columns
+
+
+def agree_on_lanes(plan: Plan, shelf: Shelf) -> None:
+    """Begin with no more lanes than memory took when it ran out before, in this process or for what is on the shelf."""
+    known = shelf.lanes() or plan.width
+    limit_lanes(plan, known)
+    if lanes_in_use(plan) < known:
+        shelf.narrowed(lanes_in_use(plan))
 
 
 def hand_out(
@@ -113,13 +128,16 @@ def hand_out(
     futures = {executor.submit(run_share, share, *arguments): share for share in shares}
     try:
         for future in concurrent.futures.as_completed(futures):
-            for chunk, columns in zip(futures[future], future.result(), strict=True):
+            lanes, told = _result(future, futures[future], outline, shelf, folder)
+            if lanes < outline.width:
+                shelf.narrowed(lanes)
+            for chunk, columns in zip(futures[future], told, strict=True):
                 shelf.put(chunk, columns)
                 if bar:
                     bar.segment(outline.steps, columns["status"])
                 yield chunk, columns
     except concurrent.futures.BrokenExecutor as error:
-        if folder is None:
+        if folder is None or isinstance(error, ChunkKilledWorkers):
             raise
         raise type(error)(
             f"a worker died ({error}): {shelf.trials_finished()} of {outline.trials} trials are finished and in "
@@ -130,10 +148,31 @@ def hand_out(
             future.cancel()
 
 
+def _result(
+    future: concurrent.futures.Future[Any], share: Sequence[int], outline: Outline, shelf: Shelf, folder: Path | None
+) -> tuple[int, list[Columns]]:
+    """What a worker returns; Dask's own error, of a task whose workers keep dying, as one that says what to do."""
+    try:
+        return future.result()
+    except Exception as error:
+        if type(error).__name__ != "KilledWorker":
+            raise
+        first, last = outline.trials_of(share[0]).start, outline.trials_of(share[-1]).stop - 1
+        chunks = f"chunk{'s' * (len(share) > 1)} {', '.join(map(str, share))} (trials {first} to {last})"
+        done = f"{shelf.trials_finished()} of {outline.trials} trials are finished"
+        kept = f"{done} and in {folder}; the same call runs only the rest" if folder else done
+        raise ChunkKilledWorkers(
+            f"{chunks} killed every worker that tried, as for want of memory; {kept}. Give the workers more memory, or "
+            f"the sweep a smaller width and another store. The executor says: {error}"
+        ) from error
+
+
 def run_share(
     chunks: Sequence[int], payload: bytes, width: int, identity: dict[str, Any], folder: str | None
-) -> list[Columns]:
+) -> tuple[int, list[Columns]]:
     """What a worker does: run chunks, and write them into the store in `folder` or return their columns.
+
+    With them it returns the lanes per device that they ran with, fewer than the width if memory ran out.
 
     Chunks that have a file by now are not run again, and a chunk that another worker had begun goes on from where it
     was saved. Two workers on one chunk do no harm: both write the same file, and it appears whole.
@@ -142,17 +181,18 @@ def run_share(
         plan, keep_params = _plan(payload, width)
         _check_same(identity, plan.identity)
         if folder is None:
-            return [columns_of(plan, trials) for trials in run_chunks(plan, chunks, keep_params=keep_params)]
+            ran = run_chunks(plan, chunks, keep_params=keep_params)
+            return lanes_in_use(plan), [columns_of(plan, trials) for trials in ran]
         store = Store(Path(folder))
         store.start()
         shelf = Disk(store, store.layout(), plan)
+        agree_on_lanes(plan, shelf)
         try:
             told = dict(run_here(plan, shelf, chunks, keep_params=keep_params))
         finally:
             shelf.close()
-        store.note_lanes(lanes_in_use(plan), plan.width)
         earlier = {chunk: store.chunk(chunk, plan.fingerprint) for chunk in chunks if chunk not in told}
-        return [_summary({**told, **earlier}[chunk]) for chunk in chunks]
+        return lanes_in_use(plan), [_summary({**told, **earlier}[chunk]) for chunk in chunks]
 
 
 def outline_there(payload: bytes, width: int | str | None) -> Outline:
@@ -228,9 +268,8 @@ def _made(payload: bytes, width: int | str | None) -> tuple[Plan, bool]:
 
 
 def plan_of(definition: dict[str, Any], width: int | str | None, devices: Sequence[jax.Device] | None) -> Plan:
-    """The plan of a sweep of one program, at a width, at the one chosen by its size, or at the "fastest"."""
-    plan = make_plan(**definition, width=None if isinstance(width, str) else width, devices=devices)
-    return plan.at_width(time_widths(plan).fastest) if isinstance(width, str) else plan
+    """The plan of a sweep of one program, at a width that is given or chosen."""
+    return planned(width, **definition, devices=devices).plan
 
 
 def _check_same(there: dict[str, Any], here: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ def run_chunks(
     bar: Progress | None = None,
     resume: Checkpoint | None = None,
     checkpoint: Callable[[Callable[[], Checkpoint]], None] | None = None,
+    narrowed: Callable[[int], object] | None = None,
 ) -> list[dict[str, Any]]:
     """Run chunks, at most one per device, in segments of about half a second.
 
@@ -53,6 +54,7 @@ def run_chunks(
         bar: told of every segment.
         resume: go on from here.
         checkpoint: called between segments with a function that takes a `Checkpoint` of now.
+        narrowed: called with the lanes to go on with each time that memory runs out.
 
     Returns:
         Per chunk name -> host array whose leading axis is the chunk's trials: the histories (trials, entries), what
@@ -65,10 +67,10 @@ def run_chunks(
             return _run_pieces(plan.at_width(lanes, kept=plan.width), chunks, keep_params, bar)
         return _run_pass(plan, chunks, keep_params, bar, resume, checkpoint)
 
-    return _narrowing(plan, attempt)
+    return _narrowing(plan, attempt, narrowed)
 
 
-def _narrowing(whole: Plan, attempt: Callable[[int], Any]) -> Any:
+def _narrowing(whole: Plan, attempt: Callable[[int], Any], narrowed: Callable[[int], object] | None) -> Any:
     """Attempt with the lanes in use by a sweep, and with half of them each time that memory runs out."""
     while True:
         lanes = lanes_in_use(whole)
@@ -79,12 +81,20 @@ def _narrowing(whole: Plan, attempt: Callable[[int], Any]) -> Any:
                 raise
         # Outside the handler, where the error no longer holds on to the arrays of the failed attempt.
         _LANES[whole] = lanes // 2
+        if narrowed:
+            narrowed(lanes // 2)
         warnings.warn(f"out of memory with {lanes} lanes per device; going on with {lanes // 2}", stacklevel=3)
 
 
 def lanes_in_use(plan: Plan) -> int:
     """The lanes per device that the chunks of a plan run with: its width, or fewer since memory ran out."""
     return _LANES.get(plan, plan.width)
+
+
+def limit_lanes(plan: Plan, lanes: int) -> None:
+    """Run the chunks of a plan with no more lanes per device than these, as memory ran out before."""
+    if lanes < lanes_in_use(plan):
+        _LANES[plan] = max(1, lanes)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -113,6 +123,7 @@ def run_until(
     bar: Progress | None,
     resume: Checkpoint | None,
     whole: Plan | None = None,
+    narrowed: Callable[[int], object] | None = None,
 ) -> tuple[list[dict[str, Any]], Checkpoint]:
     """Run chunks, at most one per device, up to a step: what `run_chunks` returns, as of now, and where they are.
 
@@ -126,7 +137,7 @@ def run_until(
             return _run_pieces_until(finer, chunks, until, keep_params, bar, resume)
         return _run_pass_until(plan, chunks, until, keep_params, bar, resume)
 
-    return _narrowing(plan if whole is None else whole, attempt)
+    return _narrowing(plan if whole is None else whole, attempt, narrowed)
 
 
 def _run_pass_until(
@@ -320,10 +331,22 @@ def _placed(shape: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
 
 def lane_shapes(plan: Plan) -> Lanes:
     """Shapes and dtypes of the lanes of a pass."""
-    constants, data, _, initial, _ = plan.replicated
-    return jax.eval_shape(
-        programs(plan.group).begin, initial, _trials(plan, [0]), Shared(constants, data, plan.first_rows)
-    )
+    initial, shared = shapes_of(plan.initial), shared_shapes(plan)
+    return jax.eval_shape(programs(plan.group).begin, initial, _trials(plan, [0]), shared)
+
+
+def shared_shapes(plan: Plan) -> Shared:
+    """Shapes and dtypes of what all lanes share."""
+    batched = plan.minibatches is not None
+    rows = (len(plan.seeds), plan.window + 1, plan.batch_size) if batched else (len(plan.seeds), 1, 0)
+    constants, data = shapes_of((plan.constants, plan.problem.data))
+    drawn: Any = jax.ShapeDtypeStruct(rows, jnp.int32)
+    return Shared(constants, data, drawn)
+
+
+def shapes_of(tree: PyTree) -> PyTree:
+    """Every leaf as its shape and dtype on a device."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), tree)
 
 
 def _plain(leaf: Array) -> Array:

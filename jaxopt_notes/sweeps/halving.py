@@ -7,24 +7,17 @@ packed into as few chunks as they fill, which the same compiled program runs on,
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from .. import _checks
-from ..minimize import Status
-from .decisions import Decisions
-from .engine import Checkpoint, run_until
-from .layout import Columns
+from .intervals import middle
 from .plan import Plan
-from .progress import Progress
-from .select import higher_is_better, middle, parted
-from .shelf import Shelf
-from .space import listed
-from .store import Store
-from .table import columns_of, no_trials
+from .select import higher_is_better, parted
+from .table import no_trials
 
 
 class Pruner(Protocol):
@@ -41,7 +34,11 @@ class Pruner(Protocol):
         """The steps after which to decide, ascending, all below `steps`."""
 
     def survivors(self, medians: np.ndarray, alive: np.ndarray) -> np.ndarray:
-        """Which of those `alive` go on; lower medians are better, and those of pruned ones are old."""
+        """Which of those `alive` go on; lower medians are better, and those of pruned ones are old.
+
+        While a rung is run it is asked with infinity for the configurations that are not measured yet. One that does
+        not go on then must not go on later: its trials are released.
+        """
 
 
 class _Recorded:
@@ -69,7 +66,7 @@ class Halving(_Recorded):
         """The best 1/factor of those alive, the earlier of equal ones."""
         keep = max(1, int(np.ceil(alive.sum() / self.factor - 1e-9)))
         ranked = np.argsort(np.where(alive, medians, np.inf), kind="stable")
-        ranked = np.array([c for c in ranked if alive[c]])
+        ranked = ranked[alive[ranked]]
         return np.isin(np.arange(len(alive)), ranked[:keep])
 
 
@@ -130,8 +127,8 @@ def halving(
         factor: which part goes on at each rung, and how much longer; above 1.
         rungs: how many budgets there are, the full one included; one less decisions.
         metric: what to compare by, measured on the full data at every rung: "final_loss", "test_accuracy", ...
-        report_seeds: seeds that decide nothing, as in `best`, which needs the same ones there: how many, the last of
-            the sweep, or which; give them as a list where seeds are taken out of the table before `best`.
+        report_seeds: seeds that decide nothing, for `best(table, report_seeds=)`: how many, the last ones of the sweep,
+            or which. The table keeps which ones they are.
 
     Returns:
         What `sweep(..., prune=)` takes.
@@ -200,7 +197,11 @@ def check_pruner(pruner: Any, executor: Any, several: bool) -> None:
     if not (hasattr(pruner, "survivors") and hasattr(pruner, "decide_at")):
         raise TypeError(f"prune must come from jon.halving(...) or jon.median_stopping(...), got {pruner!r}")
     if executor is not None or several:
-        raise ValueError("prune compares all configurations, so one process must run them; leave the others out")
+        others = "executor=" if executor is not None else "the other processes of jax.distributed"
+        raise ValueError(
+            f"prune compares all configurations at every rung, so one process must run them, on all of its devices; "
+            f"leave {others} out, or run without prune="
+        )
 
 
 def replay(pruner: Pruner, rungs: list[int], measured: np.ndarray) -> np.ndarray:
@@ -229,68 +230,6 @@ def replay(pruner: Pruner, rungs: list[int], measured: np.ndarray) -> np.ndarray
     return pruned
 
 
-class _State(NamedTuple):
-    """Trials at a rung on the host: the leaves of the carries and histories with the trial as leading axis."""
-
-    step: int
-    before: dict[str, np.ndarray]
-    lanes: list[np.ndarray]
-
-    def of(self, trials: np.ndarray) -> _State:
-        return _State(self.step, {n: v[trials] for n, v in self.before.items()}, [leaf[trials] for leaf in self.lanes])
-
-
-def run_pruned(
-    plan: Plan,
-    shelf: Shelf,
-    pruner: Pruner,
-    told: list[Decisions],
-    *,
-    keep_params: bool,
-    bar: Progress | None,
-    store: Store | None,
-) -> Generator[tuple[int, Columns]]:
-    """Run a sweep rung by rung; yields every chunk at the end, and appends to `told` what was decided so far.
-
-    With a store what a rung leaves is kept there until the next rung is over, so a kill costs less than a rung.
-    """
-    deciding = check_fits(plan, pruner)
-    known = None if store is None or shelf.unfinished(range(plan.chunks)) else store.decisions()
-    if known is not None:
-        told.append(Decisions(*known))
-        return
-    seeds, rungs = len(plan.seeds), pruner.decide_at(plan.steps)
-    alive = np.ones(len(plan.space), bool)
-    decisions = Decisions([], [], [np.nan] * len(alive))
-    state: _State | None = None
-    columns: Columns = {}
-    for rung, until in enumerate([*rungs, plan.steps]):
-        part = _part(plan, alive)
-        results, state = _run_rung(plan, part, state, until, rung, keep_params, bar, store)
-        rows = (np.flatnonzero(alive)[:, None] * seeds + np.arange(seeds)).ravel()
-        for name, values in results.items():
-            whole = columns.setdefault(name, np.zeros((plan.trials, *values.shape[1:]), values.dtype))
-            whole[rows] = values
-        if until == plan.steps:
-            break
-        measured = _medians(results, pruner.metric, deciding)
-        decisions = _decided(pruner, decisions, until, alive, measured)
-        told.append(decisions)
-        survive = np.isnan(decisions.pruned_at)
-        state = state.of(np.flatnonzero(np.repeat(survive[alive], seeds)))
-        alive = survive
-    _mark(columns, np.repeat(decisions.pruned_at, seeds), plan.group.every)
-    if store is not None:
-        store.write_decisions(decisions)
-    for chunk in shelf.unfinished(range(plan.chunks)):
-        trials = plan.trials_of(chunk)
-        of_chunk = {name: values[trials.start : trials.stop] for name, values in columns.items()}
-        shelf.put(chunk, of_chunk)
-        yield chunk, of_chunk
-    if store is not None:
-        store.forget_rungs()
-
-
 def check_fits(plan: Plan, pruner: Pruner) -> np.ndarray:
     """Which seeds decide, after everything that the pruner asks of a plan was checked."""
     pruner.decide_at(plan.steps)
@@ -298,102 +237,3 @@ def check_fits(plan: Plan, pruner: Pruner) -> np.ndarray:
     measured = [name for name, v in columns.items() if v.ndim == 1 and name not in ("status", "stopped_at")]
     _checks.choice("metric", pruner.metric, measured)
     return parted(plan.seeds, getattr(pruner, "report_seeds", None))[0]
-
-
-def _part(plan: Plan, alive: np.ndarray) -> Plan:
-    """The same sweep of fewer configurations, at the same width: the same program."""
-    if alive.all():
-        return plan
-    columns = {name: values[alive] for name, values in plan.space.columns().items()}
-    return plan.with_space(listed(columns))
-
-
-def _run_rung(
-    plan: Plan,
-    part: Plan,
-    state: _State | None,
-    until: int,
-    rung: int,
-    keep_params: bool,
-    bar: Progress | None,
-    store: Store | None,
-) -> tuple[Columns, _State]:
-    """Take all trials of a part of a plan to the step `until`; what is measured there, and where they are."""
-    columns, states = [], []
-    for first in range(0, part.chunks, part.devices):
-        chunks = range(first, min(first + part.devices, part.chunks))
-        known = [None if store is None else store.rung(rung, chunk, plan.fingerprint) for chunk in chunks]
-        if all(one is not None for one in known):
-            columns += [_named(one, "column.") for one in known if one is not None]
-            states += [_from_disk(one, until) for one in known if one is not None]
-            continue
-        resume = None if state is None else _packed(part, chunks, state)
-        trials, saved = run_until(part, chunks, until, keep_params=keep_params, bar=bar, resume=resume, whole=plan)
-        for i, chunk in enumerate(chunks):
-            columns.append(columns_of(part, trials[i]))
-            states.append(_unpacked(saved, i, len(part.trials_of(chunk))))
-            if store is not None:
-                store.write_rung(rung, chunk, _to_disk(columns[-1], states[-1]), plan.fingerprint)
-    whole = {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}
-    before = {name: np.concatenate([one.before[name] for one in states]) for name in states[0].before}
-    lanes = [np.concatenate(leaves) for leaves in zip(*(one.lanes for one in states), strict=True)]
-    return whole, _State(until, before, lanes)
-
-
-def _to_disk(columns: Columns, state: _State) -> dict[str, np.ndarray]:
-    lanes = {f"lanes.{i:03}": leaf for i, leaf in enumerate(state.lanes)}
-    before = {f"before.{name}": values for name, values in state.before.items()}
-    return {f"column.{name}": values for name, values in columns.items()} | before | lanes
-
-
-def _from_disk(arrays: dict[str, np.ndarray], step: int) -> _State:
-    lanes = _named(arrays, "lanes.")
-    return _State(step, _named(arrays, "before."), [lanes[name] for name in sorted(lanes)])
-
-
-def _named(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
-
-
-def _packed(part: Plan, chunks: range, state: _State) -> Checkpoint:
-    """The trials of some chunks as a checkpoint; a short chunk is filled up with its last trial."""
-    before, lanes = [], []
-    for trials in map(part.trials_of, chunks):
-        filled = state.of(np.minimum(trials.start + np.arange(part.width), trials.stop - 1))
-        before.append(filled.before)
-        lanes.append([*filled.lanes[:-3], *(history.T for history in filled.lanes[-3:])])
-    return Checkpoint(state.step, before, lanes)
-
-
-def _unpacked(saved: Checkpoint, i: int, trials: int) -> _State:
-    carry, histories = saved.lanes[i][:-3], saved.lanes[i][-3:]
-    # NumPy's files know bfloat16 as two bytes, so it is two bytes from the beginning.
-    plain = [leaf.view(f"V{leaf.itemsize}") if leaf.dtype.kind == "V" else leaf for leaf in carry]
-    lanes = [*(leaf[:trials] for leaf in plain), *(history.T[:trials] for history in histories)]
-    return _State(saved.step, {name: values[:trials] for name, values in saved.before[i].items()}, lanes)
-
-
-def _medians(columns: Columns, metric: str, deciding: np.ndarray) -> np.ndarray:
-    """The median of the metric of every configuration over the seeds that decide, infinitely bad where most failed."""
-    sign = -1 if higher_is_better(metric) else 1
-    values = sign * columns[metric].astype(float)
-    lost = np.isin(columns["status"], (Status.NON_FINITE, Status.DIVERGED)) | ~np.isfinite(values)
-    of_seeds = np.where(lost, np.inf, values).reshape(-1, len(deciding))[:, deciding]
-    return sign * np.array([middle(row) for row in of_seeds])
-
-
-def _decided(pruner: Pruner, before: Decisions, step: int, alive: np.ndarray, measured: np.ndarray) -> Decisions:
-    last = np.array(before.measured[-1]) if before.measured else np.full(len(alive), np.nan)
-    last[alive] = measured
-    rungs, values = [*before.rungs, step], [*before.measured, last.tolist()]
-    return Decisions(rungs, values, replay(pruner, rungs, np.array(values)).tolist())
-
-
-def _mark(columns: Columns, pruned_at: np.ndarray, every: int) -> None:
-    """Give pruned trials their status, unless they failed, and no history after the step at which they were pruned."""
-    pruned = ~np.isnan(pruned_at)
-    lost = np.isin(columns["status"], (Status.NON_FINITE, Status.DIVERGED))  # which is why they were pruned
-    columns["status"][pruned & ~lost] = Status.PRUNED
-    last = np.where(pruned, pruned_at // every, np.inf)
-    for name in ("loss", "grad_norm", "update_norm"):
-        columns[name][np.arange(columns[name].shape[1]) > last[:, None]] = np.nan

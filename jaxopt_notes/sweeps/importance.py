@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import _checks
-from .select import hyperparameters, middle, scores_of
+from .intervals import middle
+from .select import hyperparameters, scores_of
 from .space import CONFIGURATION, is_number
 
 if TYPE_CHECKING:
@@ -70,8 +71,9 @@ def importance(table: xarray.Dataset, metric: str = "final_loss", *, scale: str 
         An `Importance`; `print` it for the answer in words.
 
     Raises:
-        ValueError: an unknown metric or scale, a grid with configurations that were not run to their end, infinite
-            medians with "value", or fewer than 16 points.
+        TypeError: a tree of several families, whose hyperparameters differ. ValueError: an unknown metric or scale, a
+            grid with configurations that were not run to their end, infinite medians with "value", or fewer than 16
+            points.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -83,6 +85,7 @@ def importance(table: xarray.Dataset, metric: str = "final_loss", *, scale: str 
 
     Source: Hoeffding, 1948; Hutter, Hoos and Leyton-Brown, 2014; Kelley, 1935, of epsilon squared.
     """
+    _checks.one_table("importance", table)
     _checks.choice("scale", scale, ("rank", "value"))
     scores = scores_of(table, metric)
     whole = scores.ran.all(axis=1)

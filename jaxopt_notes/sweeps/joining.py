@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from .._files import write_whole
 from .choices import Part, labels_of
 from .layout import NOT_RUN, scale_of, spread_of
+from .select import FAMILY
 from .space import CONFIGURATION, Space
-from .store import StoreError
+from .store import StoreError, holds_results, is_written
 
 if TYPE_CHECKING:
     import xarray
@@ -76,6 +78,8 @@ def check_families(families: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any
             raise TypeError(
                 f"family {name!r} must be a pair (optimizer, space), such as (jon.adam, grid(...)); got {pair!r}"
             )
+        if FAMILY in pair[1].names:
+            raise ValueError(f"axis {FAMILY!r} of family {name!r} is what `best` calls a family; wrap one to rename it")
         yield name, pair
 
 
@@ -97,7 +101,7 @@ def open_joined(folder: Path, open_one: Callable[[Path], xarray.Dataset]) -> Any
 
 
 def claim(store: Path | None, name: str, record: dict[str, Any] | None) -> None:
-    """Write what a folder holds, or compare with what is there.
+    """Write what a folder holds, or compare with what is there; a sweep of which nothing came makes room.
 
     Raises:
         StoreError: the folder holds another sweep.
@@ -105,12 +109,15 @@ def claim(store: Path | None, name: str, record: dict[str, Any] | None) -> None:
     if store is None:
         return
     others = [other for other in _FILES if other != name and (store / other).exists()]
-    if others:
+    path = store / name
+    free = not holds_results(store) and not is_written(store) and jax.process_count() == 1
+    if others and not free:
         raise StoreError(f"{store} holds another kind of sweep, with a {others[0]}; choose another folder")
+    for other in others:
+        (store / other).unlink()
     if record is None:
         return
-    path = store / name
-    if path.exists():
+    if path.exists() and not free:
         there, now = _read(path), json.loads(json.dumps(record))
         # As text, since the NaN of an absent hyperparameter equals nothing.
         changed = [part for part in {**there, **now} if json.dumps(there.get(part)) != json.dumps(now.get(part))]
@@ -175,6 +182,9 @@ def _attributes(tables: Sequence[xarray.Dataset], groups: int) -> dict[str, Any]
     fingerprints = "".join(table.attrs["fingerprint"] for table in tables)
     attributes["fingerprint"] = hashlib.sha256(fingerprints.encode()).hexdigest()
     attributes["groups"] = groups
+    narrowed = [table.attrs["narrowed_to"] for table in tables if "narrowed_to" in table.attrs]
+    if narrowed:
+        attributes["narrowed_to"] = min(narrowed)
     if "width" not in attributes:
         attributes["width"] = ", ".join(str(table.attrs["width"]) for table in tables)
     return attributes

@@ -18,10 +18,11 @@ from .. import _checks
 from ..minimize import Status
 from ..problems import Problem
 from .choices import labels_of, parts_of
+from .intervals import middle
 from .plan import Plan, make_plan
 from .points import trials as points_of
 from .run import sweep
-from .select import higher_is_better, middle
+from .select import higher_is_better
 from .space import Space
 from .table import no_trials
 

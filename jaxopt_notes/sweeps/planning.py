@@ -16,9 +16,9 @@ from .. import _checks
 from ..problems import Problem
 from .choices import parts_of
 from .joining import check_families
-from .plan import Plan, make_plan
+from .plan import Plan
 from .space import Space
-from .width import Memory, Timing, memory_of, time_widths
+from .width import Memory, Planned, Timing, memory_of, planned
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +29,13 @@ class PlannedGroup:
         name: the family and its choices, in words.
         plan: its plan, checked and traced.
         timing: how fast some widths are, once they were timed.
+        wished: the width that memory does not allow, where that is why the plan has another one.
     """
 
     name: str
     plan: Plan
     timing: Timing | None = None
+    wished: int | None = None
 
     @functools.cached_property
     def memory(self) -> Memory:
@@ -42,8 +44,12 @@ class PlannedGroup:
 
     def timed(self) -> PlannedGroup:
         """The same group at the width that a short timing finds fastest."""
-        timing = time_widths(self.plan)
-        return PlannedGroup(self.name, self.plan.at_width(timing.fastest), timing)
+        return PlannedGroup.of(self.name, Planned(self.plan, self.wished).timed())
+
+    @classmethod
+    def of(cls, name: str, planned: Planned) -> PlannedGroup:
+        """The group of a plan whose width was chosen."""
+        return cls(name, planned.plan, planned.timing, planned.wished)
 
     def __str__(self) -> str:
         plan, devices = self.plan, self.plan.group.mesh.size
@@ -53,9 +59,14 @@ class PlannedGroup:
             f"{_of(min(devices, plan.chunks), 'chunk')} at a time, {_of(passes, 'pass', 'passes')}"
         ]
         memory = self.memory
-        known = "" if memory.available is None else f", of {_size(memory.available)} on the device"
+        needed, available = memory.of(plan.width), memory.available
+        known = "" if available is None else f", of {_size(available)} that it may take on the device"
         parts = f"{_size(memory.fixed)} and {_size(memory.per_lane)} per lane"
-        lines.append(f"  memory per chunk {_size(memory.of(plan.width))}: {parts}{known}")
+        lines.append(f"  memory per chunk {_size(needed)}: {parts}{known}")
+        if self.wished is not None:
+            lines.append(f"  {_of(plan.width, 'lane')} and not {self.wished}, which would not fit")
+        elif available is not None and needed > available:
+            lines.append("  more than it may take: a smaller width would fit, or is tried where memory runs out")
         if self.timing is not None:
             rates = ", ".join(f"{rate:,.0f} at {_of(width, 'lane')}" for width, rate in self.timing.rates.items())
             lines.append(f"  about {_duration(self.timing.seconds.get(plan.width))}; trial-steps a second: {rates}")
@@ -131,13 +142,14 @@ def plan(
     batch_size: int | None = None,
     every: int = 1,
     key: Key[Array, ""] | None = None,
-    width: int | None = None,
+    width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> SweepPlan:
     """What `sweep` with the same arguments will do: its programs, trials, chunks, memory, and once timed its seconds.
 
-    Making it checks and traces everything and runs nothing. Printing it compiles each program for one and for two
-    lanes, whose memory tells the cost of a chunk and of a lane.
+    Making it checks and traces everything and runs nothing, unless width is "fastest". Printing it compiles each
+    program for one and for two lanes, whose memory tells the cost of a chunk and of a lane. So does making it, if the
+    width is not given and might be too much for the memory; it is then the largest power of two that fits.
 
     Arguments:
         problem, optimizer, space, seeds, steps, batch_size, every, key, width, devices: as in `sweep`.
@@ -172,11 +184,13 @@ def plan(
     for family, (one, visited) in families.items():
         parts = parts_of(problem, one, visited, batch_size)
         if parts is None:
-            groups.append(PlannedGroup(family or _checks.name_of(one), make_plan(problem, one, visited, **options)))
+            made = planned(problem=problem, optimizer=one, space=visited, **options)
+            groups.append(PlannedGroup.of(family or _checks.name_of(one), made))
             continue
         for part in parts:
-            made = make_plan(part.problem, part.optimizer, part.space, **{**options, "batch_size": part.batch_size})
-            groups.append(PlannedGroup(f"{family or _checks.name_of(one)} {part.words}".strip(), made))
+            definition = dict(problem=part.problem, optimizer=part.optimizer, space=part.space)
+            made = planned(**{**options, **definition, "batch_size": part.batch_size})
+            groups.append(PlannedGroup.of(f"{family or _checks.name_of(one)} {part.words}".strip(), made))
     return SweepPlan(tuple(groups), groups[0].plan.problem.name, remake)
 
 

@@ -91,7 +91,7 @@ def programs(group: Group) -> Programs:
 
     def segment(*args: Any) -> Lanes:
         traces.append(1)
-        return _segment(group, *args)
+        return segment_of(group, *args)
 
     def sharded(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
         return jax.shard_map(function, mesh=group.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
@@ -136,7 +136,7 @@ def _begin(group: Group, initial: PyTree, trials: Trials, shared: Shared) -> Lan
     return Lanes(carry, *(jnp.broadcast_to(row, (group.entries, *row.shape)) for row in first))
 
 
-def _segment(
+def segment_of(
     group: Group, lanes: Lanes, trials: Trials, shared: Shared, window_start: Array, first_step: Array, stop: Array
 ) -> Lanes:
     """Steps `first_step, ..., stop - 1` of every lane; `rows[:, 0]` is the batch of step `window_start`."""

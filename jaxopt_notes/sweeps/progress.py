@@ -45,6 +45,18 @@ class Progress:
             **options,
         )
 
+    def expect(self, trial_steps: int) -> None:
+        """Tell that the whole sweep is so many steps of a trial, as when a pruner has decided."""
+        self._bar.total = trial_steps
+        container = getattr(self._bar, "container", None)  # of a notebook, whose bar keeps its own end
+        if container is not None:
+            container.children[1].max = trial_steps
+
+    def skip(self, trial_steps: int) -> None:
+        """Tell of steps that an earlier process has taken, which say nothing of the speed of this one."""
+        self._bar.n += trial_steps
+        self._bar.initial = getattr(self._bar, "initial", 0) + trial_steps
+
     def segment(self, steps: int, status: Int[np.ndarray, " trials"]) -> None:
         """Tell of `steps` more steps of the current chunk."""
         failed = int((status == Status.NON_FINITE).sum())

@@ -7,7 +7,7 @@ import contextlib
 import os
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,19 +19,28 @@ from .. import _checks
 from ..problems import Problem
 from .choices import check_kept, parts_of
 from .decisions import Decisions, add_decisions
-from .distribute import Outline, check_executor, hand_out, outline_of, outline_there, pack, plan_of, run_here
-from .engine import lanes_in_use
-from .halving import Pruner, check_fits, check_pruner, run_pruned
+from .distribute import (
+    Outline,
+    agree_on_lanes,
+    check_executor,
+    hand_out,
+    outline_of,
+    outline_there,
+    pack,
+    plan_of,
+    run_here,
+)
+from .halving import Pruner, check_fits, check_pruner
 from .joining import claim, sweep_families, sweep_parts
 from .layout import Columns, build_table
-from .plan import Plan
 from .planning import plan
 from .programs import programs
 from .progress import Progress
+from .rungs import run_pruned
 from .shelf import Disk, Memory, Shelf, open_disk
 from .signals import Terminated, sigterm
 from .space import Space
-from .store import Store
+from .store import Store, holds_results
 from .table import chunk_table
 
 if TYPE_CHECKING:
@@ -80,9 +89,10 @@ def sweep(
         every: record one entry per this many steps; must divide `steps`. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
         keep_params: keep the parameters at the end points, for `end_point`.
-        width: lanes per device and chunk. When None it is chosen by the number of trials and the size of a lane, so fix
-            it where the floats of two sweeps must be the same bits. "fastest" times a few, as `plan(...).timed()` does.
-            A store keeps the width it began with. Where memory runs out it is halved (`attrs["narrowed_to"]`).
+        width: lanes per device and chunk. When None it is chosen by the number of trials, the size of a lane and the
+            memory of the machine, so fix it where the floats of two sweeps must be the same bits. "fastest" times a
+            few, as `plan(...).timed()` does. A store keeps the width it began with. Where memory runs out the lanes
+            are halved, also for a resume (`attrs["narrowed_to"]`).
         devices: the devices to use; all local ones when None. Workers of an executor use all of theirs.
         store: a folder that holds the sweep. Every chunk of `width` trials is written there when it is finished, and
             chunks that take longer save where they are once a minute. The same call goes on where a killed one
@@ -93,7 +103,8 @@ def sweep(
         repair: set files of the store aside that cannot be read or belong to another sweep, and run them again.
         prune: `jon.halving(...)` or `jon.median_stopping(...)`: stop the configurations that do worse early, and pack
             the others together. Their trials have status -2, no history after `pruned_at`, and as `final_*` what was
-            measured there; `rung_metric` holds what decided. Groups of other programs compete among themselves.
+            measured there; `rung_metric` holds what decided. Groups of other programs compete among themselves. One
+            process runs it, so not with `executor`.
         executor: hand the chunks out to its workers instead: a `ProcessPoolExecutor` that spawns, Dask's
             `client.get_executor()`, or any other `concurrent.futures.Executor` whose workers can import what this
             process can. With a store, which they must all see, each worker writes its chunks there; otherwise they come
@@ -114,7 +125,8 @@ def sweep(
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
         StoreError: the store holds another sweep (every difference is named), a file that cannot be read, or is being
             written by another process. OSError: it cannot be written; the chunks before are there. BrokenExecutor: a
-            worker died whom the executor does not replace; what is finished is in the store.
+            worker died whom the executor does not replace, or a chunk that is named killed every worker that Dask gave
+            it to; what is finished is in the store.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -129,7 +141,13 @@ def sweep(
         **{"devices": devices, "repair": repair, "prune": prune, "executor": executor},
         **{"on_chunk": on_chunk, "progress": progress},
     }
-    path = None if store is None else Path(store)
+    path = None if store is None else _folder(store)
+    if on_chunk is not None and not callable(on_chunk):
+        raise TypeError(f"on_chunk must be a function of a table, got {on_chunk!r}")
+    if isinstance(width, str):
+        _checks.choice("width", width, ["fastest"])
+    if prune is not None:
+        check_pruner(prune, executor, path is not None and jax.process_count() > 1)
     if isinstance(optimizer, Mapping):
         if space is not None:
             raise TypeError("with several families each brings its own space; leave the argument `space` out")
@@ -142,16 +160,20 @@ def sweep(
         _plan_all(problem, optimizer, space, batch_size, options)
         return sweep_parts(sweep, parts, space, path, options)
     claim(path, "manifest.json", None)
-    if isinstance(width, str):
-        _checks.choice("width", width, ["fastest"])
     return _sweep_one(problem, optimizer, space, batch_size, path, options)
+
+
+def _folder(store: Any) -> Path:
+    if not isinstance(store, (str, os.PathLike)) or not str(store):
+        raise TypeError(f"store must be the path of a folder, such as 'runs/x', got {store!r}")
+    return Path(store)
 
 
 def _plan_all(problem: Any, optimizer: Any, space: Any, batch_size: int | None, options: dict[str, Any]) -> None:
     """Check and trace every program before the first runs or claims a folder; workers plan for themselves."""
     if options["executor"] is None:
         same = {name: options[name] for name in ("seeds", "steps", "every", "key", "devices")}
-        plan(problem, optimizer, space, batch_size=batch_size, **same)
+        plan(problem, optimizer, space, batch_size=batch_size, width=1, **same)
 
 
 def _sweep_one(
@@ -160,7 +182,7 @@ def _sweep_one(
     """A sweep of one program."""
     width, executor, keep_params = (options[name] for name in ("width", "executor", "keep_params"))
     folder = None if path is None else Store(path)
-    if folder is not None and not isinstance(width, int) and (folder.folder / "manifest.json").exists():
+    if folder is not None and not isinstance(width, int) and _is_begun(folder):
         width = folder.manifest()["identity"]["width"]  # floats depend on it, so it stays
     began = time.monotonic()
     definition = {
@@ -168,25 +190,26 @@ def _sweep_one(
         **{name: options[name] for name in ("seeds", "steps", "every", "key")},
     }
     made, payload, prune, told = None, b"", options["prune"], list[Decisions]()
-    if prune is not None:
-        check_pruner(prune, executor, folder is not None and jax.process_count() > 1)
     if executor is None:
         made = plan_of(definition, width, options["devices"])
-        if prune is not None:
-            check_fits(made, prune)  # before a folder is claimed
         outline, traces = outline_of(made, keep_params), programs(made.group).traces
         traced = len(traces)
     else:
         payload = pack(definition, keep_params)
         outline = check_executor(executor).submit(outline_there, payload, width).result()
-    outline = outline.pruned(repr(prune)) if prune is not None else outline
+    if made is not None and prune is not None:  # checked before a folder is claimed
+        outline = outline.pruned(repr(prune), made.seeds[~check_fits(made, prune)].tolist())
     shelf = Memory(outline.layout, outline) if folder is None else _disk(folder, outline, options, executor is None)
-    name, finished_before = _checks.name_of(optimizer), shelf.trials_finished()
-    bar = Progress(outline.trials, outline.steps, name, enabled=options["progress"], finished=finished_before)
+    share = _share(outline, folder) if executor is None else range(outline.chunks)
+    trials, left = (_trials_in(outline, chunks) for chunks in (share, shelf.unfinished(share)))
+    name = _checks.name_of(optimizer)
+    bar = Progress(trials, outline.steps, name, enabled=options["progress"], finished=trials - left)
+    if made is not None:
+        agree_on_lanes(made, shelf)
     if made is not None and prune is not None:
         finished = run_pruned(made, shelf, prune, told, keep_params=keep_params, bar=bar, store=folder)
     elif made is not None:
-        finished = run_here(made, shelf, _share(outline, folder), keep_params=keep_params, bar=bar)
+        finished = run_here(made, shelf, share, keep_params=keep_params, bar=bar)
     else:
         finished = hand_out(executor, payload, outline, shelf, folder=path, bar=bar)
     gentle = made is not None and prune is None
@@ -194,8 +217,9 @@ def _sweep_one(
     table = build_table(outline.layout, shelf.columns())
     table = add_decisions(table, told[-1]) if told else table
     table.attrs |= {"devices": outline.devices} | ({"interrupted": 1} if interrupted else {})
+    lanes = shelf.lanes()
+    table.attrs |= {} if lanes is None else {"narrowed_to": lanes}
     if made is not None:
-        _note_lanes(table, made, folder)
         table.attrs["segment_programs"] = len(traces) - traced
     table.attrs["wall_seconds"] = round(time.monotonic() - began, 3)
     return table
@@ -235,12 +259,13 @@ def _consume(
     return interrupted
 
 
-def _note_lanes(table: xarray.Dataset, plan: Plan, folder: Store | None) -> None:
-    if folder is not None:
-        folder.note_lanes(lanes_in_use(plan), plan.width)
-    fewest = [lanes_in_use(plan), *([] if folder is None else [folder.noted_lanes() or plan.width])]
-    if min(fewest) < plan.width:
-        table.attrs["narrowed_to"] = min(fewest)
+def _is_begun(folder: Store) -> bool:
+    """Whether a store keeps to a width: it has results, or others write it at this moment."""
+    return (folder.folder / "manifest.json").exists() and (holds_results(folder.folder) or jax.process_count() > 1)
+
+
+def _trials_in(outline: Outline, chunks: Iterable[int]) -> int:
+    return sum(len(outline.trials_of(chunk)) for chunk in chunks)
 
 
 def _share(outline: Outline, folder: Store | None) -> range:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import ast
-import functools
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .. import _checks
 from ..minimize import Status
+from .intervals import CONFIDENCE, center_of, finite_mean, interval_of, most_coverage, told_apart
 from .space import CONFIGURATION, is_absent, is_number
 
 if TYPE_CHECKING:
     import xarray
 
-CONFIDENCE = 0.95
-RESAMPLES = 4000
 NOT_COMPARED = ("status", "stopped_at")
+FAMILY = "family"  # of a configuration of a tree
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Best:
     """The winning configuration of a sweep.
 
     Attributes:
-        config: its hyperparameters.
+        config: its hyperparameters; of a tree of several families also its `family`.
         metric: what was compared; lower is better, except for accuracies.
         median: median of the metric over the seeds, or the mean where `by` says so.
         interval: (low, high) around the median of the seeds' distribution, or around the mean.
@@ -42,6 +40,7 @@ class Best:
         by: "median" or "mean".
         chosen_by: number of seeds that the winner was chosen by.
         held_out: whether the seeds reported are others than those, so that the estimate is not optimistic.
+        families: of a tree the best of each family, which competes within it alone, the best family first.
     """
 
     config: dict[str, Any]
@@ -57,6 +56,7 @@ class Best:
     by: str = "median"
     chosen_by: int = 0
     held_out: bool = False
+    families: Mapping[str, Best] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = []
@@ -72,9 +72,10 @@ class Best:
             shown = "; ".join(_words(tie) for tie in self.ties[:3]) + ("; ..." if len(self.ties) > 3 else "")
             others = "1 other configuration" if len(self.ties) == 1 else f"{len(self.ties)} other configurations"
             lines.append(f"cannot be told from {others} by these seeds: {shown}")
-        if _most_coverage(self.chosen_by or self.seeds) < CONFIDENCE:
+        if most_coverage(self.chosen_by or self.seeds) < CONFIDENCE:
             lines.append(f"fewer than 6 seeds tell no two configurations apart at {CONFIDENCE:.0%}: run at least 6")
         lines.extend(f"warning: {edge}" for edge in self.edges)
+        lines.extend(f"best of {name}: {str(one).splitlines()[0]}" for name, one in self.families.items())
         return "\n".join(lines)
 
 
@@ -101,7 +102,7 @@ class Scores(NamedTuple):
 
 
 def best(
-    table: xarray.Dataset,
+    table: xarray.Dataset | xarray.DataTree,
     metric: str = "final_loss",
     *,
     by: str = "median",
@@ -112,10 +113,12 @@ def best(
 
     A trial that ended non-finite or diverged counts as infinitely bad, whatever its metric; a NaN is never compared. A
     stalled one counts by its metric. Configurations that were pruned, or not run from every seed, do not compete while
-    others were. The interval "order" is the pair of order statistics that covers the median with at least 95 %, which
-    assumes nothing of the distribution; "bootstrap" resamples the seeds, 4,000 times, and is approximate. Another
-    configuration ties unless the same interval of the paired differences lies above 0. Each is compared on its own,
-    without correction for their number.
+    others were. Of a tree of several families the configurations of all compete, and then those of each.
+
+    The interval "order" is the pair of order statistics that covers the median with at least 95 %, which assumes
+    nothing of the distribution; "bootstrap" resamples the seeds, 4,000 times, and is approximate. Another configuration
+    ties unless the same interval of the paired differences lies above 0. Each is compared on its own, without
+    correction for their number.
 
     The winner's own median over the seeds that chose it is optimistic, being the lowest of many. With `report_seeds` it
     is chosen by the other seeds and reported by these. That cures the luck of the seeds, not that of the data: for an
@@ -123,7 +126,7 @@ def best(
     the same `report_seeds` in its `halving` or `median_stopping`.
 
     Arguments:
-        table: from `sweep`; trials that did not run are left out.
+        table: from `sweep`, of several families the tree; trials that did not run are left out.
         metric: a variable over the axes and `seed`. The lowest wins, or the highest if the name ends in "accuracy".
         by: "median" or "mean" over the seeds; one infinitely bad seed makes the mean infinite.
         interval: "order" or "bootstrap"; when None "order" of a median and "bootstrap" of a mean.
@@ -133,8 +136,9 @@ def best(
         A `Best`; `print` it for the answer in words.
 
     Raises:
-        ValueError: the metric is unknown or has no `seed` axis, no trial was run, "order" of a mean, or report seeds
-            that the table lacks, that leave none to choose by, or that decided what was pruned.
+        TypeError, ValueError: no table of a sweep, the metric is unknown or has no `seed` axis, no trial was run,
+            "order" of a mean, or report seeds that the table lacks, that leave none to choose by, or that decided what
+            was pruned.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -151,32 +155,60 @@ def best(
     _checks.choice("interval", interval, ("order", "bootstrap"))
     if by == "mean" and interval == "order":
         raise ValueError("interval='order' covers a median; by='mean' needs interval='bootstrap'")
-    scores = scores_of(table, metric)
-    choosing, reporting = parted(table["seed"].values, report_seeds)
-    if report_seeds is not None and "pruned_at" in table:
-        _check_pruned(table, reporting)
+    options: dict[str, Any] = {"metric": metric, "by": by, "interval": interval, "report_seeds": report_seeds}
+    if hasattr(table, "children"):
+        return _best_of_families(families_of(table), **options)
+    one: Any = table
+    found = _best_of([one], scores_of(one, metric), **options)
+    return replace(found, edges=_edges(one, found.config))
+
+
+def _best_of_families(tables: Mapping[str, xarray.Dataset], metric: str, **options: Any) -> Best:
+    """The best of all families, each hyperparameter on its own family's grid, and the best of each."""
+    known = {name: one for name, one in tables.items() if np.any(one.get("status", 0) != Status.NOT_RUN)}
+    if len({tuple(one["seed"].values.tolist()) for one in known.values()}) > 1:
+        raise ValueError("the families must have the same seeds, which are compared in pairs")
+    scores = _pooled({name: scores_of(one, metric) for name, one in (known or tables).items()})
+    found = _best_of(known.values(), scores, metric, **options)
+    families = {name: best(one, metric, **options) for name, one in known.items()}
+    ordered = sorted(families, key=lambda name: (name != found.config[FAMILY], scores.sign * families[name].median))
+    return replace(found, edges=families[ordered[0]].edges, families={name: families[name] for name in ordered})
+
+
+def _best_of(
+    tables: Iterable[xarray.Dataset],
+    scores: Scores,
+    metric: str,
+    by: str,
+    interval: str,
+    report_seeds: int | Sequence[int] | None,
+) -> Best:
+    tables = list(tables)
+    choosing, reporting = parted(tables[0]["seed"].values, report_seeds)
+    for one in tables:
+        if report_seeds is not None and "pruned_at" in one:
+            _check_pruned(one, reporting)
     order = _ranking(scores, choosing, by)
     winner = order[0]
     chosen, reported = choosing & scores.ran[winner], reporting & scores.ran[winner]
     if not reported.any():
         raise ValueError("the winner was not run from any of report_seeds")
-    low, high, coverage = _interval(scores.values[winner][reported], by, interval)
+    low, high, coverage = interval_of(scores.values[winner][reported], by, interval)
     ties = []
     for other in order[1:]:
         both = chosen & scores.ran[other]
-        if not _told_apart(scores.values[other][both], scores.values[winner][both], by, interval):
+        if not told_apart(scores.values[other][both], scores.values[winner][both], by, interval):
             ties.append(scores.configs[other])
-    sign, center = scores.sign, _center(by)
     return Best(
         config=scores.configs[winner],
         metric=metric,
-        median=sign * center(scores.values[winner][reported]),
-        interval=(low, high) if sign > 0 else (-high, -low),
+        median=scores.sign * center_of(by)(scores.values[winner][reported]),
+        interval=(low, high) if scores.sign > 0 else (-high, -low),
         coverage=coverage,
         seeds=int(reported.sum()),
         failed=float(scores.failed[winner][reported].mean()),
         ties=ties,
-        edges=_edges(table, scores.configs, scores.configs[winner]),
+        edges=[],
         trials_failed=float(scores.failed.sum() / scores.begun),
         by=by,
         chosen_by=int(chosen.sum()),
@@ -184,12 +216,36 @@ def best(
     )
 
 
+def families_of(tree: Any) -> dict[str, xarray.Dataset]:
+    """The table of every family of a tree.
+
+    Raises:
+        ValueError: it has none.
+    """
+    tables = {name: child.to_dataset() for name, child in tree.children.items()}
+    if not tables:
+        raise ValueError("the tree has no families; of one table pass the Dataset, tree.to_dataset()")
+    return tables
+
+
+def _pooled(of_families: Mapping[str, Scores]) -> Scores:
+    """The configurations of all families, with their family."""
+    parts = of_families.values()
+    configs = [{FAMILY: name, **config} for name, one in of_families.items() for config in one.configs]
+    values, measured, ran, failed = (
+        np.concatenate([getattr(one, name) for one in parts]) for name in ("values", "measured", "ran", "failed")
+    )
+    return Scores(values, measured, ran, failed, sum(one.begun for one in parts), configs, next(iter(parts)).sign)
+
+
 def scores_of(table: xarray.Dataset, metric: str) -> Scores:
     """The metric of every configuration and seed.
 
     Raises:
-        ValueError: the table is not of a sweep, the metric is unknown or has no `seed` axis, or no trial was run.
+        TypeError, ValueError: no table of a sweep, the metric is unknown or has no `seed` axis, or no trial was run.
     """
+    if not hasattr(table, "data_vars"):
+        raise TypeError(f"table must be the xarray.Dataset of a sweep, got {type(table).__name__}")
     if "status" not in table or "seed" not in table.dims:
         raise ValueError(
             f"table must come from sweep, with `status` and a `seed` axis; it holds {', '.join(map(str, table))}"
@@ -220,11 +276,11 @@ def _ranking(scores: Scores, choosing: np.ndarray, by: str) -> list[int]:
     whole = whole if whole.any() else ran.any(axis=1)
     if not whole.any():
         raise ValueError("no configuration was run from a seed that is not held out")
-    center = _center(by)
+    center = center_of(by)
     centers = [center(row[r]) if r.any() else np.inf for row, r in zip(scores.values, ran, strict=True)]
     # Among equal ones (all infinite, say) the one that failed least, then the lowest mean of what is finite.
     failed = [row[r].mean() if r.any() else 1.0 for row, r in zip(scores.failed, ran, strict=True)]
-    finite = [_finite_mean(row[r]) for row, r in zip(scores.measured, ran, strict=True)]
+    finite = [finite_mean(row[r]) for row, r in zip(scores.measured, ran, strict=True)]
     return sorted(map(int, np.flatnonzero(whole)), key=lambda c: (centers[c], failed[c], finite[c]))
 
 
@@ -252,102 +308,21 @@ def parted(seeds: np.ndarray, report: int | Sequence[int] | None) -> tuple[np.nd
 
 def _check_pruned(table: xarray.Dataset, reporting: np.ndarray) -> None:
     """Refuse a table whose pruning was decided by seeds that are to be reported: that is a choice as well."""
-    how, seeds = str(table.attrs.get("prune", "")), table["seed"].values
-    recorded = re.search(r"report_seeds=(\d+|\([^)]*\))", how)
-    spared = None if recorded is None else ast.literal_eval(recorded[1])
-    if spared is not None and np.array_equal(reporting, parted(seeds, spared)[1]):
+    spared = json.loads(table.attrs.get("report_seeds", "[]"))  # of the sweep, whatever seeds the table has now
+    wanted = table["seed"].values[reporting].tolist()
+    if set(wanted) <= set(spared):
         return
-    decided = "all seeds" if spared is None else f"the seeds but report_seeds={spared}"
-    wanted = seeds[reporting].tolist()
+    decided = f"the seeds but {spared}" if spared else "all seeds"
     raise ValueError(
         f"report_seeds {wanted} must not have decided what was pruned, and here {decided} did; run "
         f"sweep(..., prune=halving(..., report_seeds={wanted})), or leave report_seeds out"
-        f"{'' if spared is None else f', or give report_seeds={spared}'}"
+        f"{f', or give report_seeds={spared}' if spared else ''}"
     )
 
 
 def higher_is_better(metric: str) -> bool:
     """Whether a larger value of the metric is the better one: so for accuracies."""
     return metric.endswith("accuracy")
-
-
-def median_interval(sample: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
-    """The narrowest symmetric pair of order statistics that covers the median with at least `confidence`.
-
-    With n values the pair (k-th smallest, k-th largest) covers with 1 - 2 P(Binomial(n, 1/2) < k). When even the
-    extremes do not reach `confidence` they are returned with the coverage they have.
-
-    Returns:
-        (low, high, coverage).
-
-    Source: Thompson, 1936.
-    """
-    ordered = np.sort(sample)
-    k, coverage = _order(len(ordered), confidence)
-    return float(ordered[k - 1]), float(ordered[len(ordered) - k]), coverage
-
-
-@functools.cache
-def _order(n: int, confidence: float) -> tuple[int, float]:
-    """(k, coverage) of the narrowest pair (k-th smallest, k-th largest) of n values."""
-    from scipy.stats import binom
-
-    best_k = max((k for k in range(1, (n + 1) // 2 + 1) if 1 - 2 * binom.cdf(k - 1, n, 0.5) >= confidence), default=1)
-    return best_k, float(max(0.0, 1 - 2 * binom.cdf(best_k - 1, n, 0.5)))
-
-
-def _center(by: str) -> Any:
-    return middle if by == "median" else lambda values: float(np.mean(values))
-
-
-def _most_coverage(seeds: int) -> float:
-    """With what probability the extremes of so many values enclose their median; no interval inside does better."""
-    return 1 - 2.0 ** (1 - seeds)
-
-
-def _interval(sample: np.ndarray, by: str, interval: str) -> tuple[float, float, float]:
-    """(low, high, coverage) around the median or mean of a sample."""
-    if interval == "order":
-        return median_interval(sample)
-    low, high = _bootstrap(sample[:, None], by)[:, 0]
-    return float(low), float(high), min(CONFIDENCE, _most_coverage(len(sample)))
-
-
-def _bootstrap(samples: np.ndarray, by: str) -> np.ndarray:
-    """The 2.5 % and 97.5 % quantiles of the difference, last column minus first, or of the only column, resampled."""
-    n = len(samples)
-    drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
-    with np.errstate(invalid="ignore"):  # infinite values average to infinite ones, or cancel
-        centers = (np.median if by == "median" else np.mean)(samples[drawn], axis=1)
-        statistic = centers if centers.shape[1] == 1 else centers[:, 1:] - centers[:, :1]
-    tail = (1 - CONFIDENCE) / 2
-    statistic = np.where(np.isnan(statistic), 0.0, statistic)
-    return np.quantile(statistic, [tail, 1 - tail], axis=0, method="closest_observation")
-
-
-def _told_apart(other: np.ndarray, winner: np.ndarray, by: str, interval: str) -> bool:
-    """Whether the paired differences show, with the confidence asked for, that `other` is worse."""
-    if len(other) == 0:
-        return False
-    if interval == "bootstrap":
-        low = _bootstrap(np.stack([winner, other], axis=1), by)[0, 0]
-        return bool(low > 0 and _most_coverage(len(other)) >= CONFIDENCE)
-    both_failed = np.isinf(other) & np.isinf(winner)
-    difference = np.where(both_failed, 0.0, other) - np.where(both_failed, 0.0, winner)
-    low, _, coverage = median_interval(difference)
-    return bool(low > 0 and coverage >= CONFIDENCE)
-
-
-def middle(row: np.ndarray) -> float:
-    """The median; infinite when either of the two middle values is."""
-    ordered = np.sort(row)
-    middle = ordered[(len(row) - 1) // 2 : len(row) // 2 + 1]
-    return float(middle.mean()) if np.isfinite(middle).all() else float(middle[-1])
-
-
-def _finite_mean(row: np.ndarray) -> float:
-    finite = row[np.isfinite(row)]
-    return float(finite.mean()) if len(finite) else np.inf
 
 
 def _configurations(table: xarray.Dataset, axes: list[str]) -> list[dict[str, Any]]:
@@ -370,12 +345,12 @@ def hyperparameters(table: xarray.Dataset) -> list[str]:
     return [str(name) for name, one in table.coords.items() if one.dims == (CONFIGURATION,) and name != CONFIGURATION]
 
 
-def _edges(table: xarray.Dataset, configs: list[dict[str, Any]], winner: dict[str, Any]) -> list[str]:
+def _edges(table: xarray.Dataset, winner: dict[str, Any]) -> list[str]:
     """Where the winner sits on an end that could be extended; no hyperparameter goes below 0."""
     sentences = []
     of = "points" if table["status"].dims[0] == CONFIGURATION else "grid"
     for name, value in winner.items():
-        values = {config[name] for config in configs if name in config}
+        values = {known for known in table[name].values.tolist() if not is_absent(known)}
         if len(values) < 2 or not all(map(is_number, values)):
             continue
         if value == max(values):

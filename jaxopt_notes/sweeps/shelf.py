@@ -72,6 +72,12 @@ class Shelf(Protocol):
     def columns(self) -> Columns:
         """The columns of all trials."""
 
+    def narrowed(self, lanes: int) -> None:
+        """Keep that chunks run with so few lanes per device, as memory ran out."""
+
+    def lanes(self) -> int | None:
+        """The fewest lanes that chunks ran with, if memory ran out."""
+
     def close(self) -> None:
         """Finish writing."""
 
@@ -82,6 +88,7 @@ class Memory:
     def __init__(self, layout: Layout, cut: Cut) -> None:
         self._cut, self._columns = cut, layout.empty()
         self._finished: set[int] = set()
+        self._lanes: int | None = None
 
     def unfinished(self, chunks: Iterable[int]) -> list[int]:
         """Those of the chunks that are not kept yet."""
@@ -114,6 +121,14 @@ class Memory:
     def columns(self) -> Columns:
         """The columns of all trials."""
         return self._columns
+
+    def narrowed(self, lanes: int) -> None:
+        """Keep that chunks run with so few lanes per device, as memory ran out."""
+        self._lanes = min(lanes, self._lanes or lanes)
+
+    def lanes(self) -> int | None:
+        """The fewest lanes that chunks ran with, if memory ran out."""
+        return self._lanes
 
     def close(self) -> None:
         """Nothing to do."""
@@ -174,6 +189,14 @@ class Disk:
     def columns(self) -> Columns:
         """The columns of all trials, as they stand on disk."""
         return self._store.read(self._layout)[0]
+
+    def narrowed(self, lanes: int) -> None:
+        """Write at once that chunks run with so few lanes per device, as memory ran out."""
+        self._store.note_lanes(lanes)
+
+    def lanes(self) -> int | None:
+        """The fewest lanes that chunks ran with, also those of an earlier process, if memory ran out."""
+        return self._store.noted_lanes()
 
     def close(self) -> None:
         """Wait for the disk and give the lock back."""

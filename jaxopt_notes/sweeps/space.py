@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from .. import _checks
@@ -26,6 +27,9 @@ RESERVED = frozenset(
         "initial_loss",
         "status",
         "stopped_at",
+        "rung",
+        "rung_metric",
+        "pruned_at",
     ]
 )
 
@@ -270,6 +274,8 @@ def check_space(space: Any, factory: Callable, elsewhere: Sequence[str] = (), ot
             raise ValueError(f"axis {name!r} is a name that every table has already; wrap {family} to rename it")
         if name not in elsewhere:
             _check_axis(name, columns[name], factory, others)
+            if space.points is None:
+                _check_different(name, space.axes[name])
     for name, parameter in inspect.signature(factory).parameters.items():
         needed = parameter.default is inspect.Parameter.empty and name in _checks.keyword_names(factory)
         if needed and name not in space.names:
@@ -284,17 +290,25 @@ def check_space(space: Any, factory: Callable, elsewhere: Sequence[str] = (), ot
 def _check_axis(name: str, values: np.ndarray, factory: Callable, others: Sequence[str]) -> None:
     family, accepted = _checks.name_of(factory), _checks.keyword_names(factory)
     if name not in accepted:
-        near, sweep_takes = _checks.nearest(name, [*accepted, *others]), f", and the sweep {', '.join(others)}"
-        raise ValueError(
-            f"unknown axis {name!r} for {family}{near}; {family} takes {', '.join(accepted)}"
-            f"{sweep_takes if others else ''}"
-        )
+        sweep_takes = f", and the sweep {', '.join(others)}" if others else ""
+        known = f"{family} takes {', '.join(accepted)}{sweep_takes}"
+        raise ValueError(f"unknown axis {name!r} for {family}{_checks.nearest(name, [*accepted, *others], known)}")
     default = inspect.signature(factory).parameters[name].default
     for value in values:
         if isinstance(default, bool) and is_number(value) and not is_absent(value):
             raise TypeError(f"{name!r} chooses the program of {family}, it is no number: give it True or False")
         if is_number(default) and not is_number(value) and not callable(value):
             raise TypeError(f"axis {name!r} must hold real numbers for {family}, got {value!r}")
+
+
+def _check_different(name: str, values: np.ndarray) -> None:
+    """Refuse numbers of a grid that are one number in the precision of the sweep."""
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    seen: dict[Any, Any] = {}
+    for value in filter(is_number, values.tolist()):
+        first = seen.setdefault(dtype.type(value), value)
+        if first != value:
+            raise ValueError(f"axis {name!r} repeats values: {first} and {value} are one number in {dtype}")
 
 
 def _check_accepted(configuration: dict[str, Any], factory: Callable) -> None:

@@ -40,10 +40,11 @@ class StoreError(ValueError):
     """A store that holds another sweep, a file that cannot be read, or another writer. Nothing on disk was changed."""
 
 
-def save(table: xarray.Dataset, path: str | os.PathLike[str]) -> Path:
-    """Write a table as a NetCDF file, which `xarray.open_dataset(path)` reads back.
+def save(table: xarray.Dataset | xarray.DataTree, path: str | os.PathLike[str]) -> Path:
+    """Write a table as a NetCDF file, which `xarray.open_dataset(path)` reads back, or `xarray.open_datatree` a tree.
 
-    The file is written under a temporary name, flushed to the disk and renamed, so nobody ever reads half of it.
+    The file is made in memory, written under a temporary name, flushed to the disk and renamed, so nobody ever reads
+    half of it.
 
     Arguments:
         table: from `sweep`.
@@ -53,7 +54,7 @@ def save(table: xarray.Dataset, path: str | os.PathLike[str]) -> Path:
         The path written.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the file cannot be written, as of a full disk; nothing is there then.
 
     Example:
         >>> import tempfile, jaxopt_notes as jon
@@ -62,7 +63,9 @@ def save(table: xarray.Dataset, path: str | os.PathLike[str]) -> Path:
         >>> jon.save(table, tempfile.mkdtemp() + "/valley.nc").name
         'valley.nc'
     """
-    return write_whole(Path(path), lambda temporary: table.to_netcdf(temporary, engine="h5netcdf"))
+    # In memory first, as chunks are: a file that HDF5 cannot finish stays open there and later ends the process.
+    whole = table.to_netcdf(None, engine="h5netcdf")
+    return write_whole(Path(path), lambda temporary: temporary.write_bytes(whole))
 
 
 def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
@@ -100,9 +103,28 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
     decided = store.decisions()
     if decided is not None:
         table = add_decisions(table, Decisions(*decided))
-    if store.noted_lanes() is not None:
-        table.attrs["narrowed_to"] = store.noted_lanes()
-    return table
+    lanes = store.noted_lanes()
+    return table if lanes is None else table.assign_attrs(narrowed_to=lanes)
+
+
+def holds_results(folder: Path) -> bool:
+    """Whether a folder, or one inside, keeps anything that a sweep computed."""
+    return any(True for pattern in ("chunk-*", "carry-*", "rung-*", "decisions.json") for _ in folder.rglob(pattern))
+
+
+def is_written(folder: Path) -> bool:
+    """Whether a process is writing a sweep in a folder or in one inside."""
+    from filelock import FileLock, Timeout
+
+    for path in folder.rglob("lock*"):
+        try:
+            with FileLock(path, timeout=0):
+                pass
+        except Timeout:
+            return True
+        except OSError:  # of a folder that nobody here may write, as writing will say
+            return False
+    return False
 
 
 def is_store(folder: Path) -> bool:
@@ -118,6 +140,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock: Any = None
+        self._shared = False
         self._thread: ThreadPoolExecutor | None = None
         self._writes: list[Future[Any]] = []
         self.reported: set[int] = set()  # chunks that workers say they wrote, which a listing over NFS may lack
@@ -163,6 +186,10 @@ class Store:
         except StoreError:
             self.close()
             raise
+        self._shared = bool(share)
+        if not share:  # what a kill left half written; a worker of another process that still writes loses its chunk
+            for path in self.folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
         self.start()
 
     def start(self) -> None:
@@ -191,26 +218,37 @@ class Store:
         if path.exists():
             there = self.manifest()["identity"]
             changed = [name for name in {**there, **identity} if there.get(name) != identity.get(name)]
-            if changed:
+            if not changed:
+                return
+            if holds_results(self.folder) or self._shared:
                 lines = [f"  {name}: {there.get(name)} there, {identity.get(name)} now" for name in changed]
                 hint = f"{self.folder} holds another sweep; finish it as it was defined, or choose another folder"
                 raise StoreError("\n".join([hint, *lines]))
-            return
-        if any(self.folder.glob("chunk-*.nc")):
+            # Nothing came of the sweep that is there, as when its first call failed; it makes room.
+            (self.folder / "narrowed.json").unlink(missing_ok=True)
+        elif any(self.folder.glob("chunk-*.nc")):
             raise StoreError(f"{self.folder} holds chunks without a manifest; choose another folder")
         manifest = {"format": FORMAT, "identity": identity, "layout": layout._asdict()}
         write_whole(path, lambda temporary: temporary.write_text(json.dumps(manifest, indent=1)))
 
-    def note_lanes(self, lanes: int, width: int) -> None:
-        """Keep that some chunks ran with fewer lanes than the width, as memory ran out."""
-        if lanes < width and lanes != self.noted_lanes():
+    def note_lanes(self, lanes: int) -> None:
+        """Keep that chunks run with so few lanes, as memory ran out."""
+        known = self.noted_lanes()
+        if known is None or lanes < known:
             path = self.folder / "narrowed.json"
             write_whole(path, lambda temporary: temporary.write_text(json.dumps({"lanes": lanes})))
 
     def noted_lanes(self) -> int | None:
         """The fewest lanes that chunks ran with, if fewer than the width."""
         path = self.folder / "narrowed.json"
-        return json.loads(path.read_text())["lanes"] if path.exists() else None
+        try:
+            return int(json.loads(path.read_text())["lanes"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(
+                f"{path} cannot be read ({error}); delete it, and memory that runs out is noted anew"
+            ) from None
 
     def finished(self) -> dict[int, Path]:
         """Chunk number to its file."""

@@ -90,8 +90,8 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTr
         The parameters as a pytree.
 
     Raises:
-        ValueError: the table has no parameters, an axis is unknown or missing, or the values fit no configuration or
-            several.
+        TypeError: a tree of several families. ValueError: the table has no parameters, an axis is unknown or missing,
+            or the values fit no configuration or several.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -101,6 +101,7 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTr
         >>> jon.end_point(table, valley, learning_rate=0.05, seed=0).shape
         (2,)
     """
+    _checks.one_table("end_point", table)
     shapes = jax.eval_shape(problem.init, jax.random.key(0))
     paths = [path for path, _ in named_leaves(shapes)]
     if any(path not in table for path in paths):

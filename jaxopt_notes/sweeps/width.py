@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from .engine import segment_arguments
-from .plan import Plan
-from .programs import programs
+from .. import _checks
+from .._hoist import equations
+from ..devices import memory_for
+from .engine import lane_shapes, segment_arguments, shared_shapes
+from .plan import Plan, make_plan
+from .programs import Trials, programs, segment_of
 
 SECONDS_PER_TIMING = 0.2
 WORTH_IT = 0.9  # a width is left for one that needs less than this share of its time
@@ -23,7 +28,7 @@ class Memory(NamedTuple):
     Attributes:
         fixed: data, example indices, starts, and what the program needs whatever the lanes.
         per_lane: parameters, gradient, optimizer state, histories and intermediate values of a trial.
-        available: what the device can give, if it tells.
+        available: what a chunk may take on the device, if that is known.
     """
 
     fixed: int
@@ -49,12 +54,81 @@ class Timing(NamedTuple):
     fastest: int
 
 
+class Planned(NamedTuple):
+    """A plan at the width that was given or chosen.
+
+    Attributes:
+        plan: the plan.
+        wished: the width that was too wide for the memory, if one was.
+        timing: how fast some widths are, if they were timed.
+    """
+
+    plan: Plan
+    wished: int | None = None
+    timing: Timing | None = None
+
+    def timed(self) -> Planned:
+        """The same plan at the width that a short timing finds fastest."""
+        timing = time_widths(self.plan)
+        return Planned(self.plan.at_width(timing.fastest), self.wished, timing)
+
+
+def planned(width: int | str | None, **definition: Any) -> Planned:
+    """The plan of a sweep of one program, at a width, at one chosen by size and memory (None), or at the "fastest".
+
+    Raises:
+        TypeError, ValueError: as `make_plan`, whose other arguments `definition` holds; another word.
+    """
+    if isinstance(width, str):
+        _checks.choice("width", width, ["fastest"])
+    if not (width is None or isinstance(width, str)):
+        return Planned(make_plan(**definition, width=width))
+    plan = make_plan(**definition, width=None)
+    lanes = lanes_that_fit(plan)
+    wished = plan.width if lanes < plan.width else None
+    plan = plan.at_width(lanes)
+    return Planned(plan, wished) if width is None else Planned(plan, wished).timed()
+
+
+def lanes_that_fit(plan: Plan) -> int:
+    """The width of a plan, or the largest power of two of lanes that memory takes."""
+    available = _available(plan)
+    # Most sweeps fit by far, as a bound that costs no compilation tells.
+    if available is None or 2 * _most_bytes(plan) <= available:
+        return plan.width
+    memory = memory_of(plan)
+    lanes = (available - memory.fixed) // max(1, memory.per_lane)
+    return plan.width if lanes >= plan.width else 2 ** (max(1, lanes).bit_length() - 1)
+
+
+def _most_bytes(plan: Plan) -> int:
+    """What a chunk would take if nothing that its program computes were ever released."""
+    one, shared, count = plan.at_width(1), shared_shapes(plan), jax.ShapeDtypeStruct((), jnp.int32)
+    alone = one.on_devices([plan.group.mesh.devices.flat[0]])
+    numbers: Any = {name: jax.ShapeDtypeStruct((1,), jnp.result_type(float)) for name in plan.space.columns()}
+    seed: Any = jax.ShapeDtypeStruct((1,), jnp.int32)
+    trial, lanes = Trials(numbers, seed), lane_shapes(alone)
+    traced = jax.make_jaxpr(functools.partial(segment_of, plan.group))(lanes, trial, shared, count, count, count)
+    computed = [atom.aval for equation in equations(traced.jaxpr) for atom in equation.outvars]
+    return _size(shared) + plan.width * (2 * _size(lanes) + _size(computed))
+
+
+def _size(tree: Any) -> int:
+    return sum(
+        int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")
+    )
+
+
+def _available(plan: Plan) -> int | None:
+    mesh = plan.group.mesh
+    return memory_for(mesh.devices.flat[0], sharing=mesh.size)
+
+
 def memory_of(plan: Plan) -> Memory:
     """The memory of a chunk, by compiling the segment for one and for two lanes on one device."""
     alone = plan.on_devices([plan.group.mesh.devices.flat[0]])
     one, two = (_bytes(segment_compiled(alone.at_width(width))) for width in (1, 2))
-    stats = alone.group.mesh.devices.flat[0].memory_stats() or {}
-    return Memory(max(0, 2 * one - two), max(0, two - one), stats.get("bytes_limit"))
+    return Memory(max(0, 2 * one - two), max(0, two - one), _available(plan))
 
 
 def segment_compiled(plan: Plan) -> Any:
@@ -79,8 +153,9 @@ def time_widths(plan: Plan, widths: Iterable[int] | None = None) -> Timing:
     """
     share = -(-plan.trials // plan.group.mesh.size)
     wanted = {1, plan.width // 4, plan.width, 4 * plan.width} if widths is None else {plan.width, *widths}
+    most = min(share, lanes_that_fit(plan.at_width(max(wanted))))
     rates, seconds = {}, {}
-    for width in sorted(width for width in wanted if 1 <= width <= share or width == plan.width):
+    for width in sorted(width for width in wanted if 1 <= width <= most or width == plan.width):
         other = plan.at_width(width)
         try:
             rate = _rate(other)

@@ -1,0 +1,92 @@
+"""Intervals: what a few seeds can tell of a median or a mean, and of two configurations."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+CONFIDENCE = 0.95
+RESAMPLES = 4000
+
+
+def median_interval(sample: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
+    """The narrowest symmetric pair of order statistics that covers the median with at least `confidence`.
+
+    With n values the pair (k-th smallest, k-th largest) covers with 1 - 2 P(Binomial(n, 1/2) < k). When even the
+    extremes do not reach `confidence` they are returned with the coverage they have.
+
+    Returns:
+        (low, high, coverage).
+
+    Source: Thompson, 1936.
+    """
+    ordered = np.sort(sample)
+    k, coverage = _order(len(ordered), confidence)
+    return float(ordered[k - 1]), float(ordered[len(ordered) - k]), coverage
+
+
+@functools.cache
+def _order(n: int, confidence: float) -> tuple[int, float]:
+    """(k, coverage) of the narrowest pair (k-th smallest, k-th largest) of n values."""
+    from scipy.stats import binom
+
+    best_k = max((k for k in range(1, (n + 1) // 2 + 1) if 1 - 2 * binom.cdf(k - 1, n, 0.5) >= confidence), default=1)
+    return best_k, float(max(0.0, 1 - 2 * binom.cdf(best_k - 1, n, 0.5)))
+
+
+def center_of(by: str) -> Any:
+    """The function that takes the median or the mean of values."""
+    return middle if by == "median" else lambda values: float(np.mean(values))
+
+
+def most_coverage(seeds: int) -> float:
+    """With what probability the extremes of so many values enclose their median; no interval inside does better."""
+    return 1 - 2.0 ** (1 - seeds)
+
+
+def interval_of(sample: np.ndarray, by: str, interval: str) -> tuple[float, float, float]:
+    """(low, high, coverage) around the median or mean of a sample."""
+    if interval == "order":
+        return median_interval(sample)
+    low, high = _bootstrap(sample[:, None], by)[:, 0]
+    return float(low), float(high), min(CONFIDENCE, most_coverage(len(sample)))
+
+
+def _bootstrap(samples: np.ndarray, by: str) -> np.ndarray:
+    """The 2.5 % and 97.5 % quantiles of the difference, last column minus first, or of the only column, resampled."""
+    n = len(samples)
+    drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+    with np.errstate(invalid="ignore"):  # infinite values average to infinite ones, or cancel
+        centers = (np.median if by == "median" else np.mean)(samples[drawn], axis=1)
+        statistic = centers if centers.shape[1] == 1 else centers[:, 1:] - centers[:, :1]
+    tail = (1 - CONFIDENCE) / 2
+    statistic = np.where(np.isnan(statistic), 0.0, statistic)
+    return np.quantile(statistic, [tail, 1 - tail], axis=0, method="closest_observation")
+
+
+def told_apart(other: np.ndarray, winner: np.ndarray, by: str, interval: str) -> bool:
+    """Whether the paired differences show, with the confidence asked for, that `other` is worse."""
+    if len(other) == 0:
+        return False
+    if interval == "bootstrap":
+        low = _bootstrap(np.stack([winner, other], axis=1), by)[0, 0]
+        return bool(low > 0 and most_coverage(len(other)) >= CONFIDENCE)
+    both_failed = np.isinf(other) & np.isinf(winner)
+    difference = np.where(both_failed, 0.0, other) - np.where(both_failed, 0.0, winner)
+    low, _, coverage = median_interval(difference)
+    return bool(low > 0 and coverage >= CONFIDENCE)
+
+
+def middle(row: np.ndarray) -> float:
+    """The median; infinite when either of the two middle values is."""
+    ordered = np.sort(row)
+    middle = ordered[(len(row) - 1) // 2 : len(row) // 2 + 1]
+    return float(middle.mean()) if np.isfinite(middle).all() else float(middle[-1])
+
+
+def finite_mean(row: np.ndarray) -> float:
+    """The mean of what is finite; infinite where nothing is."""
+    finite = row[np.isfinite(row)]
+    return float(finite.mean()) if len(finite) else np.inf

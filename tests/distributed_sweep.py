@@ -1,6 +1,4 @@
-"""One of several processes that write a store together: `python distributed_sweep.py port index folder`."""
-
-import sys
+"""One of several processes that write a store together."""
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +22,11 @@ def definition():
     return (problem, jon.momentum, space), options
 
 
-if __name__ == "__main__":
-    port, index, folder = sys.argv[1:]
-    jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=int(index))
+def run(port, index, folder, cache):
+    """The sweep as process `index` of two, with the compiled programs of `cache`."""
+    jon.use_compilation_cache(cache)
+    jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=index)
     arguments, options = definition()
     table = jon.sweep(*arguments, **options, store=folder)
-    assert (table.status.values.ravel()[2 * int(index) :: 4] >= 0).all()  # its own share at least
+    assert (table.status.values.ravel()[2 * index :: 4] >= 0).all()  # its own share at least
+    jax.distributed.shutdown()  # as the end of a script does

@@ -1,8 +1,7 @@
-"""A study in a process of its own that kills itself: `python optuna_study.py file journal|sqlite sweep|tell count`."""
+"""A study in a process of its own that kills itself."""
 
 import os
 import signal
-import sys
 
 import optuna
 
@@ -30,15 +29,16 @@ def optimize(study, **options):
     jon.optuna.optimize(study, valley, jon.momentum, space, **settings)
 
 
-if __name__ == "__main__":
-    path, kind, where, count = sys.argv[1:]
+def killed(path, kind, where, count):
+    """Optimize in a process that kills itself at the `count`-th call of "sweep" or "tell"."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     calls = []
     owner = jon.optuna if where == "sweep" else optuna.Study
     original = getattr(owner, where)
 
     def deadly(*arguments, **options):
         calls.append(1)
-        if len(calls) == int(count):
+        if len(calls) == count:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*arguments, **options)
 

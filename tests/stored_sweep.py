@@ -25,9 +25,13 @@ def definition():
     return (problem, jon.momentum, space), dict(seeds=4, steps=1000, batch_size=32, every=50, width=2, progress=False)
 
 
-if __name__ == "__main__":
-    folder, cache = sys.argv[1:]
+def run(folder, cache):
+    """The sweep with a store, in a process that keeps its compiled programs in `cache`."""
     jon.use_compilation_cache(cache)
     shelf.SECONDS_PER_CHECKPOINT = 0.0  # after every segment, so that kills meet chunks on their way
     arguments, options = definition()
     jon.sweep(*arguments, **options, store=folder)
+
+
+if __name__ == "__main__":
+    run(*sys.argv[1:])

@@ -10,27 +10,29 @@ import sys
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
+import distributed_sweep
+import forked
 import jax
 import numpy as np
 import pytest
-from distributed_sweep import definition
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.sweeps import distribute, run
 from jaxopt_notes.sweeps.store import Store
 
-ARGUMENTS, OPTIONS = definition()
+ARGUMENTS, OPTIONS = distributed_sweep.definition()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled_once(tmp_path_factory):
-    """The workers share their compiled programs; this process has read its settings already."""
+    """The folder in which workers share their compiled programs; this process has read its settings already."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        cache = str(tmp_path_factory.mktemp("cache"))
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", cache)
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
-        yield
+        yield cache
 
 
 @pytest.fixture(scope="module")
@@ -116,16 +118,20 @@ def test_lambdas_numbers_and_settings_travel(pool, x64):
     assert_same_tables(table, alone)
 
 
-def test_a_broken_pool_says_what_is_finished_and_another_goes_on(whole, tmp_path):
+def test_a_broken_pool_says_what_is_finished_and_another_goes_on(whole, tmp_path, compiled_once):
+    def pool_of(workers):
+        settings = dict(mp_context=forked.CONTEXT, initializer=jon.use_compilation_cache, initargs=(compiled_once,))
+        return ProcessPoolExecutor(workers, **settings)
+
     def kill_one():
         os.kill(next(iter(executor._processes)), signal.SIGKILL)
 
-    with spawned(2) as executor, pytest.raises(BrokenExecutor, match=r"a worker died .* of 24 trials are finished"):
+    with pool_of(2) as executor, pytest.raises(BrokenExecutor, match=r"a worker died .* of 24 trials are finished"):
         jon.sweep(*ARGUMENTS, **OPTIONS, executor=executor, store=tmp_path, on_chunk=After(3, kill_one))
     kept = finished(tmp_path)
     assert 3 <= len(kept) < 12
     assert jon.open_sweep(tmp_path).attrs["trials_finished"] == 2 * len(kept)
-    with spawned(1) as executor:
+    with pool_of(1) as executor:
         assert_same_tables(jon.sweep(*ARGUMENTS, **OPTIONS, executor=executor, store=tmp_path), whole)
         assert kept.items() <= finished(tmp_path).items()
         # And without a store what is finished comes back.
@@ -152,14 +158,14 @@ def test_a_dask_worker_killed_in_the_middle_loses_nothing(whole, tmp_path):
         assert_same_tables(jon.sweep(*ARGUMENTS, **OPTIONS, executor=executor), whole)  # results that travel back
 
 
-def test_two_jax_processes_write_one_store(whole, tmp_path):
+def test_two_jax_processes_write_one_store(whole, tmp_path, compiled_once):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, str(Path(__file__).with_name("distributed_sweep.py")), str(port)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    both = [subprocess.Popen([*command, str(index), str(tmp_path)], env=environment) for index in range(2)]
-    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    both = [forked.start(distributed_sweep.run, port, index, tmp_path, compiled_once) for index in range(2)]
+    for process in both:
+        process.join(120)
+    assert [process.exitcode for process in both] == [0, 0]
     assert_same_tables(jon.open_sweep(tmp_path), whole)
     assert {path.name for path in tmp_path.glob("lock*")} == {"lock", "lock-0", "lock-1"}
 
@@ -175,6 +181,33 @@ def test_shares_and_the_whole_exclude_each_other(tmp_path):
     second.close()
     third.lock()
     third.close()
+
+
+def test_a_chunk_that_kills_every_worker_is_named(whole, tmp_path):
+    """Dask gives such a task up with an error of its own."""
+
+    class KilledWorker(Exception):
+        pass
+
+    class Deadly(ThreadPoolExecutor):
+        def submit(self, function, *arguments):
+            def killed(share, *others):
+                if 4 in share:  # of four devices here, which take four chunks
+                    raise KilledWorker("Attempted to run task on 4 different workers")
+                return function(share, *others)
+
+            return super().submit(killed if len(arguments) > 2 else function, *arguments)
+
+    with Deadly(1) as executor:
+        with pytest.raises(BrokenExecutor, match=r"^chunks 4, 5, 6, 7 \(trials 8 to 15\) .* and in .*a smaller width"):
+            jon.sweep(*ARGUMENTS, **OPTIONS, executor=executor, store=tmp_path)
+        kept = finished(tmp_path)
+        assert len(kept) >= 4
+        with pytest.warns(UserWarning, match=r"chunks 4, 5, 6, 7 \(trials 8 to 15\) killed every worker"):
+            table = jon.sweep(*ARGUMENTS, **OPTIONS, executor=executor)
+    assert (table.status.values.ravel()[:8] != Status.NOT_RUN).all()
+    assert_same_tables(jon.sweep(*ARGUMENTS, **OPTIONS, store=tmp_path), whole)
+    assert kept.items() <= finished(tmp_path).items()
 
 
 def test_an_executor_that_cannot_work_is_refused():

@@ -6,16 +6,16 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
+import forked
 import jax
 import numpy as np
 import optuna
+import optuna_study
 import pytest
 import scipy.stats
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
-from optuna_study import optimize, study_of
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
@@ -44,16 +44,15 @@ def states(study):
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
 def test_a_study_killed_while_it_runs_and_while_it_tells_goes_on(tmp_path, kind):
     path = tmp_path / "study"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    script = [sys.executable, str(Path(__file__).with_name("optuna_study.py")), str(path), kind]
     expected_left = {"tell": 4, "sweep": 8}
     for where, count in (("tell", 5), ("sweep", 2)):
-        killed = subprocess.run([*script, where, str(count)], env=environment, check=False)
-        assert killed.returncode == -signal.SIGKILL
-        assert states(study_of(path, kind)).count("RUNNING") == expected_left[where]
-        told = [trial for trial in study_of(path, kind).trials if trial.state == TrialState.COMPLETE]
-    study = study_of(path, kind)
-    optimize(study)
+        process = forked.start(optuna_study.killed, path, kind, where, count)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert states(optuna_study.study_of(path, kind)).count("RUNNING") == expected_left[where]
+        told = [trial for trial in optuna_study.study_of(path, kind).trials if trial.state == TrialState.COMPLETE]
+    study = optuna_study.study_of(path, kind)
+    optuna_study.optimize(study)
     after = states(study)
     assert (
         after.count("COMPLETE") + sum(bridge.RESULT in t.user_attrs for t in study.trials if t.state.name == "FAIL")
@@ -65,7 +64,7 @@ def test_a_study_killed_while_it_runs_and_while_it_tells_goes_on(tmp_path, kind)
     again = [t for t in study.trials if bridge.RETRIES in t.user_attrs]
     assert sorted(map(repr, (t.params for t in again))) == sorted(map(repr, (t.params for t in zombies)))
     assert all(study.trials[t.number].value == t.value for t in told)  # what was told stays
-    optimize(study)  # a study that has all its trials is left alone
+    optuna_study.optimize(study)  # a study that has all its trials is left alone
     assert len(study.trials) == len(after)
 
 
@@ -79,7 +78,7 @@ def test_every_batch_is_the_one_program_and_each_value_the_sweeps_own(monkeypatc
 
     monkeypatch.setattr(bridge, "sweep", watched)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=1, constant_liar=True))
-    optimize(study, trials=28, steps=41)
+    optuna_study.optimize(study, trials=28, steps=41)
     assert [table.sizes["configuration"] for table in tables] == [8, 8, 8, 4]
     assert sum(table.attrs["segment_programs"] for table in tables) == 1
     assert len({table.attrs["width"] for table in tables}) == 1

@@ -11,16 +11,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from stored_sweep import definition
+import stored_sweep
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
-from jaxopt_notes.sweeps import shelf
+from jaxopt_notes.sweeps import run, shelf
+from jaxopt_notes.sweeps.joining import claim
 from jaxopt_notes.sweeps.progress import Progress
 from jaxopt_notes.sweeps.store import Store
 
@@ -53,32 +55,29 @@ def assert_same_tables(actual, expected):
 
 def die_after(process, folder, chunks, seconds):
     """Kill a sweep some time after it has so many chunks on disk; False if it ended before."""
-    while process.poll() is None:
+    while process.exitcode is None:
         if len(finished(folder)) >= chunks:
-            try:
-                process.wait(timeout=seconds)
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                return process.wait() == -signal.SIGKILL
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=0.01)
+            process.join(seconds)
+            process.kill()
+            process.join()
+            return process.exitcode == -signal.SIGKILL
+        process.join(0.01)
     return False
 
 
 def test_twenty_kills_change_no_bit_and_no_finished_chunk_runs_twice(tmp_path):
     """SIGKILL at random moments, a resume after each; a store that got finished is compared and begun anew."""
     moments, cache = random.Random(0), tmp_path / "cache"
-    arguments, options = definition()
+    arguments, options = stored_sweep.definition()
     expected = jon.sweep(*arguments, **options, devices=jax.devices()[:1])
-    command = [sys.executable, str(Path(__file__).with_name("stored_sweep.py"))]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     kills, stores, between = 0, 0, set()
     folder = tmp_path / "0"
     while kills < 20 or not (folder / "done").exists():
         before = finished(folder)
-        process = subprocess.Popen([*command, str(folder), str(cache)], env=environment)
+        process = forked.start(stored_sweep.run, folder, cache)
         if kills == 20 or not die_after(process, folder, len(before) + moments.randrange(5), moments.uniform(0, 0.5)):
-            assert process.wait() == 0  # once all kills are done the last store is finished in peace
+            process.join()
+            assert process.exitcode == 0  # once all kills are done the last store is finished in peace
             (folder / "done").touch()
         else:
             kills += 1
@@ -99,8 +98,11 @@ def test_a_store_changes_nothing_and_is_read_back(whole, tmp_path):
     table = stored(tmp_path / "valley")
     assert_same_tables(table, whole)
     again = finished(tmp_path / "valley")
+    half_written = tmp_path / "valley" / ".chunk-00000.nc.0.tmp"  # as a kill leaves it
+    half_written.touch()
     assert_same_tables(stored(tmp_path / "valley"), whole)
     assert finished(tmp_path / "valley") == again
+    assert not half_written.exists()
     assert_same_tables(jon.open_sweep(tmp_path / "valley"), whole)
     assert jon.open_sweep(tmp_path / "valley").attrs["trials_finished"] == 16
     assert jon.best(jon.open_sweep(tmp_path / "valley")).config == jon.best(whole).config
@@ -116,7 +118,7 @@ def test_a_resume_on_other_devices_gives_the_same_bits(whole, tmp_path, devices)
     assert kept.items() <= finished(tmp_path).items()
 
 
-def test_a_chunk_goes_on_from_its_carry(tmp_path, monkeypatch):
+def test_a_chunk_goes_on_from_its_carry(tmp_path, monkeypatch, capsys):
     """Interrupted between two segments: the next process runs only the steps that are left."""
     problem = jon.problems.digits_mlp(hidden=4)
     options = dict(seeds=2, steps=40, batch_size=64, width=2, progress=False, store=tmp_path)
@@ -144,8 +146,9 @@ def test_a_chunk_goes_on_from_its_carry(tmp_path, monkeypatch):
         return original(*arguments, resume=resume, **others)
 
     monkeypatch.setattr(distribute, "run_chunks", watched)
-    table = jon.sweep(problem, jon.adam, jon.grid(learning_rate=[0.01, 0.1]), **options)
+    table = jon.sweep(problem, jon.adam, jon.grid(learning_rate=[0.01, 0.1]), **options | {"progress": True})
     assert max(first_steps) > 0
+    assert "100%" in capsys.readouterr().err.splitlines()[-1]
     assert_same_tables(table, expected)
     assert not list(tmp_path.glob("carry-*.npz"))
 
@@ -229,6 +232,30 @@ class TestFaults:
         with pytest.raises(ValueError, match="did you mean 'learning_rate'"):
             jon.sweep(VALLEY, families, **OPTIONS, store=tmp_path / "tree")
         assert not (tmp_path / "tree").exists()
+
+    def test_a_sweep_of_which_nothing_came_makes_room_for_the_corrected_one(self, whole, tmp_path):
+        endless = jon.Problem(lambda x: jax.lax.while_loop(lambda y: y > 1, lambda y: y / 2, x @ x), init=jnp.ones(2))
+        with pytest.raises(ValueError, match="Reverse-mode differentiation does not work"):
+            jon.sweep(endless, jon.momentum, SPACE, **OPTIONS, store=tmp_path)
+        assert_same_tables(stored(tmp_path), whole)
+        with pytest.raises(jon.StoreError, match="steps: 12 there, 13 now"):
+            stored(tmp_path, steps=13)
+
+    def test_a_claim_of_groups_makes_room_too_unless_somebody_writes_there(self, tmp_path):
+        claim(tmp_path, "families.json", {"families": ["a"]})
+        claim(tmp_path, "groups.json", {"rows": [1]})
+        writer = Store(tmp_path / "group-000")
+        writer.lock()
+        with pytest.raises(jon.StoreError, match=r"rows: \[1\] there, \[2\] now"):
+            claim(tmp_path, "groups.json", {"rows": [2]})
+        writer.close()
+        claim(tmp_path, "groups.json", {"rows": [2]})
+        (tmp_path / "group-000" / "carry-00000.npz").touch()
+        with pytest.raises(jon.StoreError, match=r"rows: \[2\] there, \[3\] now"):
+            claim(tmp_path, "groups.json", {"rows": [3]})
+        with pytest.raises(jon.StoreError, match=r"another kind of sweep, with a groups.json"):
+            claim(tmp_path, "manifest.json", None)
+        assert json.loads((tmp_path / "groups.json").read_text()) == {"rows": [2]}
 
     def test_the_width_is_pinned(self, tmp_path):
         stored(tmp_path)
@@ -331,6 +358,16 @@ class TestFaults:
         assert not list(tmp_path.glob(".*.tmp"))
         assert_same_tables(stored(tmp_path), whole)
 
+    def test_a_table_that_the_system_refuses_is_named_and_leaves_nothing(self, whole, tmp_path):
+        old = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, old[1]))
+        try:
+            with pytest.raises(OSError, match=r"File too large, so this file was not written: .*table.nc"):
+                jon.save(whole, tmp_path / "table.nc")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        assert not list(tmp_path.iterdir())
+
     def test_a_folder_that_nobody_can_write_is_named(self):
         with pytest.raises(
             OSError, match=r"a sweep cannot write its store: .*; open_sweep only reads one: '/proc/sweep'"
@@ -358,6 +395,19 @@ def test_an_unfinished_store_is_masked(whole, tmp_path):
     assert np.isnan(loss[3:6]).all()
     np.testing.assert_array_equal(loss[6:], whole.final_loss.values.ravel()[6:])
     assert table.attrs["trials_finished"] == 13
+
+
+def test_the_progress_of_a_share_is_that_of_its_own_chunks(tmp_path, monkeypatch, capsys):
+    """As where two processes of `jax.distributed` write one store: chunks 0, 2, 4 of 3, 3, 3, 3, 3, 1 trials."""
+    stored(tmp_path)
+    for chunk in (1, 2):
+        (tmp_path / f"chunk-{chunk:05}.nc").unlink()
+    monkeypatch.setattr(run, "_share", lambda outline, folder: range(0, outline.chunks, 2))
+    stored(tmp_path, progress=True)
+    shown = capsys.readouterr().err.splitlines()[-1]
+    assert "100%" in shown
+    assert "108/108" in shown
+    assert "done 9/9" in shown
 
 
 class TestSigterm:

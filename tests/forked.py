@@ -1,0 +1,16 @@
+"""Processes that begin with their imports done: `multiprocessing`'s fork server has them, and no device of JAX yet."""
+
+import multiprocessing
+
+CONTEXT = multiprocessing.get_context("forkserver")
+
+
+USED = ["jaxopt_notes", "xarray", "h5netcdf", "h5py", "filelock", "scipy.stats", "tqdm.auto", "dask.array"]
+CONTEXT.set_forkserver_preload(USED)
+
+
+def start(function, *arguments):
+    """A process that calls `function`, which a module of this folder holds."""
+    process = CONTEXT.Process(target=function, args=arguments)
+    process.start()
+    return process

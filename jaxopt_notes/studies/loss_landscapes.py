@@ -237,8 +237,8 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
             "Without skip connections the surface is full of local optima.",
             float(minima[-1, 0].mean()), low=2.0, interval=bootstrap(np.mean, minima[-1, 0]),
             unit=f"lowest points per slice, depth {depths[-1]}",
-            conditions=f"95 % over seeds; with skip connections {minima[-1, 1].mean():.2g}. The picture has 56 layers; "
-            "and a low point of a slice need not be one of the landscape, nor the other way round.",
+            conditions=f"95 % over seeds; with skip connections {minima[-1, 1].mean():.2g}. The paper has 56 layers, "
+            "and a low point of a slice need not be one of the landscape.",
         ),
     ]  # fmt: skip
 

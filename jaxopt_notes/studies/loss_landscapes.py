@@ -265,8 +265,8 @@ def figure(dataset: xarray.Dataset) -> Figure:
         span = float(table.loss.max() / table.loss.min())
         plots.describe(ax, f"{words}: slice of the loss around a trained network; it spans a factor of {span:.2g}.")
     measures = (
-        (curving_down, "share of the slice that curves down", "Negative curvature against depth"),
-        (roughness, "unexplained variance of log(loss)", "Roughness against depth"),
+        (curving_down, "share of the slice that curves down", "Skip connections leave less of it curving down"),
+        (roughness, "unexplained variance of log(loss)", "How rough it is, beyond a quadratic"),
     )
     for ax, (measure, label, title) in zip(axes[2:], measures, strict=True):
         values = measure(dataset.slices.values)

@@ -65,7 +65,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
         counts, not_minima = measure.count_minima(many)
         kinds, values = measure.verdicts()
         moved = measure.from_the_bottom()
-    losses = measure.networks(jax.random.split(nets, SEEDS[size]))
+    losses = measure.networks(nets, SEEDS[size])
     return xarray.Dataset(
         {
             **{name: (dims, values) for name, (dims, values) in left.items()},

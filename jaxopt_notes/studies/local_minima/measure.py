@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Key
 
 from ... import minibatches, problems
 from ...curvature import Kind, classify
@@ -62,21 +62,20 @@ def leaving(starts: Float[Array, " lanes"], key: Key[Array, ""]) -> dict[str, tu
     def by_adam(start: Array, rate: Array) -> Array:
         return end(start, adam(rate))
 
-    def count(trial: Callable[..., Array], *lanes: Any, values: Any) -> np.ndarray:
+    def left(trial: Callable[..., Array], *lanes: Any, values: Any) -> np.ndarray:
         over = jax.vmap(jax.vmap(trial, (*(0 for _ in lanes), None)), (*(None for _ in lanes), 0))
-        return np.asarray(jnp.sum(jax.jit(over)(*lanes, jnp.asarray(values)) > BARRIER, axis=1))
+        return np.asarray(jax.jit(over)(*lanes, jnp.asarray(values))) > BARRIER
 
     anywhere = jax.random.uniform(restart_key, starts.shape, minval=LOW, maxval=HIGH)
-    plain = np.array([DETERMINISTIC["descent"]])
+    without_noise = left(still, jnp.concatenate([starts, anywhere]), values=list(DETERMINISTIC.values()))
+    from_basin, restarts = np.split(without_noise, 2, axis=1)
+    injection_keys = jax.random.split(inject_key, len(starts))
     return {
-        "left_by_batches": ("level", count(batches, starts, keys, values=LEVELS)),
-        "left_by_injection": (
-            "level",
-            count(injected, starts, jax.random.split(inject_key, len(starts)), values=LEVELS),
-        ),
-        "left_still": ("method", count(still, starts, values=list(DETERMINISTIC.values()))),
-        "left_by_adam": ("adam_rate", count(by_adam, starts, values=ADAM_RATES)),
-        "reached_by_restarts": ((), int(count(still, anywhere, values=np.repeat(plain, 3, 0))[0])),
+        "left_by_batches": ("level", left(batches, starts, keys, values=LEVELS).sum(1)),
+        "left_by_injection": ("level", left(injected, starts, injection_keys, values=LEVELS).sum(1)),
+        "left_still": ("method", from_basin.sum(1)),
+        "left_by_adam": ("adam_rate", left(by_adam, starts, values=ADAM_RATES).sum(1)),
+        "reached_by_restarts": ((), int(restarts[0].sum())),
     }
 
 
@@ -131,31 +130,36 @@ class Losses(NamedTuple):
     gradient: np.ndarray
 
 
-def networks(keys: Key[Array, " seeds"]) -> Losses:
+def networks(key: Key[Array, ""], seeds: int) -> Losses:
     """Train networks of one hidden layer on 200 digits; the narrow ones are the widest with units masked away."""
     train, test = problems.digits()
     parts = [(np.asarray(part.inputs), np.asarray(part.labels)) for part in (train, test)]
     middle = parts[0][0].mean(0)
-    axes = np.linalg.svd(parts[0][0] - middle, full_matrices=False)[2][:FEATURES].T
+    axes = np.linalg.svd(parts[0][0][:TRAIN] - middle, full_matrices=False)[2][:FEATURES].T
     (inputs, labels), held_out = [(jnp.asarray((x - middle) @ axes), jnp.asarray(y)) for x, y in parts]
     inputs, labels = inputs[:TRAIN], labels[:TRAIN]
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    below = rng.normal(size=(seeds, FEATURES, max(WIDTHS))) / np.sqrt(FEATURES)
+    above = rng.normal(size=(seeds, max(WIDTHS), CLASSES))
 
     def loss(params: Any, inputs: Array, labels: Array, mask: Array) -> Array:
         hidden = jnp.tanh(inputs @ params["in"] + params["bias"]) * mask
         logits = hidden @ params["out"] + params["shift"]
         return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels))
 
-    def one(key: Key[Array, ""], width: Int[Array, ""]) -> tuple[Array, Array, Array]:
-        below, above = jax.random.split(key)
-        mask = (jnp.arange(max(WIDTHS)) < width).astype(inputs.dtype)
+    def one(below: Array, above: Array, mask: Array) -> tuple[Array, Array, Any]:
         params = {
-            "in": jax.random.normal(below, (FEATURES, max(WIDTHS))) / np.sqrt(FEATURES),
+            "in": below,
             "bias": jnp.zeros(max(WIDTHS)),
-            "out": jax.random.normal(above, (max(WIDTHS), CLASSES)) / jnp.sqrt(width.astype(inputs.dtype)),
+            "out": above * jax.lax.rsqrt(jnp.sum(mask)),
             "shift": jnp.zeros(CLASSES),
         }
         run = minimize(loss, params, adam(0.02), steps=TRAINING, args=(inputs, labels, mask))
-        return run.final_loss, loss(run.params, *held_out, mask), run.grad_norm[-1]
+        return run.final_loss, run.grad_norm[-1], run.params
 
-    each = jax.jit(jax.vmap(jax.vmap(one, (0, None)), (None, 0)))
-    return Losses(*map(np.asarray, each(keys, jnp.asarray(WIDTHS))))
+    masks = np.arange(max(WIDTHS)) < np.array(WIDTHS)[:, None]
+    lanes = [np.tile(below, (len(WIDTHS), 1, 1)), np.tile(above, (len(WIDTHS), 1, 1)), np.repeat(masks, seeds, axis=0)]
+    on_lanes = [jnp.asarray(lane, jnp.float32) for lane in lanes]
+    final, gradient, params = jax.jit(jax.vmap(one))(*on_lanes)
+    tested = jax.jit(jax.vmap(lambda params, mask: loss(params, *held_out, mask)))(params, on_lanes[-1])
+    return Losses(*(np.asarray(part).reshape(len(WIDTHS), seeds) for part in (final, tested, gradient)))

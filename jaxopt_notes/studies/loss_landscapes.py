@@ -289,6 +289,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     for ax, kind in zip(axes, KINDS, strict=False):
         table = deepest.sel(kind=kind)[["slices"]].rename(slices="loss")
         plots.contour(table, ax, scale="log", vmin=low, vmax=high, levels=14)
+        ax.set_aspect("auto")  # with two bars beside it, an equal one pushes the labels out of the figure
         words = "Without skip connections" if kind == "no skip" else "With skip connections"
         plots.set_title(ax, f"{words}, {int(deepest.depth)} blocks", "filter-normalised directions, the same levels")
         span = float(table.loss.max() / table.loss.min())

@@ -27,7 +27,6 @@ def test_a_study_runs_and_its_saved_dataset_gives_the_claims_and_the_figure(name
     assert claims == result.claims
     named = {claim for _, claim in ledger.load().named() if claim.startswith(f"{name}/")}
     assert named <= {f"{name}/{claim.name}" for claim in claims}
-    assert [claim.outcome for claim in claims] == [claim.outcome for claim in study.claims(measured)]
     # A measurement that has gone wrong is no number; what can't be decided has an interval across its bound.
     assert all(math.isfinite(claim.number) for claim in claims)
     before = dict(mpl.rcParams)

@@ -320,6 +320,12 @@ def _definite(dataset: xarray.Dataset, dimension: int) -> Claim:
     )  # fmt: skip
 
 
+def _plural(kind: str, number: int) -> str:
+    if number == 1:
+        return kind
+    return f"{kind.removesuffix('um')}a" if kind.endswith("um") else f"{kind}s"
+
+
 def figure(dataset: xarray.Dataset) -> Figure:
     """Two functions with their critical points by verdict, and a saddle that goes up along both axes.
 
@@ -351,9 +357,8 @@ def figure(dataset: xarray.Dataset) -> Figure:
         for kind, (marker, color, label) in looks.items():
             at = places[kinds == kind]
             ax.plot(at[:, 0], at[:, 1], marker, color=color, markeredgecolor="white", markersize=9, label=label)
-        count = ", ".join(
-            f"{np.sum(kinds == kind)} {label}" for kind, (_, _, label) in looks.items() if np.any(kinds == kind)
-        )
+        counts = {label: int(np.sum(kinds == kind)) for kind, (_, _, label) in looks.items()}
+        count = ", ".join(f"{number} {_plural(label, number)}" for label, number in counts.items() if number)
         ax.set(
             xlabel="x",
             ylabel="y",
@@ -369,10 +374,10 @@ def figure(dataset: xarray.Dataset) -> Figure:
                 ax, "Up along both axes, and a saddle", "H = [[1, 2], [2, 1]]: down along the orange diagonal"
             )
         else:
-            total = int(dataset.index_sum.sel(function=name))
-            plots.set_title(
-                ax, f"{name.replace('_', ' ').capitalize()}: {count}", f"all found; sum of (-1)^index is {total}"
-            )
+            total, missing = int(dataset.index_sum.sel(function=name)), int(dataset.missing.sel(function=name))
+            found = f"{missing} missing" if missing else "all found"
+            title = f"{name.replace('_', ' ').capitalize()}: {count}"
+            plots.set_title(ax, title, f"{found}; sum of (-1)^index is {total}")
     handles, labels = axes[0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return drawn

@@ -332,7 +332,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
             label = dataset.beginning.values[j] if i == 0 else None
             right.plot(place, values.isel(beginning=j), marker, color=color, alpha=0.6, markersize=5, label=label)
     right.axhline(dataset.fit_limit, color="0.7", linewidth=0.8)
-    right.set(yscale="log", ylabel="steps to fit, at the best rate", ylim=(1, 8000))
+    right.set(yscale="log", ylabel="steps to fit, at the best rate", ylim=(1, 60_000))
     right.set_xticks(range(len(FORMS)), list(FORMS))
     right.legend(frameon=False, fontsize=9, ncols=3, loc="upper center", title="start")
     plots.set_title(

@@ -17,13 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from .. import problems
+from .. import problems, schedules
 from ..minimize import Status, minimize
 from ..optimizers import adagrad, adam, momentum
 from ..sweeps import sweep, trials
 from .claim import Claim
 from .intervals import bootstrap
-from .learning_rate_decay import KINDS, schedule_of
 from .noisy_softmax import noisy_softmax
 from .registry import Size
 
@@ -39,7 +38,7 @@ DEFAULTS = {"momentum": 1e-2, "adam": 1e-3}  # of keras; torch has 1e-3 for both
 DECAYS = ("constant", "cosine")
 GOOD = 0.9  # share of the best fall
 SEEDS = {"small": 6, "full": 12}
-STEPS = {"small": {"digits": 400, "noisy": 800}, "full": {"digits": 2560, "noisy": 7200}}
+STEPS = {"small": {"digits": 400, "noisy": 800}, "full": {"digits": 1280, "noisy": 3600}}
 BATCH = {"digits": 64, "noisy": 4}
 BETAS = [(0.8, 0.99), (0.8, 0.999), (0.9, 0.99), (0.95, 0.99), (0.95, 0.999)]  # of Adam, in place of 0.9, 0.999
 FINE = 10.0 ** np.arange(-3, -0.99, 0.5)  # rates at which the betas are tried
@@ -101,16 +100,17 @@ def _swept(problem: Any, name: str, method: str, steps: int, seeds: int, key: An
     """((losses over decay, rate and seed, losses at the start), losses over betas, rate and seed or None)."""
 
     def adam_with(learning_rate: Array, decay: Array, b1: Array, b2: Array) -> optax.GradientTransformation:
-        return adam(schedule_of(decay, learning_rate, steps), b1, b2)
+        return adam(_decayed(learning_rate, decay, steps), b1, b2)
 
     def momentum_with(learning_rate: Array, decay: Array) -> optax.GradientTransformation:
-        return momentum(schedule_of(decay, learning_rate, steps), 0.9)
+        return momentum(_decayed(learning_rate, decay, steps), 0.9)
 
-    kinds = [float(KINDS.index(kind)) for kind in DECAYS]
-    points = [{"learning_rate": rate, "decay": kind, "b1": 0.9, "b2": 0.999} for kind in kinds for rate in RATES]
+    points = [
+        {"learning_rate": rate, "decay": kind, "b1": 0.9, "b2": 0.999} for kind in range(len(DECAYS)) for rate in RATES
+    ]
     tried = method == "adam" and name == "digits"
     if tried:
-        points += [{"learning_rate": rate, "decay": 0.0, "b1": b1, "b2": b2} for b1, b2 in BETAS for rate in FINE]
+        points += [{"learning_rate": rate, "decay": 0, "b1": b1, "b2": b2} for b1, b2 in BETAS for rate in FINE]
     names = ("learning_rate", "decay") + (("b1", "b2") if method == "adam" else ())
     space = trials({which: [float(point[which]) for point in points] for which in names})
     options: dict[str, Any] = {"seeds": seeds, "steps": steps, "batch_size": BATCH[name], "every": steps // 8}
@@ -121,6 +121,12 @@ def _swept(problem: Any, name: str, method: str, steps: int, seeds: int, key: An
     curves = ended[:count].reshape(len(DECAYS), len(RATES), -1)
     start = table.initial_loss.transpose("configuration", "seed").values[0]
     return (curves, start), ended[count:].reshape(len(BETAS), len(FINE), -1) if tried else None
+
+
+def _decayed(learning_rate: Array, decay: Array, steps: int) -> Callable[[Array], Array]:
+    """A constant rate, or half a cosine down to 0."""
+    cosine = schedules.cosine(learning_rate, steps)
+    return lambda step: jnp.where(decay > 0, cosine(step), learning_rate)
 
 
 def _cells(key: Key[Array, ""], seeds: int) -> np.ndarray:
@@ -364,12 +370,14 @@ def figure(dataset: xarray.Dataset) -> Figure:
                 loss = np.median(_losses(table, method, decay), axis=0)
                 label = f"{method}, {decay}"
                 ax.loglog(RATES, np.where(np.isfinite(loss), loss, np.nan), dash, color=look.color, label=label)
-            width = _width(_losses(table, method), table.initial_loss.values)
-            ax.plot([], [], " ", label=f"good rates of {method}: {width:.1f} decades")
         ax.set(xlabel="learning rate", ylabel="final loss on all training data")
-        ax.legend(frameon=False, fontsize=8)
-        title = "Digits: ranges of equal width" if name == "digits" else "Noisy labels: both want decay"
-        plots.set_title(ax, title, f"median of {dataset.sizes['seed']} seeds")
+        ax.legend(frameon=False, fontsize=8, loc="lower left" if name == "digits" else "upper right")
+        ax.set_ylim(top=4 if name == "digits" else 3)
+        title = "Digits: ranges of equal width" if name == "digits" else "Noisy labels: both gain by decay"
+        widths = [f"{_width(_losses(table, m), table.initial_loss.values):.1f} of {m}" for m in METHODS]
+        plots.set_title(
+            ax, title, f"decades of good rates: {', '.join(widths)}; median of {dataset.sizes['seed']} seeds"
+        )
         plots.describe(ax, f"On {name} the curves of Adam and momentum are about as wide; Adam's lie at lower rates.")
     cells, places = axes[2], np.arange(len(CELLS))
     for shift, method in zip((-0.3, -0.1, 0.1, 0.3), CELLS.values(), strict=True):

@@ -55,13 +55,6 @@ EXPECTED_FALSE = {
     "saddles": {"like_a_plateau", "none_in_one_dimension"},
     "saddles_everywhere": {"two_dimensions", "local_optima_are_saddles", "saddles_worst"},
     "critical_points": {"test_always_speaks", "diagonal_is_enough", "up_and_down_along_axes"},
-    "averages": {"window"},
-    "momentum": {"less_oscillation", "calmer_average", "nesterov_overshoots_less", "averaged_is_faster"},
-    "adaptive_steps": {"rare_every_method", "eps_only_guards", "turned_rmsprop", "turned_adam_momentum"},
-    "adam_or_momentum": {
-        *("less_sensitive_digits", "less_sensitive_noisy", "momentum_wins_tuned_noisy", "adam_needs_no_decay_noisy"),
-        *("adam_wins_off_the_shelf_digits", "adam_wins_off_the_shelf_noisy"),
-    },
     "better_directions": {"newton_goes_to_the_optimum"},
     "sampling_order": {"random_reads_slow_for_images"},
     "gd_sgd_minibatch": {
@@ -84,6 +77,10 @@ EXPECTED_FALSE = {
         "training_loss_suffices_clean",
         "training_loss_suffices_noisy",
         "training_loss_suffices_for_accuracy_noisy",
+    },
+    "adam_or_momentum": {
+        *("less_sensitive_digits", "less_sensitive_noisy", "momentum_wins_tuned_noisy", "adam_needs_no_decay_noisy"),
+        *("adam_wins_off_the_shelf_digits", "adam_wins_off_the_shelf_noisy"),
     },
     "edge_of_stability": {"any_rate"},
     "initialisation": {"relu_relieves"},

@@ -116,10 +116,12 @@ def _signals(drawn: Array, inputs: Array, labels: Array) -> tuple[np.ndarray, np
         return norms[0] / norms[depth - 1], sizes[-1] / sizes[0]
 
     depths = jax.vmap(ratios, (None, None, None, 0, None))
-    networks = jax.vmap(depths, (0, None, None, None, None))
-    activations = jax.vmap(networks, (None, None, 0, None, None))
-    every = jax.jit(jax.vmap(activations, (None, 0, None, None, None)))
-    found = every(drawn, _deviations(), jnp.array([0.0, 1.0]), jnp.asarray(DEPTHS), (inputs, labels))
+    activations = jax.vmap(depths, (None, None, 0, None, None))
+    schemes = jax.vmap(activations, (None, 0, None, None, None))
+    numbers = (_deviations(), jnp.array([0.0, 1.0]), jnp.asarray(DEPTHS), (inputs, labels))
+    # One network at a time: all of them would be gigabytes.
+    every = jax.jit(lambda drawn, *numbers: jax.lax.map(lambda weights: schemes(weights, *numbers), drawn))
+    found = [jnp.moveaxis(part, 0, 2) for part in every(drawn, *numbers)]
     return np.asarray(found[0]), np.asarray(found[1])
 
 

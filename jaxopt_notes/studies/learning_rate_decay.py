@@ -89,14 +89,15 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
         ]
         table = _table(problem, points + drops, steps, BATCH[name], SEEDS[size], key)
         loss = table.final_loss.where(table.status < Status.NON_FINITE, np.inf).transpose("configuration", "seed")
-        count = len(points)
+        count, at = len(points), int(np.argmin(np.abs(rates - DROPPED[name])))
+        followed = [KINDS.index("drops") * len(rates) + at, at]
         parts.append(
             xarray.Dataset(
                 {
                     "final_loss": (("kind", "rate", "seed"), loss.values[:count].reshape(len(KINDS), len(rates), -1)),
                     "drop_loss": (("dropped", "moment", "seed"), loss.values[count:].reshape(2, 4, -1)),
                     "learning_rate": ("rate", rates),
-                    "curve": (("dropped", "seed", "entry"), table.loss.values[[count + 3, count + 7]]),
+                    "curve": (("dropped", "seed", "entry"), table.loss.values[followed]),
                     "steps": steps,
                 }
             )
@@ -220,6 +221,8 @@ def figure(dataset: xarray.Dataset) -> Figure:
             label = kind.replace("_", " ")
             by_rate.loglog(table.learning_rate, loss.where(np.isfinite(loss)), look.linestyle, **style, label=label)
         by_rate.set(xlabel="first learning rate", ylabel="final loss on all training data")
+        by_rate.set_xticks(table.learning_rate.values, [f"{rate:g}" for rate in table.learning_rate.values])
+        by_rate.set_xticks([], minor=True)
         title = "Noisy labels: every schedule can help" if name == "noisy" else "Digits: the constant rate is best"
         plots.set_title(by_rate, title, f"median of {dataset.sizes['seed']} seeds")
         best = KINDS[int(np.argmin(table.final_loss.median("seed").min("rate").values))]

@@ -55,6 +55,7 @@ STUDIES: dict[str, Entry] = {
     "momentum": Entry("Momentum: rates, limits of stability, and when it oscillates less", "T A J D"),
     "adaptive_steps": Entry("AdaGrad, RMSProp, Adadelta, Adam: what scaling by past gradients evens out", "A J D"),
     "training_or_validation": Entry("Least training loss against least risk, and which should tune the rate", "S D"),
+    "adam_or_momentum": Entry("Adam or momentum: sensitivity, tuned and off the shelf, and a rule of choice", "S D J"),
     "edge_of_stability": Entry("Full-batch training raises the sharpness to the limit of the learning rate", ""),
     "initialisation": Entry("How far the gradient comes back, by initial weights and activation", "D"),
 }

@@ -80,6 +80,14 @@ EXPECTED_FALSE = {
     },
     "edge_of_stability": {"any_rate"},
     "initialisation": {"relu_relieves"},
+    "sgd_regularises": {
+        "disagreement_at_onset",
+        "disagreement_tells_overfitting",
+        "small_batches_regularise_clean",
+        "small_batches_regularise_noisy",
+    },
+    "sparse_factorization": {"adam_better_tuned", "adam_better_full_batch", "adam_less_sensitive"},
+    "averages": {"window"},
 }
 
 

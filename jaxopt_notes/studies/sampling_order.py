@@ -273,7 +273,7 @@ def _final(dataset: xarray.Dataset, problem: str) -> Final:
     last = np.exp(np.log(dataset.loss.sel(problem=problem).isel(epoch=slice(-3, None))).mean("epoch"))
     found = {}
     for order in dataset.order.values:
-        values = np.nan_to_num(last.sel(order=order).transpose("rate", "seed").values, nan=np.inf)
+        values = np.nan_to_num(last.sel(order=order).transpose("rate", "seed").values, nan=np.inf, posinf=np.inf)
         found[str(order)] = values[np.median(values, axis=1).argmin()]
     return found
 

@@ -4,7 +4,7 @@
 
 An example moves one row of U and one of V. So the examples of a small batch hardly meet, and the good rate of their
 mean gradient grows with the batch, where in a dense problem it soon stops at 2 / curvature. Some rows are seen often
-and others rarely: the k-th in proportion to k^-1/2.
+and others rarely, the k-th in proportion to k^-1/2.
 
 Sources: Koren, Bell and Volinsky, 2009 (the problem); Recht, Re, Wright and Niu, 2011 (sparse examples hardly collide);
 Duchi, Hazan and Singer, 2011 (adaptive rates for rare features).

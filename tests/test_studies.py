@@ -5,6 +5,7 @@ import math
 
 import jax
 import matplotlib as mpl
+import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,6 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from jaxopt_notes import cli, plots
 from jaxopt_notes.studies import STUDIES, Claim, Outcome, ledger, load_study, run_study, tally
 from jaxopt_notes.studies.page import write_summary
+from jaxopt_notes import plots
+from jaxopt_notes.studies import STUDIES, Claim, Outcome, load_study, tally
+from jaxopt_notes.studies.intervals import bootstrap
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -73,6 +77,8 @@ EXPECTED_FALSE = {
     "averages": {"window"},
     "momentum": {"less_oscillation", "calmer_average", "nesterov_overshoots_less", "averaged_is_faster"},
     "adaptive_steps": {"rare_every_method", "eps_only_guards", "turned_rmsprop", "turned_adam_momentum"},
+    "stochastic_convergence": {"converges_for_many_rates", "as_fast_as_descent"},
+    "averages": {"window"},
     "training_or_validation": {
         "training_loss_suffices_clean",
         "training_loss_suffices_noisy",
@@ -88,7 +94,6 @@ EXPECTED_FALSE = {
     },
     "sparse_factorization": {"adam_better_tuned", "adam_better_full_batch", "adam_less_sensitive"},
     "comparing_networks": {"more_data_always_more_robust"},
-    "averages": {"window"},
 }
 
 
@@ -105,6 +110,14 @@ def test_a_claim_that_cannot_fail_or_pass_is_refused():
         Claim("a", "s", 1.0)
     with pytest.raises(ValueError, match="can't pass"):
         Claim("a", "s", 1.0, 2.0, 1.0)
+
+
+def test_a_bootstrap_interval_is_that_of_the_normal_law_and_keeps_pairs_together():
+    sample = np.random.default_rng(0).normal(5.0, 2.0, 1000)
+    low, high = bootstrap(np.mean, sample)
+    assert high - low == pytest.approx(2 * 1.96 * sample.std() / math.sqrt(1000), rel=0.1)
+    assert (low + high) / 2 == pytest.approx(sample.mean(), abs=0.01)
+    assert bootstrap(lambda a, b: (a - b).mean(), sample, sample + 1) == pytest.approx((-1, -1))
 
 
 def test_the_tally_counts_every_outcome():

@@ -51,6 +51,7 @@ STUDIES: dict[str, Entry] = {
     "learning_rate_curves": Entry("Loss curves by learning rate, where data can be fitted and where noise limits", "S"),
     "learning_rate_decay": Entry("Schedules against a constant rate, and what a drop of the rate does", "S A"),
     "stochastic_convergence": Entry("The floor of a constant rate, and which decay of the rate converges", "J D"),
+    "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
     "training_or_validation": Entry("Least training loss against least risk, and which should tune the rate", "S D"),
     "sgd_regularises": Entry("Whether the noise of minibatches regularises, and what their disagreement tells", "S"),
     "sparse_factorization": Entry("Where examples touch few parameters: batch size, and Adam against SGD", "D"),

@@ -12,10 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxopt_notes import cli, plots
 from jaxopt_notes.studies import STUDIES, Claim, Outcome, ledger, load_study, run_study, tally
-from jaxopt_notes.studies.page import write_summary
-from jaxopt_notes import plots
-from jaxopt_notes.studies import STUDIES, Claim, Outcome, load_study, tally
 from jaxopt_notes.studies.intervals import bootstrap
+from jaxopt_notes.studies.page import write_summary
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -77,21 +75,19 @@ EXPECTED_FALSE = {
     "averages": {"window"},
     "momentum": {"less_oscillation", "calmer_average", "nesterov_overshoots_less", "averaged_is_faster"},
     "adaptive_steps": {"rare_every_method", "eps_only_guards", "turned_rmsprop", "turned_adam_momentum"},
-    "stochastic_convergence": {"converges_for_many_rates", "as_fast_as_descent"},
-    "averages": {"window"},
     "training_or_validation": {
         "training_loss_suffices_clean",
         "training_loss_suffices_noisy",
         "training_loss_suffices_for_accuracy_noisy",
     },
-    "edge_of_stability": {"any_rate"},
-    "initialisation": {"relu_relieves"},
     "sgd_regularises": {
         "disagreement_at_onset",
         "disagreement_tells_overfitting",
         "small_batches_regularise_clean",
         "small_batches_regularise_noisy",
     },
+    "edge_of_stability": {"any_rate"},
+    "initialisation": {"relu_relieves"},
     "sparse_factorization": {"adam_better_tuned", "adam_better_full_batch", "adam_less_sensitive"},
     "comparing_networks": {"more_data_always_more_robust"},
 }

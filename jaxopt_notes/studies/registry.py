@@ -52,16 +52,14 @@ STUDIES: dict[str, Entry] = {
     "learning_rate_decay": Entry("Schedules against a constant rate, and what a drop of the rate does", "S A"),
     "stochastic_convergence": Entry("The floor of a constant rate, and which decay of the rate converges", "J D"),
     "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
-    "training_or_validation": Entry("Least training loss against least risk, and which should tune the rate", "S D"),
-    "sgd_regularises": Entry("Whether the noise of minibatches regularises, and what their disagreement tells", "S"),
-    "sparse_factorization": Entry("Where examples touch few parameters: batch size, and Adam against SGD", "D"),
-    "comparing_networks": Entry("Two networks from different data: accuracy, disagreement, the line between", "D"),
-    "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
     "momentum": Entry("Momentum: rates, limits of stability, and when it oscillates less", "T A J D"),
     "adaptive_steps": Entry("AdaGrad, RMSProp, Adadelta, Adam: what scaling by past gradients evens out", "A J D"),
     "training_or_validation": Entry("Least training loss against least risk, and which should tune the rate", "S D"),
+    "sgd_regularises": Entry("Whether the noise of minibatches regularises, and what their disagreement tells", "S"),
     "edge_of_stability": Entry("Full-batch training raises the sharpness to the limit of the learning rate", ""),
     "initialisation": Entry("How far the gradient comes back, by initial weights and activation", "D"),
+    "sparse_factorization": Entry("Where examples touch few parameters: batch size, and Adam against SGD", "D"),
+    "comparing_networks": Entry("Two networks from different data: accuracy, disagreement, the line between", "D"),
 }
 
 

@@ -5,12 +5,14 @@ import math
 
 import jax
 import matplotlib as mpl
+import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxopt_notes import cli, plots
 from jaxopt_notes.studies import STUDIES, Claim, Outcome, ledger, load_study, run_study, tally
+from jaxopt_notes.studies.intervals import bootstrap
 from jaxopt_notes.studies.page import write_summary
 
 
@@ -80,9 +82,16 @@ EXPECTED_FALSE = {
     "adam_or_momentum": {
         *("less_sensitive_digits", "less_sensitive_noisy", "momentum_wins_tuned_noisy", "adam_needs_no_decay_noisy"),
         *("adam_wins_off_the_shelf_digits", "adam_wins_off_the_shelf_noisy"),
+    "sgd_regularises": {
+        "disagreement_at_onset",
+        "disagreement_tells_overfitting",
+        "small_batches_regularise_clean",
+        "small_batches_regularise_noisy",
     },
     "edge_of_stability": {"any_rate"},
     "initialisation": {"relu_relieves"},
+    "sparse_factorization": {"adam_better_tuned", "adam_better_full_batch", "adam_less_sensitive"},
+    "comparing_networks": {"more_data_always_more_robust"},
 }
 
 
@@ -99,6 +108,14 @@ def test_a_claim_that_cannot_fail_or_pass_is_refused():
         Claim("a", "s", 1.0)
     with pytest.raises(ValueError, match="can't pass"):
         Claim("a", "s", 1.0, 2.0, 1.0)
+
+
+def test_a_bootstrap_interval_is_that_of_the_normal_law_and_keeps_pairs_together():
+    sample = np.random.default_rng(0).normal(5.0, 2.0, 1000)
+    low, high = bootstrap(np.mean, sample)
+    assert high - low == pytest.approx(2 * 1.96 * sample.std() / math.sqrt(1000), rel=0.1)
+    assert (low + high) / 2 == pytest.approx(sample.mean(), abs=0.01)
+    assert bootstrap(lambda a, b: (a - b).mean(), sample, sample + 1) == pytest.approx((-1, -1))
 
 
 def test_the_tally_counts_every_outcome():

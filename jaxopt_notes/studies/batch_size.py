@@ -218,7 +218,7 @@ def _split_claims(dataset: xarray.Dataset) -> list[Claim]:
         found = []
         for split in (many, few):
             table = dataset.excess.sel(condition=condition, split=split).transpose("rate", "three_seeds")
-            medians = np.nan_to_num(table.median("three_seeds").values, nan=np.inf)
+            medians = np.nan_to_num(table.median("three_seeds").values, nan=np.inf, posinf=np.inf)
             chosen = medians.argmin() if rate is None else np.abs(dataset.rate.values - rate).argmin()
             found.append(table.values[chosen])
         values = found[0] / found[1]
@@ -265,7 +265,7 @@ def _never_worse_claims(dataset: xarray.Dataset) -> list[Claim]:
         final = {}
         for batch_size in dataset.batch_size.values:
             table = dataset.train.sel(batch_size=batch_size, budget=budget).transpose("digits_rate", "seed").values
-            final[int(batch_size)] = table[np.median(np.nan_to_num(table, nan=np.inf), axis=1).argmin()]
+            final[int(batch_size)] = table[np.median(np.nan_to_num(table, nan=np.inf, posinf=np.inf), axis=1).argmin()]
         found = []
         for small, large in zip(list(final)[:-1], list(final)[1:], strict=True):
             logs = np.log(final[large]) - np.log(final[small])

@@ -166,7 +166,7 @@ def _digits(key: Key[Array, ""], seeds: int) -> dict[str, Any]:
 
 
 def _best(loss: xarray.DataArray) -> int:
-    return int(np.nan_to_num(loss.median("seed").values, nan=np.inf).argmin())
+    return int(np.nan_to_num(loss.median("seed").values, nan=np.inf, posinf=np.inf).argmin())
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:

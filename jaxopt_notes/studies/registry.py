@@ -56,8 +56,11 @@ STUDIES: dict[str, Entry] = {
     "adaptive_steps": Entry("AdaGrad, RMSProp, Adadelta, Adam: what scaling by past gradients evens out", "A J D"),
     "training_or_validation": Entry("Least training loss against least risk, and which should tune the rate", "S D"),
     "adam_or_momentum": Entry("Adam or momentum: sensitivity, tuned and off the shelf, and a rule of choice", "S D J"),
+    "sgd_regularises": Entry("Whether the noise of minibatches regularises, and what their disagreement tells", "S"),
     "edge_of_stability": Entry("Full-batch training raises the sharpness to the limit of the learning rate", ""),
     "initialisation": Entry("How far the gradient comes back, by initial weights and activation", "D"),
+    "sparse_factorization": Entry("Where examples touch few parameters: batch size, and Adam against SGD", "D"),
+    "comparing_networks": Entry("Two networks from different data: accuracy, disagreement, the line between", "D"),
 }
 
 

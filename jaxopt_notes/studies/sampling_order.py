@@ -46,6 +46,9 @@ READ_BYTES = 8 * 2**20
 REPETITIONS = 7
 
 
+Final = dict[str, np.ndarray]  # order -> final loss by seed
+
+
 def _in_order(batch_size: int) -> Minibatches:
     """The examples as they lie, every epoch."""
     return Minibatches(batch_size, lambda key, epoch, examples: jnp.arange(examples, dtype=jnp.int32))
@@ -189,23 +192,25 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
     return [*_order_claims(dataset), *_reading_claims(dataset)]
 
 
+def _ratio(final: Final, order: str, to: str) -> tuple[float, tuple[float, float]]:
+    """How many times as high the final loss is, each order at its best rate; paired over seeds."""
+    logs = np.log(final[order]) - np.log(final[to])
+    mean = lambda sample: float(np.exp(sample.mean()))  # noqa: E731
+    return mean(logs), bootstrap(mean, logs)
+
+
+def _compared(
+    name: str, sentence: str, final: Final, orders: tuple[str, str], conditions: str = "", **bounds: float
+) -> Claim:
+    number, interval = _ratio(final, *orders)
+    unit = f"times the loss of {orders[1]}"
+    return Claim(name, sentence, number, interval=interval, unit=unit, conditions=conditions, **bounds)
+
+
 def _order_claims(dataset: xarray.Dataset) -> list[Claim]:
     shares = dataset.share_seen.values
     limit = 1 - (1 - 1 / dataset.examples) ** dataset.examples
     digits, noisy = (_final(dataset, name) for name in dataset.problem.values)
-
-    def ratio(final: Final, order: str, to: str) -> tuple[float, tuple[float, float]]:
-        """How many times as high the final loss is, each order at its best rate; paired over seeds."""
-        logs = np.log(final[order]) - np.log(final[to])
-        mean = lambda sample: float(np.exp(sample.mean()))  # noqa: E731
-        return mean(logs), bootstrap(mean, logs)
-
-    def compared(
-        name: str, sentence: str, final: Final, orders: tuple[str, str], conditions: str = "", **bounds: float
-    ):
-        number, interval = ratio(final, *orders)
-        unit = f"times the loss of {orders[1]}"
-        return Claim(name, sentence, number, interval=interval, unit=unit, conditions=conditions, **bounds)
 
     return [
         Claim(
@@ -216,14 +221,14 @@ def _order_claims(dataset: xarray.Dataset) -> list[Claim]:
             limit + 0.005,
             bootstrap(np.mean, shares),
         ),
-        compared(
+        _compared(
             "once_as_good_as_drawn",
             "Shuffling once is as good as drawing at random: at most 10 % more training loss on digits.",
             digits,
             ("shuffled once", "drawn"),
             high=1.1,
         ),
-        compared(
+        _compared(
             "once_better_where_noise_limits",
             "Where noise limits, at a constant rate, shuffling once is better than drawing.",
             noisy,
@@ -231,14 +236,14 @@ def _order_claims(dataset: xarray.Dataset) -> list[Claim]:
             high=1.0,
             conditions="Each epoch sees every example, so their noises cancel over it.",
         ),
-        compared(
+        _compared(
             "again_on_digits",
             "Shuffling again every epoch is worth it: less training loss on digits than shuffling once.",
             digits,
             ("reshuffled", "shuffled once"),
             high=1.0,
         ),
-        compared(
+        _compared(
             "again_where_noise_limits",
             "Shuffling again every epoch is worth it where noise limits.",
             noisy,
@@ -246,16 +251,16 @@ def _order_claims(dataset: xarray.Dataset) -> list[Claim]:
             high=1.0,
             conditions="One order errs in one direction every epoch; new orders average that away.",
         ),
-        compared(
+        _compared(
             "no_meaningful_order",
             "An order that means something does harm: sorted by label, digits end at a higher loss.",
             digits,
             ("sorted", "reshuffled"),
-            f"On the convex problem it costs {ratio(noisy, 'sorted', 'reshuffled')[0]:.2g} times the excess of "
-            f"reshuffling, which is {ratio(noisy, 'sorted', 'drawn')[0]:.2g} times that of drawing.",
+            f"On the convex problem it costs {_ratio(noisy, 'sorted', 'reshuffled')[0]:.2g} times the excess of "
+            f"reshuffling, which is {_ratio(noisy, 'sorted', 'drawn')[0]:.2g} times that of drawing.",
             low=1.0,
         ),
-        compared(
+        _compared(
             "fixed_few_waste",
             "The same few examples in every step waste the others: the loss on all ends higher.",
             digits,
@@ -265,15 +270,12 @@ def _order_claims(dataset: xarray.Dataset) -> list[Claim]:
     ]
 
 
-Final = dict[str, np.ndarray]
-
-
 def _final(dataset: xarray.Dataset, problem: str) -> Final:
     """The loss of every order by seed, the geometric mean of the last three epochs, at the rate of its best median."""
     last = np.exp(np.log(dataset.loss.sel(problem=problem).isel(epoch=slice(-3, None))).mean("epoch"))
     found = {}
     for order in dataset.order.values:
-        values = np.nan_to_num(last.sel(order=order).transpose("rate", "seed").values, nan=np.inf)
+        values = np.nan_to_num(last.sel(order=order).transpose("rate", "seed").values, nan=np.inf, posinf=np.inf)
         found[str(order)] = values[np.median(values, axis=1).argmin()]
     return found
 

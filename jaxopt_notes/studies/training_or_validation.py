@@ -230,7 +230,7 @@ def _of_labels(dataset: xarray.Dataset, noise: float, name: str, words: str) -> 
 def _chosen(dataset: xarray.Dataset, noise: float) -> tuple[np.ndarray, np.ndarray]:
     """The position of the rate that training loss and that validation loss choose, by split."""
     tables = (dataset[name].sel(noise=noise).transpose("split", "rate").values for name in ("training", "validation"))
-    training, validation = (np.nan_to_num(table, nan=np.inf).argmin(1) for table in tables)
+    training, validation = (np.nan_to_num(table, nan=np.inf, posinf=np.inf).argmin(1) for table in tables)
     return training, validation
 
 

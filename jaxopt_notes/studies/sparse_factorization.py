@@ -1,0 +1,268 @@
+"""Matrix factorization from entries, where each example touches few parameters: batch size, and Adam against SGD.
+
+    f(U, V) = mean over observed (i, j) of (u_i . v_j - r_ij)^2 / 2
+
+An example moves one row of U and one of V. So the examples of a small batch hardly meet, and the good rate of their
+mean gradient grows with the batch, where in a dense problem it soon stops at 2 / curvature. Some rows are seen often
+and others rarely, the k-th in proportion to k^-1/2.
+
+Sources: Koren, Bell and Volinsky, 2009 (the problem); Recht, Re, Wright and Niu, 2011 (sparse examples hardly collide);
+Duchi, Hazan and Singer, 2011 (adaptive rates for rare features).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, Key
+
+from ..minibatches import reshuffle
+from ..minimize import minimize
+from ..optimizers import adam, gradient_descent
+from .claim import Claim
+from .intervals import bootstrap
+from .registry import Size
+
+if TYPE_CHECKING:
+    import xarray
+
+    from ..plots import Figure
+
+SEEDS = {"small": 6, "full": 32}
+EPOCHS = {"small": 15, "full": 60}
+ROWS, RANK, EXAMPLES, TEST = 40, 3, 800, 200
+BATCHES = (1, 8, 80, EXAMPLES)
+# Half a decade apart, and wide enough that no best rate lies at an end.
+RATES = {
+    "sgd": 10.0 ** np.arange(-3.0, 2.1, 0.5),
+    "adam": 10.0 ** np.arange(-3.5, 0.6, 0.5),
+}
+FAMILIES: dict[str, Callable[..., optax.GradientTransformation]] = {"sgd": gradient_descent, "adam": adam}
+NEAR = 2.0  # a rate is good where its loss is at most so many times the best one
+
+Factors = dict[str, Float[Array, "rows rank"]]
+Entries = tuple[Int[Array, " n"], Int[Array, " n"], Float[Array, " n"]]
+
+
+def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
+    """Factorize a matrix of rank three from half of its entries, by batch sizes, optimizers and rates.
+
+    Arguments:
+        key: makes the matrix, the observed entries, the starts and the batches.
+        size: 6 seeds and 15 epochs, or 32 and 60.
+
+    Returns:
+        Dataset with training and test loss over `optimizer`, `batch_size`, `seed` and `rate_index`, and the rates.
+    """
+    import xarray
+
+    train, test = _entries(key)
+    keys = jax.random.split(key, SEEDS[size])
+    width = max(map(len, RATES.values()))
+    shape = (len(FAMILIES), len(BATCHES), len(keys), width)
+    losses, rates = np.full((2, *shape), np.nan), np.full((len(FAMILIES), width), np.nan)
+    for i, name in enumerate(FAMILIES):
+        rates[i, : len(RATES[name])] = RATES[name]
+        for j, batch_size in enumerate(BATCHES):
+            losses[:, i, j, :, : len(RATES[name])] = _train(name, batch_size, EPOCHS[size], keys, train, test)
+    dims = ("optimizer", "batch_size", "seed", "rate_index")
+    return xarray.Dataset(
+        {
+            "training": (dims, losses[0]),
+            "test": (dims, losses[1]),
+            "learning_rate": (("optimizer", "rate_index"), rates),
+        },
+        {"optimizer": list(FAMILIES), "batch_size": list(BATCHES)},
+        {"epochs": EPOCHS[size], "examples": EXAMPLES, "seeds": SEEDS[size]},
+    )
+
+
+def _entries(key: Key[Array, ""]) -> tuple[Entries, Entries]:
+    """Entries of a noisy matrix of low rank, the low rows and columns seen more often, for training and for testing."""
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    left, right = rng.normal(size=(2, ROWS, RANK)) / RANK**0.25
+    popular = 1 / np.arange(1, ROWS + 1) ** 0.5
+    weights = np.outer(popular, popular).ravel()
+    chosen = rng.choice(ROWS * ROWS, EXAMPLES + TEST, replace=False, p=weights / weights.sum())
+    rows, columns = np.divmod(rng.permutation(chosen), ROWS)
+    values = (left @ right.T)[rows, columns] + 0.1 * rng.normal(size=len(rows))
+    whole = jnp.asarray(rows, jnp.int32), jnp.asarray(columns, jnp.int32), jnp.asarray(values, float)
+    train, test = (tuple(part[cut] for part in whole) for cut in (slice(EXAMPLES), slice(EXAMPLES, None)))
+    return train, test  # type: ignore[return-value]
+
+
+def _loss(params: Factors, batch: Entries) -> Float[Array, ""]:
+    rows, columns, values = batch
+    return jnp.mean((jnp.sum(params["left"][rows] * params["right"][columns], axis=-1) - values) ** 2) / 2
+
+
+def _train(
+    name: str, batch_size: int, epochs: int, keys: Key[Array, " seeds"], train: Entries, test: Entries
+) -> Float[np.ndarray, "2 seeds rates"]:
+    """Final training and test loss by seed and rate."""
+    steps = epochs * EXAMPLES // batch_size
+
+    def one(key: Key[Array, ""], rate: Array, train: Entries, test: Entries) -> Float[Array, "2"]:
+        start_key, batch_key = jax.random.split(key)
+        start = 0.3 * jax.random.normal(start_key, (2, ROWS, RANK))
+        run = minimize(
+            _loss, {"left": start[0], "right": start[1]}, FAMILIES[name](rate), steps=steps, every=steps, data=train,
+            minibatches=None if batch_size == EXAMPLES else reshuffle(batch_size), key=batch_key,
+        )  # fmt: skip
+        return jnp.stack([run.final_loss, _loss(run.params, test)])
+
+    lanes = jax.jit(jax.vmap(jax.vmap(one, (None, 0, None, None)), (0, None, None, None)))
+    return np.moveaxis(np.asarray(lanes(keys, RATES[name].astype(np.float32), train, test), float), -1, 0)
+
+
+def claims(dataset: xarray.Dataset) -> list[Claim]:
+    """Answer the lecture's questions on sparse problems.
+
+    Arguments:
+        dataset: of `run`.
+
+    Returns:
+        Claims: which batch is best at equal epochs, how the good rate moves with it, and Adam beside SGD.
+    """
+    sgd, adam_ = (_losses(dataset, name) for name in FAMILIES)
+    best = {b: _best(sgd[b]) for b in BATCHES}
+    small = np.log(best[8]) - np.log(best[EXAMPLES])
+    single = np.log(best[1]) - np.log(best[8])
+    times = lambda sample: float(np.exp(sample.mean()))  # noqa: E731
+    stacked, stacked_adam = (np.stack([losses[b] for b in BATCHES], axis=1) for losses in (sgd, adam_))
+    adam_slope = lambda sample: _rate_slope(sample, "adam")  # noqa: E731
+    return [
+        Claim(
+            "small_batches_at_equal_epochs",
+            f"Where each example touches few parameters take a small batch: after {dataset.epochs} epochs batches of 8 "
+            "end lower than the full batch.",
+            times(small),
+            high=1.0,
+            interval=bootstrap(times, small),
+            unit="times the training loss of the full batch",
+            conditions="Gradient descent, the rate of each batch size tuned.",
+        ),
+        Claim(
+            "smallest_batch",
+            "The smaller the better: single examples end no higher than batches of 8.",
+            times(single),
+            high=1.0,
+            interval=bootstrap(times, single),
+            unit="times the training loss of batches of 8",
+        ),
+        Claim(
+            "rate_grows_with_batch",
+            "The best rate grows about in proportion to the batch, from single examples up to all: slope on log axes.",
+            _rate_slope(stacked),
+            0.5,
+            1.1,
+            bootstrap(_rate_slope, stacked),
+            conditions="Examples that share no parameter add up in the batch, and the mean divides them by its size.",
+        ),
+        Claim(
+            "adam_rate_grows_slower",
+            "Adam's best rate grows about as the square root of the batch.",
+            adam_slope(stacked_adam),
+            0.35,
+            0.65,
+            bootstrap(adam_slope, stacked_adam),
+            unit="slope on log axes",
+        ),
+        *_adam_claims(sgd, adam_),
+    ]
+
+
+def _adam_claims(sgd: dict[int, np.ndarray], adam_: dict[int, np.ndarray]) -> list[Claim]:
+    times = lambda sample: float(np.exp(sample.mean()))  # noqa: E731
+    logs = {b: np.log(_best(adam_[b])) - np.log(_best(sgd[b])) for b in BATCHES}
+    wider = lambda a, b: _width(a) - _width(b)  # noqa: E731
+    others = ", ".join(f"{times(logs[b]):.2f} at B = {b}" for b in (1, 80, EXAMPLES))
+    return [
+        Claim(
+            "adam_better_tuned",
+            "On sparse problems Adam ends lower than SGD, both tuned, batches of 8.",
+            times(logs[8]),
+            high=1.0,
+            interval=bootstrap(times, logs[8]),
+            unit="times the training loss of SGD",
+            conditions=f"{others}.",
+        ),
+        Claim(
+            "adam_better_full_batch",
+            "On sparse problems Adam ends lower than gradient descent, both tuned, in as many steps of the full batch.",
+            times(logs[EXAMPLES]),
+            high=1.0,
+            interval=bootstrap(times, logs[EXAMPLES]),
+            unit="times the training loss of gradient descent",
+        ),
+        Claim(
+            "adam_less_sensitive",
+            "Adam's good rates span at least as many decades as SGD's: within twice the best loss, batches of 8.",
+            wider(adam_[8], sgd[8]),
+            low=0.0,
+            interval=bootstrap(wider, adam_[8], sgd[8]),
+            unit="decades more than SGD's",
+            conditions=f"{_width(adam_[8]):.1f} against {_width(sgd[8]):.1f} decades, in steps of half a decade.",
+        ),
+    ]
+
+
+def _losses(dataset: xarray.Dataset, name: str) -> dict[int, Float[np.ndarray, "seeds rates"]]:
+    """Training losses by batch size; a run that ended in no number counts as infinitely bad."""
+    table = dataset.training.sel(optimizer=name).isel(rate_index=slice(len(RATES[name])))
+    return {
+        int(b): np.nan_to_num(table.sel(batch_size=b).transpose("seed", "rate_index").values, nan=np.inf, posinf=np.inf)
+        for b in dataset.batch_size.values
+    }
+
+
+def _best(losses: Float[np.ndarray, "seeds rates"]) -> Float[np.ndarray, " seeds"]:
+    """The losses at the rate of the best median."""
+    return losses[:, np.median(losses, axis=0).argmin()]
+
+
+def _width(losses: Float[np.ndarray, "seeds rates"]) -> float:
+    """Decades of rates whose median loss is near the best one."""
+    medians = np.median(losses, axis=0)
+    return 0.5 * float(np.sum(medians <= NEAR * medians.min()))
+
+
+def _rate_slope(stacked: Float[np.ndarray, "seeds batches rates"], name: str = "sgd") -> float:
+    """The slope of the best rate against the batch size, on log axes."""
+    chosen = np.median(stacked, axis=0).argmin(-1)
+    return float(np.polyfit(np.log(BATCHES), np.log(RATES[name][chosen]), 1)[0])
+
+
+def figure(dataset: xarray.Dataset) -> Figure:
+    """The final loss against the rate for every batch size, of SGD and of Adam.
+
+    Arguments:
+        dataset: of `run`.
+
+    Returns:
+        The figure.
+    """
+    from .. import plots
+
+    drawn, axes = plots.panels(1, 2, size=(5.2, 3.9))
+    titles = {"sgd": "SGD: the good rate grows with the batch", "adam": "Adam: it grows less"}
+    low = float(dataset.training.median("seed").min())
+    for ax, (name, title) in zip(axes, titles.items(), strict=True):
+        ends = []
+        for batch_size, look in zip(BATCHES, plots.ordered_styles(len(BATCHES)), strict=True):
+            rates, medians = RATES[name], np.median(_losses(dataset, name)[batch_size], axis=0)
+            shown = medians < 1.5
+            label = f"B = {batch_size}" if batch_size < EXAMPLES else "everything"
+            style = {"color": look.color, "linestyle": look.linestyle, "marker": look.marker, "label": label}
+            ax.loglog(rates[shown], medians[shown], **style)
+            ends.append(f"{label} {medians.min():.2g} at rate {rates[medians.argmin()]:.2g}")
+        ax.set(xlabel="learning rate", ylabel="final training loss", ylim=(low / 1.5, 2.0))
+        plots.set_title(ax, title, f"{dataset.epochs} epochs of {EXAMPLES} entries, median of seeds")
+        plots.describe(ax, f"Best final loss: {', '.join(ends)}.")
+    axes[0].legend(frameon=False, fontsize=9, loc="lower left")
+    return drawn

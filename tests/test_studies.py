@@ -74,14 +74,15 @@ EXPECTED_FALSE = {
     "averages": {"window"},
     "momentum": {"less_oscillation", "calmer_average", "nesterov_overshoots_less", "averaged_is_faster"},
     "adaptive_steps": {"rare_every_method", "eps_only_guards", "turned_rmsprop", "turned_adam_momentum"},
+    "adam_or_momentum": {
+        *("less_sensitive_digits", "less_sensitive_noisy", "momentum_wins_tuned_noisy", "adam_needs_no_decay_noisy"),
+        *("adam_wins_off_the_shelf_digits", "adam_wins_off_the_shelf_noisy"),
+    },
     "training_or_validation": {
         "training_loss_suffices_clean",
         "training_loss_suffices_noisy",
         "training_loss_suffices_for_accuracy_noisy",
     },
-    "adam_or_momentum": {
-        *("less_sensitive_digits", "less_sensitive_noisy", "momentum_wins_tuned_noisy", "adam_needs_no_decay_noisy"),
-        *("adam_wins_off_the_shelf_digits", "adam_wins_off_the_shelf_noisy"),
     "sgd_regularises": {
         "disagreement_at_onset",
         "disagreement_tells_overfitting",

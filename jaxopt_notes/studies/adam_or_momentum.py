@@ -29,7 +29,8 @@ from .registry import Size
 if TYPE_CHECKING:
     import optax
     import xarray
-    from matplotlib.figure import Figure
+
+    from ..plots import Figure
 
 PROBLEMS = ("digits", "noisy")
 METHODS = ("momentum", "adam")

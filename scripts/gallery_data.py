@@ -40,6 +40,17 @@ def sweeps() -> Tables:
     return tables
 
 
+def drawn() -> Tables:
+    """Points drawn at random for Adam."""
+    from scipy.stats import loguniform, uniform
+
+    choices = {"learning_rate": loguniform(1e-3, 1), "b1": uniform(0, 0.99)}
+    space = jon.sample(48, jax.random.key(3), "sobol", **choices)
+    options = {"seeds": 6, "steps": 200, "batch_size": 64, "every": 200, "progress": False}
+    table = jon.sweep(jon.problems.digits_mlp(hidden=16), jon.adam, space, **options)
+    return {"drawn": table.drop_dims("step")}
+
+
 def planes() -> Tables:
     """Himmelblau's function with three runs on it, its flow around a saddle, and where it is convex."""
     problem = jon.problems.himmelblau()
@@ -104,7 +115,7 @@ def points() -> Tables:
 
 
 PARTS: dict[str, Callable[[], Tables]] = {
-    "sweeps": sweeps, "planes": planes, "curves": curves, "training": training, "points": points,
+    "sweeps": sweeps, "drawn": drawn, "planes": planes, "curves": curves, "training": training, "points": points,
 }  # fmt: skip
 
 

@@ -384,6 +384,37 @@ def test_bad_input_is_named(table, call, error, message):
         call(table)
 
 
+def points() -> xr.Dataset:
+    """Nine points of two numbers and a text, of which the last two failed."""
+    table = sweep().isel(beta=0, drop=True).rename(learning_rate="configuration").drop_vars("loss")
+    names = {"eps": RATES, "decay": np.where(np.arange(9) == 3, np.nan, np.arange(9) / 10), "kind": list("ababababa")}
+    coordinates = {name: ("configuration", values) for name, values in names.items()}
+    return table.assign_coords(configuration=np.arange(9), **coordinates)
+
+
+def test_lists_of_points_are_drawn_against_their_hyperparameters():
+    table = points()
+    ax = plots.plot(table)
+    assert (ax.get_xlabel(), ax.get_yscale()) == ("eps", "log")
+    (drawn,) = [one for one in ax.collections if one.get_gid() == "median"]
+    middle = tables.quartiles(table, "final_loss").middle.values
+    np.testing.assert_allclose(drawn.get_offsets(), np.stack([RATES, middle], 1)[np.isfinite(middle)])
+    (failed,) = [line for line in ax.lines if line.get_gid() == "failed"]
+    np.testing.assert_allclose(failed.get_xdata(), RATES[np.isinf(middle)])
+    assert "The best median is 0.024, at eps=0.1; of 2 most seeds failed." in plots.alt_text(ax)
+    kinds = [kind for kind, _ in plots.figures(table)]
+    assert kinds == ["points-eps", "points-decay"]
+    other = plots.samples(table, x="decay", metric="test_accuracy")
+    (drawn,) = [one for one in other.collections if one.get_gid() == "median"]
+    assert len(drawn.get_offsets()) == 6  # one has no decay
+    nothing = plots.samples(table.isel(configuration=[7, 8]))
+    assert "Every one failed" in plots.alt_text(nothing)
+    with pytest.raises(ValueError, match="did you mean 'decay'"):
+        plots.samples(table, x="decai")
+    with pytest.raises(ValueError, match="the axes of this table are learning_rate and beta"):
+        plots.samples(sweep())
+
+
 def test_a_notebook_shows_our_figures_and_leaves_those_of_pyplot_alone(table):
     ax = plots.loss_curves(table.isel(seed=slice(1)))
     picture, metadata = as_png(ax)

@@ -16,6 +16,7 @@ from .lines import series as series
 from .moving import animate as animate
 from .notebook import show_in_notebooks as _show_in_notebooks
 from .rotating import rotating_surface as rotating_surface
+from .samples import samples as samples
 from .sensitivity import Bound as Bound
 from .sensitivity import compare as compare
 from .sensitivity import learning_rate_sensitivity as learning_rate_sensitivity

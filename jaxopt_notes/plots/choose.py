@@ -13,15 +13,19 @@ from ..sweeps.space import CONFIGURATION
 from . import flow, lines, spreads, surfaces, tables
 from .curves import loss_curves
 from .heat import heatmap
+from .samples import numbers, samples
 from .sensitivity import Bound, learning_rate_sensitivity
+
+MOST_SCATTERS = 6
 
 
 def plot(table: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draw the figure that suits the table.
 
-    For a sweep the U curve when the learning rate varies, else a heat map when two axes do, else loss curves, at most 8
-    of them. For other Datasets what their variables and dims say: contours of a plane, a curve of a line, streamlines
-    of a gradient field, a spectrum, critical points by index and loss, or a series.
+    For a sweep over a list of points those, else the U curve when the learning rate varies, else a heat map when two
+    axes do, else loss curves, at most 8 of them. For other Datasets what their variables and dims say: contours of a
+    plane, a curve of a line, streamlines of a gradient field, a spectrum, critical points by index and loss, or a
+    series.
 
     Arguments:
         table: the Dataset of a sweep, of a slice of the `landscape`, or of what else there is a figure for.
@@ -43,6 +47,8 @@ def plot(table: xr.Dataset, ax: Axes | None = None) -> Axes:
     if draw is not None:
         return draw(table, ax)
     table = tables.check_table(table)
+    if numbers(table):
+        return samples(table, ax)
     varying = _varying(table)
     if "learning_rate" in varying:
         return learning_rate_sensitivity(table, ax=ax)
@@ -56,11 +62,12 @@ def plot(table: xr.Dataset, ax: Axes | None = None) -> Axes:
 def figures(
     table: xr.Dataset, winner: Mapping[str, float] | None = None, bound: Bound | None = None
 ) -> Iterator[tuple[str, Axes]]:
-    """Every figure that suits a table: U curves of loss and test accuracy, heat map, and loss curves around the winner.
+    """Every figure that suits a table: points, U curves of loss and test accuracy, heat map, and loss curves.
 
     Arguments:
         table: the Dataset of a sweep.
         winner: the configuration whose loss curve is drawn, among others of its first axis; without it there are none.
+            Of a list of points five from the best to the worst.
         bound: stability bound(s) at initialisation, as in `learning_rate_sensitivity`.
 
     Returns:
@@ -73,6 +80,8 @@ def figures(
         ['learning-rate']
     """
     varying = _varying(table)
+    for name in numbers(table)[:MOST_SCATTERS]:
+        yield f"points-{name.replace('_', '-')}", samples(table, x=name)
     if "learning_rate" in varying:
         for kind, metric in (("learning-rate", "final_loss"), ("test-accuracy", "test_accuracy")):
             if metric in table:

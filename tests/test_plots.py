@@ -416,7 +416,7 @@ def test_lists_of_points_are_drawn_against_their_hyperparameters():
 
 
 def test_a_notebook_shows_our_figures_and_leaves_those_of_pyplot_alone(table):
-    ax = plots.loss_curves(table.isel(seed=slice(1)))
+    ax = plots.loss_curves(table.isel(learning_rate=slice(4), beta=0))
     picture, metadata = as_png(ax)
     assert picture.startswith(b"\x89PNG")
     assert metadata["alt"] == plots.alt_text(ax)

@@ -62,7 +62,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
         {
             "ratio": (dims, backward),
             "forward": (dims, forward),
-            "trained_loss": ((*dims[:2], "trained"), trained),
+            "trained_loss": ((*dims[:2], "trained"), trained.astype(float)),
         },
         {"scheme": list(SCHEMES), "activation": list(ACTIVATIONS), "depth": DEPTHS},
         {"width": WIDTH, "trained_depth": TRAINED_DEPTH, "trained_steps": TRAINED_STEPS, "chance_loss": math.log(10)},

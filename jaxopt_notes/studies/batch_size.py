@@ -42,7 +42,7 @@ ROUNDS = 15
 # Batch size -> steps. The full size is the lecture's own example, the small one has a hundredth of the examples.
 SPLITS = {"small": {10: 10_000, 1000: 100}, "full": {10: 1_000_000, 100_000: 100}}
 CONDITIONS = (1.0, 1000.0)
-RATES = np.array([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 1.5], np.float32)
+RATES = np.array([1e-5, 1e-4, 1e-3, 0.01, 0.03, 0.1, 0.3, 1.0, 1.5], np.float32)
 # Batch size -> steps and steps per record; 88 steps and 5,632 examples are records of each.
 DIGITS = {8: (704, 88), 64: (88, 88), 512: (88, 11)}
 EXAMPLES_SEEN, STEPS = 5632, 88

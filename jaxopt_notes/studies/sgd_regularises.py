@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from ..plots import Figure
 
-SEEDS = {"small": 8, "full": 40}
+SEEDS = {"small": 8, "full": 24}
 EPOCHS = {"small": 45, "full": 120}
 EXAMPLES, TEST = 240, 1000
 NOISE = (0.0, 0.3)
@@ -50,7 +50,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
 
     Arguments:
         key: draws the examples, the wrong labels, the networks and the batches.
-        size: 8 seeds and 45 epochs, or 40 and 120.
+        size: 8 seeds and 45 epochs, or 24 and 120.
 
     Returns:
         Dataset with training loss, test loss and disagreement over `batch_size`, `seed`, `noise` (the share of wrong

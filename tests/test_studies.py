@@ -83,10 +83,6 @@ EXPECTED_FALSE = {
         "training_loss_suffices_noisy",
         "training_loss_suffices_for_accuracy_noisy",
     },
-    "adam_or_momentum": {
-        *("less_sensitive_digits", "less_sensitive_noisy", "momentum_wins_tuned_noisy", "adam_needs_no_decay_noisy"),
-        *("adam_wins_off_the_shelf_digits", "adam_wins_off_the_shelf_noisy"),
-    },
     "sgd_regularises": {
         "disagreement_at_onset",
         "disagreement_tells_overfitting",

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from ..plots import Figure
 
 KINDS = ("no skip", "skip")
-DEPTHS = {"small": (2, 8), "full": (3, 6, 12, 24)}
-SEEDS = {"small": 5, "full": 16}
-EXAMPLES = {"small": 200, "full": 500}
-STEPS = {"small": 300, "full": 800}
+DEPTHS = {"small": (2, 8), "full": (2, 4, 8, 16)}
+SEEDS = {"small": 5, "full": 8}
+EXAMPLES = {"small": 200, "full": 300}
+STEPS = {"small": 300, "full": 400}
 RATE = 0.003
-POINTS = {"small": 17, "full": 41}
+POINTS = {"small": 17, "full": 31}
 WIDTH, CLASSES = 16, 10
 RADIUS = 1.0
 
@@ -48,7 +48,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
 
     Arguments:
         key: draws starts and directions.
-        size: 2 and 8 blocks, 5 seeds and slices of 17 x 17 points, or 3 to 24, 16 seeds and 41 x 41 points.
+        size: 2 and 8 blocks, 5 seeds and slices of 17 x 17 points, or 2 to 16, 8 seeds and 31 x 31 points.
 
     Returns:
         Dataset with `slices` of the loss over depth, kind, seed, y and x, and the final losses.

@@ -379,7 +379,7 @@ BAD = [
     (
         dict(space=lambda: jon.grid(learning_rate=[0.1, 0.1 + 1e-12])),
         ValueError,
-        "repeats values: 0.1 and 0.100000000001 are one number in float32",
+        r"repeats values: 0.1 and 0\.10000000000100001 are one number in float32",
     ),
     (dict(store=""), TypeError, "store must be the path of a folder, such as 'runs/x', got ''"),
     (dict(on_chunk=3), TypeError, "on_chunk must be a function of a table, got 3"),

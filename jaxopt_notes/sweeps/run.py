@@ -260,8 +260,9 @@ def _consume(
 
 
 def _is_begun(folder: Store) -> bool:
-    """Whether a store keeps to a width: it has results, or others write it at this moment."""
-    return (folder.folder / "manifest.json").exists() and (holds_results(folder.folder) or jax.process_count() > 1)
+    """Whether a store keeps to a width: it, or a group beside it, has results, or others write it at this moment."""
+    whole = folder.folder.parent if folder.folder.name.startswith("group-") else folder.folder
+    return (folder.folder / "manifest.json").exists() and (holds_results(whole) or jax.process_count() > 1)
 
 
 def _trials_in(outline: Outline, chunks: Iterable[int]) -> int:

@@ -23,8 +23,8 @@ from ..minimize import minimize, minimize_until
 from ..optimizers import gradient_descent, momentum, newton, saddle_free_newton
 from ..problems import himmelblau, quadratic, rosenbrock
 from .claim import Claim
+from .intervals import exact_interval
 from .registry import Size
-from .shares import exact_interval
 
 if TYPE_CHECKING:
     import xarray

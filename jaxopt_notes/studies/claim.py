@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 
 class Outcome(enum.Enum):
     """What measuring a claim gave."""
@@ -89,6 +91,23 @@ class Claim:
     def __str__(self) -> str:
         condition = f" {self.conditions}" if self.conditions else ""
         return f"{self.outcome.value:14s} {self.sentence} Measured {self.measured}; holds {self.bound}.{condition}"
+
+
+def worst_ratio(ratios: Sequence[float] | np.ndarray) -> float:
+    """The ratio of measured to predicted that is farthest from 1, which a claim about all of them is held to.
+
+    Arguments:
+        ratios: any number of them, of any shape.
+
+    Returns:
+        One of them.
+
+    Example:
+        >>> worst_ratio([1.01, 0.97, 1.0])
+        0.97
+    """
+    flat = np.ravel(np.asarray(ratios, float))
+    return float(flat[np.argmax(np.abs(flat - 1))])
 
 
 def tally(claims: Sequence[Claim]) -> dict[str, int]:

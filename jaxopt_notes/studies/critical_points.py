@@ -25,8 +25,8 @@ from .. import landscape, problems
 from ..curvature import CriticalPoints, Kind, find_critical_points
 from ..problems import Facts, Problem
 from .claim import Claim
+from .intervals import exact_interval
 from .registry import Size
-from .shares import exact_interval
 
 if TYPE_CHECKING:
     import xarray

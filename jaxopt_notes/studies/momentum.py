@@ -22,7 +22,7 @@ from jaxtyping import Array, Key
 from ..minimize import minimize
 from ..optimizers import gradient_descent, momentum, nesterov
 from ..problems import quadratic
-from .claim import Claim
+from .claim import Claim, worst_ratio
 from .registry import Size
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _rate_claims(dataset: xarray.Dataset) -> list[Claim]:
         Claim(
             f"stability_{form}",
             f"{form.replace('_', ' ').capitalize()} is stable where rate x curvature is below {names[form]}, to 1 %.",
-            _worst(threshold[form]),
+            worst_ratio(threshold[form]),
             0.99,
             1.01,
             unit="of the prediction, worst beta",
@@ -214,7 +214,7 @@ def _rate_claims(dataset: xarray.Dataset) -> list[Claim]:
         Claim(
             "rates",
             "A direction shrinks per step by the largest root of the method's characteristic polynomial, to 1 %.",
-            _worst(ratio),
+            worst_ratio(ratio),
             0.99,
             1.01,
             unit=f"of the prediction, worst of {ratio.size} rates, betas and forms",
@@ -228,10 +228,6 @@ def _rate_claims(dataset: xarray.Dataset) -> list[Claim]:
             unit="of the path's size, worst rate and beta",
         ),
     ]
-
-
-def _worst(ratios: np.ndarray) -> float:
-    return float(ratios.ravel()[np.argmax(np.abs(np.log(ratios)))])
 
 
 def _oscillation_claims(dataset: xarray.Dataset) -> list[Claim]:
@@ -321,7 +317,7 @@ def _speed_claims(dataset: xarray.Dataset) -> list[Claim]:
         Claim(
             "flat_direction",
             "In a flat direction the heavy ball is 1/(1 - b) times as fast as descent at the same rate, to 5 %.",
-            _worst(gains.values),
+            worst_ratio(gains.values),
             0.95,
             1.05,
             unit="of 1/(1 - b), beta 0.5 and 0.9",
@@ -330,7 +326,7 @@ def _speed_claims(dataset: xarray.Dataset) -> list[Claim]:
         Claim(
             "averaged_is_faster",
             "An average of the gradients in place of the gradient speeds up the flat direction (by 10 % or more).",
-            _worst(averaged),
+            worst_ratio(averaged),
             low=1.1,
             unit="times the rate of descent",
             conditions="Not at the same learning rate, where it changes nothing: it only allows larger ones.",
@@ -338,7 +334,7 @@ def _speed_claims(dataset: xarray.Dataset) -> list[Claim]:
         Claim(
             "averaged_allows_larger_rates",
             "The averaged form is stable up to (1 + b)/(1 - b) times the largest rate of descent, to 1 %.",
-            _worst((edge * (1 - edge.beta) / (1 + edge.beta)).values),
+            worst_ratio((edge * (1 - edge.beta) / (1 + edge.beta)).values),
             0.99,
             1.01,
             unit="of (1 + b)/(1 - b), worst beta",

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int, Key
 from .. import problems
 from ..minimize import minimize
 from ..optimizers import gradient_descent, momentum
-from .claim import Claim
+from .claim import Claim, worst_ratio
 from .intervals import bootstrap
 from .registry import Size
 
@@ -214,13 +214,13 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
         Claim(
             "crossing_time",
             "Crossing the plateau of tanh from 4 takes (a/2 + sinh(2a)/4)/rate steps, about 375/rate.",
-            _worst(descent / closed_form), 0.95, 1.05, unit="of the formula, worst rate",
+            worst_ratio(descent / closed_form), 0.95, 1.05, unit="of the formula, worst rate",
             conditions="So a tenth of the rate is ten times the steps: a tiny rate does not do.",
         ),
         Claim(
             "momentum_helps",
             "Momentum helps: a heavy ball crosses sooner, by a factor of about 1/(1 - beta) on long plateaus.",
-            _worst(heavy[long]), 0.9, 1.1, unit="of 1/(1 - beta), worst rate and beta",
+            worst_ratio(heavy[long]), 0.9, 1.1, unit="of 1/(1 - beta), worst rate and beta",
             conditions=f"While the crossing takes {LONG}/(1 - beta) steps or more; it lags by 1/(1 - beta) for every "
             "factor e by which the slope grows.",
         ),
@@ -264,7 +264,7 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
             "batch_norm_divides_away",
             "Batch normalisation divides a shift of the neuron's inputs away, and so leaves that plateau.",
             float(gains.sel(form="batch norm", beginning="shifted")), low=2.0, unit="times as fast",
-            conditions="Large weights it divides away too, but then a step turns them by 1/|w|^2 as much: slow again.",
+            conditions="Large weights it divides away too, though a step then turns them by 1/|w|^2 as much.",
         ),
         Claim(
             "initialisation_helps",
@@ -279,10 +279,6 @@ def _share_helped(steps: np.ndarray) -> float:
     """The share of (form, saturated start) twice as fast as the plain form, by medians; axes seed, form, start."""
     middle = np.median(steps, axis=0)
     return float((middle[0, 1:] / middle[1:, 1:] >= 2).mean())
-
-
-def _worst(ratios: np.ndarray) -> float:
-    return float(ratios[np.argmax(np.abs(ratios - 1))])
 
 
 def figure(dataset: xarray.Dataset) -> Figure:

@@ -23,9 +23,9 @@ from .. import landscape, problems
 from ..curvature import CriticalPoint, Kind, classify
 from ..minimize import minimize
 from ..optimizers import gradient_descent, momentum
-from .claim import Claim
+from .claim import Claim, worst_ratio
+from .intervals import exact_interval
 from .registry import Size
-from .shares import exact_interval
 
 if TYPE_CHECKING:
     import xarray
@@ -161,10 +161,6 @@ def _growth(rate: np.ndarray, beta: np.ndarray) -> np.ndarray:
     return (middle + np.sqrt(middle**2 - 4 * beta)) / 2
 
 
-def _worst(ratios: np.ndarray) -> float:
-    return float(ratios.ravel()[np.argmax(np.abs(ratios - 1))])
-
-
 def claims(dataset: xarray.Dataset) -> list[Claim]:
     """Judge what the lectures say of saddles.
 
@@ -196,7 +192,7 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
         Claim(
             "escape_time",
             "Descent leaves a strict saddle after log(r/d)/log(1 + lr |lambda|) steps.",
-            _worst(ratio[:, 0][long[:, 0]]), 0.95, 1.05, unit="of the formula, worst rate and distance",
+            worst_ratio(ratio[:, 0][long[:, 0]]), 0.95, 1.05, unit="of the formula, worst rate and distance",
             conditions="So distance costs little: every factor of ten nearer costs the same number of steps more.",
         ),
         Claim(
@@ -209,14 +205,14 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
         Claim(
             "heavy_ball_escape",
             "A heavy ball needs log(10)/log z steps per factor of ten, z^2 - (1 + beta + lr |lambda|) z + beta = 0.",
-            _worst(heavy), 0.95, 1.05, unit="of the formula, worst rate and beta",
+            worst_ratio(heavy), 0.95, 1.05, unit="of the formula, worst rate and beta",
             conditions=f"With beta 0.9 it leaves {nearest.min():.1f} to {nearest.max():.1f} times "
             "as fast as descent at the same rate; the slower descent is, the more.",
         ),
         Claim(
             "cubic_escape",
             "From the lower side of x^3 descent leaves after 1/(3 lr d) steps, which does grow as 1/d.",
-            _worst(cubic), 0.95, 1.05, unit="of the formula, worst distance",
+            worst_ratio(cubic), 0.95, 1.05, unit="of the formula, worst distance",
         ),
         Claim(
             "cubic_never",

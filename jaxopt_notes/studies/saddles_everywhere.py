@@ -19,9 +19,8 @@ from ..minimize import minimize
 from ..optimizers import momentum
 from ..problems import styblinski_tang
 from .claim import Claim
-from .intervals import bootstrap
+from .intervals import bootstrap, exact_interval
 from .registry import Size
-from .shares import exact_interval
 
 if TYPE_CHECKING:
     import xarray

@@ -24,8 +24,8 @@ from .. import landscape, problems
 from ..minimize import minimize
 from ..optimizers import gradient_descent, newton
 from .claim import Claim
+from .intervals import exact_interval
 from .registry import Size
-from .shares import exact_interval
 
 if TYPE_CHECKING:
     import xarray

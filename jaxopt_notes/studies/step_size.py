@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Key
 from .. import landscape, problems
 from ..minimize import Run, Status, minimize
 from ..optimizers import gradient_descent
-from .claim import Claim
+from .claim import Claim, worst_ratio
 from .registry import Size
 
 if TYPE_CHECKING:
@@ -193,10 +193,6 @@ def _threshold(near: np.ndarray, beyond: np.ndarray) -> float:
     return float(near[first - 1 : first + 1].mean())
 
 
-def _worst(values: list[float]) -> float:
-    return values[int(np.argmax(np.abs(np.array(values) - 1)))]
-
-
 def claims(dataset: xarray.Dataset) -> list[Claim]:
     """Judge what the lectures say of the step size.
 
@@ -221,13 +217,13 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
         Claim(
             "threshold",
             "In every valley of the lectures descent converges iff the rate is below 2/lambda_max.",
-            _worst(stable), 0.99, 1.01, unit="of 2/lambda_max, worst valley",
+            worst_ratio(stable), 0.99, 1.01, unit="of 2/lambda_max, worst valley",
             conditions="For a start with a component along the top eigenvector, on a quadratic.",
         ),
         Claim(
             "random_threshold",
             "So it is in random valleys of ten dimensions.",
-            _worst(random), 0.99, 1.01, unit="of 2/lambda_max, worst valley",
+            worst_ratio(random), 0.99, 1.01, unit="of 2/lambda_max, worst valley",
         ),
         Claim(
             "without_component",
@@ -238,18 +234,18 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
         Claim(
             "swings",
             "The run swings from wall to wall at every step iff the rate is above 1/lambda_max.",
-            _worst(flips), 0.99, 1.01, unit="of 1/lambda_max, worst valley",
+            worst_ratio(flips), 0.99, 1.01, unit="of 1/lambda_max, worst valley",
         ),
         Claim(
             "one_step_higher",
             "One step overshoots so far that it lands higher iff the rate is above 2 g'g/g'Ag.",
-            _worst(one_step), 0.99, 1.01, unit="of 2 g'g/g'Ag, worst valley",
+            worst_ratio(one_step), 0.99, 1.01, unit="of 2 g'g/g'Ag, worst valley",
             conditions="At least 2/lambda_max; so a step ten times a good one need not land higher.",
         ),
         Claim(
             "small_is_slow",
             "At small rates the number of steps grows as 1/rate.",
-            _worst([-value for value in slope]), 0.95, 1.05, unit="power of 1/rate, worst valley",
+            worst_ratio([-value for value in slope]), 0.95, 1.05, unit="power of 1/rate, worst valley",
         ),
         Claim(
             "slower_and_slower",
@@ -273,7 +269,7 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
         Claim(
             "swinging_costs_nothing",
             "In a sloping trough descent advances by the rate per step, whether it swings or not.",
-            _worst(dataset.advance.values.tolist()), 1 - 1e-9, 1 + 1e-9, unit="of rate x steps, worst rate",
+            worst_ratio(dataset.advance.values.tolist()), 1 - 1e-9, 1 + 1e-9, unit="of rate x steps, worst rate",
             conditions="So it is the bound 2/K on the rate that makes the trough slow, not the swinging below it.",
         ),
     ]  # fmt: skip

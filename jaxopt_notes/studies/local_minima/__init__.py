@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from ..claim import Claim
+from ..intervals import exact_interval
 from ..registry import Size
-from ..shares import exact_interval
 from . import judge, measure
 from .measure import (
     ADAM_RATES,

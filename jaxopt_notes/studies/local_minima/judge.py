@@ -8,8 +8,7 @@ import numpy as np
 
 from ...curvature import Kind
 from ..claim import Claim
-from ..intervals import bootstrap
-from ..shares import exact_interval
+from ..intervals import bootstrap, exact_interval
 from .measure import ADAM_RATES, LEVELS, RATE, WIDTHS
 
 if TYPE_CHECKING:

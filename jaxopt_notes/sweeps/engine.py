@@ -15,8 +15,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
-from .plan import Plan
-from .programs import HISTORIES, TRIALS, Lanes, Shared, Trials, evaluator, place, programs
+from .plan import Plan, measure
+from .programs import EVERYWHERE, HISTORIES, TRIALS, Lanes, Shared, Trials, place, programs
 from .progress import Progress
 
 SECONDS_PER_SEGMENT = 0.5  # long enough that returning to the host costs little, short enough for a live progress bar
@@ -28,7 +28,6 @@ class Checkpoint(NamedTuple):
     """Chunks on their way: the steps done, and what each chunk's lanes hold, on the host."""
 
     step: int
-    before: list[dict[str, np.ndarray]]
     lanes: list[list[np.ndarray]]
 
 
@@ -58,7 +57,7 @@ def run_chunks(
 
     Returns:
         Per chunk name -> host array whose leading axis is the chunk's trials: the histories (trials, entries), what
-        `problem.evaluate` measures before (`initial_*`) and after, `status`, `stopped_at`, and `params` (a pytree) with
+        `problem.evaluate` measures at the end, `initial_loss`, `status`, `stopped_at`, and `params` (a pytree) with
         `keep_params`.
     """
 
@@ -148,9 +147,8 @@ def _run_pass_until(
     bar: Progress | None,
     resume: Checkpoint | None,
 ) -> tuple[list[dict[str, Any]], Checkpoint]:
-    lanes, before, after = _run_lanes(plan, chunks, until, bar, resume, None)
-    saved = _taken(plan, len(chunks), until, before, lanes)
-    return _cut(plan, chunks, _collect(lanes, before, after, keep_params)), saved
+    lanes = _run_lanes(plan, chunks, until, bar, resume, None)
+    return _results(plan, chunks, lanes, keep_params), _taken(plan, len(chunks), until, lanes)
 
 
 def _run_pieces_until(
@@ -169,14 +167,14 @@ def _run_pieces_until(
         together = named[first : first + finer.group.mesh.size]
         begun = None if resume is None else _cut_pieces(finer, together, resume)
         results, saved = _run_pass_until(finer, [piece for _, piece in together], until, keep_params, bar, begun)
-        for (i, piece), result, before, leaves in zip(together, results, saved.before, saved.lanes, strict=True):
-            ran[i].append((result, *_at_lanes(before, leaves, np.arange(len(finer.trials_of(piece))))))
-    joined = [jax.tree.map(lambda *parts: np.concatenate(parts), *[one[:2] for one in parts]) for parts in ran]
+        for (i, piece), result, leaves in zip(together, results, saved.lanes, strict=True):
+            ran[i].append((result, _at_lanes(leaves, np.arange(len(finer.trials_of(piece))))))
+    joined = [jax.tree.map(lambda *parts: np.concatenate(parts), *[result for result, _ in parts]) for parts in ran]
     lanes = [
         [np.concatenate(leaves, axis=int(leaf >= len(both) - 3)) for leaf, leaves in enumerate(both)]
-        for both in (list(zip(*(one[2] for one in parts), strict=True)) for parts in ran)
+        for both in (list(zip(*(leaves for _, leaves in parts), strict=True)) for parts in ran)
     ]
-    return [result for result, _ in joined], Checkpoint(until, [before for _, before in joined], lanes)
+    return joined, Checkpoint(until, lanes)
 
 
 def _cut_pieces(finer: Plan, named: Sequence[tuple[int, int]], whole: Checkpoint) -> Checkpoint:
@@ -185,16 +183,13 @@ def _cut_pieces(finer: Plan, named: Sequence[tuple[int, int]], whole: Checkpoint
     for i, piece in named:
         first, trials = piece % finer.pieces * finer.width, len(finer.trials_of(piece))
         lanes = first + np.minimum(np.arange(finer.width), trials - 1)
-        cut.append(_at_lanes(whole.before[i], whole.lanes[i], lanes))
-    return Checkpoint(whole.step, [before for before, _ in cut], [lanes for _, lanes in cut])
+        cut.append(_at_lanes(whole.lanes[i], lanes))
+    return Checkpoint(whole.step, cut)
 
 
-def _at_lanes(
-    before: dict[str, np.ndarray], leaves: list[np.ndarray], lanes: np.ndarray
-) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+def _at_lanes(leaves: list[np.ndarray], lanes: np.ndarray | slice) -> list[np.ndarray]:
     """Some lanes of a chunk of a checkpoint, whose last three leaves are histories with the lane as second axis."""
-    histories = [history[:, lanes] for history in leaves[-3:]]
-    return {name: values[lanes] for name, values in before.items()}, [leaf[lanes] for leaf in leaves[:-3]] + histories
+    return [leaf[lanes] for leaf in leaves[:-3]] + [history[:, lanes] for history in leaves[-3:]]
 
 
 def _run_pass(
@@ -205,8 +200,7 @@ def _run_pass(
     resume: Checkpoint | None,
     checkpoint: Callable[[Callable[[], Checkpoint]], None] | None,
 ) -> list[dict[str, Any]]:
-    lanes, before, after = _run_lanes(plan, chunks, plan.steps, bar, resume, checkpoint)
-    return _cut(plan, chunks, _collect(lanes, before, after, keep_params))
+    return _results(plan, chunks, _run_lanes(plan, chunks, plan.steps, bar, resume, checkpoint), keep_params)
 
 
 def _run_lanes(
@@ -216,22 +210,20 @@ def _run_lanes(
     bar: Progress | None,
     resume: Checkpoint | None,
     checkpoint: Callable[[Callable[[], Checkpoint]], None] | None,
-) -> tuple[Lanes, dict[str, Array], dict[str, Array]]:
-    """The lanes of chunks at a step, and what `problem.evaluate` measures before and there."""
+) -> Lanes:
+    """The lanes of chunks at a step."""
     mesh, compiled = plan.group.mesh, programs(plan.group)
     trials = place(_trials(plan, chunks), mesh, TRIALS)
-    constants, data, test_data, initial, evaluate_constants = plan.replicated
-    evaluate = functools.partial(_evaluate, plan, evaluate_constants, data, test_data)
+    constants, data, _, initial, _ = plan.replicated
     real = sum(len(plan.trials_of(chunk)) for chunk in chunks)
     step, length = 0, FIRST_SEGMENT
     if resume is not None:
         step = resume.step
-        lanes, before = _restored(plan, resume)
+        lanes = _restored(plan, resume)
     for start, end, rows in _windows(plan, step, until):
         shared = Shared(constants, data, rows)
         if step == 0:
             lanes = compiled.begin(initial, trials, shared)
-            before = evaluate(lanes.carry.params)
         while step < end:
             stop = min(step + length, end)
             began = time.perf_counter()
@@ -243,8 +235,8 @@ def _run_lanes(
                 bar.segment(stop - step, status[:real])
             step = stop
             if checkpoint and step < plan.steps:
-                checkpoint(functools.partial(_taken, plan, len(chunks), step, before, lanes))
-    return lanes, before, evaluate(lanes.carry.params)
+                checkpoint(functools.partial(_taken, plan, len(chunks), step, lanes))
+    return lanes
 
 
 def _trials(plan: Plan, chunks: Sequence[int]) -> Trials:
@@ -264,69 +256,66 @@ def _windows(plan: Plan, step: int, until: int) -> Iterator[tuple[int, int, Int[
         yield start, min(start + plan.window, until), plan.first_rows if start == 0 else plan.rows(start)
 
 
-def _evaluate(plan: Plan, constants: Any, data: PyTree, test_data: PyTree, params: PyTree) -> dict[str, Array]:
-    return evaluator(plan.evaluate, plan.group.mesh)(constants, params, data, test_data)
-
-
-def _collect(lanes: Lanes, before: dict[str, Array], after: dict[str, Array], keep_params: bool) -> dict[str, Any]:
+def _results(plan: Plan, chunks: Sequence[int], lanes: Lanes, keep_params: bool) -> list[dict[str, Any]]:
+    """What is known of the trials of every chunk, on the host, padding left out."""
     histories = {name: getattr(lanes, name).T for name in ("loss", "grad_norm", "update_norm")}
-    ends = {"initial_loss": before["final_loss"], "status": lanes.carry.status, "stopped_at": lanes.carry.stopped_at}
-    return jax.device_get({**histories, **after, **ends, **({"params": lanes.carry.params} if keep_params else {})})
-
-
-def _cut(plan: Plan, chunks: Sequence[int], whole: dict[str, Any]) -> list[dict[str, Any]]:
-    """The lanes of every chunk, padding left out."""
-
+    ends = {"status": lanes.carry.status, "stopped_at": lanes.carry.stopped_at}
+    params = {"params": lanes.carry.params} if keep_params else {}
+    measured = measure(plan, lanes.carry.params, max(len(plan.trials_of(chunk)) for chunk in chunks))
+    whole = jax.device_get({**histories, **measured, **ends, **params})
     parts = []
     for i, chunk in enumerate(chunks):
-        lanes = slice(i * plan.width, i * plan.width + len(plan.trials_of(chunk)))
-        parts.append(jax.tree.map(lambda leaf, lanes=lanes: leaf[lanes], whole))
+        trials = plan.trials_of(chunk)
+        cut = slice(i * plan.width, i * plan.width + len(trials))
+        starts = {"initial_loss": plan.initial_losses[np.asarray(trials) % len(plan.seeds)]}
+        parts.append(jax.tree.map(lambda leaf, cut=cut: leaf[cut], whole) | starts)
     return parts
 
 
-def _taken(plan: Plan, chunks: int, step: int, before: dict[str, Array], lanes: Lanes) -> Checkpoint:
+def _taken(plan: Plan, chunks: int, step: int, lanes: Lanes) -> Checkpoint:
     """What the lanes hold now, on the host, a list of leaves per chunk."""
     keyless = [_plain(leaf) for leaf in jax.tree.leaves(lanes.carry)]
     carry, histories = jax.device_get((keyless, lanes[1:]))
-    first = jax.device_get(before)
     cuts = [slice(i * plan.width, (i + 1) * plan.width) for i in range(chunks)]
-    return Checkpoint(
-        step,
-        [{name: values[cut] for name, values in first.items()} for cut in cuts],
-        [[leaf[cut] for leaf in carry] + [history[:, cut] for history in histories] for cut in cuts],
-    )
+    return Checkpoint(step, [_at_lanes([*carry, *histories], cut) for cut in cuts])
 
 
-def _restored(plan: Plan, saved: Checkpoint) -> tuple[Lanes, dict[str, Array]]:
-    """The lanes and first measurements of a checkpoint, back on the devices."""
+def _restored(plan: Plan, saved: Checkpoint) -> Lanes:
+    """The lanes of a checkpoint, back on the devices."""
     mesh = plan.group.mesh
     padding = mesh.size - len(saved.lanes)
     chunks = [*saved.lanes, *[saved.lanes[-1]] * padding]
-    before = [*saved.before, *[saved.before[-1]] * padding]
     likes, structure = jax.tree.flatten(lane_shapes(plan).carry)
     leaves = zip(likes, zip(*(chunk[:-3] for chunk in chunks), strict=True), strict=True)
     carry = [_like(np.concatenate(parts), like) for like, parts in leaves]
     histories = [np.concatenate(parts, axis=1) for parts in zip(*(chunk[-3:] for chunk in chunks), strict=True)]
-    lanes = Lanes(
+    return Lanes(
         place(jax.tree.unflatten(structure, carry), mesh, TRIALS), *(place(h, mesh, HISTORIES) for h in histories)
     )
-    names = before[0]
-    return lanes, place({name: np.concatenate([one[name] for one in before]) for name in names}, mesh, TRIALS)
 
 
-def segment_arguments(plan: Plan) -> tuple[Lanes, Trials, Shared]:
-    """What the segment of the first pass is given; of the lanes the shapes and places alone."""
-    mesh = plan.group.mesh
+def first_pass(plan: Plan) -> tuple[Trials, Shared]:
+    """What the lanes of the first pass are given."""
     constants, data, _, _, _ = plan.replicated
-    shapes = lane_shapes(plan)
-    carry = jax.tree.map(lambda leaf: _placed(leaf, mesh, TRIALS), shapes.carry)
-    lanes = Lanes(carry, *(_placed(history, mesh, HISTORIES) for history in shapes[1:]))
-    chunks = range(min(mesh.size, plan.chunks))
-    return lanes, place(_trials(plan, chunks), mesh, TRIALS), Shared(constants, data, plan.first_rows)
+    trials = _trials(plan, range(min(plan.devices, plan.chunks)))
+    return place(trials, plan.group.mesh, TRIALS), Shared(constants, data, plan.first_rows)
 
 
-def _placed(shape: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
-    return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=NamedSharding(mesh, spec))
+def segment_shapes(plan: Plan) -> tuple[Lanes, Trials, Shared]:
+    """Shapes, dtypes and places of what a segment is given."""
+    mesh, lanes = plan.group.mesh, lane_shapes(plan)
+    histories = (_placed(history, mesh, HISTORIES) for history in lanes[1:])
+    trials, shared = shapes_of(_trials(plan, [0])), shared_shapes(plan)
+    return (
+        Lanes(_placed(lanes.carry, mesh, TRIALS), *histories),
+        _placed(trials, mesh, TRIALS),
+        _placed(shared, mesh, EVERYWHERE),
+    )
+
+
+def _placed(shapes: PyTree, mesh: Mesh, spec: PartitionSpec) -> Any:
+    sharding = NamedSharding(mesh, spec)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
 
 
 def lane_shapes(plan: Plan) -> Lanes:

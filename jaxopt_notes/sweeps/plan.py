@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
@@ -23,7 +23,7 @@ from ..minibatches import Minibatches, batch_shapes, check_batch_size, examples_
 from ..minimize import derivatives_of
 from ..problems import Problem
 from .choices import Chosen
-from .programs import EVERYWHERE, Group, place, trials_mesh
+from .programs import EVERYWHERE, TRIALS, Group, evaluator, place, trials_mesh
 from .space import Space, check_space, is_absent, label
 
 WINDOW_BYTES = 2**28  # of example indices held at a time
@@ -104,10 +104,8 @@ class Plan:
 
     def _sharing(self, other: Plan) -> Plan:
         """Give another plan of the same devices what this one has placed on them."""
-        placed: dict[str, Any] = {
-            name: self.__dict__[name] for name in ("replicated", "first_rows") if name in self.__dict__
-        }
-        other.__dict__.update(placed)
+        names = {"replicated", "first_rows", "initial_losses"} & self.__dict__.keys()
+        other.__dict__.update({name: self.__dict__[name] for name in names})
         return other
 
     def on_devices(self, devices: Sequence[jax.Device]) -> Plan:
@@ -206,11 +204,28 @@ class Plan:
         return self.rows(0)
 
     @functools.cached_property
+    def initial_losses(self) -> Float[np.ndarray, " seeds"]:
+        """The loss of every seed's start on the full training data."""
+        seeds, losses = len(self.seeds), []
+        for first in range(0, seeds, self.width):
+            lanes = np.tile(np.minimum(first + np.arange(self.width), seeds - 1), self.group.mesh.size)
+            params = place(jax.tree.map(lambda leaf, lanes=lanes: leaf[lanes], self.initial), self.group.mesh, TRIALS)
+            count = min(self.width, seeds - first)
+            losses.append(jax.device_get(measure(self, params, count)["final_loss"])[:count])
+        return np.concatenate(losses)
+
+    @functools.cached_property
     def replicated(self) -> tuple[Any, ...]:
         """(constants, data, test data, starts, constants of `evaluate`), placed once on every device."""
         problem = self.problem
         shared = (self.constants, problem.data, problem.test_data, self.initial, self.evaluate_constants)
         return place(shared, self.group.mesh, EVERYWHERE)
+
+
+def measure(plan: Plan, params: PyTree, count: int) -> dict[str, Float[Array, " lanes"]]:
+    """What `problem.evaluate` measures in the first `count` lanes of every device."""
+    _, data, test_data, _, constants = plan.replicated
+    return evaluator(plan.evaluate, plan.group.mesh)(constants, params, data, test_data, jnp.int32(count))
 
 
 def _named(values: np.ndarray) -> list[Any]:
@@ -268,8 +283,9 @@ def make_plan(
     batch = _example_batch(problem, minibatches)
     _checks.scalar_loss(problem.loss, one, *batch)
     loss, constants = hoist(problem.loss, one, *batch, derivatives=_derivatives(optimizer, space))
-    _check_metrics(problem, one)
-    evaluate, evaluate_constants = hoist(problem.evaluate, one, problem.data, problem.test_data, derivatives=0)
+    evaluate, evaluate_constants = hoist(
+        functools.partial(_evaluated, problem), one, problem.data, problem.test_data, derivatives=0
+    )
     if width is None:
         share = -(-len(space) * len(seed_values) // mesh.size)
         width = min(share, _lanes_that_fit(optimizer, space, one, mesh.devices.flat[0].platform))
@@ -353,10 +369,13 @@ def _rows(minibatches: Minibatches, keys: Key[Array, " seeds"], first: Array, st
     return jax.vmap(lambda key: indices(minibatches, key, first, steps, examples))(keys)
 
 
-def _check_metrics(problem: Problem, params: PyTree) -> None:
-    for name, shape in jax.eval_shape(problem.evaluate, params, problem.data, problem.test_data).items():
-        if shape.shape != ():
-            raise TypeError(f"the metric behind {name!r} must return a scalar, got shape {shape.shape}")
+def _evaluated(problem: Problem, params: PyTree, data: PyTree, test_data: PyTree) -> dict[str, Array]:
+    """What `problem.evaluate` measures, each a scalar."""
+    measured = problem.evaluate(params, data, test_data)
+    for name, value in measured.items():
+        if value.shape != ():
+            raise TypeError(f"the metric behind {name!r} must return a scalar, got shape {value.shape}")
+    return measured
 
 
 def _lanes_that_fit(optimizer: Callable, space: Space, params: PyTree, platform: str) -> int:

@@ -62,7 +62,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Programs:
-    """The compiled functions of a group, and how often `segment` was traced, which is how often it was compiled."""
+    """The compiled functions of a group, and how often `segment` was traced: once for every time it is compiled."""
 
     begin: Callable[[PyTree, Trials, Shared], Lanes]
     segment: Any  # jitted (Lanes, Trials, Shared, window start, first step, stop) -> Lanes
@@ -103,12 +103,23 @@ def programs(group: Group) -> Programs:
 
 @functools.lru_cache(maxsize=64)
 def evaluator(evaluate: Program, mesh: Mesh) -> Callable:
-    """The compiled `evaluate(constants, params, data, test_data)` of every lane, one lane at a time on each device."""
+    """The compiled `evaluate(constants, params, data, test_data)` of the first lanes of every device, one at a time.
 
-    def lanewise(constants, params, data, test_data):
-        return jax.lax.map(lambda one: evaluate(constants, one, data, test_data), params)
+    Their count is the last argument; the others are given zeros.
+    """
 
-    specs = (EVERYWHERE, TRIALS, EVERYWHERE, EVERYWHERE)
+    def lanewise(constants, params, data, test_data, count):
+        def measured(lane):
+            return evaluate(constants, jax.tree.map(lambda leaf: leaf[lane], params), data, test_data)
+
+        def write(lane, whole):
+            return jax.tree.map(lambda values, value: values.at[lane].set(value), whole, measured(lane))
+
+        lanes = len(jax.tree.leaves(params)[0])
+        nothing = jax.tree.map(lambda like: jnp.zeros((lanes, *like.shape), like.dtype), jax.eval_shape(measured, 0))
+        return jax.lax.fori_loop(0, count, write, nothing)
+
+    specs = (EVERYWHERE, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE)
     return jax.jit(jax.shard_map(lanewise, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
 
 

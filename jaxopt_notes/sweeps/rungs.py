@@ -26,11 +26,10 @@ class _State(NamedTuple):
     """Trials at a rung on the host: the leaves of the carries and histories with the trial as leading axis."""
 
     step: int
-    before: dict[str, np.ndarray]
     lanes: list[np.ndarray]
 
     def of(self, trials: np.ndarray) -> _State:
-        return _State(self.step, {n: v[trials] for n, v in self.before.items()}, [leaf[trials] for leaf in self.lanes])
+        return _State(self.step, [leaf[trials] for leaf in self.lanes])
 
 
 class _Waiting:
@@ -62,9 +61,8 @@ class _Waiting:
         if not np.isin(trials, rows).all():
             raise RuntimeError("the pruner keeps a configuration that it gave up before, when fewer were measured")
         states = [state for _, state in self._held]
-        before = {name: np.concatenate([one.before[name] for one in states]) for name in states[0].before}
         lanes = [np.concatenate(leaves) for leaves in zip(*(one.lanes for one in states), strict=True)]
-        return _State(states[0].step, before, lanes).of(np.searchsorted(rows, trials))
+        return _State(states[0].step, lanes).of(np.searchsorted(rows, trials))
 
 
 def run_pruned(
@@ -211,13 +209,12 @@ def _to_disk(columns: Columns, state: _State, ends: bool) -> dict[str, np.ndarra
     """Arrays by name; of trials that have ended no carries, from which nobody goes on."""
     named = {f"column.{name}": values for name, values in columns.items()}
     lanes = {f"lanes.{i:03}": leaf for i, leaf in enumerate(state.lanes)}
-    before = {f"before.{name}": values for name, values in state.before.items()}
-    return named if ends else named | before | lanes
+    return named if ends else named | lanes
 
 
 def _from_disk(arrays: dict[str, np.ndarray], step: int) -> _State:
     lanes = _named(arrays, "lanes.")
-    return _State(step, _named(arrays, "before."), [lanes[name] for name in sorted(lanes)])
+    return _State(step, [lanes[name] for name in sorted(lanes)])
 
 
 def _named(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -226,12 +223,11 @@ def _named(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
 
 def _packed(part: Plan, chunks: range, state: _State) -> Checkpoint:
     """The trials of some chunks as a checkpoint; a short chunk is filled up with its last trial."""
-    before, lanes = [], []
+    lanes = []
     for trials in map(part.trials_of, chunks):
         filled = state.of(np.minimum(trials.start + np.arange(part.width), trials.stop - 1))
-        before.append(filled.before)
         lanes.append([*filled.lanes[:-3], *(history.T for history in filled.lanes[-3:])])
-    return Checkpoint(state.step, before, lanes)
+    return Checkpoint(state.step, lanes)
 
 
 def _unpacked(saved: Checkpoint, i: int, trials: int) -> _State:
@@ -239,7 +235,7 @@ def _unpacked(saved: Checkpoint, i: int, trials: int) -> _State:
     # NumPy's files know bfloat16 as two bytes, so it is two bytes from the beginning.
     plain = [leaf.view(f"V{leaf.itemsize}") if leaf.dtype.kind == "V" else leaf for leaf in carry]
     lanes = [*(leaf[:trials] for leaf in plain), *(history.T[:trials] for history in histories)]
-    return _State(saved.step, {name: values[:trials] for name, values in saved.before[i].items()}, lanes)
+    return _State(saved.step, lanes)
 
 
 def _medians(columns: Columns, metric: str, deciding: np.ndarray) -> np.ndarray:

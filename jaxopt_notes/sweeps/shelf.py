@@ -230,4 +230,4 @@ def _together(saved: list[Checkpoint | None]) -> Checkpoint | None:
     known = [one for one in saved if one is not None]
     if not known:
         return None
-    return Checkpoint(known[0].step, [one.before[0] for one in known], [one.lanes[0] for one in known])
+    return Checkpoint(known[0].step, [one.lanes[0] for one in known])

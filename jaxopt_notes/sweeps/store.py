@@ -269,9 +269,8 @@ class Store:
     def write_carry(self, chunks: Iterable[int], saved: Checkpoint, fingerprint: str) -> None:
         """Write chunks on their way, in the background."""
         assert self._thread is not None
-        for chunk, before, lanes in zip(chunks, saved.before, saved.lanes, strict=True):
-            arrays = {f"before.{name}": values for name, values in before.items()}
-            arrays |= {f"lanes.{i:03}": leaf for i, leaf in enumerate(lanes)}
+        for chunk, lanes in zip(chunks, saved.lanes, strict=True):
+            arrays = {f"lanes.{i:03}": leaf for i, leaf in enumerate(lanes)}
             named = {"step": np.asarray(saved.step), "fingerprint": np.asarray(fingerprint), **arrays}
             self._writes.append(self._thread.submit(_write_npz, self.folder / f"carry-{chunk:05}.npz", named))
 
@@ -280,8 +279,7 @@ class Store:
         file = _read_npz(self.folder / f"carry-{chunk:05}.npz", fingerprint)
         if file is None:
             return None
-        before = {name.removeprefix("before."): v for name, v in file.items() if name.startswith("before.")}
-        return Checkpoint(int(file["step"]), [before], [[file[name] for name in sorted(file) if name[:6] == "lanes."]])
+        return Checkpoint(int(file["step"]), [[file[name] for name in sorted(file) if name[:6] == "lanes."]])
 
     def write_rung(self, rung: int, chunk: int, arrays: dict[str, np.ndarray], fingerprint: str) -> None:
         """Write where a chunk of a pruned sweep is at a rung, in the background."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -14,9 +13,9 @@ import numpy as np
 from .. import _checks
 from .._hoist import equations
 from ..devices import memory_for
-from .engine import lane_shapes, segment_arguments, shared_shapes
+from .engine import first_pass, segment_shapes
 from .plan import Plan, make_plan
-from .programs import Trials, programs, segment_of
+from .programs import programs
 
 SECONDS_PER_TIMING = 0.2
 WORTH_IT = 0.9  # a width is left for one that needs less than this share of its time
@@ -103,14 +102,11 @@ def lanes_that_fit(plan: Plan) -> int:
 
 def _most_bytes(plan: Plan) -> int:
     """What a chunk would take if nothing that its program computes were ever released."""
-    one, shared, count = plan.at_width(1), shared_shapes(plan), jax.ShapeDtypeStruct((), jnp.int32)
-    alone = one.on_devices([plan.group.mesh.devices.flat[0]])
-    numbers: Any = {name: jax.ShapeDtypeStruct((1,), jnp.result_type(float)) for name in plan.space.columns()}
-    seed: Any = jax.ShapeDtypeStruct((1,), jnp.int32)
-    trial, lanes = Trials(numbers, seed), lane_shapes(alone)
-    traced = jax.make_jaxpr(functools.partial(segment_of, plan.group))(lanes, trial, shared, count, count, count)
-    computed = [atom.aval for equation in equations(traced.jaxpr) for atom in equation.outvars]
-    return _size(shared) + plan.width * (2 * _size(lanes) + _size(computed))
+    arguments = segment_shapes(plan)
+    bound = jax.ShapeDtypeStruct((), jnp.int32)
+    traced = programs(plan.group).segment.trace(*arguments, bound, bound, bound)  # which the run then finds traced
+    computed = [atom.aval for equation in equations(traced.jaxpr.jaxpr) for atom in equation.outvars]
+    return _size(arguments[2]) + 2 * _size(arguments[0]) // plan.group.mesh.size + _size(computed)
 
 
 def _size(tree: Any) -> int:
@@ -134,7 +130,7 @@ def memory_of(plan: Plan) -> Memory:
 def segment_compiled(plan: Plan) -> Any:
     """The compiled segment of a plan, which runs nothing."""
     bound = jax.ShapeDtypeStruct((), jnp.int32)
-    return programs(plan.group).segment.lower(*segment_arguments(plan), bound, bound, bound).compile()
+    return programs(plan.group).segment.lower(*segment_shapes(plan), bound, bound, bound).compile()
 
 
 def _bytes(compiled: Any) -> int:
@@ -171,7 +167,7 @@ def time_widths(plan: Plan, widths: Iterable[int] | None = None) -> Timing:
 
 def _rate(plan: Plan) -> float:
     """Steps of a trial per second, of all devices together, compiling left out."""
-    compiled, (_, trials, shared) = programs(plan.group), segment_arguments(plan)
+    compiled, (trials, shared) = programs(plan.group), first_pass(plan)
     lanes = compiled.begin(plan.replicated[3], trials, shared)
     length, elapsed, done = 1, 0.0, 0
     first = True

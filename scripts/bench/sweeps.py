@@ -137,7 +137,7 @@ def ratios(quick, repeats):
     """Ours beside `jit(vmap(scan))` and `torch.func`, for three widths of the network."""
     seeds, rates, betas = 8, np.geomspace(1e-3, 1, 16), [0.0, 0.9]
     trials = len(rates) * len(betas) * seeds
-    print(f"{trials} trials of batch 64 on digits; times of others in units of ours")
+    print(f"\n{trials} trials of batch 64 on digits; times of others in units of ours")
     print("hidden  steps  width    sweep  trial-steps/s  jit(vmap(scan))  torch.func  largest difference of 20 losses")
     for hidden, steps in [(64, 500)] if quick else [(16, 1000), (64, 1000), (256, 250)]:
         problem = jon.problems.digits_mlp(hidden)
@@ -165,25 +165,43 @@ def ratios(quick, repeats):
         )
 
 
-def one_size(trials, steps):
-    """Throughput and peak memory of a sweep of so many trials, in a process of its own."""
-    problem, seeds = jon.problems.digits_mlp(16), 8
-    space = jon.grid(learning_rate=np.geomspace(1e-3, 1, trials // seeds))
-    options = dict(seeds=seeds, batch_size=64, every=steps, width=32, progress=False)
-    jon.sweep(problem, jon.momentum, jon.grid(learning_rate=np.geomspace(1e-3, 1, 8)), steps=steps, **options)
-    began = time.perf_counter()
-    jon.sweep(problem, jon.momentum, space, steps=steps, **options)
-    seconds = time.perf_counter() - began
+def one_size(trials, steps, repeats):
+    """Throughput of a sweep of so many trials, also beside 256 trials before and after it, and its peak memory."""
+    problem, seeds, reference = jon.problems.digits_mlp(16), 8, 256
+
+    def rate(trials):
+        space = jon.grid(learning_rate=np.geomspace(1e-3, 1, trials // seeds))
+        began = time.perf_counter()
+        jon.sweep(
+            problem, jon.momentum, space, seeds=seeds, steps=steps, batch_size=64, every=steps, width=32, progress=False
+        )
+        return trials * steps / (time.perf_counter() - began)
+
+    rate(64)  # compiles
+    rate(trials)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{trials:6d}  {trials * steps / seconds:13,.0f}  {peak:8.0f}", flush=True)
+    rates, around = [], [rate(reference)]
+    for _ in range(repeats):
+        rates.append(rate(trials))
+        around.append(rate(reference))
+    relative = [2 * own / sum(around[i : i + 2]) for i, own in enumerate(rates)]
+    print(
+        f"{trials:6d}  {statistics.median(rates):13,.0f}  {statistics.median(relative):22.2f}  {peak:8.0f}", flush=True
+    )
 
 
 def scaling(quick):
-    """Throughput and peak memory from 64 to 16,384 trials."""
-    print("\ntrials  trial-steps/s  peak MiB   (hidden 16, 32 lanes per device)")
+    """Throughput and peak memory from 64 to 16,384 trials of equally many steps.
+
+    The machine's own speed moves by more than what is to be seen over minutes, hence the runs of 256 trials in between.
+    """
+    steps = 100 if quick else 1000
+    print(
+        f"\ntrials  trial-steps/s  beside 256 trials (=1)  peak MiB   (hidden 16, {steps} steps, 32 lanes per device)"
+    )
     for trials in (64, 1024) if quick else (64, 256, 1024, 4096, 16384):
-        steps = max(200, 200_000 // trials)
-        subprocess.run([sys.executable, __file__, "--size", str(trials), str(steps)], check=True)
+        repeats = max(1, min(9, 2048 // trials))
+        subprocess.run([sys.executable, __file__, "--size", str(trials), str(steps), str(repeats)], check=True)
 
 
 def costs(repeats):
@@ -225,7 +243,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one network, fewer sizes, steps and repeats")
     parser.add_argument("--only", nargs="+", choices=["ratios", "scaling", "costs"])
-    parser.add_argument("--size", type=int, nargs=2, metavar=("TRIALS", "STEPS"), help="one row of the scaling table")
+    parser.add_argument(
+        "--size", type=int, nargs=3, metavar=("TRIALS", "STEPS", "REPEATS"), help="one row of the scaling table"
+    )
     options = parser.parse_args()
     if options.size:
         one_size(*options.size)
@@ -233,10 +253,10 @@ def main():
     print(f"{jax.local_device_count()} {jax.default_backend()} devices")
     parts = options.only or ["ratios", "scaling", "costs"]
     repeats = 3 if options.quick else 5
+    if "scaling" in parts:  # first, as a process begins with the peak memory of the one that starts it
+        scaling(options.quick)
     if "ratios" in parts:
         ratios(options.quick, repeats)
-    if "scaling" in parts:
-        scaling(options.quick)
     if "costs" in parts:
         costs(repeats)
 

@@ -178,16 +178,13 @@ def one_size(trials, steps, repeats):
         return trials * steps / (time.perf_counter() - began)
 
     rate(64)  # compiles
-    rate(trials)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     rates, around = [], [rate(reference)]
     for _ in range(repeats):
         rates.append(rate(trials))
         around.append(rate(reference))
-    relative = [2 * own / sum(around[i : i + 2]) for i, own in enumerate(rates)]
-    print(
-        f"{trials:6d}  {statistics.median(rates):13,.0f}  {statistics.median(relative):22.2f}  {peak:8.0f}", flush=True
-    )
+    relative = statistics.median(2 * own / sum(around[i : i + 2]) for i, own in enumerate(rates))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{trials:6d}  {statistics.median(rates):13,.0f}  {relative:15.2f}  {peak:8.0f}", flush=True)
 
 
 def scaling(quick):
@@ -196,9 +193,7 @@ def scaling(quick):
     The machine's own speed moves by more than what is to be seen over minutes, hence the runs of 256 trials in between.
     """
     steps = 100 if quick else 1000
-    print(
-        f"\ntrials  trial-steps/s  beside 256 trials (=1)  peak MiB   (hidden 16, {steps} steps, 32 lanes per device)"
-    )
+    print(f"\ntrials  trial-steps/s  256 trials as 1  peak MiB   (hidden 16, {steps} steps, 32 lanes per device)")
     for trials in (64, 1024) if quick else (64, 256, 1024, 4096, 16384):
         repeats = max(1, min(9, 2048 // trials))
         subprocess.run([sys.executable, __file__, "--size", str(trials), str(steps), str(repeats)], check=True)

@@ -15,6 +15,7 @@ import tyro
 
 from . import _checks
 from ._version import __version__
+from .cli_sweeps import classify, sweep
 from .devices import use_compilation_cache, use_cpu_cores
 from .sweeps.store import is_store, open_sweep
 
@@ -223,7 +224,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; an error of the user's is one line on standard error and exit status 2."""
     try:
         return tyro.extras.subcommand_cli_from_dict(
-            {"tour": tour, "study": study, "explore": explore, "report": report, "doctor": doctor},
+            {
+                **{"tour": tour, "sweep": sweep, "classify": classify, "study": study},
+                **{"explore": explore, "report": report, "doctor": doctor},
+            },
             prog="jaxopt-notes",
             description="Functional optimization in JAX: vmapped sweeps and proved verdicts on critical points.",
             args=arguments,

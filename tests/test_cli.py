@@ -150,3 +150,81 @@ def test_an_unknown_command_is_refused_with_the_choices(capsys):
     assert exit_.value.code == 2
     shown = "".join(capsys.readouterr())
     assert "tour" in shown
+
+
+MINE = """
+import jax.numpy as jnp
+import jaxopt_notes as jon
+
+start = jnp.array([1.0, 1.0])
+valley = jon.Problem(lambda x: x[0] ** 2 + 20 * x[1] ** 2, init=start)
+
+
+def scaled(k=10.0):
+    return jon.Problem(lambda x: x[0] ** 2 + k * x[1] ** 2, init=start)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    return tmp_path
+
+
+def test_a_sweep_of_a_users_own_problem_is_kept_and_its_end_point_judged(mine):
+    command = ["sweep", "mine.py:valley", "gradient_descent", "learning_rate=1e-3:0.04:5"]
+    done = run(*command, "--steps", "2000", "--seeds", "2", "--keep-params", folder=mine)
+    assert done.returncode == 0, done.stderr
+    assert "UserWarning" not in done.stderr  # the file uses JAX when it is read
+    rate, words, _ = done.stdout.partition(": median final_loss 0 over 2 seeds")
+    assert words
+    table = jon.open_sweep(mine / "runs/sweep")
+    np.testing.assert_allclose(table.learning_rate, np.geomspace(1e-3, 0.04, 5))
+    assert dict(table.final_loss.sizes) == {"learning_rate": 5, "seed": 2}
+    judged = run("classify", "mine.py:valley", "--sweep", "runs/sweep", folder=mine)
+    assert judged.returncode == 0, judged.stderr
+    assert judged.stdout.startswith(f"{rate}, seed 0\nminimum (local)")
+    other = run(*command, "--steps", "20", folder=mine)
+    assert other.returncode == 2
+    assert "steps" in other.stderr  # of another definition the store wants to know nothing
+
+
+def test_axes_of_a_sweep_are_arguments_of_the_optimizer_or_of_the_problem(mine):
+    axes = ["k=1,10", "learning_rate=0.01", "nesterov=True,False"]
+    done = run("sweep", "mine.py:scaled", "momentum", "learning_rate=0.01", "k=1,10", "--steps", "5", folder=mine)
+    assert done.returncode == 0, done.stderr
+    assert jon.open_sweep(mine / "runs/sweep").k.values.tolist() == [1, 10]
+    planned = run("sweep", "bowl", "rmsprop", "learning_rate=0.01", "centered=True,False", "--plan", folder=mine)
+    assert planned.returncode == 0, planned.stderr
+    assert "centered" in planned.stdout
+    assert not (mine / "runs/other").exists()
+    assert "unknown axis 'nesterov'" in run("sweep", "mine.py:scaled", "momentum", *axes, folder=mine).stderr
+
+
+def test_a_point_of_a_function_is_judged(tmp_path):
+    assert run("classify", "himmelblau", "--at", "3", "2", folder=tmp_path).stdout.startswith("minimum")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["classify", "himmelbau", "--at", "3", "2"], "did you mean 'himmelblau'"),
+        (["classify", "himmelblau", "--at", "3"], "--at gives 1 coordinates, himmelblau has 2 parameters"),
+        (["classify", "himmelblau"], "--at, or a store"),
+        (["classify", "himmelblau", "--sweep", "nowhere"], "nowhere is no store of a sweep"),
+        (["sweep", "bowl", "adm", "learning_rate=0.1"], "did you mean 'adam'"),
+        (["sweep", "bowl", "adam", "learning_rate=0.1:x:3"], "two positive numbers and how many"),
+        (["sweep", "bowl", "adam", "learning_rate"], "name=a,b,c"),
+        (["sweep", "bowl", "adam", "b1=0.9", "b1=0.8"], "'b1' is given twice"),
+        (["sweep", "bowl", "adam", "learnin_rate=0.1"], "did you mean 'learning_rate'"),
+        (["sweep", "nowhere.py:valley", "adam", "learning_rate=0.1"], "no file nowhere.py"),
+        (["sweep", "mine.py:valey", "adam", "learning_rate=0.1"], "no problem 'valey'"),
+    ],
+)
+def test_what_a_sweep_or_a_verdict_cannot_be_of_is_said_in_a_line(mine, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(mine)
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert words in printed
+    assert printed.count("\n") == 1
+    assert not (mine / "runs").exists()

@@ -51,3 +51,7 @@ def test_a_notebook_runs(path, tmp_path, shared_studies, monkeypatch):
     runner = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(runner)
     runner.execute(path, tmp_path / path.name)
+
+
+def test_the_course_is_there():
+    assert [path.stem[:2] for path in NOTEBOOKS] == [f"{number:02d}" for number in range(14)]

@@ -162,7 +162,12 @@ def _gain(table: xarray.Dataset, kind: str) -> np.ndarray:
     """How far a schedule ends below the best constant rate, for every seed, each at its best first rate."""
     losses = table.final_loss.transpose("kind", "rate", "seed")
     constant, decayed = (losses.sel(kind=which).values for which in ("constant", kind))
-    return _at_best(constant) - _at_best(decayed)
+    return _less(_at_best(constant), _at_best(decayed))
+
+
+def _less(loss: np.ndarray, than: np.ndarray) -> np.ndarray:
+    """By how much the second is less; not at all where both have failed, which is an infinite loss."""
+    return np.where(loss == than, 0.0, loss - np.where(loss == than, 0.0, than))
 
 
 def _at_best(losses: np.ndarray) -> np.ndarray:
@@ -188,14 +193,15 @@ def _drop_claim(table: xarray.Dataset, name: str, drop: str) -> Claim:
     """A drop against going on: within an epoch after it, the run with the drop is below the one without."""
     moment = 1 if drop == "first" else 3
     dropped, constant = table.drop_loss.transpose("dropped", "moment", "seed").values
+    gain = _less(constant[moment], dropped[moment])
     before = 0.0 if name == "digits" else np.median(dropped[moment - 1] - dropped[moment])
     fitted = "Where the data can be fitted a drop only slows the run."
     return Claim(
         f"{drop}_drop_{name}",
         f"An epoch after the {drop} drop to a tenth the loss is below that of the same run without drops, {name}.",
-        float(np.median(constant[moment] - dropped[moment])),
+        float(np.median(gain)),
         low=0.0,
-        interval=bootstrap(np.median, constant[moment] - dropped[moment]),
+        interval=bootstrap(np.median, gain),
         unit="less loss",
         conditions=fitted if name == "digits" else f"In that epoch it falls by {before:.3f}.",
     )

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .. import _checks
 from ..optimizers import OPTIMIZERS, second_order
 from . import ledger
 from .claim import Claim
@@ -39,6 +40,33 @@ def statements(lecture: str, measured: Mapping[str, Claim] | None = None) -> str
         for row in ledger.rows(lecture)
     ]
     return "\n".join([*lines, "", *_table({"Where": 14, "They say": 36, "We measured": 50}, body)])
+
+
+def advice(names: Sequence[str], measured: Mapping[str, Claim] | None = None) -> str:
+    """Some sentences of the lectures and what was measured of each, for a notebook.
+
+    Arguments:
+        names: of rows, such as "S47"; in the order to show.
+        measured: of `ledger.measured`; a claim that is not in it is shown by its name alone.
+
+    Returns:
+        Markdown, a list.
+
+    Raises:
+        ValueError: a row that is not in the ledger.
+
+    Example:
+        >>> from jaxopt_notes.studies import ledger_pages
+        >>> print(ledger_pages.advice(["S55"]).splitlines()[0])
+        - **"Use the largest learning rate that works."** (S55)
+    """
+    rows = {row.id: row for row in ledger.load().rows}
+    lines = []
+    for name in names:
+        row = rows[_checks.choice("row", name, rows)]
+        lines.append(f'- **"{plain(row.said)}"** ({row.id})')
+        lines += [f"    - {part}" for part in _outcome(row, measured or {}).split("\n\n")]
+    return "\n".join(lines)
 
 
 def disagreements(measured: Mapping[str, Claim] | None = None) -> str:

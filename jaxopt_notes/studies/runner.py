@@ -17,14 +17,14 @@ from filelock import FileLock
 from .. import _checks
 from .._files import write_whole
 from .._version import __version__
-from .claim import Claim
+from .claim import Claim, tally
 from .registry import STUDIES, Size, Study, load_study
 
 if TYPE_CHECKING:
     import xarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """A study that was run.
 
@@ -45,6 +45,10 @@ class Result:
     seconds: float
     reused: bool
     alt: str
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {words}" for words, count in tally(self.claims).items())
+        return f"Result({self.name!r}: claims {counts})"
 
     def _repr_html_(self) -> str:
         from .page import as_html

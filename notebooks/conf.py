@@ -25,6 +25,7 @@ myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3
 # Committed notebooks keep their outputs; pages in Markdown are run when the book is built.
 nb_execution_mode = "auto"
+nb_execution_excludepatterns = ["*.ipynb"]
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 napoleon_custom_sections = ["Source", "Sources", ("Attributes", "params_style"), "The constants"]

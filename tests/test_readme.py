@@ -57,3 +57,9 @@ def test_the_readme_names_only_what_exists():
     names = set(re.findall(r"\bjon\.([a-z_]+)", (ROOT / "README.md").read_text()))
     assert names
     assert all(hasattr(jaxopt_notes, name) for name in names)
+
+
+def test_the_readme_links_to_what_exists():
+    links = re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text())
+    assert len(links) > 15
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []

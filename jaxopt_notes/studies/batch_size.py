@@ -329,7 +329,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
             style = {"color": look.color, "linestyle": line, "marker": look.marker, "label": label}
             middle.loglog(dataset.rate, excess.where(excess < 1), **style)
     middle.set(xlabel="learning rate", ylabel="final excess / first excess", ylim=(None, 300))
-    middle.legend(frameon=False, fontsize=8, loc="upper left")
+    middle.legend(frameon=False, fontsize=8, loc="lower left")
     plots.set_title(middle, "Many steps win on hard problems", f"{dataset.examples:,} examples: steps x batch size")
     plots.describe(middle, "Final excess against the rate: small batches end lower at condition number 1,000 only.")
     for budget, look in zip(dataset.budget.values, plots.ordered_styles(2), strict=True):

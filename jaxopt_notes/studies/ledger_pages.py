@@ -43,30 +43,28 @@ def statements(lecture: str, measured: Mapping[str, Claim] | None = None) -> str
 
 
 def advice(names: Sequence[str], measured: Mapping[str, Claim] | None = None) -> str:
-    """Some sentences of the lectures and what was measured of each, for a notebook.
+    """Some sentences of the lectures on one matter, and below them what was measured of them, for a notebook.
 
     Arguments:
         names: of rows, such as "S47"; in the order to show.
         measured: of `ledger.measured`; a claim that is not in it is shown by its name alone.
 
     Returns:
-        Markdown, a list.
+        Markdown, two lists: quotations, and each of their claims once.
 
     Raises:
         ValueError: a row that is not in the ledger.
 
     Example:
         >>> from jaxopt_notes.studies import ledger_pages
-        >>> print(ledger_pages.advice(["S55"]).splitlines()[0])
-        - **"Use the largest learning rate that works."** (S55)
+        >>> print(ledger_pages.advice(["S55"]).splitlines()[2])
+        - "Use the largest learning rate that works." (S55)
     """
-    rows = {row.id: row for row in ledger.load().rows}
-    lines = []
-    for name in names:
-        row = rows[_checks.choice("row", name, rows)]
-        lines.append(f'- **"{plain(row.said)}"** ({row.id})')
-        lines += [f"    - {part}" for part in _outcome(row, measured or {}).split("\n\n")]
-    return "\n".join(lines)
+    known = {row.id: row for row in ledger.load().rows}
+    rows = [known[_checks.choice("row", name, known)] for name in names]
+    found = dict.fromkeys(part for row in rows for part in _outcome(row, measured or {}).split("\n\n"))
+    said = [f'- "{plain(row.said)}" ({row.id})' for row in rows]
+    return "\n".join(["They say:", "", *said, "", "Measured:", "", *(f"- {part}" for part in found)])
 
 
 def disagreements(measured: Mapping[str, Claim] | None = None) -> str:

@@ -339,7 +339,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
         ax.set(xlabel="epoch", ylabel="loss")
         plots.set_title(ax, *title)
         plots.describe(ax, f"Loss against epoch, {problem}; at the end: {', '.join(ends)}.")
-    middle.legend(frameon=False, fontsize=9, loc="upper right", bbox_to_anchor=(1.0, 0.93))
+    middle.legend(frameon=False, fontsize=9, loc="center right", bbox_to_anchor=(1.0, 0.6))
     seconds = dataset.seconds.median("repetition")
     ratio = seconds.sel(access="at random") / seconds.sel(access="in sequence")
     right.semilogx(dataset.row_bytes, ratio, "o-", color=plots.ordered_styles(1)[0].color)

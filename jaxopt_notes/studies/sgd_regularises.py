@@ -249,7 +249,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     right.set(xlabel="training loss", ylabel="test loss")
     right.invert_xaxis()
     right.legend(frameon=False, fontsize=8)
-    plots.set_title(right, "At equal training loss: no gain", "small batches against the full batch")
+    plots.set_title(right, "Test loss at equal training loss", "small batches against the full batch")
     logs = {name: np.exp(_test_at_equal_training(dataset, noise).mean()) for noise, name in names.items()}
     said = ", ".join(f"{ratio:.2f} on {name}" for name, ratio in logs.items())
     plots.describe(right, f"Test loss of small batches over that of the full batch at equal training loss: {said}.")

@@ -268,5 +268,5 @@ def figure(dataset: xarray.Dataset) -> Figure:
         ax.set(xlabel="learning rate", ylabel="final training loss", ylim=(low / 1.5, 2.0))
         plots.set_title(ax, title, f"{dataset.epochs} epochs of {EXAMPLES} entries, median of seeds")
         plots.describe(ax, f"Best final loss: {', '.join(ends)}.")
-    axes[0].legend(frameon=False, fontsize=9, loc="lower left")
+    axes[0].legend(frameon=False, fontsize=9, loc="upper center", ncols=2)
     return drawn

@@ -159,3 +159,18 @@ def test_every_optimizer_has_its_formula_beside_the_code_that_runs():
 def test_an_unknown_lecture_is_met_with_those_there_are():
     with pytest.raises(ValueError, match="T, S, A, J, D"):
         ledger.rows("Q")
+
+
+def test_advice_shows_each_claim_once_with_its_sentences_and_its_page():
+    claim = Claim("largest_is_best_digits", "The largest rate is best.", 2.0, low=0.5, unit="of the largest")
+    rows = ["S54", "S55", "A53", "T29"]
+    words = ledger_pages.advice(
+        rows, {"learning_rate_curves/largest_is_best_digits": claim}, {"adam_or_momentum": "04.ipynb"}
+    )
+    assert all(f"- **{row}** " in words for row in rows)
+    assert words.count("adam_or_momentum/less_sensitive_digits") == 1
+    assert "[`adam_or_momentum/less_sensitive_digits`](04.ipynb) (S54, A53)" in words
+    assert "**passed** The largest rate is best." in words
+    assert "*Rather:* " in words  # a correction
+    with pytest.raises(ValueError, match="unknown row 'S555'; did you mean 'S55'"):
+        ledger_pages.advice(["S555"])

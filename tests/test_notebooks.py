@@ -3,10 +3,13 @@
 import ast
 import importlib.util
 import os
+import re
 from pathlib import Path
 
 import nbformat
 import pytest
+
+from jaxopt_notes.studies import STUDIES
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -51,6 +54,11 @@ def test_a_notebook_runs(path, tmp_path, shared_studies, monkeypatch):
     runner = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(runner)
     runner.execute(path, tmp_path / path.name)
+
+
+def test_every_study_has_its_place_in_the_course():
+    course = "".join(path.read_text() for path in NOTEBOOKS if path.stem[0] == "0")
+    assert sorted(re.findall(r'run_study\(\\"(\w+)', course)) == sorted(STUDIES)
 
 
 def test_the_course_is_there():

@@ -14,6 +14,7 @@ import xarray
 
 import jaxopt_notes as jon
 from jaxopt_notes.sweeps import distribute, engine, invariance, programs, width
+from jaxopt_notes.sweeps import plan as plans
 
 VALLEY = jon.problems.quadratic([1.0, 20.0])
 SPACE = jon.grid(learning_rate=[0.01, 0.02, 0.03, 0.05, 0.06])
@@ -40,7 +41,14 @@ class TestPlan:
 
     def test_it_compiles_nothing_of_the_sweep(self):
         other = jon.Problem(lambda x: (x**4).sum(), init=np.ones(3, np.float32))
-        assert programs.programs(planned(problem=other).groups[0].plan.group).segment._cache_size() == 0
+        assert programs.programs(planned(problem=other).groups[0].plan.group).traces == []
+
+    def test_the_sweep_after_it_compiles_one_program_at_whatever_width(self):
+        problem = jon.Problem(lambda x: (x**6).sum(), init=np.ones(3, np.float32))
+        arguments = (problem, jon.gradient_descent, SPACE)
+        jon.plan(*arguments, seeds=2, steps=12)
+        tables = [jon.sweep(*arguments, seeds=2, steps=12, progress=False) for _ in range(2)]
+        assert [table.attrs["segment_programs"] for table in tables] == [1, 0]
 
     def test_it_says_what_is_wrong_as_the_sweep_does(self):
         with pytest.raises(ValueError, match="unknown axis 'learning_rte' for gradient_descent; did you mean"):
@@ -162,6 +170,28 @@ def memory_for_two_lanes(monkeypatch):
     return tried
 
 
+@pytest.fixture
+def starts_measured(monkeypatch):
+    """How many lanes the starts were measured in, one number for every time."""
+    counts, real = [], plans.measure
+
+    def counted(plan, params, count):
+        counts.append(count * plan.devices)
+        return real(plan, params, count)
+
+    monkeypatch.setattr(plans, "measure", counted)
+    return counts
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize("options", [dict(width=1), dict(width=3), dict(width=2, prune=jon.halving(2, rungs=2))])
+def test_the_start_of_a_seed_is_measured_once(starts_measured, devices, options):
+    table = swept(**options, seeds=5, devices=jax.devices()[:devices])
+    assert 5 <= sum(starts_measured) < 5 + devices
+    expected = float(VALLEY.loss(VALLEY.init(jax.random.key(0))))
+    np.testing.assert_allclose(table.initial_loss, expected, rtol=1e-6)
+
+
 class TestOutOfMemory:
     @pytest.mark.parametrize("devices", [1, 2])
     def test_the_width_halves_and_the_sweep_goes_on(self, memory_for_two_lanes, devices):
@@ -172,6 +202,11 @@ class TestOutOfMemory:
         assert table.attrs["narrowed_to"] == 2
         assert table.attrs["width"] == 5
         xarray.testing.assert_equal(table, swept(width=2, **ONE, keep_params=True))
+
+    def test_the_start_of_a_seed_is_measured_once_for_all_pieces(self, memory_for_two_lanes, starts_measured, tmp_path):
+        with pytest.warns(UserWarning, match="out of memory"):
+            swept(width=8, store=tmp_path, **ONE)
+        assert starts_measured == [2]
 
     def test_it_halves_as_often_as_needed_and_the_store_says_so(self, memory_for_two_lanes, tmp_path):
         with pytest.warns(UserWarning, match="going on with") as said:

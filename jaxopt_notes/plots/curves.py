@@ -82,6 +82,8 @@ def loss_curves(
     for config, look, label in zip(configs, looks, labels, strict=True):
         ends[label] = _draw_one(ax, tables.select(table, config), label, look, window)
     _fit(ax, table)
+    if hide_labels:
+        _hide_failures(ax)
     ax.set_xlabel(_step_label(table))
     ax.set_ylabel("loss of the minibatch" if minibatch else "training loss")
     smoothed = f"; bold: running mean over {window} recorded steps" if window > 1 else ""
@@ -139,6 +141,13 @@ def _draw_one(ax: Axes, one: xr.Dataset, label: str, look: style.Style, window: 
         stopped = one.stopped_at.values[tables.failed(one).values] if "stopped_at" in one else step[-1:]
         ax.plot([min(np.median(stopped), step[-1])], [1.0], color=look.color, marker="x", gid="failed")
     return np.inf if crashed else float(_running_mean(middle, window)[-1])
+
+
+def _hide_failures(ax: Axes) -> None:
+    """Take back what says that a curve failed, which is for the reader to find out."""
+    for line in ax.lines:
+        line.set_label(str(line.get_label()).removesuffix(" (failed)"))
+        line.set_visible(line.get_gid() != "failed")
 
 
 def _running_mean(values: np.ndarray, window: int) -> np.ndarray:

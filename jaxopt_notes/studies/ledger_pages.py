@@ -42,15 +42,18 @@ def statements(lecture: str, measured: Mapping[str, Claim] | None = None) -> str
     return "\n".join([*lines, "", *_table({"Where": 14, "They say": 36, "We measured": 50}, body)])
 
 
-def advice(names: Sequence[str], measured: Mapping[str, Claim] | None = None) -> str:
-    """Some sentences of the lectures on one matter, and below them what was measured of them, for a notebook.
+def advice(
+    names: Sequence[str], measured: Mapping[str, Claim] | None = None, pages: Mapping[str, str] | None = None
+) -> str:
+    """What the lectures say on one matter, and below it what was measured of each sentence, for a notebook.
 
     Arguments:
         names: of rows, such as "S47"; in the order to show.
         measured: of `ledger.measured`; a claim that is not in it is shown by its name alone.
+        pages: study -> file of the page that runs it, for links.
 
     Returns:
-        Markdown, two lists: quotations, and each of their claims once.
+        Markdown, two lists: the sentences, and each of their claims once, with the rows that it belongs to.
 
     Raises:
         ValueError: a row that is not in the ledger.
@@ -58,13 +61,27 @@ def advice(names: Sequence[str], measured: Mapping[str, Claim] | None = None) ->
     Example:
         >>> from jaxopt_notes.studies import ledger_pages
         >>> print(ledger_pages.advice(["S55"]).splitlines()[2])
-        - "Use the largest learning rate that works." (S55)
+        - **S55** Use the largest learning rate that works.
     """
     known = {row.id: row for row in ledger.load().rows}
     rows = [known[_checks.choice("row", name, known)] for name in names]
-    found = dict.fromkeys(part for row in rows for part in _outcome(row, measured or {}).split("\n\n"))
-    said = [f'- "{plain(row.said)}" ({row.id})' for row in rows]
-    return "\n".join(["They say:", "", *said, "", "Measured:", "", *(f"- {part}" for part in found)])
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for part in _outcome(row, measured or {}).split("\n\n"):
+            found.setdefault(part, []).append(row.id)
+    said = [f"- **{row.id}** {plain(row.said)}" for row in rows]
+    shown = [f"- {_linked(part, pages or {})} ({', '.join(ids)})" for part, ids in found.items()]
+    return "\n".join(["They say:", "", *said, "", "Measured:", "", *shown])
+
+
+def _linked(part: str, pages: Mapping[str, str]) -> str:
+    """The same words with the name of a claim linked to the page that measures it."""
+
+    def link(found: re.Match[str]) -> str:
+        page = pages.get(found[1])
+        return f"[{found[0]}]({page})" if page else found[0]
+
+    return re.sub(r"`(\w+)/\w+`", link, part)
 
 
 def disagreements(measured: Mapping[str, Claim] | None = None) -> str:

@@ -22,6 +22,7 @@ from .progress import Progress
 SECONDS_PER_SEGMENT = 0.5  # long enough that returning to the host costs little, short enough for a live progress bar
 FIRST_SEGMENT = 4  # steps, to time one
 _LANES: weakref.WeakKeyDictionary[Plan, int] = weakref.WeakKeyDictionary()  # of plans whose width did not fit
+_FINER: weakref.WeakKeyDictionary[Plan, dict[int, Plan]] = weakref.WeakKeyDictionary()  # and the same in pieces
 
 
 class Checkpoint(NamedTuple):
@@ -63,7 +64,7 @@ def run_chunks(
 
     def attempt(lanes: int) -> list[dict[str, Any]]:
         if lanes < plan.width:
-            return _run_pieces(plan.at_width(lanes, kept=plan.width), chunks, keep_params, bar)
+            return _run_pieces(_finer(plan, lanes), chunks, keep_params, bar)
         return _run_pass(plan, chunks, keep_params, bar, resume, checkpoint)
 
     return _narrowing(plan, attempt, narrowed)
@@ -94,6 +95,14 @@ def limit_lanes(plan: Plan, lanes: int) -> None:
     """Run the chunks of a plan with no more lanes per device than these, as memory ran out before."""
     if lanes < lanes_in_use(plan):
         _LANES[plan] = max(1, lanes)
+
+
+def _finer(plan: Plan, lanes: int) -> Plan:
+    """The plan with its chunks in pieces of fewer lanes; one plan for all chunks, as it keeps what it has measured."""
+    known = _FINER.setdefault(plan, {})
+    if lanes not in known:
+        known[lanes] = plan.at_width(lanes, kept=plan.width)
+    return known[lanes]
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -132,7 +141,7 @@ def run_until(
 
     def attempt(lanes: int) -> tuple[list[dict[str, Any]], Checkpoint]:
         if lanes < plan.width:
-            finer = plan.at_width(lanes, kept=plan.width)
+            finer = _finer(plan, lanes)
             return _run_pieces_until(finer, chunks, until, keep_params, bar, resume)
         return _run_pass_until(plan, chunks, until, keep_params, bar, resume)
 
@@ -215,6 +224,7 @@ def _run_lanes(
     mesh, compiled = plan.group.mesh, programs(plan.group)
     trials = place(_trials(plan, chunks), mesh, TRIALS)
     constants, data, _, initial, _ = plan.replicated
+    _ = plan.initial_losses  # now, as what does not fit in memory should show before the steps are taken
     real = sum(len(plan.trials_of(chunk)) for chunk in chunks)
     step, length = 0, FIRST_SEGMENT
     if resume is not None:

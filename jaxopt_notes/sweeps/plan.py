@@ -95,7 +95,7 @@ class Plan:
         return range(min(start + piece * self.width, end), min(start + (piece + 1) * self.width, end))
 
     def at_width(self, width: int, kept: int | None = None) -> Plan:
-        """The same sweep with other lanes per device; what is on the devices is shared."""
+        """The same sweep with other lanes per device; what is on the devices already is shared."""
         return self._sharing(dataclasses.replace(self, width=width, kept=kept))
 
     def with_space(self, space: Space) -> Plan:
@@ -206,13 +206,14 @@ class Plan:
     @functools.cached_property
     def initial_losses(self) -> Float[np.ndarray, " seeds"]:
         """The loss of every seed's start on the full training data."""
-        seeds, losses = len(self.seeds), []
-        for first in range(0, seeds, self.width):
-            lanes = np.tile(np.minimum(first + np.arange(self.width), seeds - 1), self.group.mesh.size)
+        seeds, devices, losses = len(self.seeds), self.devices, []
+        for first in range(0, seeds, self.width * devices):
+            count = min(self.width, -(-(seeds - first) // devices))  # on every device, the first lanes of each
+            device, lane = np.divmod(np.arange(devices * self.width), self.width)
+            lanes = np.minimum(first + device * count + lane, seeds - 1)
             params = place(jax.tree.map(lambda leaf, lanes=lanes: leaf[lanes], self.initial), self.group.mesh, TRIALS)
-            count = min(self.width, seeds - first)
-            losses.append(jax.device_get(measure(self, params, count)["final_loss"])[:count])
-        return np.concatenate(losses)
+            losses.append(jax.device_get(measure(self, params, count)["final_loss"])[lane < count])
+        return np.concatenate(losses)[:seeds]
 
     @functools.cached_property
     def replicated(self) -> tuple[Any, ...]:

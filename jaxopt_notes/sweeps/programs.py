@@ -62,7 +62,7 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Programs:
-    """The compiled functions of a group, and how often `segment` was traced: once for every time it is compiled."""
+    """The compiled functions of a group, and how often `segment` was traced, which is how often it was compiled."""
 
     begin: Callable[[PyTree, Trials, Shared], Lanes]
     segment: Any  # jitted (Lanes, Trials, Shared, window start, first step, stop) -> Lanes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from .._hoist import equations
 from ..devices import memory_for
 from .engine import first_pass, segment_shapes
 from .plan import Plan, make_plan
-from .programs import programs
+from .programs import Group, programs, segment_of
 
 SECONDS_PER_TIMING = 0.2
 WORTH_IT = 0.9  # a width is left for one that needs less than this share of its time
@@ -102,11 +103,18 @@ def lanes_that_fit(plan: Plan) -> int:
 
 def _most_bytes(plan: Plan) -> int:
     """What a chunk would take if nothing that its program computes were ever released."""
-    arguments = segment_shapes(plan)
+    one = plan.at_width(1).on_devices([plan.group.mesh.devices.flat[0]])
+    lanes, trials, shared = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), segment_shapes(one))
     bound = jax.ShapeDtypeStruct((), jnp.int32)
-    traced = programs(plan.group).segment.trace(*arguments, bound, bound, bound)  # which the run then finds traced
-    computed = [atom.aval for equation in equations(traced.jaxpr.jaxpr) for atom in equation.outvars]
-    return _size(arguments[2]) + 2 * _size(arguments[0]) // plan.group.mesh.size + _size(computed)
+    leaves, structure = jax.tree.flatten((lanes, trials, shared, bound, bound, bound))
+    return _size(shared) + plan.width * (2 * _size(lanes) + _bytes_computed(plan.group, structure, tuple(leaves)))
+
+
+@functools.lru_cache(maxsize=64)
+def _bytes_computed(group: Group, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]) -> int:
+    """The bytes of everything that a segment computes in a step; the same for every sweep of one program."""
+    traced = jax.make_jaxpr(functools.partial(segment_of, group))(*jax.tree.unflatten(structure, leaves))
+    return _size([atom.aval for equation in equations(traced.jaxpr) for atom in equation.outvars])
 
 
 def _size(tree: Any) -> int:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import math
+import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
 
 from . import _checks
 from .devices import use_compilation_cache, use_cpu_cores
+from .sweeps.space import is_number
 from .sweeps.store import is_store, open_sweep
+
+if TYPE_CHECKING:
+    from .problems import Problem
 
 
 def sweep(
@@ -38,8 +44,8 @@ def sweep(
         problem: a function of jaxopt_notes.problems such as digits_mlp, or your own: file.py:name, a Problem or a
             function that makes one.
         optimizer: a name such as momentum or adam.
-        axes: name=a,b,c lists values, name=low:high:count is geometric. Names are arguments of the optimizer or of the
-            problem.
+        axes: name=a,b,c lists values, name=low:high:count is geometric, of integers where both ends are. Names are
+            arguments of the optimizer or of the problem, or batch_size.
         steps: of every trial.
         seeds: starts and data orders of every configuration.
         batch_size: examples per step; 0 for all of them.
@@ -59,18 +65,36 @@ def sweep(
     use_compilation_cache()
     import jax
 
-    from .sweeps import best
+    from .sweeps import grid
     from .sweeps import sweep as run
     from .sweeps.planning import plan as make_plan
 
-    made, space = _matched(_problem(problem), values)
+    maker = _problem(problem)
+    own = {name: values[name][0] for name in _own(maker, values)}
+    first = _made(problem, maker, own)
+    _checks.choice("metric", metric, _metrics(first))
+    made, space = (maker if own else first), grid(**values)
     definition: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": every, "key": jax.random.key(seed)}
     definition["batch_size"] = batch_size or None
     if plan:
         print(make_plan(made, family, space, **definition))
         return 0
     table = run(made, family, space, **definition, store=store, keep_params=keep_params)
-    print(best(table, metric))
+    return _told(table, metric, store)
+
+
+def _told(table: Any, metric: str, store: Path) -> int:
+    """Print the best of what is finished and what to do next, and return the exit status."""
+    from .minimize import Status
+    from .sweeps import best
+
+    left = table["status"] == Status.NOT_RUN
+    if not left.all():
+        print(best(table, metric))
+    # The table of several programs says that it was interrupted only if its first one was.
+    if left.any() or table.attrs.get("interrupted"):
+        print(f"\nInterrupted; the same command goes on with what is in {store}.")
+        return 130
     print(f"\nstore    {store}\nreport   jaxopt-notes report {store}")
     return 0
 
@@ -98,39 +122,49 @@ def classify(
     """
     if bool(at) == (sweep is not None):
         raise ValueError("give the point with --at, or a store of a sweep with --sweep")
+    _checks.count("seed", seed, low=0)
+    _checks.count("polish", polish, low=0)
     use_cpu_cores()
     use_compilation_cache()
-    import jax
-    import jax.numpy as jnp
-
     from .curvature import classify as judge
-    from .problems import Problem
 
-    made = _problem(problem)
-    if not isinstance(made, Problem):
-        made = made()
-    shapes = jax.eval_shape(made.init, jax.random.key(0))
+    maker = _problem(problem)
     if sweep is None:
-        leaves = jax.tree.leaves(shapes)
-        if len(leaves) != 1 or math.prod(leaves[0].shape) != len(at):
-            sizes = sum(math.prod(leaf.shape) for leaf in leaves)
-            raise ValueError(f"--at gives {len(at)} coordinates, {problem} has {sizes} parameters")
-        params = jax.tree.map(lambda leaf: jnp.asarray(at, leaf.dtype).reshape(leaf.shape), shapes)
+        made = _made(problem, maker, {})
+        params, words = _point(problem, made, at), ""
     else:
-        params = _best_end_point(made, sweep, metric, seed)
-    print(judge(made.loss, params, *(() if made.data is None else (made.data,)), polish=polish))
+        made, params, words = _best_end_point(problem, maker, sweep, metric, seed)
+    verdict = judge(made.loss, params, *(() if made.data is None else (made.data,)), polish=polish)
+    print(f"{words}{verdict}")
     return 0
 
 
-def _best_end_point(problem: Any, store: Path, metric: str, seed: int) -> Any:
+def _point(name: str, problem: Problem, at: tuple[float, ...]) -> Any:
+    """The parameters with these coordinates."""
+    import jax
+    import jax.numpy as jnp
+
+    shapes = jax.eval_shape(problem.init, jax.random.key(0))
+    leaves = jax.tree.leaves(shapes)
+    if len(leaves) != 1 or math.prod(leaves[0].shape) != len(at):
+        sizes = sum(math.prod(leaf.shape) for leaf in leaves)
+        raise ValueError(f"--at gives {len(at)} coordinates, {name} has {sizes} parameters")
+    return jax.tree.map(lambda leaf: jnp.asarray(at, leaf.dtype).reshape(leaf.shape), shapes)
+
+
+def _best_end_point(name: str, maker: Any, store: Path, metric: str, seed: int) -> tuple[Problem, Any, str]:
+    """The problem of the best configuration, its end point, and a line that names it."""
     from .sweeps import best, end_point
 
     if not is_store(store):
         raise FileNotFoundError(f"{store} is no store of a sweep; jaxopt-notes sweep ... --keep-params makes one")
     table = open_sweep(store)
     config = best(table, metric).config
-    print(f"{', '.join(f'{name}={value:.4g}' for name, value in config.items())}, seed {seed}")
-    return end_point(table, problem, seed=seed, **config)
+    own = {each: _value(str(config[each])) for each in _own(maker, config)}  # a table may hold None as a text
+    made = _made(name, maker, own)
+    params = end_point(table, made, seed=seed, **config)
+    shown = (f"{each}={value:.4g}" if is_number(value) else f"{each}={value}" for each, value in config.items())
+    return made, params, f"{', '.join(shown)}, seed {seed}\n"
 
 
 def _problem(name: str) -> Any:
@@ -146,18 +180,63 @@ def _problem(name: str) -> Any:
     makers = [
         each
         for each, value in vars(problems).items()
-        if inspect.isfunction(value) and inspect.signature(value, eval_str=True).return_annotation is problems.Problem
+        if inspect.isfunction(value)
+        and inspect.signature(value, eval_str=True).return_annotation is problems.Problem
+        and not _needed(value)
     ]
     return getattr(problems, _checks.choice("problem", name, makers))
 
 
+def _needed(function: Any) -> list[str]:
+    """Names of the arguments that have no default."""
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(function).parameters.values()
+    return [one.name for one in parameters if one.default is inspect.Parameter.empty and one.kind not in kinds]
+
+
+def _own(maker: Any, names: Iterable[str]) -> list[str]:
+    """Those of the names that are arguments of the problem's maker; none of a problem."""
+    from .problems import Problem
+
+    accepted = [] if isinstance(maker, Problem) else _checks.keyword_names(maker)
+    return [name for name in names if name in accepted]
+
+
+def _made(name: str, maker: Any, arguments: dict[str, Any]) -> Problem:
+    """The problem, or what its maker makes of the arguments."""
+    from .problems import Problem
+
+    if isinstance(maker, Problem):
+        return maker
+    missing = [each for each in _needed(maker) if each not in arguments]
+    if missing:
+        wanted = f"{name} must be a Problem or a function that makes one"
+        raise TypeError(f"{wanted}; to call it, a value of {', '.join(missing)} is missing")
+    made = maker(**arguments)
+    if not isinstance(made, Problem):
+        raise TypeError(f"{name} must be a Problem or a function that makes one; it gave a {type(made).__name__}")
+    return made
+
+
+def _metrics(problem: Problem) -> list[str]:
+    """Names of what a sweep measures at the end of every trial."""
+    import jax
+
+    params = jax.eval_shape(problem.init, jax.random.key(0))
+    return list(jax.eval_shape(problem.evaluate, params, problem.data, problem.test_data))
+
+
 def _module(path: Path) -> Any:
+    """The user's file as a module, which can import the files beside it."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; a problem of your own is file.py:name")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"_jaxopt_notes_{path.stem}"  # so that a file such as optax.py hides no module of this name
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look up their annotations
+    sys.path.insert(0, str(path.parent.resolve()))
     spec.loader.exec_module(module)
     return module
 
@@ -175,12 +254,18 @@ def _space(axes: tuple[str, ...]) -> dict[str, list[Any]]:
     return space
 
 
-def _geometric(axis: str, values: str) -> list[float]:
+def _geometric(axis: str, values: str) -> list[Any]:
+    """Values at equal ratios; whole numbers, each once, where both ends are written as integers."""
     try:
         low, high, count = values.split(":")
-        return np.geomspace(float(low), float(high), int(count)).tolist()
+        ends, number = (float(low), float(high)), int(count)
     except ValueError:
-        raise ValueError(f"{axis!r} must be name=low:high:count, two positive numbers and how many") from None
+        ends, number = (0.0, 0.0), 0
+    if not all(0 < end < math.inf for end in ends) or number < 1:
+        raise ValueError(f"{axis!r} must be name=low:high:count, two positive numbers and how many")
+    spread = np.geomspace(*ends, number).tolist()
+    whole = all(isinstance(_value(end), int) for end in (low, high))
+    return list(dict.fromkeys(map(round, spread))) if whole else spread
 
 
 def _value(text: str) -> Any:
@@ -194,14 +279,3 @@ def _value(text: str) -> Any:
         except ValueError:
             continue
     return text
-
-
-def _matched(problem: Any, axes: dict[str, list[Any]]) -> tuple[Any, Any]:
-    """The problem, or its maker where some axes are the maker's arguments, and the space."""
-    from .problems import Problem
-    from .sweeps import grid
-
-    if isinstance(problem, Problem):
-        return problem, grid(**axes)
-    own = set(axes) & set(inspect.signature(problem).parameters)
-    return (problem if own else problem()), grid(**axes)

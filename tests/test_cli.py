@@ -1,5 +1,6 @@
 """The command line as a user meets it: real processes, real files."""
 
+import functools
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import xarray
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status, cli
+from jaxopt_notes.cli_sweeps import _space
 
 
 def run(*arguments, folder, **options):
@@ -160,13 +162,55 @@ start = jnp.array([1.0, 1.0])
 valley = jon.Problem(lambda x: x[0] ** 2 + 20 * x[1] ** 2, init=start)
 
 
-def scaled(k=10.0):
-    return jon.Problem(lambda x: x[0] ** 2 + k * x[1] ** 2, init=start)
+def scaled(k=-10.0, kind="sum", half=True):
+    scale = {"sum": 1.0, "mean": 0.5}[kind] * (0.5 if half else 1.0)
+    return jon.Problem(lambda x: scale * (x[0] ** 2 + k * x[1] ** 2), init=start)
+
+
+def loss(x):
+    return x[0] ** 2
+
+
+def number():
+    return 1.0
+
+
+def counted(hidden):
+    return jon.Problem(lambda x: jnp.sum(x**2), init=jnp.ones(hidden))
+"""
+TYPED = """
+from __future__ import annotations
+
+import dataclasses
+
+import flax.linen as nn
+import jax.numpy as jnp
+import jaxopt_notes as jon
+
+from beside import width
+
+
+@dataclasses.dataclass
+class Settings:
+    width: int = width
+
+
+class Net(nn.Module):
+    settings: Settings
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.settings.width)(x)
+
+
+net, x = Net(Settings()), jnp.ones((4, 2))
+problem = jon.Problem(lambda params: jnp.mean(net.apply(params, x) ** 2), init=lambda key: net.init(key, x))
 """
 
 
 @pytest.fixture
-def mine(tmp_path):
+def mine(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])  # to which the folder of the file is added
     (tmp_path / "mine.py").write_text(MINE)
     return tmp_path
 
@@ -194,11 +238,65 @@ def test_axes_of_a_sweep_are_arguments_of_the_optimizer_or_of_the_problem(mine):
     done = run("sweep", "mine.py:scaled", "momentum", "learning_rate=0.01", "k=1,10", "--steps", "5", folder=mine)
     assert done.returncode == 0, done.stderr
     assert jon.open_sweep(mine / "runs/sweep").k.values.tolist() == [1, 10]
-    planned = run("sweep", "bowl", "rmsprop", "learning_rate=0.01", "centered=True,False", "--plan", folder=mine)
+    planning = ["centered=True,False", "--plan", "--store", "runs/other"]
+    planned = run("sweep", "bowl", "rmsprop", "learning_rate=0.01", *planning, folder=mine)
     assert planned.returncode == 0, planned.stderr
     assert "centered" in planned.stdout
     assert not (mine / "runs/other").exists()
     assert "unknown axis 'nesterov'" in run("sweep", "mine.py:scaled", "momentum", *axes, folder=mine).stderr
+
+
+def test_a_sweep_with_axes_of_the_problem_is_judged_by_the_problem_of_its_best(mine):
+    """With the maker's own default, k=-10, the end point would be a saddle."""
+    axes = ["learning_rate=0.04", "k=1,10", "kind=mean", "half=False"]
+    options = ["--steps", "4000", "--seeds", "2", "--keep-params"]
+    done = run("sweep", "mine.py:scaled", "gradient_descent", *axes, *options, folder=mine)
+    assert done.returncode == 0, done.stderr
+    winner, words, _ = done.stdout.partition(": median final_loss")
+    assert words
+    assert winner.endswith("kind=mean, half=False")
+    judged = run("classify", "mine.py:scaled", "--sweep", "runs/sweep", folder=mine)
+    assert judged.returncode == 0, judged.stderr
+    assert judged.stdout.startswith(f"{winner}, seed 0\nminimum")
+    assert run("classify", "mine.py:scaled", "--at", "0", "0", folder=mine).stdout.startswith("saddle")
+    absent = run("classify", "mine.py:scaled", "--sweep", "runs/sweep", "--seed", "2", folder=mine)
+    assert (absent.returncode, absent.stdout) == (2, "")
+    assert "seed must be one of [0, 1], got 2" in absent.stderr
+
+
+def test_the_file_of_a_sweeps_problem_may_hold_dataclasses_and_import_the_files_beside_it(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/beside.py").write_text("width = 3")
+    (tmp_path / "models/typed.py").write_text(TYPED)
+    done = run("sweep", "models/typed.py:problem", "adam", "learning_rate=0.1", "--steps", "2", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("chunks", [2, 33])  # of 32 for each value of k
+def test_after_ctrl_c_a_sweep_says_how_to_go_on(mine, monkeypatch, capsys, chunks):
+    told = []
+
+    def stop(table):
+        told.append(table)
+        if len(told) == chunks:
+            raise KeyboardInterrupt
+
+    monkeypatch.chdir(mine)
+    command = ["sweep", "mine.py:scaled", "gradient_descent", "learning_rate=0.01", "k=1,10", "--steps", "5"]
+    with monkeypatch.context() as patch:
+        patch.setattr(jon.sweeps, "sweep", functools.partial(jon.sweeps.sweep, on_chunk=stop, width=1))
+        with pytest.warns(UserWarning, match="interrupted"):
+            assert cli.main([*command, "--seeds", "32"]) == 130
+    assert "the same command goes on with what is in runs/sweep" in capsys.readouterr().out
+    assert cli.main([*command, "--seeds", "32"]) == 0
+    assert "report   jaxopt-notes report runs/sweep" in capsys.readouterr().out
+
+
+def test_a_geometric_axis_of_integers_holds_integers():
+    assert _space(("hidden=4:16:3", "n=1:3:5")) == {"hidden": [4, 8, 16], "n": [1, 2, 3]}
+    assert all(type(value) is int for value in _space(("hidden=4:16:3",))["hidden"])
+    assert _space(("rate=1e-1:10:3",))["rate"] == pytest.approx([0.1, 1.0, 10.0])
+    assert all(type(value) is float for value in _space(("rate=1.0:4:3",))["rate"])
 
 
 def test_a_point_of_a_function_is_judged(tmp_path):
@@ -219,6 +317,22 @@ def test_a_point_of_a_function_is_judged(tmp_path):
         (["sweep", "bowl", "adam", "learnin_rate=0.1"], "did you mean 'learning_rate'"),
         (["sweep", "nowhere.py:valley", "adam", "learning_rate=0.1"], "no file nowhere.py"),
         (["sweep", "mine.py:valey", "adam", "learning_rate=0.1"], "no problem 'valey'"),
+        (["sweep", "bowl", "adam", "learning_rate=-1:1:3"], "two positive numbers and how many"),
+        (["sweep", "bowl", "adam", "learning_rate=0.1:1:0"], "two positive numbers and how many"),
+        (["sweep", "bowl", "adam", "learning_rate=0.1", "--metric", "final_los"], "did you mean 'final_loss'"),
+        (["sweep", "bowl", "adam", "learning_rate=0.1", "--metric", "test_loss"], "accepted: final_loss"),
+        (
+            ["sweep", "digits_mlp", "adam", "hidden=4", "learning_rate=0.1", "--metric", "test_acuracy"],
+            "did you mean 'test_accuracy'",
+        ),
+        (["sweep", "classifier", "adam", "learning_rate=0.1"], "unknown problem 'classifier'"),
+        (["sweep", "mine.py:loss", "adam", "learning_rate=0.1"], "mine.py:loss must be a Problem or a function"),
+        (["sweep", "mine.py:counted", "adam", "learning_rate=0.1"], "a value of hidden is missing"),
+        (["sweep", "mine.py:number", "adam", "learning_rate=0.1"], "it gave a float"),
+        (["classify", "mine.py:number", "--at", "1"], "it gave a float"),
+        (["classify", "mine.py:loss", "--at", "1"], "a value of x is missing"),
+        (["classify", "himmelblau", "--at", "3", "2", "--seed", "-1"], "seed must be an integer of at least 0"),
+        (["classify", "himmelblau", "--at", "3", "2", "--polish", "-1"], "polish must be an integer of at least 0"),
     ],
 )
 def test_what_a_sweep_or_a_verdict_cannot_be_of_is_said_in_a_line(mine, monkeypatch, capsys, arguments, words):

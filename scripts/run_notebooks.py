@@ -7,6 +7,7 @@ where studies that were measured before lie.
 """
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,6 +27,10 @@ def execute(path: Path, into: Path) -> float:
     for cell in notebook.cells:
         # When a cell ran says nothing to a reader and changes the file each time.
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            texts = output.get("data", {})
+            if " at 0x" in texts.get("text/plain", ""):  # where an object lay in memory
+                texts["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", texts["text/plain"])
     notebook.metadata["language_info"] = {"name": "python"}
     nbformat.write(notebook, into)
     return time.perf_counter() - began

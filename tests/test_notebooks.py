@@ -27,7 +27,9 @@ def test_a_notebook_is_small_and_holds_its_outputs_without_errors(path):
     assert outputs
     assert not any(output.output_type == "error" for output in outputs)
     assert all(cell.execution_count for cell in code)
-    # No path of the machine it ran on.
+    # No path of the machine it ran on, and no address in its memory.
+    assert " at 0x" not in path.read_text()
+    assert str(ROOT) not in path.read_text()
     assert str(Path.home()) not in path.read_text()
     assert "/tmp/" not in path.read_text()
 

@@ -11,6 +11,7 @@ import jax
 import pytest
 
 import jaxopt_notes
+from jaxopt_notes.studies import STUDIES, ledger
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path(jaxopt_notes.__file__).parent
@@ -57,6 +58,12 @@ def test_the_readme_names_only_what_exists():
     names = set(re.findall(r"\bjon\.([a-z_]+)", (ROOT / "README.md").read_text()))
     assert names
     assert all(hasattr(jaxopt_notes, name) for name in names)
+
+
+def test_the_readme_counts_studies_and_statements():
+    text = (ROOT / "README.md").read_text()
+    assert f"{len(STUDIES)} studies" in text
+    assert f"all {len(ledger.load().rows)} statements" in text
 
 
 def test_the_readme_links_to_what_exists():

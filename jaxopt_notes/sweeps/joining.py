@@ -182,6 +182,8 @@ def _attributes(tables: Sequence[xarray.Dataset], groups: int) -> dict[str, Any]
     fingerprints = "".join(table.attrs["fingerprint"] for table in tables)
     attributes["fingerprint"] = hashlib.sha256(fingerprints.encode()).hexdigest()
     attributes["groups"] = groups
+    if any("interrupted" in table.attrs for table in tables):
+        attributes["interrupted"] = 1
     narrowed = [table.attrs["narrowed_to"] for table in tables if "narrowed_to" in table.attrs]
     if narrowed:
         attributes["narrowed_to"] = min(narrowed)

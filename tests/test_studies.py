@@ -148,7 +148,8 @@ def test_results_are_pages_with_every_claim_and_names_escaped(tmp_path):
     cell = result._repr_html_()
     assert cell.count("<tr") == 1 + len(result.claims)
     assert 'src="data:image/png;base64,' in cell
-    assert f'alt="{result.alt}"' in cell
+    assert 'alt="Figure of the study averages"' in cell
+    assert f"<small>{result.alt}</small></figcaption>" in cell
     foreign = dataclasses.replace(result, claims=[Claim("a", "<b>bold</b> & brave", 1.0, high=2.0)])
     page = write_summary([foreign], tmp_path / "index.html", seed=0, size="small").read_text()
     assert "&lt;b&gt;bold&lt;/b&gt; &amp; brave" in page

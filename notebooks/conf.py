@@ -28,6 +28,7 @@ nb_execution_mode = "auto"
 nb_execution_excludepatterns = ["*.ipynb"]
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+nb_render_markdown_format = "myst"  # also of outputs, whose links to notebooks then lead to their pages
 napoleon_custom_sections = ["Source", "Sources", ("Attributes", "params_style"), "The constants"]
 autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 88

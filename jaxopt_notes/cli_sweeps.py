@@ -15,7 +15,7 @@ import tyro
 
 from . import _checks
 from .devices import use_compilation_cache, use_cpu_cores
-from .sweeps.space import is_number
+from .sweeps.space import in_words
 from .sweeps.store import is_store, open_sweep
 
 if TYPE_CHECKING:
@@ -88,11 +88,9 @@ def _told(table: Any, metric: str, store: Path) -> int:
     from .minimize import Status
     from .sweeps import best
 
-    left = table["status"] == Status.NOT_RUN
-    if not left.all():
+    if (table["status"] != Status.NOT_RUN).any():
         print(best(table, metric))
-    # The table of several programs says that it was interrupted only if its first one was.
-    if left.any() or table.attrs.get("interrupted"):
+    if table.attrs.get("interrupted"):
         print(f"\nInterrupted; the same command goes on with what is in {store}.")
         return 130
     print(f"\nstore    {store}\nreport   jaxopt-notes report {store}")
@@ -163,8 +161,7 @@ def _best_end_point(name: str, maker: Any, store: Path, metric: str, seed: int) 
     own = {each: _value(str(config[each])) for each in _own(maker, config)}  # a table may hold None as a text
     made = _made(name, maker, own)
     params = end_point(table, made, seed=seed, **config)
-    shown = (f"{each}={value:.4g}" if is_number(value) else f"{each}={value}" for each, value in config.items())
-    return made, params, f"{', '.join(shown)}, seed {seed}\n"
+    return made, params, f"{in_words(config)}, seed {seed}\n"
 
 
 def _problem(name: str) -> Any:
@@ -243,6 +240,8 @@ def _module(path: Path) -> Any:
 
 def _space(axes: tuple[str, ...]) -> dict[str, list[Any]]:
     """Values of every axis, by name."""
+    if not axes:
+        raise ValueError("sweep needs at least one axis, such as learning_rate=0.01,0.1 or learning_rate=1e-3:1:13")
     space: dict[str, list[Any]] = {}
     for axis in axes:
         name, equals, values = axis.partition("=")

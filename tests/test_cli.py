@@ -311,6 +311,7 @@ def test_a_point_of_a_function_is_judged(tmp_path):
         (["classify", "himmelblau"], "--at, or a store"),
         (["classify", "himmelblau", "--sweep", "nowhere"], "nowhere is no store of a sweep"),
         (["sweep", "bowl", "adm", "learning_rate=0.1"], "did you mean 'adam'"),
+        (["sweep", "bowl", "adam"], "at least one axis, such as"),
         (["sweep", "bowl", "adam", "learning_rate=0.1:x:3"], "two positive numbers and how many"),
         (["sweep", "bowl", "adam", "learning_rate"], "name=a,b,c"),
         (["sweep", "bowl", "adam", "b1=0.9", "b1=0.8"], "'b1' is given twice"),

@@ -430,7 +430,10 @@ def test_hidden_labels_tell_nothing_and_the_answer_is_right(table):
     ax = plots.loss_curves(table, hide_labels=True, beta=0.9)
     answer = plots.hidden_labels(table, beta=0.9)
     shown = {line.get_label(): line for line in ax.lines if line.get_gid() == "median"}
-    assert set(shown) | {line.get_label().split()[0] for line in ax.lines if line.get_gid() == "crashed"} == set(answer)
+    assert set(shown) | {line.get_label() for line in ax.lines if line.get_gid() == "crashed"} == set(answer)
+    marks = [line for line in ax.lines if line.get_gid() == "failed"]
+    assert marks
+    assert not any(mark.get_visible() for mark in marks)
     assert not any("learning_rate=" in text for text in (plots.alt_text(ax), *shown))
     open_ax = plots.loss_curves(table, beta=0.9)
     drawn = {line.get_label(): line.get_ydata() for line in open_ax.lines if line.get_gid() == "median"}

@@ -12,7 +12,7 @@ import numpy as np
 from .. import _checks
 from ..minimize import Status
 from .intervals import CONFIDENCE, center_of, finite_mean, interval_of, most_coverage, told_apart
-from .space import CONFIGURATION, is_absent, is_number
+from .space import CONFIGURATION, in_words, is_absent, is_number
 
 if TYPE_CHECKING:
     import xarray
@@ -64,12 +64,12 @@ class Best:
             lines.append("no configuration succeeded from most of its seeds; the least bad:")
         interval = f", {self.coverage:.1%} interval [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
         seeds = f"{self.seeds} seeds{interval}" if self.seeds > 1 else "1 seed, which gives no interval"
-        lines.append(f"{_words(self.config)}: {self.by} {self.metric} {self.median:.4g} over {seeds}")
+        lines.append(f"{in_words(self.config)}: {self.by} {self.metric} {self.median:.4g} over {seeds}")
         if self.held_out:
             lines.append(f"chosen by {self.chosen_by} other seeds, so this {self.by} is no lowest of many")
         lines.append(f"failed seeds: {self.failed:.0%} of this configuration, {self.trials_failed:.0%} of all trials")
         if self.ties:
-            shown = "; ".join(_words(tie) for tie in self.ties[:3]) + ("; ..." if len(self.ties) > 3 else "")
+            shown = "; ".join(in_words(tie) for tie in self.ties[:3]) + ("; ..." if len(self.ties) > 3 else "")
             others = "1 other configuration" if len(self.ties) == 1 else f"{len(self.ties)} other configurations"
             lines.append(f"cannot be told from {others} by these seeds: {shown}")
         if most_coverage(self.chosen_by or self.seeds) < CONFIDENCE:
@@ -358,7 +358,3 @@ def _edges(table: xarray.Dataset, winner: dict[str, Any]) -> list[str]:
         elif value == min(values) and value != 0:
             sentences.append(f"{name}={value:.4g} is the smallest of the {of}; a smaller one may be better")
     return sentences
-
-
-def _words(config: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value:.4g}" if is_number(value) else f"{name}={value}" for name, value in config.items())

@@ -224,6 +224,12 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
+def in_words(configuration: Mapping[str, Any]) -> str:
+    """Such as "learning_rate=0.1, centered=True"."""
+    shown = (f"{name}={value:.4g}" if is_number(value) else f"{name}={value}" for name, value in configuration.items())
+    return ", ".join(shown)
+
+
 def is_absent(value: Any) -> bool:
     """Whether a configuration does not have this hyperparameter."""
     return isinstance(value, (float, np.floating)) and bool(np.isnan(value))

@@ -32,6 +32,7 @@ from .curvature import hvp as hvp
 from .curvature import sharpness as sharpness
 from .curvature import stability as stability
 from .curvature import stability_bound as stability_bound
+from .devices import compile_quickly as compile_quickly
 from .devices import use_compilation_cache as use_compilation_cache
 from .devices import use_cpu_cores as use_cpu_cores
 from .diagnose import Diagnosis as Diagnosis

@@ -16,7 +16,7 @@ import tyro
 from . import _checks
 from ._version import __version__
 from .cli_sweeps import classify, sweep
-from .devices import use_compilation_cache, use_cpu_cores
+from .devices import compile_quickly, use_compilation_cache, use_cpu_cores
 from .sweeps.store import is_store, open_sweep
 
 
@@ -111,6 +111,7 @@ def explore(
     if demonstration and link:
         raise ValueError(f"give --demonstration or --link, not both, got {demonstration!r} and {link!r}")
     fragment = fragment_of(demonstration) if demonstration else link.rpartition("#")[2]
+    compile_quickly(level=0)  # a picture is a few small programs, for every function anew
     use_compilation_cache()
     from .explorer.server import serve
 
@@ -147,7 +148,7 @@ def study(
     Args:
         name: of the study.
         all: run every one, and write a page about all of them; what is finished already is not measured again.
-        size: small takes seconds, full is what the book shows.
+        size: small takes seconds, its programs compiled quickly; full is what the book shows.
         out: folder for the tables (.nc) and the figures (.png).
         seed: seed of all randomness; the same seed gives the same numbers.
     """
@@ -163,6 +164,8 @@ def study(
     if name:
         load_study(name)
     _writable(out)
+    if size == "small":
+        compile_quickly()
     use_cpu_cores()
     use_compilation_cache()
     results = []

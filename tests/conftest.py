@@ -1,5 +1,6 @@
-"""Strict arithmetic for our own modules, four CPU devices, and warnings as errors (see pyproject.toml)."""
+"""Strict arithmetic, four CPU devices, programs compiled quickly, and warnings as errors (see pyproject.toml)."""
 
+import gc
 import os
 
 # The test processes share few cores, on which BLAS threads would wait for each other.
@@ -8,9 +9,16 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import jax
 import pytest
 
+from jaxopt_notes.devices import compile_quickly
+
+# Half of the suite's time would be XLA optimizing programs that run once. `XLA_FLAGS= make test` tests what users run.
+compile_quickly(level=0)
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Tracing makes many objects that stay; looking through them for cycles every so often took a sixth of the time.
+gc.freeze()
+gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture
@@ -25,6 +33,12 @@ def shared_studies(tmp_path_factory):
     """One folder of results for all test processes: a study is measured once, by whoever needs it first."""
     base = tmp_path_factory.getbasetemp()
     return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "studies"
+
+
+@pytest.fixture
+def computing(monkeypatch):
+    """For processes that compute for seconds: XLA optimizes their programs a little."""
+    monkeypatch.setenv("XLA_FLAGS", os.environ["XLA_FLAGS"].replace("level=0", "level=1"))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -157,3 +157,15 @@ def test_use_cpu_cores_makes_devices_and_says_when_it_comes_too_late():
     late = "import jax; jax.devices(); import jaxopt_notes as jon; jon.use_cpu_cores(3)"
     failed = subprocess.run([sys.executable, "-W", "error", "-c", late], capture_output=True, text=True, check=False)
     assert "use_cpu_cores() came after JAX was first used, so sweeps have 1 of 3 cores" in failed.stderr
+
+
+def test_compile_quickly_leaves_flags_alone_and_says_when_it_comes_too_late(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    kept = "import jaxopt_notes as jon, jax; print(jon.compile_quickly(), jax.device_count())"
+    assert run_python(kept).split() == ["False", "2"]
+    monkeypatch.delenv("XLA_FLAGS")
+    early = "import jaxopt_notes as jon, jax; print(jon.compile_quickly(), jax.jit(lambda x: x + 1)(1))"
+    assert run_python(early).split() == ["True", "2"]
+    late = "import jax; jax.devices(); import jaxopt_notes as jon; jon.compile_quickly()"
+    failed = subprocess.run([sys.executable, "-W", "error", "-c", late], capture_output=True, text=True, check=False)
+    assert "compile_quickly() came after JAX was first used" in failed.stderr

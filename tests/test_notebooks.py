@@ -47,7 +47,7 @@ def test_a_notebook_teaches_and_calls_the_library(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, tmp_path, shared_studies, monkeypatch):
+def test_a_notebook_runs(path, tmp_path, shared_studies, monkeypatch, computing):
     monkeypatch.setenv("JAXOPT_NOTES_SIZE", "small")
     monkeypatch.setenv("JAXOPT_NOTES_OUT", str(shared_studies))
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")

@@ -40,8 +40,10 @@ def _sqrt_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 @jax.custom_jvp
 def divide(numerator: Array, denominator: Array) -> Array:
     """`numerator / denominator`, and 0 where the denominator is 0, derivatives included."""
-    quotient = numerator / denominator
-    return jax.lax.select(denominator != 0, quotient, jnp.zeros_like(quotient))
+    zero = denominator == 0
+    # Divided by 1 there: XLA may compute a denominator twice, and round it to 0 once only, which made NaN of 0 / 0.
+    quotient = numerator / jax.lax.select(zero, jnp.ones_like(denominator), denominator)
+    return jax.lax.select(zero, jnp.zeros_like(quotient), quotient)
 
 
 @divide.defjvp

@@ -149,7 +149,7 @@ def compile_quickly(level: int = 1) -> bool:
 
 def _begun() -> bool:
     """Whether JAX has made its devices: it then refuses another number of them."""
-    number = jax.config.jax_num_cpu_devices
+    number = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
     try:
         jax.config.update("jax_num_cpu_devices", 2 if number == 1 else 1)
     except RuntimeError:

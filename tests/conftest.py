@@ -21,6 +21,11 @@ gc.freeze()
 gc.set_threshold(50_000, 20, 50)
 
 
+def pytest_collection_modifyitems(items):
+    """Notebooks first, as they take longest; studies last, when the notebooks have measured them."""
+    items.sort(key=lambda item: ("test_studies.py" in item.nodeid) - ("test_notebooks.py" in item.nodeid))
+
+
 @pytest.fixture
 def x64():
     """Run the test in float64."""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 import xarray
@@ -20,6 +21,19 @@ from jaxopt_notes.cli_sweeps import _space
 def run(*arguments, folder, **options):
     command = [sys.executable, "-m", "jaxopt_notes.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False, **options)
+
+
+@pytest.fixture
+def called(capsys, monkeypatch):
+    """As `run`, in this process, which has imported and compiled already."""
+
+    def command(*arguments, folder):
+        monkeypatch.chdir(folder)
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            code = cli.main([*map(str, arguments)])
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return command
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +68,18 @@ def test_the_quick_tour_writes_and_prints_everything(toured):
     assert len(list((folder / "runs/tour/figures").glob("*.svg"))) >= 6
 
 
-def test_report_reads_saved_tables_back(toured, tmp_path):
+def test_report_reads_saved_tables_back(toured, tmp_path, called):
     folder, _ = toured
     done = run("report", folder / "runs/tour/adam.nc", "--out", tmp_path / "adam.html", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "adam" in (tmp_path / "adam.html").read_text()
     (tmp_path / "other").mkdir()
     (tmp_path / "other/adam.nc").write_bytes((folder / "runs/tour/adam.nc").read_bytes())
-    both = run("report", folder / "runs/tour/adam.nc", "other/adam.nc", "--out", "both.html", folder=tmp_path)
+    both = called("report", folder / "runs/tour/adam.nc", "other/adam.nc", "--out", "both.html", folder=tmp_path)
     assert both.returncode == 0, both.stderr
     assert "other/adam" in (tmp_path / "both.html").read_text()
     (tmp_path / "junk.nc").write_text("not a table")
-    junk = run("report", "junk.nc", folder=tmp_path)
+    junk = called("report", "junk.nc", folder=tmp_path)
     assert junk.returncode == 2
     assert "Traceback" not in junk.stderr
 
@@ -205,7 +219,7 @@ def mine(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_sweep_of_a_users_own_problem_is_kept_and_its_end_point_judged(mine):
+def test_a_sweep_of_a_users_own_problem_is_kept_and_its_end_point_judged(mine, called):
     command = ["sweep", "mine.py:valley", "gradient_descent", "learning_rate=1e-3:0.04:5"]
     done = run(*command, "--steps", "2000", "--seeds", "2", "--keep-params", folder=mine)
     assert done.returncode == 0, done.stderr
@@ -215,50 +229,53 @@ def test_a_sweep_of_a_users_own_problem_is_kept_and_its_end_point_judged(mine):
     table = jon.open_sweep(mine / "runs/sweep")
     np.testing.assert_allclose(table.learning_rate, np.geomspace(1e-3, 0.04, 5))
     assert dict(table.final_loss.sizes) == {"learning_rate": 5, "seed": 2}
-    judged = run("classify", "mine.py:valley", "--sweep", "runs/sweep", folder=mine)
+    judged = called("classify", "mine.py:valley", "--sweep", "runs/sweep", folder=mine)
     assert judged.returncode == 0, judged.stderr
     assert judged.stdout.startswith(f"{rate}, seed 0\nminimum (local)")
-    other = run(*command, "--steps", "20", folder=mine)
+    other = called(*command, "--steps", "20", folder=mine)
     assert other.returncode == 2
     assert "steps" in other.stderr  # of another definition the store wants to know nothing
 
 
-def test_axes_of_a_sweep_are_arguments_of_the_optimizer_or_of_the_problem(mine):
+def test_axes_of_a_sweep_are_arguments_of_the_optimizer_or_of_the_problem(mine, called):
     axes = ["k=1,10", "learning_rate=0.01", "nesterov=True,False"]
-    done = run("sweep", "mine.py:scaled", "momentum", "learning_rate=0.01", "k=1,10", "--steps", "5", folder=mine)
+    done = called("sweep", "mine.py:scaled", "momentum", "learning_rate=0.01", "k=1,10", "--steps", "5", folder=mine)
     assert done.returncode == 0, done.stderr
     assert jon.open_sweep(mine / "runs/sweep").k.values.tolist() == [1, 10]
     planning = ["centered=True,False", "--plan", "--store", "runs/other"]
-    planned = run("sweep", "bowl", "rmsprop", "learning_rate=0.01", *planning, folder=mine)
+    planned = called("sweep", "bowl", "rmsprop", "learning_rate=0.01", *planning, folder=mine)
     assert planned.returncode == 0, planned.stderr
     assert "centered" in planned.stdout
     assert not (mine / "runs/other").exists()
-    assert "unknown axis 'nesterov'" in run("sweep", "mine.py:scaled", "momentum", *axes, folder=mine).stderr
+    assert "unknown axis 'nesterov'" in called("sweep", "mine.py:scaled", "momentum", *axes, folder=mine).stderr
 
 
-def test_a_sweep_with_axes_of_the_problem_is_judged_by_the_problem_of_its_best(mine):
+def test_a_sweep_with_axes_of_the_problem_is_judged_by_the_problem_of_its_best(mine, called):
     """With the maker's own default, k=-10, the end point would be a saddle."""
     axes = ["learning_rate=0.04", "k=1,10", "kind=mean", "half=False"]
     options = ["--steps", "4000", "--seeds", "2", "--keep-params"]
-    done = run("sweep", "mine.py:scaled", "gradient_descent", *axes, *options, folder=mine)
+    done = called("sweep", "mine.py:scaled", "gradient_descent", *axes, *options, folder=mine)
     assert done.returncode == 0, done.stderr
     winner, words, _ = done.stdout.partition(": median final_loss")
     assert words
     assert winner.endswith("kind=mean, half=False")
-    judged = run("classify", "mine.py:scaled", "--sweep", "runs/sweep", folder=mine)
+    judged = called("classify", "mine.py:scaled", "--sweep", "runs/sweep", folder=mine)
     assert judged.returncode == 0, judged.stderr
     assert judged.stdout.startswith(f"{winner}, seed 0\nminimum")
-    assert run("classify", "mine.py:scaled", "--at", "0", "0", folder=mine).stdout.startswith("saddle")
-    absent = run("classify", "mine.py:scaled", "--sweep", "runs/sweep", "--seed", "2", folder=mine)
+    assert called("classify", "mine.py:scaled", "--at", "0", "0", folder=mine).stdout.startswith("saddle")
+    absent = called("classify", "mine.py:scaled", "--sweep", "runs/sweep", "--seed", "2", folder=mine)
     assert (absent.returncode, absent.stdout) == (2, "")
     assert "seed must be one of [0, 1], got 2" in absent.stderr
 
 
-def test_the_file_of_a_sweeps_problem_may_hold_dataclasses_and_import_the_files_beside_it(tmp_path):
+def test_the_file_of_a_sweeps_problem_may_hold_dataclasses_and_import_the_files_beside_it(
+    tmp_path, called, monkeypatch
+):
+    monkeypatch.setattr(sys, "path", [*sys.path])
     (tmp_path / "models").mkdir()
     (tmp_path / "models/beside.py").write_text("width = 3")
     (tmp_path / "models/typed.py").write_text(TYPED)
-    done = run("sweep", "models/typed.py:problem", "adam", "learning_rate=0.1", "--steps", "2", folder=tmp_path)
+    done = called("sweep", "models/typed.py:problem", "adam", "learning_rate=0.1", "--steps", "2", folder=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
@@ -289,8 +306,8 @@ def test_a_geometric_axis_of_integers_holds_integers():
     assert all(type(value) is float for value in _space(("rate=1.0:4:3",))["rate"])
 
 
-def test_a_point_of_a_function_is_judged(tmp_path):
-    assert run("classify", "himmelblau", "--at", "3", "2", folder=tmp_path).stdout.startswith("minimum")
+def test_a_point_of_a_function_is_judged(tmp_path, called):
+    assert called("classify", "himmelblau", "--at", "3", "2", folder=tmp_path).stdout.startswith("minimum")
 
 
 @pytest.mark.parametrize(

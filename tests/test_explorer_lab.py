@@ -18,6 +18,14 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="the widget's test 
 CELL = """import jax.numpy as jnp, jaxopt_notes as jon
 jon.explore(lambda x: 0.5 * (x[0] ** 2 + 20 * x[1] ** 2), bounds=((-3, 3), (-2, 2)))"""
 
+# A kernel that shows as idle may still be about to begin, when what it is told to run is lost.
+RUN_ALL = """async () => {
+    const panel = window.jupyterapp.shell.currentWidget;
+    await Promise.all([panel.context.ready, panel.sessionContext.ready]);
+    await panel.sessionContext.session.kernel.info;
+    window.jupyterapp.commands.execute('notebook:run-all-cells');
+}"""
+
 
 @pytest.fixture
 def lab(tmp_path):
@@ -51,7 +59,7 @@ def test_the_widget_follows_a_drag(lab):
         if choose.count():  # asked when the page is quicker than the list of kernels
             choose.last.click()
         sync_api.expect(idle.first).to_be_visible(timeout=60_000)
-        page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+        page.evaluate(RUN_ALL)
         sync_api.expect(page.locator(".verdict").first).to_be_visible(timeout=60_000)
         path = page.locator('[data-path="gradient_descent"]')
         before = path.get_attribute("d")

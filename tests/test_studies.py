@@ -77,6 +77,9 @@ EXPECTED_FALSE = {
     "adam_or_momentum": {
         *("less_sensitive_digits", "less_sensitive_noisy", "momentum_wins_tuned_noisy", "adam_needs_no_decay_noisy"),
         *("adam_wins_off_the_shelf_digits", "adam_wins_off_the_shelf_noisy"),
+        *("less_sensitive_factorization", "adam_wins_off_the_shelf_factorization", "adam_needs_no_decay_factorization"),
+        "momentum_wins_tuned_factorization",
+        "seconds",  # a comparison of times, which other work on the machine changes
     },
     "training_or_validation": {
         "training_loss_suffices_clean",

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int, Key
 from ..minibatches import reshuffle
 from ..minimize import minimize
 from ..optimizers import adam, gradient_descent
+from ..problems import Problem
 from .claim import Claim
 from .intervals import bootstrap
 from .registry import Size
@@ -83,6 +84,30 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
     )
 
 
+def factorization(key: Key[Array, ""]) -> Problem:
+    """The problem of this study: a matrix of rank three, from half of its entries.
+
+    Arguments:
+        key: makes the matrix and the entries; starts come from the keys of seeds.
+
+    Returns:
+        A `Problem` over the factors, both of shape (40, 3), with 800 training and 200 test entries.
+
+    Example:
+        >>> import jax
+        >>> problem = factorization(jax.random.key(0))
+        >>> problem.examples, problem.init(jax.random.key(1))["left"].shape
+        (800, (40, 3))
+    """
+    train, test = _entries(key)
+    return Problem(_loss, _start, data=train, test_data=test, name="factorization")
+
+
+def _start(key: Key[Array, ""]) -> Factors:
+    left, right = 0.3 * jax.random.normal(key, (2, ROWS, RANK))
+    return {"left": left, "right": right}
+
+
 def _entries(key: Key[Array, ""]) -> tuple[Entries, Entries]:
     """Entries of a noisy matrix of low rank, the low rows and columns seen more often, for training and for testing."""
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
@@ -110,9 +135,8 @@ def _train(
 
     def one(key: Key[Array, ""], rate: Array, train: Entries, test: Entries) -> Float[Array, "2"]:
         start_key, batch_key = jax.random.split(key)
-        start = 0.3 * jax.random.normal(start_key, (2, ROWS, RANK))
         run = minimize(
-            _loss, {"left": start[0], "right": start[1]}, FAMILIES[name](rate), steps=steps, every=steps, data=train,
+            _loss, _start(start_key), FAMILIES[name](rate), steps=steps, every=steps, data=train,
             minibatches=None if batch_size == EXAMPLES else reshuffle(batch_size), key=batch_key,
         )  # fmt: skip
         return jnp.stack([run.final_loss, _loss(run.params, test)])

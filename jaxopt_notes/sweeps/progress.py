@@ -33,7 +33,7 @@ class Progress:
 
         self._trials = trials
         self._done, self._failed, self._best = finished, 0, np.inf
-        plain = not sys.stderr.isatty() and "ipykernel" not in sys.modules
+        plain = not sys.stderr.isatty() and not _in_notebook()
         options: dict[str, Any] = {"file": _Lines(), "mininterval": SECONDS_PER_LINE} if plain else {}
         self._bar = tqdm(
             total=trials * steps,
@@ -78,3 +78,9 @@ class Progress:
         best = "" if np.isinf(self._best) else f", best final loss {self._best:.3g}"
         counts = f"done {self._done}/{self._trials}, alive {alive}, failed {self._failed + failed}{best}"
         self._bar.set_postfix_str(counts, refresh=False)
+
+
+def _in_notebook() -> bool:
+    """Whether this is the kernel of a notebook, which draws a bar in place; others may have imported ipykernel too."""
+    shell = sys.modules.get("IPython")
+    return shell is not None and hasattr(shell.get_ipython(), "kernel")

@@ -117,7 +117,8 @@ def compile_quickly(level: int = 1) -> bool:
     """Compile for the CPU in a half to a third of the time, into slower programs; call it before JAX is first used.
 
     For small problems, a first run of which is mostly compiling. It sets the variable XLA_FLAGS, which processes
-    started from this one inherit. Floats differ by rounding from those of fully optimized programs.
+    started from this one inherit. Floats differ by rounding from those of fully optimized programs. XLA reads the level
+    for accelerators too: leave it out where one does the work.
 
     Arguments:
         level: 1 optimizes programs a little, for those that run for seconds; 0 does not, and compiles fastest.

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 
 import jaxopt_notes as jon
 from jaxopt_notes import cli
-from jaxopt_notes.explorer import engine, server, widget
-from jaxopt_notes.explorer.answer import answer, opening, sentence, slope
+from jaxopt_notes.explorer import answer as answers
+from jaxopt_notes.explorer import engine, server
+from jaxopt_notes.explorer.answer import answer, opening, reply_to, sentence, slope
 from jaxopt_notes.explorer.controls import CONTROLS, LOOKS
 from jaxopt_notes.explorer.engine import Settings, descend
 from jaxopt_notes.explorer.presets import PRESETS
@@ -391,6 +392,25 @@ class Client:
     def get(self, path, **given):
         return self.request("GET", path, **given)
 
+    def converse(self, messages, path="/socket", token=TOKEN, **changed):
+        """What the application sends over a socket to a page that says these messages and goes."""
+        headers = {"host": HOST, "origin": f"http://{HOST}"} | changed
+        given = [(name.encode(), value.encode()) for name, value in headers.items() if value is not None]
+        scope = {"type": "websocket", "path": path, "query_string": f"token={token}".encode(), "headers": given}
+        incoming = [{"type": "websocket.connect"}]
+        incoming += [{"type": "websocket.receive", "text": message} for message in messages]
+        incoming += [{"type": "websocket.disconnect", "code": 1001}]
+        sent = []
+
+        async def receive():
+            return incoming.pop(0)
+
+        async def send(message):
+            sent.append(message)
+
+        asyncio.run(self._transport.app(scope | {"subprotocols": []}, receive, send))
+        return sent
+
 
 @pytest.fixture(scope="module")
 def client():
@@ -450,6 +470,28 @@ def test_a_wrong_host_origin_or_token_is_refused(client, changed):
     assert reply.json()["error"]
 
 
+@pytest.mark.parametrize("changed", [{"token": "wrong"}, {"path": "/nothing"}, *REFUSED[:6]], ids=str)
+def test_a_socket_is_opened_to_the_page_of_this_server_only(client, changed):
+    sent = client.converse([json.dumps(ASKED)], **changed)
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+def test_a_socket_gives_the_answers_of_requests(client):
+    asked = [ASKED | {"sequence": k, "start": [k, 1.0]} for k in range(3)]
+    accepted, *sent = client.converse([json.dumps(one) for one in asked])
+    assert accepted["type"] == "websocket.accept"
+    assert [json.loads(message["text"]) for message in sent] == [post(client, one).json() for one in asked]
+
+
+@given(st.lists(st.text(max_size=300) | VALUES.map(json.dumps), max_size=4))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_text_over_a_socket_gets_an_answer(client, texts):
+    _, *sent, last = client.converse([*texts, json.dumps(ASKED | {"steps": 5})])
+    assert len(sent) == len(texts)
+    assert all(json.loads(message["text"])["error"] for message in sent)
+    assert json.loads(last["text"])["runs"]
+
+
 @pytest.mark.parametrize("path", ["/", "/explorer.js", "/page.js", "/explorer.css", "/opening", "/compute", "/nothing"])
 def test_nothing_at_all_is_served_without_the_token(client, path):
     for attempt in (path, f"{path}?token=wrong", f"{path}?token={TOKEN}&token={TOKEN}"):
@@ -506,9 +548,12 @@ def test_a_failure_inside_is_told_and_does_not_end_the_server(client, monkeypatc
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(server, "answer", fail)
+    monkeypatch.setattr(answers, "answer", fail)
     reply = post(client, ASKED)
     assert reply.status_code == 500
     assert reply.json() == {"error": "RuntimeError: out of memory"}
+    sent = client.converse([json.dumps(ASKED | {"sequence": 5})])[-1]
+    assert json.loads(sent["text"]) == {"kind": None, "sequence": 5, "error": "out of memory"}
     monkeypatch.undo()
     assert post(client, ASKED).status_code == 200
 
@@ -544,12 +589,14 @@ def test_the_widget_answers_messages_with_the_same_replies(monkeypatch):
     assert sent[1]["sequence"] == 4
     assert shown.opening["first"] == "f"
     assert "export default" in str(shown._esm)
-    assert widget.reply_to("nonsense", SCENES)["error"]
+    assert reply_to("nonsense", SCENES)["error"]
+    assert reply_to(["nonsense"], SCENES)["error"]
     assert jon.explore("saddle").opening["first"] == "saddle"
     assert jon.explore(jon.problems.quadratic([3.0, 1.0])).opening["first"] == "quadratic"
 
 
 def test_the_command_serves_this_machine_and_ends_with_ctrl_c(tmp_path):
+    connect = pytest.importorskip("websockets.sync.client").connect
     command = [sys.executable, "-u", "-m", "jaxopt_notes.cli", "explore", "--no-browser", "--function", "parabola"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         try:
@@ -559,9 +606,25 @@ def test_the_command_serves_this_machine_and_ends_with_ctrl_c(tmp_path):
                 assert b"explorer" in reply.read()
             with pytest.raises(urllib.error.HTTPError, match="403"):
                 urllib.request.urlopen(address.split("?")[0])
+            origin, _, token = address.partition("/?")
+            there = f"{origin.replace('http', 'ws')}/socket?{token}"
+            with pytest.raises(Exception, match="403"):
+                connect(there, origin="http://evil.test")
+            with connect(there, origin=origin) as socket:
+                socket.send('{"kind": "walk"}')
+                assert "unknown kind 'walk'" in socket.recv()
+                socket.send(" " * (LARGEST + 1))
+                with pytest.raises(Exception, match="1009"):
+                    socket.recv()
+            with connect(there, origin=origin) as socket:  # and another tab goes away without its answer
+                socket.send(json.dumps({"function": "rosenbrock", "optimizers": {"adam": {}}}))
+            with connect(there, origin=origin) as socket:  # while a third stays to the end
+                socket.send('{"kind": "walk"}')
+                assert "unknown kind 'walk'" in socket.recv()
+                process.send_signal(signal.SIGINT)
+                shown, errors = process.communicate(timeout=60)
         finally:
-            process.send_signal(signal.SIGINT)
-        shown, errors = process.communicate(timeout=60)
+            process.kill()
         assert process.returncode == 0, errors
         assert "explorer closed" in shown
         assert errors == ""

@@ -1,5 +1,6 @@
 """The explorer as a person meets it: the real command, a real Chromium, a real mouse; under its own security policy."""
 
+import contextlib
 import json
 import os
 import re
@@ -25,8 +26,9 @@ QUIET = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-
 QUIET += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
-@pytest.fixture(scope="module")
-def address():
+@contextlib.contextmanager
+def serving():
+    """A running command: its address and its process."""
     command = [
         sys.executable,
         "-u",
@@ -39,9 +41,15 @@ def address():
     ]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        yield process.stdout.readline().split()[-1]
+        yield process.stdout.readline().split()[-1], process
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def address():
+    with serving() as (address, _):
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +65,10 @@ def open_page(browser, address):
     """Opens pages whose console has to stay empty."""
     contexts, complaints = [], []
 
-    def opened(fragment="", **options):
+    def opened(fragment="", *, address=address, before="", **options):
         contexts.append(browser.new_context(**{"viewport": {"width": 1280, "height": 960}} | options))
         page = contexts[-1].new_page()
+        page.add_init_script(before)
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(f"{address}{fragment}")
@@ -101,6 +110,11 @@ def at_rest(page):
     )
 
 
+def asked_by_request(page):
+    entries = "performance.getEntriesByType('resource')"
+    return page.evaluate(f"() => {entries}.filter((one) => one.name.endsWith('/compute')).length")
+
+
 def drag(page, across, up, moves=10):
     x, y = centre(handle(page))
     page.mouse.move(x, y)
@@ -139,6 +153,7 @@ def test_the_path_changes_while_the_button_is_still_down(open_page):
         seen.add(path_of(page))
     page.mouse.up()
     assert len(seen) == 5
+    assert asked_by_request(page) <= 2  # until the socket is open
 
 
 def test_a_click_on_the_plane_takes_the_point_there(open_page):
@@ -347,7 +362,34 @@ def test_a_refusal_is_shown_and_the_page_goes_on(open_page):
     page.get_by_label("Start x", exact=True).fill("-3")
     page.get_by_label("Start x", exact=True).blur()
     expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_page_without_a_socket_asks_by_requests(open_page):
+    """As behind a proxy that passes none on."""
+    page = open_page(before="window.WebSocket = class { readyState = 3; };")
+    page.get_by_label("Start x", exact=True).fill("1e30")
+    page.get_by_label("Start x", exact=True).blur()
+    expect(page.get_by_role("alert")).to_contain_text("start must be in")
     assert "400" in open_page.complaints.pop()  # which the browser tells by itself
+    page.get_by_label("Start x", exact=True).fill("-3")
+    page.get_by_label("Start x", exact=True).blur()
+    expect(page.get_by_role("alert")).to_be_hidden()
+    before = path_of(page)
+    drag(page, 60, 20)
+    assert path_of(page) != before
+    assert asked_by_request(page) >= 3
+
+
+def test_a_page_tells_when_its_server_has_died(open_page):
+    with serving() as (address, process):
+        page = open_page(address=address)
+        drag(page, 10, 5)
+        at_rest(page)
+        process.kill()
+        process.wait()
+        drag(page, 10, 5)
+        expect(page.get_by_role("alert")).to_contain_text("the explorer's server does not answer; was it stopped?")
+    open_page.complaints.clear()  # of the browser, about the connection that it lost
 
 
 def test_the_latency_of_a_drag_is_recorded(open_page, record_property):

@@ -18,7 +18,7 @@ from .code import as_python
 from .controls import described
 from .engine import ROOMS, Descent, descend
 from .presets import PRESETS
-from .request import Request
+from .request import Request, decoded, parse
 from .scenes import Scene, Scenes
 from .survey import HEIGHT, WIDTH, survey
 
@@ -54,6 +54,30 @@ def answer(request: Request) -> dict[str, Any]:
     }
 
 
+def reply_to(message: Any, scenes: Scenes) -> dict[str, Any]:
+    """The reply to a message of a page: what is wrong with it, or with the function, becomes its `error`.
+
+    Arguments:
+        message: an object as the page makes it, or such an object as JSON text.
+        scenes: the functions that may be asked for.
+
+    Returns:
+        What `answer` returns, or kind, sequence and error; nothing is raised, since in a kernel nobody would see it.
+
+    Example:
+        >>> from jaxopt_notes.explorer.scenes import catalogue
+        >>> reply_to('{"kind": "walk", "sequence": 3}', catalogue())["error"]
+        "unknown kind 'walk'; accepted: run, survey, python"
+    """
+    head: dict[str, Any] = {}
+    try:
+        fields = decoded(message.encode()) if isinstance(message, str) else message
+        head = fields if isinstance(fields, dict) else {}
+        return answer(parse(fields, scenes))
+    except Exception as error:
+        return {"kind": head.get("kind"), "sequence": head.get("sequence"), "error": f"{error}"[:500]}
+
+
 def opening(scenes: Scenes, first: str) -> dict[str, Any]:
     """What a page needs to know to build its controls: functions, optimizers, presets and limits, as JSON."""
     return {
@@ -69,7 +93,7 @@ def opening(scenes: Scenes, first: str) -> dict[str, Any]:
 def slope(scene: Scene, x: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, ""], Float[np.ndarray, " n"]]:
     """Value and gradient at a point."""
     program, constants = scene.traced
-    return jax.device_get(_slope(program, constants, np.asarray(x, jax.dtypes.canonicalize_dtype(float))))
+    return jax.tree.map(np.asarray, _slope(program, constants, np.asarray(x, jax.dtypes.canonicalize_dtype(float))))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -104,21 +104,27 @@ def descend(
     shared = np.asarray([settings.noise, settings.decay], dtype)
     counts = np.asarray([settings.steps, settings.seed], np.int32)
     room = next(room for room in ROOMS if settings.steps <= room)
-    ways: list[Any] = []
+    ways: list[_Way] = []
+    ends: list[_End] = []
     for name, numbers in optimizers.items():
         filled = [numbers.get(key, control.default) for key, control in CONTROLS[name].items()]
         static = _Static(program, name, room, settings.noise > 0)
-        ways.append(_descend(static, constants, np.asarray(filled, dtype), origin, shared, counts))
-    # All end points are judged by one program, which has lanes for every optimizer there is.
-    lanes = [ways[min(lane, len(ways) - 1)] for lane in range(len(CONTROLS))] if ways else []
-    reach = np.asarray(_REACH * np.max(scene.domain[1] - scene.domain[0]), dtype)
+        way, end = _descend(static, constants, np.asarray(filled, dtype), origin, shared, counts)
+        ways.append(way)
+        ends.append(end)
     if not ways:
         return {}
-    local = _look(program, constants, [way.judged for way in lanes], reach)
-    ways, *judged = jax.device_get((ways, _judge(local), local))
+    # All end points are judged by one program, which has lanes for every optimizer there is.
+    lanes = [ends[min(lane, len(ends) - 1)] for lane in range(len(CONTROLS))]
+    reach = np.asarray(_REACH * np.max(scene.domain[1] - scene.domain[0]), dtype)
+    local = _look(program, constants, lanes, reach)
+    # Three times as fast as device_get, and what is not read is not fetched: each array costs as much as ten steps.
+    ways, judged, gaps, tops = jax.tree.map(np.asarray, (ways, _judge(local), local.gap, local.sharpness))
+    leaves, structure = jax.tree.flatten(judged)
+    verdicts = [jax.tree.unflatten(structure, [leaf[lane] for leaf in leaves]) for lane in range(len(ways))]
     return {
-        name: _gathered(way, judged, lane, settings.steps)
-        for lane, (name, way) in enumerate(zip(optimizers, ways, strict=True))
+        name: _gathered(way, verdict, gap, top, settings.steps)
+        for name, way, verdict, gap, top in zip(optimizers, ways, verdicts, gaps, tops, strict=False)
     }
 
 
@@ -130,15 +136,19 @@ class _Static(NamedTuple):
 
 
 class _Way(NamedTuple):
-    """A path as the device computes it; beyond the steps asked for it rests."""
+    """A path as the device computes it, in few arrays; beyond the steps asked for it rests."""
 
-    path: Float[Array, "room_and_one n"]
-    loss: Float[Array, " room_and_one"]
-    grad_norm: Float[Array, " room_and_one"]
-    status: Int[Array, ""]
-    stopped_at: Int[Array, ""]
-    judged: tuple[Array, Array, Array]  # the last point, the lowest one, and the preconditioner
+    track: Float[Array, "room_and_one n_and_2"]  # point, loss, gradient norm
+    ended: Int[Array, " 2"]  # status, number of steps taken
     limit: Float[Array, " 2"]
+
+
+class _End(NamedTuple):
+    """What is judged of a path; it stays on the device."""
+
+    last: Float[Array, " n"]
+    lowest: Float[Array, " n"]
+    preconditioner: Float[Array, " n"]
 
 
 @partial(jax.jit, static_argnums=0)
@@ -149,7 +159,7 @@ def _descend(
     origin: Float[Array, " n"],
     shared: Float[Array, " 2"],
     counts: Int[Array, " 2"],
-) -> _Way:
+) -> tuple[_Way, _End]:
     named = {key: numbers[i] for i, key in enumerate(CONTROLS[static.name])}
     optimizer = OPTIMIZERS[static.name](
         **named | {"learning_rate": inverse_time(named["learning_rate"], shared[1])}  # type: ignore[arg-type]
@@ -163,22 +173,19 @@ def _descend(
 
     def body(carry: Any, step: Array) -> Any:
         carry = tree_where(step < counts[0], advance(optimizer, carry, loss, loss), carry)
-        return carry, (carry.params, carry.loss, carry.grad_norm)
+        return carry, row(carry)
+
+    def row(carry: Any) -> Array:
+        return jnp.concatenate([carry.params, carry.loss[None], carry.grad_norm[None]])
 
     first = begin(optimizer, origin, loss)
-    last, tail = jax.lax.scan(body, first, jnp.arange(static.room, dtype=jnp.int32))
-    head = (first.params, first.loss, first.grad_norm)
-    path, losses, slopes = (jnp.concatenate([a[None], b]) for a, b in zip(head, tail, strict=True))
+    last, rows = jax.lax.scan(body, first, jnp.arange(static.room, dtype=jnp.int32))
+    track = jnp.concatenate([row(first)[None], rows])
+    status = end_status(last.status, first.loss, last.loss, np.inf)
+    way = _Way(track, jnp.stack([status, last.stopped_at]), _limit(static.name, named))
     state = last.state[-1] if static.noisy else last.state
-    return _Way(
-        path,
-        losses,
-        slopes,
-        end_status(last.status, first.loss, last.loss, np.inf),
-        last.stopped_at,
-        (last.params, path[jnp.argmin(losses)], _preconditioner(static.name, plain, state, origin)),
-        _limit(static.name, named),
-    )
+    lowest = track[jnp.argmin(track[:, -2]), :-2]
+    return way, _End(last.params, lowest, _preconditioner(static.name, plain, state, origin))
 
 
 def noisy(optimizer: optax.GradientTransformation, noise: Any, seed: Any) -> optax.GradientTransformation:
@@ -221,7 +228,7 @@ class _Local(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def _look(program: Program, constants: list[Any], lanes: Any, reach: Float[Array, ""]) -> _Local:
+def _look(program: Program, constants: list[Any], lanes: list[_End], reach: Float[Array, ""]) -> _Local:
     """Value and derivatives where each run ends, and the sharpness at its lowest point as its method sees it.
 
     A run comes ever nearer to a critical point and does not land on it. Where Newton's method finds one within `reach`,
@@ -234,17 +241,17 @@ def _look(program: Program, constants: list[Any], lanes: Any, reach: Float[Array
     def nearer(_: int, x: Array) -> Array:
         return x - _solved(jax.hessian(loss)(x), jax.grad(loss)(x))
 
-    def one(end: Array, lowest: Array, divisor: Array) -> _Local:
-        near = jax.lax.fori_loop(0, _NEWTON_STEPS, nearer, end)
-        gap = jnp.linalg.norm(near - end)
+    def one(end: _End) -> _Local:
+        near = jax.lax.fori_loop(0, _NEWTON_STEPS, nearer, end.last)
+        gap = jnp.linalg.norm(near - end.last)
         arrived = gap <= reach  # not so if NaN
-        point = jnp.where(arrived, near, end)
+        point = jnp.where(arrived, near, end.last)
         value, gradient = jax.value_and_grad(loss)(point)
-        scale = jax.lax.rsqrt(divisor)
-        top = _largest_eigenvalue(scale[:, None] * jax.hessian(loss)(lowest) * scale[None, :])
+        scale = jax.lax.rsqrt(end.preconditioner)
+        top = _largest_eigenvalue(scale[:, None] * jax.hessian(loss)(end.lowest) * scale[None, :])
         return _Local(point, value, gradient, jax.hessian(loss)(point), jnp.where(arrived, gap, 0), top)
 
-    return jax.vmap(one)(*(jnp.stack(parts) for parts in zip(*lanes, strict=True)))
+    return jax.vmap(one)(jax.tree.map(lambda *parts: jnp.stack(parts), *lanes))
 
 
 # In closed form, since a program that calls LAPACK takes several times as long to compile, for every function anew.
@@ -279,22 +286,13 @@ def _judge(local: _Local) -> CriticalPoint:
     return jax.vmap(lambda at: classify(model, at.point, at))(local)
 
 
-def _gathered(way: _Way, judged: Any, lane: int, steps: int) -> Descent:
-    """One lane on the host, without what lies beyond the steps asked for."""
-    verdict, local = jax.tree.map(lambda leaf: leaf[lane], judged)
-    top = local.sharpness
+def _gathered(way: Any, verdict: CriticalPoint, gap: Any, top: Any, steps: int) -> Descent:
+    """One optimizer's arrays on the host, without what lies beyond the steps asked for."""
     offset, slope = (float(part) for part in way.limit)
     reciprocal = offset + slope * float(top)
     # NaN stays NaN: a method without a rule has no bound, one with a rule always has, if only infinity.
     bound = float("inf") if reciprocal <= 0 else 1 / reciprocal
-    path, loss, grad_norm = (np.asarray(history)[: steps + 1] for history in (way.path, way.loss, way.grad_norm))
-    return Descent(
-        path,
-        loss,
-        grad_norm,
-        Status(int(way.status)),
-        int(way.stopped_at),
-        verdict,
-        float(local.gap),
-        bound,
-    )
+    track = way.track[: steps + 1]
+    status, stopped_at = (int(part) for part in way.ended)
+    path, loss, grad_norm = track[:, :-2], track[:, -2], track[:, -1]
+    return Descent(path, loss, grad_norm, Status(status), stopped_at, verdict, float(gap), bound)

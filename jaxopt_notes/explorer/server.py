@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote
 
 from .. import _checks
-from .answer import answer, opening
+from .answer import answer, opening, reply_to
 from .request import LARGEST, decoded, parse
 from .scenes import Scenes, catalogue
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.websockets import WebSocket
 
 _FOLDER = Path(__file__).parent
 _FILES = {"explorer.js": "text/javascript", "page.js": "text/javascript", "explorer.css": "text/css"}
@@ -58,7 +59,8 @@ def application(token: str, hosts: Sequence[str], scenes: Scenes | None = None, 
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
     from starlette.responses import Response
-    from starlette.routing import Route
+    from starlette.routing import Route, WebSocketRoute
+    from starlette.websockets import WebSocketDisconnect
 
     known = catalogue() if scenes is None else scenes
     description = json.dumps(opening(known, first), allow_nan=False)
@@ -90,6 +92,18 @@ def application(token: str, hosts: Sequence[str], scenes: Scenes | None = None, 
         reply = await run_in_threadpool(answer, asked)
         return Response(json.dumps(reply, allow_nan=False), media_type="application/json")
 
+    # The same over one connection for all requests of a page. A message takes a few milliseconds less than a request of
+    # its own: four fewer of twelve in a drag.
+    async def converse(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            while True:
+                message = await socket.receive_text()
+                reply = await run_in_threadpool(reply_to, message, known)
+                await socket.send_text(json.dumps(reply, allow_nan=False))
+        except WebSocketDisconnect:
+            pass  # the page was closed, perhaps while it waited
+
     async def failed(request: Request, error: Exception) -> Response:
         return _refused(500, f"{type(error).__name__}: {error}"[:500])
 
@@ -98,6 +112,7 @@ def application(token: str, hosts: Sequence[str], scenes: Scenes | None = None, 
         *(Route(f"/{name}", file) for name in _FILES),
         Route("/opening", described),
         Route("/compute", compute, methods=["POST"]),
+        WebSocketRoute("/socket", converse),
     ]
     starlette = Starlette(routes=routes, exception_handlers={Exception: failed})
     return _Guard(starlette, token, frozenset(hosts))
@@ -127,8 +142,10 @@ class _Guard:
                 message = {**message, "headers": [*message.get("headers", []), *given]}
             await send(message)
 
-        if scope["type"] != "http" or reason:
-            await _refused(403, reason or "only http")(scope, receive, send_with_headers)
+        if reason and scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": reason})  # which the browser sees as a 403
+        elif reason:
+            await _refused(403, reason)(scope, receive, send_with_headers)
         else:
             await self._inner(scope, receive, send_with_headers)
 
@@ -139,8 +156,8 @@ class _Guard:
         hosts, origins = given.get("host", []), given.get("origin", [])
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             return "unknown Host: open the address that the command printed"
-        # A page of this server sends its own origin with every POST; with a GET of its own scripts perhaps none.
-        if (origins or scope["method"] not in ("GET", "HEAD")) and origins != [f"http://{hosts[0]}"]:
+        # A page of this server sends its own origin with every POST and socket; with a GET of its scripts perhaps none.
+        if (origins or scope.get("method") not in ("GET", "HEAD")) and origins != [f"http://{hosts[0]}"]:
             return "unknown Origin: only the explorer's own page may ask"
         query = parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
         brought = given.get("x-explorer-token", []) or query
@@ -185,7 +202,10 @@ def serve(
         warm(known, first)
         shown = "127.0.0.1" if _is_open(host) else named
         ready(f"http://{shown}:{bound}/?token={token}")
-        config = uvicorn.Config(app, log_level="error", access_log=False, timeout_keep_alive=120, lifespan="off")
+        quiet: dict[str, Any] = {"log_level": "error", "access_log": False, "lifespan": "off"}
+        # Compressing a reply for a page on this machine takes longer than to hand it over.
+        sockets: dict[str, Any] = {"ws_max_size": LARGEST, "ws_per_message_deflate": False}
+        config = uvicorn.Config(app, timeout_keep_alive=120, **quiet, **sockets)
         uvicorn.Server(config).run(sockets=[listener])
 
 

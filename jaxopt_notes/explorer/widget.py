@@ -9,8 +9,7 @@ from typing import Any
 
 from .. import _checks
 from ..problems import Problem
-from .answer import answer, opening
-from .request import parse
+from .answer import opening, reply_to
 from .scenes import Scenes, catalogue, of_function, of_problem
 
 _FOLDER = Path(__file__).parent
@@ -58,15 +57,6 @@ def explore(
     if bounds is not None or start is not None:
         raise ValueError("bounds and start go with your own function; the page moves the start of all others")
     return _widget_class()(scenes, first)
-
-
-def reply_to(message: Any, scenes: Scenes) -> dict[str, Any]:
-    """The reply to a message of the page; what is wrong with it, or with the function, becomes its `error`."""
-    try:
-        return answer(parse(message, scenes))
-    except Exception as error:  # in a kernel nobody would see it
-        head = message if isinstance(message, dict) else {}
-        return {"kind": head.get("kind"), "sequence": head.get("sequence"), "error": f"{error}"[:500]}
 
 
 @functools.cache

@@ -398,6 +398,7 @@ class Explorer {
   }
 
   complain(message) {
+    if (this.parts.error.textContent === message) return;
     this.parts.error.textContent = message;
     this.parts.error.hidden = !message;
   }
@@ -754,9 +755,10 @@ class Explorer {
   }
 
   stop() {
+    if (!this.playing) return; // writing the same text again would lay out the page anew
     clearInterval(this.playing);
     this.playing = null;
-    if (this.parts) this.parts.play.textContent = "▶ play";
+    this.parts.play.textContent = "▶ play";
   }
 
   goTo(step) {

@@ -1,6 +1,7 @@
 """How quickly the explorer answers a hand: the real command, a real Chromium, four optimizers x 256 steps.
 
-Two figures that need no browser come first: one answer of the engine, and one request over HTTP. Then, in the page:
+Three figures that need no browser come first: one answer of the engine, one message over the page's socket, and one
+request over HTTP, which the page falls back to. Then, in the page:
 from a pointer move to its path in the document ("path") and to the frame after it ("frame"), for single moves and for
 60 moves at the pace of a screen, during which moves are never queued. Last, seconds from the command to the address
 and to the first picture, over several starts; a first start ever compiles, and later ones read the compiled programs.
@@ -20,6 +21,7 @@ from contextlib import contextmanager
 from urllib.parse import urlparse
 
 from playwright.sync_api import sync_playwright
+from websockets.sync.client import connect
 
 from jaxopt_notes.explorer.answer import answer
 from jaxopt_notes.explorer.request import parse
@@ -82,6 +84,19 @@ def over_http(address):
     line("one request over HTTP", milliseconds(post, 200))
 
 
+def over_socket(address):
+    where = urlparse(address)
+    there = f"ws://{where.netloc}/socket?{where.query}"
+    with connect(there, origin=f"http://{where.netloc}", compression=None) as socket:
+
+        def say(i):
+            socket.send(json.dumps(asked(i)))
+            assert socket.recv()[:8] == '{"kind":'
+
+        say(0)
+        line("one message over the socket", milliseconds(say, 200))
+
+
 def dragged(page, moves, pause):
     """Move the start with the button down; the times of all updates, and how many there were."""
     page.evaluate(f"() => {{ {EXPLORER}.timings = []; {EXPLORER}.draws = 0; }}")
@@ -125,6 +140,7 @@ def main(starts):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", headless=True, args=QUIET)
         with explorer() as (address, _):
+            over_socket(address)
             over_http(address)
             in_page(browser, address)
         for _ in range(starts):

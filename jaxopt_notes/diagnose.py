@@ -214,19 +214,20 @@ def _measured(loss: Float[np.ndarray, " entries"], floor: float, reference: floa
     lately = quarters[2] - quarters[3]
     whole = start - end if start != end else np.inf
     rounding = 4 * np.finfo(np.float32).eps * np.abs(blocks[:-1])
-    return {
+    measured = {
         "end": end,
         "fall": (start - end) / excess,
         "early": (start - quarters[0]) / whole,
         "late": lately / whole,
         "closing": lately / _positive(quarters[2] - (reference if np.isfinite(reference) else floor), excess),
         "slope": -lately / _positive(abs(quarters[2]), 1.0) / (loss.size / 4),
-        "increases": float(np.mean(np.diff(blocks) > rounding)),
-        "bounce": float(np.subtract(*np.percentile(last, [75, 25]))) / excess,
+        "increases": np.mean(np.diff(blocks) > rounding),
+        "bounce": np.subtract(*np.percentile(last, [75, 25])) / excess,
     }
+    return {name: float(value) for name, value in measured.items()}
 
 
-def _positive(value: float, otherwise: float) -> float:
+def _positive(value: Any, otherwise: Any) -> Any:
     return value if value > 0 else (otherwise if otherwise > 0 else 1.0)
 
 

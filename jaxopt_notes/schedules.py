@@ -263,7 +263,7 @@ def _schedule(rule: Callable, **numbers: Any) -> Schedule:
     return Partial(_evaluate, Partial(rule), numbers)
 
 
-def _evaluate(rule: Callable, numbers: dict[str, Any], *inner_then_step: Any) -> Float[Array, ""]:
+def _evaluate(rule: Callable, numbers: dict[str, Any], *inner_then_step: Any) -> Float[Array, "*steps"]:
     """Call the rule with every number, and the step, in the default floating dtype."""
     *inner, step = inner_then_step
     return rule(

@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from websockets.sync.client import connect
 
 import jaxopt_notes as jon
 from jaxopt_notes import cli
@@ -398,7 +399,10 @@ class Client:
         given = [(name.encode(), value.encode()) for name, value in headers.items() if value is not None]
         scope = {"type": "websocket", "path": path, "query_string": f"token={token}".encode(), "headers": given}
         incoming = [{"type": "websocket.connect"}]
-        incoming += [{"type": "websocket.receive", "text": message} for message in messages]
+        incoming += [
+            {"type": "websocket.receive", "bytes" if isinstance(message, bytes) else "text": message}
+            for message in messages
+        ]
         incoming += [{"type": "websocket.disconnect", "code": 1001}]
         sent = []
 
@@ -483,7 +487,8 @@ def test_a_socket_gives_the_answers_of_requests(client):
     assert [json.loads(message["text"]) for message in sent] == [post(client, one).json() for one in asked]
 
 
-@given(st.lists(st.text(max_size=300) | VALUES.map(json.dumps), max_size=4))
+@given(st.lists(st.text(max_size=300) | st.binary(max_size=300) | VALUES.map(json.dumps), max_size=4))
+@example(['{"kind": "run", "sequence": 1e999}', '{"sequence": ' + "[" * 970 + "]" * 970 + "}", b'{"kind": "walk"}', ""])
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_text_over_a_socket_gets_an_answer(client, texts):
     _, *sent, last = client.converse([*texts, json.dumps(ASKED | {"steps": 5})])
@@ -553,7 +558,7 @@ def test_a_failure_inside_is_told_and_does_not_end_the_server(client, monkeypatc
     assert reply.status_code == 500
     assert reply.json() == {"error": "RuntimeError: out of memory"}
     sent = client.converse([json.dumps(ASKED | {"sequence": 5})])[-1]
-    assert json.loads(sent["text"]) == {"kind": None, "sequence": 5, "error": "out of memory"}
+    assert json.loads(sent["text"]) == {"kind": None, "sequence": 5, "error": "RuntimeError: out of memory"}
     monkeypatch.undo()
     assert post(client, ASKED).status_code == 200
 
@@ -596,7 +601,6 @@ def test_the_widget_answers_messages_with_the_same_replies(monkeypatch):
 
 
 def test_the_command_serves_this_machine_and_ends_with_ctrl_c(tmp_path):
-    connect = pytest.importorskip("websockets.sync.client").connect
     command = [sys.executable, "-u", "-m", "jaxopt_notes.cli", "explore", "--no-browser", "--function", "parabola"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         try:

@@ -24,6 +24,14 @@ expect.set_options(timeout=60_000)  # a first picture of a function compiles, on
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"]
 QUIET += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+BREAKING = """
+    window.WebSocket = class extends WebSocket {
+        send(text) {
+            super.send(text);
+            if (window.breaks) super.close();
+        }
+    };
+"""
 
 
 @contextlib.contextmanager
@@ -41,9 +49,11 @@ def serving():
     ]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        yield process.stdout.readline().split()[-1], process
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        try:
+            yield process.stdout.readline().split()[-1], process
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -378,6 +388,21 @@ def test_a_page_without_a_socket_asks_by_requests(open_page):
     drag(page, 60, 20)
     assert path_of(page) != before
     assert asked_by_request(page) >= 3
+
+
+def test_a_move_whose_socket_breaks_is_asked_for_again(open_page):
+    page = open_page(before=BREAKING)
+    drag(page, 20, 10)
+    assert asked_by_request(page) <= 2
+    page.evaluate("() => { window.breaks = true; }")
+    handle(page).press("ArrowRight")
+    at_rest(page)
+    expect(page.get_by_role("alert")).to_be_hidden()
+    begin = re.match(r"M(\S+) ", path_of(page))[1]
+    assert handle(page).get_attribute("transform").startswith(f"translate({float(begin):.1f} ")
+    asked = asked_by_request(page)
+    drag(page, 20, 10)
+    assert asked_by_request(page) > asked
 
 
 def test_a_page_tells_when_its_server_has_died(open_page):

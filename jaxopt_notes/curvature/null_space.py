@@ -26,8 +26,8 @@ class NullSpace(NamedTuple):
     rank: Int[Array, ""]
     shortest: Float[Array, ""]
 
-    def complement(self, vector: Float[Array, " n"]) -> Float[Array, " n"]:
-        """What is left of a vector without its part in the span; taken out twice, for rounding."""
+    def complement(self, vector: Float[Array, "n *columns"]) -> Float[Array, "n *columns"]:
+        """What is left of a vector, or of columns, without its part in the span; taken out twice, for rounding."""
         for _ in range(2):
             vector = vector - self.basis @ (self.basis.T @ vector)
         return vector

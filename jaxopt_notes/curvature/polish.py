@@ -69,7 +69,7 @@ def polished(
         zero = zero_level(jnp.max(jnp.abs(values)), flat.size, dtype, euclidean_norm(hessian - hessian.T))
         return vectors @ newton_move(values, gradient @ vectors, zero)
 
-    def body(_: int, state: tuple[Array, Array]) -> tuple[Array, Array]:
+    def body(_: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
         point, gradient = state
         new, slope, falls = halved(gradient_at, point, gradient, move_at(point))
         return jnp.where(falls, new, point), jnp.where(falls, slope, gradient)

@@ -148,7 +148,7 @@ def _step(state: State, product: Product, plan: Plan) -> State:
     )
 
 
-def _orthogonalise_twice(basis: Float[Array, "rows+1 n"], vector: Float[Array, " n"]) -> tuple[Array, Array]:
+def _orthogonalise_twice(basis: Float[Array, "rows n"], vector: Float[Array, " n"]) -> tuple[Array, Array]:
     def once(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         coefficients, rest = orthogonalise(basis, carry[1])
         return carry[0] + coefficients, rest
@@ -243,7 +243,7 @@ def _restart(state: State, plan: Plan) -> State:
     )
 
 
-def _rotate(basis: Float[Array, "rows+1 n"], weights: Float[Array, "rows+1 rows+1"]) -> Float[Array, "rows+1 n"]:
+def _rotate(basis: Float[Array, "rows n"], weights: Float[Array, "rows rows"]) -> Float[Array, "rows n"]:
     """Row i becomes the combination `weights[:, i]` of the rows, in place."""
     n = basis.shape[1]
     width = min(n, _BLOCK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Num
 
 WHICH = ("LA", "SA", "BE", "LM")  # largest, smallest, both ends, largest modulus
 
@@ -24,7 +24,7 @@ def rank_wanted(which: str, values: Float[Array, " m"], valid: Bool[Array, " m"]
     return rank(-preference(which, values, valid))
 
 
-def rank(values: Float[Array, " m"]) -> Int[Array, " m"]:
+def rank(values: Num[Array, " m"]) -> Int[Array, " m"]:
     """The place of each value in ascending order; equal ones keep their order. Compiles faster than a sort."""
     index = jnp.arange(values.size, dtype=jnp.int32)
     first, second = values[:, None], values[None, :]

@@ -58,7 +58,7 @@ def reply_to(message: Any, scenes: Scenes) -> dict[str, Any]:
     """The reply to a message of a page: what is wrong with it, or with the function, becomes its `error`.
 
     Arguments:
-        message: an object as the page makes it, or such an object as JSON text.
+        message: an object as the page makes it, or the bytes of its JSON.
         scenes: the functions that may be asked for.
 
     Returns:
@@ -66,16 +66,27 @@ def reply_to(message: Any, scenes: Scenes) -> dict[str, Any]:
 
     Example:
         >>> from jaxopt_notes.explorer.scenes import catalogue
-        >>> reply_to('{"kind": "walk", "sequence": 3}', catalogue())["error"]
+        >>> reply_to(b'{"kind": "walk", "sequence": 3}', catalogue())["error"]
         "unknown kind 'walk'; accepted: run, survey, python"
     """
-    head: dict[str, Any] = {}
+    fields = message
     try:
-        fields = decoded(message.encode()) if isinstance(message, str) else message
-        head = fields if isinstance(fields, dict) else {}
+        fields = decoded(message) if isinstance(message, bytes) else message
         return answer(parse(fields, scenes))
+    except (TypeError, ValueError) as error:
+        return _failed(fields, str(error))
     except Exception as error:
-        return {"kind": head.get("kind"), "sequence": head.get("sequence"), "error": f"{error}"[:500]}
+        return _failed(fields, f"{type(error).__name__}: {error}")
+
+
+def _failed(fields: Any, error: str) -> dict[str, Any]:
+    kind, sequence = (fields.get(name) if isinstance(fields, dict) else None for name in ("kind", "sequence"))
+    # Whatever else was sent in their place may have no JSON of its own, like the infinity that 1e999 is read as.
+    return {
+        "kind": kind if isinstance(kind, str) else None,
+        "sequence": sequence if isinstance(sequence, int) else None,
+        "error": error[:500],
+    }
 
 
 def opening(scenes: Scenes, first: str) -> dict[str, Any]:

@@ -238,7 +238,7 @@ def _look(program: Program, constants: list[Any], lanes: list[_End], reach: Floa
     def loss(x: Array) -> Array:
         return program(constants, x)
 
-    def nearer(_: int, x: Array) -> Array:
+    def nearer(_: Any, x: Array) -> Array:
         return x - _solved(jax.hessian(loss)(x), jax.grad(loss)(x))
 
     def one(end: _End) -> _Local:

@@ -4,8 +4,7 @@ const token = new URL(import.meta.url).searchParams.get("token");
 const headers = { "x-explorer-token": token };
 const main = document.getElementById("explorer");
 
-// One connection for all messages, which saves a third of the time of a drag. Until it is open, and where there is none,
-// as behind some proxies, every message is a request of its own.
+// One connection for all messages, which is faster than a request for each.
 function openSocket() {
   const address = new URL(`/socket?token=${encodeURIComponent(token)}`, import.meta.url);
   address.protocol = address.protocol.replace("http", "ws");
@@ -13,12 +12,12 @@ function openSocket() {
   const waiting = []; // replies come in the order of the messages
   socket.onmessage = ({ data }) => waiting.shift().resolve(JSON.parse(data));
   socket.onclose = () => waiting.splice(0).forEach(({ reject }) => reject(new Error("closed")));
-  const ask = (text) =>
+  return (text) =>
     new Promise((resolve, reject) => {
+      if (socket.readyState !== WebSocket.OPEN) throw new Error("not open");
       waiting.push({ resolve, reject });
       socket.send(text);
     });
-  return (text) => (socket.readyState === WebSocket.OPEN ? ask(text) : null);
 }
 
 async function post(text) {
@@ -48,7 +47,8 @@ function makeModel(opening) {
       let reply;
       try {
         const text = JSON.stringify(message);
-        reply = await (overSocket(text) ?? post(text));
+        // A request until the socket is open, where there is none, as behind some proxies, and when it breaks.
+        reply = await overSocket(text).catch(() => post(text));
       } catch {
         reply = { error: "the explorer's server does not answer; was it stopped?" };
       }

@@ -17,7 +17,7 @@ from .directions import AXES, Plane
 if TYPE_CHECKING:
     import xarray as xr
 
-Axis = Float[np.ndarray, " points"]
+Axis = Float[np.ndarray, " _"]  # of any length: the axes of a plane need not have as many points
 UNITS = "multiples of the direction"
 
 

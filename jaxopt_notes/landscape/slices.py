@@ -296,7 +296,7 @@ def _measured(
 
 def _plane_of(
     loss: Any, params: PyTree, directions: Any, radius: Any, points: Any, x: Any, y: Any
-) -> tuple[PyTree, Any, Sequence[Axis]]:
+) -> tuple[PyTree, Any, Sequence[Any]]:
     """The parameters, directions and axes of a plane; of a `Problem` with facts alone, its box."""
     if params is None:
         known, axes = _from_facts(loss, params, 2, points, {"x": x, "y": y})

@@ -127,7 +127,7 @@ _unless_rejected.defvjp(_forward, _backward)
 
 def end_status(
     status: Array, initial_loss: Array, final_loss: Array, baseline: Any, unmoved: Array | None = None
-) -> Int[Array, ""]:
+) -> Int[Array, "*lanes"]:
     """The final `Status`: adds to `completed` what only the end shows, diverged, stalled and stuck."""
     # Losses are compared up to their rounding: a run may start where it cannot get lower, and a constant predictor
     # reaches the baseline only so far.

@@ -93,7 +93,7 @@ def _tree(structure: Any, entries: Sequence[Any]) -> PyTree:
 
 
 @partial(jax.jit, static_argnums=0)
-def _one_array(function: Callable, numbers: dict[str, Array], grad: Array, *slots: Array) -> tuple[Array, ...]:
+def _one_array(function: Callable, numbers: dict[str, Array], grad: Array, *slots: Any) -> tuple[Any, ...]:
     """Apply a rule in the working precision; compiled, so that arrays of one shape and type are traced once."""
     update, *slots = function(jnp.asarray(grad, working_dtype(grad)), *slots, **numbers)
     return update.astype(jnp.result_type(grad)), *slots

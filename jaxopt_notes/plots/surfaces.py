@@ -280,7 +280,7 @@ def _same_units(table: xr.Dataset) -> bool:
     """Whether a unit of x is as far as one of y, and the window is not too long for it."""
     sides = [np.ptp(table[name].values) for name in ("x", "y")]
     norms = [float(table[name].attrs.get("direction_norm", 1.0)) for name in ("x", "y")]
-    return bool(np.isclose(norms[0], norms[1], rtol=1e-3)) and max(sides) <= 2.5 * min(sides)
+    return bool(np.isclose(norms[0], norms[1], rtol=1e-3) and max(sides) <= 2.5 * min(sides))
 
 
 def _alt(table: xr.Dataset, variable: str, values: np.ndarray, paths: Mapping[str, xr.Dataset]) -> str:

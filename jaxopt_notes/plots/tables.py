@@ -205,7 +205,7 @@ def quartiles(table: xr.Dataset, metric: str) -> xr.Dataset:
     )
 
 
-def _sorted_quantile(values: np.ndarray, count: np.ndarray, q: float) -> np.ndarray:
+def _sorted_quantile(values: np.ndarray, count: Any, q: float) -> np.ndarray:
     """Linear quantile of the first `count` entries along the last axis; numpy's own makes NaN out of infinities."""
     position = q * np.maximum(count - 1, 0)
     below = np.floor(position).astype(int)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, PyTree
-from numpy.typing import ArrayLike
 
 _LISTED = 1000  # points; a product of one-dimensional tables with more of them is counted, not listed
 
@@ -104,7 +103,9 @@ class Facts:
 Row = tuple[tuple[float, ...], float, tuple[float, ...]]
 
 
-def known_point(point: PyTree, value: float, eigenvalues: ArrayLike, kind: str | None = None) -> KnownPoint:
+def known_point(
+    point: PyTree, value: float, eigenvalues: Sequence[float] | Float[np.ndarray, " n"], kind: str | None = None
+) -> KnownPoint:
     """A `KnownPoint` from a row of a table; the kind follows from the index unless it is given."""
     spectrum = np.sort(np.asarray(eigenvalues, np.float64))
     index = int(np.sum(spectrum < 0))
@@ -139,6 +140,6 @@ def axis_product(rows: Sequence[Row], dimension: int) -> tuple[tuple[KnownPoint,
     return tuple(points), complete
 
 
-def box(low: ArrayLike, high: ArrayLike, dimension: int) -> Float[np.ndarray, "2 n"]:
+def box(low: float | Sequence[float], high: float | Sequence[float], dimension: int) -> Float[np.ndarray, "2 n"]:
     """The bounds of a box as `Facts.domain`; one number stands for every axis."""
     return np.stack([np.broadcast_to(np.asarray(edge, np.float64), (dimension,)) for edge in (low, high)])

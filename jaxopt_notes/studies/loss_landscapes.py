@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from .. import landscape, problems
 from ..minimize import minimize
@@ -164,7 +164,7 @@ def curving_down(losses: Float[np.ndarray, "... y x"]) -> Float[np.ndarray, "...
     corners = losses[..., 2:, 2:] + losses[..., :-2, :-2] - losses[..., 2:, :-2] - losses[..., :-2, 2:]
     smallest = (along + across) / 2 - np.hypot((along - across) / 2, corners / 4)
     rounding = 8 * np.finfo(np.float32).eps * np.abs(inner)
-    return np.mean(smallest < -rounding, axis=(-2, -1))
+    return np.asarray(np.mean(smallest < -rounding, axis=(-2, -1)))
 
 
 def roughness(losses: Float[np.ndarray, "... y x"]) -> Float[np.ndarray, "..."]:
@@ -188,7 +188,7 @@ def roughness(losses: Float[np.ndarray, "... y x"]) -> Float[np.ndarray, "..."]:
     return (rest.var(0) / values.var(0)).reshape(losses.shape[:-2])
 
 
-def lowest_points(losses: Float[np.ndarray, "... y x"]) -> Float[np.ndarray, "..."]:
+def lowest_points(losses: Float[np.ndarray, "... y x"]) -> Int[np.ndarray, "..."]:
     """How many inner points of a slice lie below all of their eight neighbours.
 
     Arguments:
@@ -206,7 +206,7 @@ def lowest_points(losses: Float[np.ndarray, "... y x"]) -> Float[np.ndarray, "..
     inner = losses[..., 1:-1, 1:-1]
     shifts = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
     lower = [inner < losses[..., i : i + height, j : j + width] for i, j in shifts]
-    return np.sum(np.all(lower, axis=0), axis=(-2, -1))
+    return np.asarray(np.sum(np.all(lower, axis=0), axis=(-2, -1)))
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:

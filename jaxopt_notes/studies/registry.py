@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 from jaxtyping import Array, Key
 
@@ -64,6 +64,7 @@ STUDIES: dict[str, Entry] = {
 }
 
 
+@runtime_checkable
 class Study(Protocol):
     """What every study's file offers, as functions of the module."""
 

@@ -47,7 +47,7 @@ FAMILIES: dict[str, Callable[..., optax.GradientTransformation]] = {"sgd": gradi
 NEAR = 2.0  # a rate is good where its loss is at most so many times the best one
 
 Factors = dict[str, Float[Array, "rows rank"]]
-Entries = tuple[Int[Array, " n"], Int[Array, " n"], Float[Array, " n"]]
+Entries = tuple[Int[Array, " _"], Int[Array, " _"], Float[Array, " _"]]  # rows, columns, values
 
 
 def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from .select import higher_is_better, parted
 from .table import no_trials
 
 
+@runtime_checkable
 class Pruner(Protocol):
     """What `sweep(..., prune=)` takes. Its `repr` is what the table records.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from .engine import Checkpoint
 from .layout import Columns, Layout
@@ -17,6 +17,7 @@ Pass = tuple[list[int], Checkpoint | None]
 Taker = Callable[[Callable[[], Checkpoint]], None]
 
 
+@runtime_checkable
 class Cut(Protocol):
     """How a sweep is cut into chunks: what a shelf needs of a plan, or of its outline."""
 
@@ -48,6 +49,7 @@ class Cut(Protocol):
         """The trials of a chunk."""
 
 
+@runtime_checkable
 class Shelf(Protocol):
     """What `sweep` needs of it."""
 

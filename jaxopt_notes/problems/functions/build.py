@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
-from numpy.typing import ArrayLike
 
 from ..facts import Facts
 from ..problem import Problem
@@ -33,6 +32,6 @@ def tabulated(
     return Problem(loss, begin, name=name, facts=facts, null_directions=null_directions)
 
 
-def starts(*points: ArrayLike) -> tuple[Float[np.ndarray, " n"], ...]:
+def starts(*points: Sequence[float] | Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, " n"], ...]:
     """The points as `Facts.starts`."""
     return tuple(np.asarray(point, np.float64) for point in points)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
 
@@ -96,3 +97,11 @@ def _sum(terms: PyTree) -> Array:
     leaves = jax.tree.leaves(terms)
     dtype = functools.reduce(_wider, (leaf.dtype for leaf in leaves))
     return functools.reduce(jnp.add, (leaf.astype(dtype) for leaf in leaves))
+
+
+def scale_of(values: np.ndarray) -> str:
+    """`log` for a geometric axis of at least three positive values, otherwise `linear`."""
+    if values.dtype.kind not in "iuf" or len(values) < 3 or (values <= 0).any():
+        return "linear"
+    ratios = np.diff(np.log(np.sort(values)))
+    return "log" if ratios.max() - ratios.min() < 0.5 * ratios.mean() and values.max() > 9 * values.min() else "linear"

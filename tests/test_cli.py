@@ -216,6 +216,7 @@ problem = jon.Problem(lambda params: jnp.mean(net.apply(params, x) ** 2), init=l
 def mine(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])  # to which the folder of the file is added
     (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "unfinished.py").write_text("def valley(x:\n")
     return tmp_path
 
 
@@ -325,6 +326,7 @@ def test_a_point_of_a_function_is_judged(tmp_path, called):
         (["sweep", "bowl", "adam", "learnin_rate=0.1"], "did you mean 'learning_rate'"),
         (["sweep", "nowhere.py:valley", "adam", "learning_rate=0.1"], "no file nowhere.py"),
         (["sweep", "mine.py:valey", "adam", "learning_rate=0.1"], "no problem 'valey'"),
+        (["sweep", "unfinished.py:valley", "adam", "learning_rate=0.1"], "unfinished.py, line 1: '(' was never closed"),
         (["sweep", "bowl", "adam", "learning_rate=-1:1:3"], "two positive numbers and how many"),
         (["sweep", "bowl", "adam", "learning_rate=0.1:1:0"], "two positive numbers and how many"),
         (["sweep", "bowl", "adam", "learning_rate=0.1", "--metric", "final_los"], "did you mean 'final_loss'"),

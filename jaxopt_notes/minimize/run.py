@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from .. import _checks
+from .._numerics import scale_of
 from .status import Status
+
+if TYPE_CHECKING:
+    import xarray
+
+_HISTORIES = ("loss", "grad_norm", "update_norm")
+_NUMBERS = ("initial_loss", "final_loss", "status", "stopped_at")
 
 
 class Run(NamedTuple):
@@ -61,3 +69,48 @@ class Run(NamedTuple):
             f"loss {float(self.initial_loss):.6g} -> {float(self.final_loss):.6g} in {int(self.stopped_at)} steps, "
             f"|grad| {float(self.grad_norm[-1]):.3g}; {self.status_text}"
         )
+
+    def to_dataset(self, every: int = 1, **axes: Any) -> xarray.Dataset:
+        """The histories as a table like that of a sweep, for `plot`, `report` and `best`.
+
+        Arguments:
+            every: what `minimize` was given, by which the steps are labelled.
+            axes: for runs under `vmap` name and values of every mapped axis, outermost first, such as
+                learning_rate=rates; one of them may be `seed`.
+
+        Returns:
+            A Dataset over the axes, `seed` (0 where no axis is) and `step`.
+
+        Raises:
+            ValueError: the axes are not those of the runs.
+
+        Example:
+            >>> import jax, jax.numpy as jnp, jaxopt_notes as jon
+            >>> rates = jnp.array([0.1, 0.4, 0.9])
+            >>> runs = jax.vmap(lambda a: jon.minimize(jnp.square, 3.0, jon.gradient_descent(a), steps=5))(rates)
+            >>> round(jon.best(runs.to_dataset(learning_rate=rates)).config["learning_rate"], 3)
+            0.4
+        """
+        import xarray
+
+        shape, given = np.shape(self.status), tuple(np.size(values) for values in axes.values())
+        if shape != given and not shape:
+            raise ValueError(f"this is one run, which has no axes; got {', '.join(axes)}")
+        if shape != given:
+            got = ", ".join(f"{name} of {size}" for name, size in zip(axes, given, strict=True)) or "none"
+            wanted = "name and values of every axis, such as to_dataset(learning_rate=rates)"
+            raise ValueError(f"runs of shape {shape} need {wanted}; got {got}")
+        stride = _checks.count("every", every)
+        coordinates: dict[str, Any] = {}
+        for name, values in axes.items():
+            points = np.asarray(values)
+            coordinates[name] = (name, points, {"scale": scale_of(points)})
+        if "seed" not in axes:
+            coordinates["seed"] = ("seed", np.zeros(1, int))
+            shape = (*shape, 1)
+        table = xarray.Dataset(coords=coordinates | {"step": stride * np.arange(np.shape(self.loss)[-1])})
+        for name in _NUMBERS:
+            table[name] = (tuple(coordinates), np.reshape(np.asarray(getattr(self, name)), shape))
+        for name in _HISTORIES:
+            table[name] = ((*coordinates, "step"), np.reshape(np.asarray(getattr(self, name)), (*shape, -1)))
+        return table

@@ -9,6 +9,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from ..curvature import CriticalPoints, SpectralDensity
+from ..minimize import Run
 from ..sweeps.space import CONFIGURATION
 from . import flow, lines, spreads, surfaces, tables
 from .curves import loss_curves
@@ -19,7 +21,7 @@ from .sensitivity import Bound, learning_rate_sensitivity
 MOST_SCATTERS = 6
 
 
-def plot(table: xr.Dataset, ax: Axes | None = None) -> Axes:
+def plot(table: xr.Dataset | Run | CriticalPoints | SpectralDensity, ax: Axes | None = None) -> Axes:
     """Draw the figure that suits the table.
 
     For a sweep over a list of points those, else the U curve when the learning rate varies, else a heat map when two
@@ -28,7 +30,8 @@ def plot(table: xr.Dataset, ax: Axes | None = None) -> Axes:
     series.
 
     Arguments:
-        table: the Dataset of a sweep, of a slice of the `landscape`, or of what else there is a figure for.
+        table: the Dataset of a sweep, of a slice of the `landscape`, or of what else there is a figure for; or a result
+            that has such a `to_dataset()`: one run, critical points, a spectral density.
         ax: where to draw; None makes a figure, `plot(table).figure`.
 
     Returns:
@@ -43,6 +46,8 @@ def plot(table: xr.Dataset, ax: Axes | None = None) -> Axes:
         >>> plot(xr.Dataset(data, {"learning_rate": [0.01, 0.1]})).get_xlabel()
         'learning rate'
     """
+    if isinstance(table, (Run, CriticalPoints, SpectralDensity)):
+        table = table.to_dataset()
     draw = _other_than_a_sweep(table)
     if draw is not None:
         return draw(table, ax)

@@ -16,8 +16,9 @@ import jax
 import numpy as np
 
 from .._files import write_whole
+from .._numerics import scale_of
 from .choices import Part, labels_of
-from .layout import NOT_RUN, scale_of, spread_of
+from .layout import NOT_RUN, spread_of
 from .select import FAMILY
 from .space import CONFIGURATION, Space
 from .store import StoreError, holds_results, is_written

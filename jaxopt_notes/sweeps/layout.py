@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from .. import _checks
+from .._numerics import scale_of
 from .._version import __version__
 from ..minibatches import steps_per_epoch
 from ..minimize import Status
@@ -138,14 +139,6 @@ def _attributes(plan: Plan) -> dict[str, str | int | float]:
         "version": __version__,
         "jax_version": jax.__version__,
     }
-
-
-def scale_of(values: np.ndarray) -> str:
-    """`log` for a geometric axis of at least three positive values, otherwise `linear`."""
-    if len(values) < 3 or (values <= 0).any():
-        return "linear"
-    ratios = np.diff(np.log(np.sort(values)))
-    return "log" if ratios.max() - ratios.min() < 0.5 * ratios.mean() and values.max() > 9 * values.min() else "linear"
 
 
 def spread_of(values: np.ndarray) -> str:

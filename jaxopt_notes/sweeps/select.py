@@ -64,7 +64,8 @@ class Best:
             lines.append("no configuration succeeded from most of its seeds; the least bad:")
         interval = f", {self.coverage:.1%} interval [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
         seeds = f"{self.seeds} seeds{interval}" if self.seeds > 1 else "1 seed, which gives no interval"
-        lines.append(f"{in_words(self.config)}: {self.by} {self.metric} {self.median:.4g} over {seeds}")
+        name = in_words(self.config) or "the only configuration"
+        lines.append(f"{name}: {self.by} {self.metric} {self.median:.4g} over {seeds}")
         if self.held_out:
             lines.append(f"chosen by {self.chosen_by} other seeds, so this {self.by} is no lowest of many")
         lines.append(f"failed seeds: {self.failed:.0%} of this configuration, {self.trials_failed:.0%} of all trials")
@@ -327,6 +328,8 @@ def higher_is_better(metric: str) -> bool:
 
 def _configurations(table: xarray.Dataset, axes: list[str]) -> list[dict[str, Any]]:
     """The hyperparameters of every row: values of the axes, or of the coordinates along a list of points."""
+    if not axes:
+        return [{}]  # of one run, or of a sweep's slice
     if axes == [CONFIGURATION]:
         names = hyperparameters(table)
         columns = [table[name].values for name in names]

@@ -1,0 +1,84 @@
+"""One run, or runs under the user's own `vmap`, as the table that figures, reports and `best` read."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+
+import jaxopt_notes as jon
+from jaxopt_notes import curvature
+
+VALLEY = jon.problems.quadratic([1.0, 20.0])
+RATES = np.geomspace(0.003, 0.3, 5)
+
+
+def run_at(rate, steps=40):
+    return jon.minimize(VALLEY.loss, VALLEY.init(jax.random.key(0)), jon.gradient_descent(rate), steps=steps)
+
+
+def test_runs_under_vmap_give_the_table_of_a_sweep():
+    table = jax.vmap(run_at)(jnp.asarray(RATES)).to_dataset(learning_rate=RATES)
+    swept = jon.sweep(VALLEY, jon.gradient_descent, jon.grid(learning_rate=RATES), steps=40, seeds=1, progress=False)
+    assert set(table.coords) <= set(swept.coords)
+    for name in table:
+        assert table[name].dims == swept[name].dims
+        np.testing.assert_allclose(table[name], swept[name], rtol=1e-5, atol=1e-30)
+    assert table.learning_rate.attrs["scale"] == swept.learning_rate.attrs["scale"] == "log"
+    assert jon.best(table).config == jon.best(swept).config
+    assert jon.plot(table).get_xscale() == "log"
+
+
+def test_several_axes_with_seeds_are_labelled_in_their_order():
+    def noisy(rate, key):
+        return jon.minimize(VALLEY.loss, jax.random.normal(key, (2,)), jon.gradient_descent(rate), steps=20, every=5)
+
+    keys = jax.random.split(jax.random.key(1), 3)
+    runs = jax.vmap(lambda rate: jax.vmap(lambda key: noisy(rate, key))(keys))(jnp.asarray(RATES))
+    table = runs.to_dataset(every=5, learning_rate=RATES, seed=[7, 8, 9])
+    assert dict(table.sizes) == {"learning_rate": 5, "seed": 3, "step": 5}
+    assert table.step.values.tolist() == [0, 5, 10, 15, 20]
+    one = noisy(RATES[2], keys[1])
+    np.testing.assert_allclose(table.loss.sel(seed=8).isel(learning_rate=2), one.loss, rtol=1e-5)
+
+
+def test_one_run_is_drawn_reported_and_chosen(tmp_path):
+    run = run_at(0.01)
+    (line,) = jon.plot(run).get_lines()[:1]
+    np.testing.assert_allclose(line.get_ydata(), run.loss, rtol=1e-6)
+    assert "the only configuration" in str(jon.best(run.to_dataset()))
+    assert jon.report(run.to_dataset(), tmp_path / "run.html").exists()
+    path = jon.save(run.to_dataset(), tmp_path / "run.nc")
+    with xr.open_dataset(path) as kept:
+        np.testing.assert_array_equal(kept.loss.values[0], run.loss)
+
+
+def test_a_slice_of_a_sweep_has_a_best():
+    table = jon.sweep(VALLEY, jon.gradient_descent, jon.grid(learning_rate=RATES), steps=9, seeds=6, progress=False)
+    assert jon.best(table.isel(learning_rate=0)).config == {}
+
+
+def test_results_with_a_table_are_drawn_by_it():
+    found = jon.find_critical_points(lambda x: jnp.sum(x**4 - x**2), jnp.linspace(-1, 1, 5)[:, None])
+    assert jon.plot(found).get_xlabel() == jon.plot(found.to_dataset()).get_xlabel()
+    density = curvature.spectral_density(lambda v: jnp.arange(1.0, 31) * v, like=jnp.ones(30), steps=10)
+    assert jon.plot(density).get_xlabel() == jon.plot(density.to_dataset()).get_xlabel()
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({}, r"runs of shape \(5,\) need name and values of every axis.*got none"),
+        ({"learning_rate": RATES[:2]}, "got learning_rate of 2"),
+        ({"learning_rate": RATES, "beta": [0.9]}, "got learning_rate of 5, beta of 1"),
+        ({"every": 0, "learning_rate": RATES}, "every"),
+    ],
+)
+def test_axes_that_do_not_fit_are_refused(axes, message):
+    runs = jax.vmap(run_at)(jnp.asarray(RATES))
+    with pytest.raises(ValueError, match=message):
+        runs.to_dataset(**axes)
+    with pytest.raises(ValueError, match="this is one run, which has no axes; got learning_rate"):
+        run_at(0.1).to_dataset(learning_rate=[0.1])
+    with pytest.raises(ValueError, match="every axis"):
+        jon.plot(runs)

@@ -52,6 +52,21 @@ class SpectralDensity(NamedTuple):
     weights: Float[Array, "probes steps"]
     matvecs: Int[Array, ""]
 
+    def __str__(self) -> str:
+        if self.nodes.ndim != 2:
+            return f"{math.prod(self.nodes.shape[:-2])} spectral densities"
+        nodes = self.nodes[jnp.isfinite(self.nodes)]
+        if nodes.size == 0:
+            return "nothing is known of this spectrum: a product or the start was not finite"
+        low, high = float(nodes.min()), float(nodes.max())
+        level = (high - low or abs(high)) / 100  # what lies nearer to zero may be zero
+        share, error = map(float, self.below(-level))
+        probes, products = self.nodes.shape[0], int(self.matvecs)
+        spread = f" +- {100 * error:.2g} %" if probes > 1 else ""
+        vectors = "1 random vector" if probes == 1 else f"{probes} random vectors"
+        below = f"{100 * share:.3g} %{spread} of the eigenvalues are below {0.0 - level:.2g}, a hundredth of that range"
+        return f"eigenvalues from {low:.4g} to {high:.4g} by {vectors} and {products} products; {below}"
+
     def at(self, points: Float[Array, " points"], width: float | Float[Array, ""]) -> Float[Array, " points"]:
         """The density at `points`, every node a Gaussian of standard deviation `width`; its integral is 1."""
         gaps = (jnp.asarray(points)[:, None, None] - jnp.nan_to_num(self.nodes)[None]) / width

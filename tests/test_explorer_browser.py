@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from jaxopt_notes.explorer.presets import fragment
+from jaxopt_notes.explorer.presets import PRESETS, fragment
 
 CHROMIUM = "/usr/bin/chromium"
 if not Path(CHROMIUM).exists():
@@ -343,6 +343,50 @@ def test_a_demonstration_opens_by_its_link_as_by_the_list(open_page):
     at_rest(linked)
     assert path_of(linked) == path_of(listed)
     expect(linked.locator('[data-path="adam"]')).to_have_count(0)
+    for page in (listed, linked):
+        expect(page.locator(".note")).to_contain_text("some seeds leave the shallow minimum")
+        assert page.get_by_label("Demonstration").locator("option:checked").inner_text() == "noise jumps out"
+    linked.evaluate("() => { window.location.hash = 'garbage'; }")
+    expect(linked.locator(".note")).to_contain_text("could not be read")
+    linked.evaluate(f"() => {{ window.location.hash = '{fragment('zig-zag')}'; }}")
+    expect(linked.locator(".note")).to_contain_text("zig-zag")
+    at_rest(linked)
+    assert start_of(linked) == pytest.approx(next(one["start"][0] for one in PRESETS if one["title"] == "zig-zag"))
+
+
+def test_a_page_loaded_again_shows_the_same(open_page):
+    page = open_page()
+    drag(page, 90, -30)
+    before = path_of(page)
+    page.wait_for_function("() => window.location.hash.length > 1")
+    page.reload()
+    expect(page.locator(".verdict").first).to_be_visible()
+    at_rest(page)
+    assert path_of(page) == before
+
+
+def test_a_start_at_zero_is_written_and_one_out_of_sight_comes_back(open_page):
+    page = open_page(fragment=f"#{fragment('stuck at a saddle')}")
+    assert page.get_by_label("Start y", exact=True).input_value() == "0"
+    page.get_by_label("Start x", exact=True).fill("50")
+    page.get_by_label("Start x", exact=True).blur()
+    at_rest(page)
+    page.get_by_role("button", name="Show all of it again").click()
+    at_rest(page)
+    assert abs(start_of(page)) < 10
+
+
+def test_a_number_that_cannot_be_is_refused_in_words_and_an_open_proof_stays_open(open_page):
+    page = open_page()
+    for label, text in (("steps, exact", "5000"), ("beta, momentum, exact", "5"), ("seed of the noise, exact", "2.5")):
+        page.get_by_label(label).fill(text)
+        expect(page.get_by_role("alert")).to_contain_text(f"{label.removesuffix(', exact')} must be a")
+    page.get_by_label("steps, exact").fill("50")
+    expect(page.get_by_role("alert")).to_be_hidden()
+    page.get_by_label("proof for gradient descent").click()
+    page.get_by_role("checkbox", name="nesterov").check()
+    at_rest(page)
+    expect(page.locator(".verdict details").first).to_have_attribute("open", "")
 
 
 def test_pictures_and_python_can_be_taken_away(open_page, tmp_path):

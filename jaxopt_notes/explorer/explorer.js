@@ -242,7 +242,7 @@ class Explorer {
   }
 
   preset(index) {
-    const { title, note, optimizers, ...rest } = this.opening.presets[index];
+    const { title, note, optimizers, ...rest } = this.opening.presets[index]; // title and note are for the caption
     this.state = { ...this.fresh(rest.function), ...rest, show: this.state.show };
     this.state.start = [...rest.start];
     for (const [name, entry] of Object.entries(this.state.optimizers)) {
@@ -251,10 +251,17 @@ class Explorer {
     }
     this.suggesting = false;
     this.changedFunction();
+    this.caption(index);
+  }
+
+  caption(index) {
+    const { title, note } = this.opening.presets[index];
+    this.parts.preset.value = index;
     this.parts.note.textContent = `${title}: ${note}`;
   }
 
   restore(fragment) {
+    this.parts.note.textContent = "";
     try {
       const given = decoded(fragment);
       const state = this.fresh(given.function in this.opening.functions ? given.function : this.opening.first);
@@ -274,9 +281,19 @@ class Explorer {
       if (state.start.length !== dimension || !sound(state.start) || !state.window.every(sound)) throw new Error();
       this.state = state;
       this.suggesting = false;
+      const index = this.opening.presets.findIndex(({ title }) => title === given.demonstration);
+      if (index >= 0) this.caption(index);
     } catch {
       this.parts.note.textContent = "The link after # could not be read, so this is the first picture.";
     }
+  }
+
+  follow(fragment) {
+    this.parts.preset.value = "";
+    this.restore(fragment);
+    const note = this.parts.note.textContent;
+    this.changedFunction();
+    this.parts.note.textContent = note;
   }
 
   changedFunction() {
@@ -488,6 +505,7 @@ class Explorer {
 
   drawPaths() {
     const layers = [];
+    this.labels = [];
     for (const [name, run] of Object.entries(this.runs)) layers.push(...this.onePath(name, run));
     this.parts.paths.replaceChildren(...layers);
     this.drawStart();
@@ -587,7 +605,14 @@ class Explorer {
     const x = Math.min(Math.max(px, 8 * u), this.width - 8 * u);
     const [sx, sy] = this.startPoint();
     const shift = Math.hypot(px - sx, py - sy) < 60 * u ? 40 * u : -12 * u; // not across the arrows at the start
-    const y = Math.min(Math.max(py + shift, 22 * u), this.height - 26 * u);
+    let y = Math.min(Math.max(py + shift, 22 * u), this.height - 26 * u);
+    const covered = ([ox, oy]) => Math.abs(oy - y) < 16 * u && Math.abs(ox - x) < 260 * u;
+    while (this.labels.some(covered)) y -= 16 * u;
+    if (y < 12 * u) {
+      y = 22 * u;
+      while (this.labels.some(covered)) y += 16 * u;
+    }
+    this.labels.push([x, y]);
     const anchor = x > this.width * 0.55 ? "end" : "start";
     return drawn("text", { x, y, fill: paint, "text-anchor": anchor, class: "path-label" }, text);
   }
@@ -602,7 +627,8 @@ class Explorer {
   drawStart() {
     const [px, py] = this.startPoint();
     const u = this.unit;
-    this.parts.handle.setAttribute("transform", `translate(${px.toFixed(1)} ${py.toFixed(1)}) scale(${u})`);
+    const near = (value) => Math.min(Math.max(value, -1e5), 1e5).toFixed(1); // far out it has no other digits that SVG reads
+    this.parts.handle.setAttribute("transform", `translate(${near(px)} ${near(py)}) scale(${u})`);
     const words = this.state.start.map((value, i) => `${"xy"[i]} = ${shown(value)}`).join(", ");
     this.parts.handle.setAttribute("aria-valuenow", this.state.start[0]);
     this.parts.handle.setAttribute("aria-valuemin", this.state.window[0][0]);
@@ -666,7 +692,7 @@ class Explorer {
     const marks = log ? this.decades(heights) : ticks(...heights, 4);
     for (const value of marks) {
       layers.push(drawn("path", { d: `M${left} ${y(value)}H${wide - 12}`, class: "grid-line" }));
-      const text = log ? `1e${value}` : shown(value);
+      const text = log && Number.isInteger(value) ? `1e${value}` : shown(log ? 10 ** value : value);
       layers.push(drawn("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, text));
     }
     for (const value of ticks(0, steps, Math.max(3, Math.round(wide / 90)))) {
@@ -703,7 +729,8 @@ class Explorer {
     const above = values.map((value) => value - floor);
     const positive = above.filter((value) => value > 0);
     // Rounding may take a loss below its minimum; a function without one may be negative all along.
-    const log = positive.length > 0 && (this.described.minima.length > 0 || positive.length === above.length);
+    const below = Math.min(0, ...above) < -1e-4 * (1 + Math.abs(floor)); // a run may find lower ground outside the window
+    const log = positive.length > 0 && !below && (this.described.minima.length > 0 || positive.length === above.length);
     const first = Object.values(this.runs)[0]?.loss[0] ?? 1;
     if (!log) {
       const top = Math.max(first, ...values.filter((value) => value <= first + 10 * Math.abs(first) + 10), -Infinity);
@@ -772,7 +799,7 @@ class Explorer {
   drawVerdicts() {
     const names = Object.keys(this.runs);
     if (names.join() !== Object.keys(this.rows ?? {}).join() || !this.parts.verdicts.hasChildNodes()) {
-      this.rows = Object.fromEntries(names.map((name) => [name, this.buildVerdict(name)]));
+      this.rows = Object.fromEntries(names.map((name) => [name, this.rows?.[name] ?? this.buildVerdict(name)])); // a proof stays open
       this.parts.verdicts.replaceChildren(...Object.values(this.rows).map(({ row }) => row));
     }
     const words = [];
@@ -788,6 +815,7 @@ class Explorer {
     clearTimeout(this.announcing);
     this.announcing = setTimeout(() => {
       this.parts.live.textContent = words.join(" ");
+      if (this.onPage) this.address();
     }, 600);
   }
 
@@ -808,6 +836,7 @@ class Explorer {
     if (!control.mark.hidden) control.mark.style.setProperty("--at", control.place(bound));
     const hint = known ? `${rate > bound ? "above" : "below"} the stability bound ${shown(bound)}` : "";
     if (control.hint.textContent !== hint) control.hint.textContent = hint;
+    control.hint.title = "of a quadratic as sharp as the lowest point of the path; where the loss has no bottom, runs diverge below it too";
     control.hint.classList.toggle("beyond", known && rate > bound);
   }
 
@@ -834,7 +863,7 @@ class Explorer {
         element(
           "div",
           { class: "columns" },
-          element("section", { class: "picture", "aria-label": "Picture" }, this.buildPlane(), this.buildTools(), this.parts.error, this.parts.verdicts, this.parts.live, this.buildPlayer()),
+          element("section", { class: "picture", "aria-label": "Picture" }, this.buildPlane(), this.buildTools(), this.buildPlayer(), this.parts.error, this.parts.verdicts, this.parts.live, this.parts.curves),
           this.buildControls(),
         ),
       ),
@@ -908,7 +937,7 @@ class Explorer {
       { class: "tools" },
       button("+", "Zoom in on the start", () => this.zoom(0.5, this.state.start)),
       button("−", "Zoom out", () => this.zoom(2, this.state.start)),
-      button("reset", "Show all of it again", () => this.look(this.fitted(this.described.domain))),
+      button("reset", "Show all of it again, with the start in it", () => this.reset()),
       toggle("field", "gradient flow"),
       toggle("arrows", "arrows at the start"),
       toggle("directions", "eigen-directions at the end"),
@@ -923,17 +952,12 @@ class Explorer {
     this.parts.curves = drawn("svg", { class: "curves", role: "img", "aria-label": "Loss at every step, one line per optimizer" });
     return element(
       "div",
-      { class: "player" },
-      this.parts.curves,
-      element(
-        "div",
-        { class: "tools" },
-        this.parts.play,
-        button("◀", "One step back", () => this.goTo(this.lastStep - 1)),
-        button("▶", "One step on", () => this.goTo(this.lastStep + 1)),
-        this.parts.step,
-        this.parts.stepText,
-      ),
+      { class: "player tools" },
+      this.parts.play,
+      button("◀", "One step back", () => this.goTo(this.lastStep - 1)),
+      button("▶", "One step on", () => this.goTo(this.lastStep + 1)),
+      this.parts.step,
+      this.parts.stepText,
     );
   }
 
@@ -1026,11 +1050,15 @@ class Explorer {
       const value = get();
       range.value = forth(value);
       range.setAttribute("aria-valuetext", shown(value));
-      if (!typing) box.value = Number(value.toPrecision(6));
+      const rounded = Number(value.toPrecision(6));
+      if (!typing) box.value = rounded !== 0 && rounded < 1e-3 ? rounded.toExponential() : rounded;
     };
     const take = (value, typing) => {
-      if (!Number.isFinite(value) || value < 0 || value > most || (control.open_high && value >= most)) {
+      const refused = !Number.isFinite(value) || value < 0 || value > most || (control.open_high && value >= most);
+      if (refused || (whole && !Number.isInteger(value))) {
         box.setAttribute("aria-invalid", "true");
+        const upTo = `${control.open_high ? "below" : "up to"} ${most}`;
+        this.complain(`${name} must be a ${whole ? "whole " : ""}number from 0 ${upTo}; it is still ${shown(get())}.`);
         return;
       }
       box.removeAttribute("aria-invalid");
@@ -1059,7 +1087,7 @@ class Explorer {
   showStart() {
     this.state.start.forEach((value, i) => {
       const box = this.parts.start[i];
-      if (Number(box.value) !== value) box.value = Number(value.toPrecision(5));
+      if (box.value === "" || Number(box.value) !== value) box.value = Number(value.toPrecision(5));
     });
   }
 
@@ -1093,6 +1121,8 @@ class Explorer {
     on(overlay, "wheel", (event) => this.wheeled(event), { passive: false });
     on(curves, "pointerdown", (event) => this.pointAtStep(event));
     on(curves, "pointermove", (event) => event.buttons === 1 && this.pointAtStep(event));
+    // A link pasted over the address of a page that is open loads nothing anew.
+    if (this.onPage) on(window, "hashchange", () => this.follow(window.location.hash.slice(1)));
     const watch = new ResizeObserver(() => this.resized());
     watch.observe(this.parts.plane);
     this.cleanUp.push(() => watch.disconnect());
@@ -1172,6 +1202,12 @@ class Explorer {
     this.ask("survey");
   }
 
+  reset() {
+    const [low, high] = this.fitted(this.described.domain);
+    if (this.state.start.some((value, i) => value < low[i] || value > high[i])) this.moveTo([...this.described.start]);
+    this.look([low, high]);
+  }
+
   pointAtStep(event) {
     const box = this.parts.curves.getBoundingClientRect();
     this.goTo(this.stepAt(((event.clientX - box.left) / box.width) * this.curvesWidth));
@@ -1190,11 +1226,17 @@ class Explorer {
     }
   }
 
-  share() {
+  // The address shows the state, so a page that is loaded again shows the same.
+  address() {
     const { optimizers, ...rest } = this.state;
     const active = Object.entries(optimizers).filter(([, entry]) => entry.on);
     const numbers = Object.fromEntries(active.map(([name, entry]) => [name, entry.numbers]));
-    window.history.replaceState(null, "", `#${encoded({ ...rest, optimizers: numbers })}`);
+    const demonstration = this.opening.presets[this.parts.preset.value]?.title;
+    window.history.replaceState(null, "", `#${encoded({ demonstration, ...rest, optimizers: numbers })}`);
+  }
+
+  share() {
+    this.address();
     this.copy(window.location.href, "Link copied. It opens here while this explorer runs, and later with jaxopt-notes explore --link.");
   }
 

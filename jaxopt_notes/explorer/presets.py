@@ -101,7 +101,7 @@ PRESETS: list[dict[str, Any]] = [
         [-0.8],
         {"gradient_descent": {"learning_rate": 0.05}},
         steps=200,
-        noise=6.0,
+        noise=5.0,
         decay=0.01,
         seed=1,
     ),
@@ -145,5 +145,5 @@ def fragment(title: str) -> str:
     """
     titles = {preset["title"]: preset for preset in PRESETS}
     preset = titles[_checks.choice("demonstration", title, titles)]
-    state = {name: value for name, value in preset.items() if name not in ("title", "note")}
+    state = {"demonstration": title} | {name: value for name, value in preset.items() if name not in ("title", "note")}
     return base64.urlsafe_b64encode(json.dumps(state).encode()).decode().rstrip("=")

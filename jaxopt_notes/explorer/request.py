@@ -139,7 +139,7 @@ def _number(name: str, given: Any, *, low: float = 0.0, high: float, open_high: 
     if isinstance(given, bool) or not isinstance(given, (int, float)):
         raise TypeError(f"{name} must be a number, got {_short(given)}")
     if isinstance(given, int) and abs(given) > _FARTHEST:
-        raise ValueError(f"{name} must be in [{low:g}, {high:g}], got a larger integer")
+        raise ValueError(f"{name} must be in [{low:g}, {high:g}], got {_short(given)}")
     return float(_checks.scalar(name, float(given), low=low, high=high, open_high=open_high))
 
 

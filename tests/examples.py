@@ -7,6 +7,7 @@ import doctest
 import importlib
 import pkgutil
 import sys
+from pathlib import Path
 
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
@@ -20,7 +21,7 @@ def checked(annotated):
 
 
 def main():
-    with install_import_hook(PACKAGE, f"{__file__.rpartition('/')[2].removesuffix('.py')}.checked"):
+    with install_import_hook(PACKAGE, f"{Path(__file__).stem}.checked"):
         package = importlib.import_module(PACKAGE)
         names = [PACKAGE, *(found.name for found in pkgutil.walk_packages(package.__path__, f"{PACKAGE}."))]
         modules = [importlib.import_module(name) for name in names]

@@ -51,6 +51,8 @@ def test_one_run_is_drawn_reported_and_chosen(tmp_path):
     path = jon.save(run.to_dataset(), tmp_path / "run.nc")
     with xr.open_dataset(path) as kept:
         np.testing.assert_array_equal(kept.loss.values[0], run.loss)
+    coarse = jon.minimize(VALLEY.loss, jnp.ones(2, jnp.bfloat16), jon.adam(0.1), steps=3)
+    assert jon.save(coarse.to_dataset(), tmp_path / "coarse.nc").exists()
 
 
 def test_a_slice_of_a_sweep_has_a_best():
@@ -70,6 +72,8 @@ def test_results_with_a_table_are_drawn_by_it():
     [
         ({}, r"runs of shape \(5,\) need name and values of every axis.*got none"),
         ({"learning_rate": RATES[:2]}, "got learning_rate of 2"),
+        ({"loss": RATES}, "axis loss must be a list of values under another name than initial_loss"),
+        ({"learning_rate": RATES[:, None]}, "axis learning_rate must be a list of values"),
         ({"learning_rate": RATES, "beta": [0.9]}, "got learning_rate of 5, beta of 1"),
         ({"every": 0, "learning_rate": RATES}, "every"),
     ],
@@ -82,3 +86,5 @@ def test_axes_that_do_not_fit_are_refused(axes, message):
         run_at(0.1).to_dataset(learning_rate=[0.1])
     with pytest.raises(ValueError, match="every axis"):
         jon.plot(runs)
+    with pytest.raises(TypeError, match=r"table must be an xarray\.Dataset or DataTree, got Run"):
+        jon.save(runs, "runs.nc")

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
-from .._numerics import scale_of
+from .._numerics import scale_of, storable
 from .status import Status
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Run(NamedTuple):
             A Dataset over the axes, `seed` (0 where no axis is) and `step`.
 
         Raises:
-            ValueError: the axes are not those of the runs.
+            TypeError, ValueError: the axes are not those of the runs, or one has the name of a column.
 
         Example:
             >>> import jax, jax.numpy as jnp, jaxopt_notes as jon
@@ -104,13 +104,16 @@ class Run(NamedTuple):
         coordinates: dict[str, Any] = {}
         for name, values in axes.items():
             points = np.asarray(values)
+            if points.ndim != 1 or name in (*_NUMBERS, *_HISTORIES, "step"):
+                taken = ", ".join((*_NUMBERS, *_HISTORIES, "step"))
+                raise ValueError(f"axis {name} must be a list of values under another name than {taken}")
             coordinates[name] = (name, points, {"scale": scale_of(points)})
         if "seed" not in axes:
             coordinates["seed"] = ("seed", np.zeros(1, int))
             shape = (*shape, 1)
         table = xarray.Dataset(coords=coordinates | {"step": stride * np.arange(np.shape(self.loss)[-1])})
         for name in _NUMBERS:
-            table[name] = (tuple(coordinates), np.reshape(np.asarray(getattr(self, name)), shape))
+            table[name] = (tuple(coordinates), np.reshape(storable(np.asarray(getattr(self, name))), shape))
         for name in _HISTORIES:
-            table[name] = ((*coordinates, "step"), np.reshape(np.asarray(getattr(self, name)), (*shape, -1)))
+            table[name] = ((*coordinates, "step"), np.reshape(storable(np.asarray(getattr(self, name))), (*shape, -1)))
         return table

@@ -47,14 +47,14 @@ def save(table: xarray.Dataset | xarray.DataTree, path: str | os.PathLike[str]) 
     half of it.
 
     Arguments:
-        table: from `sweep`.
+        table: from `sweep`, or any other Dataset.
         path: the file; folders are made.
 
     Returns:
         The path written.
 
     Raises:
-        OSError: the file cannot be written, as of a full disk; nothing is there then.
+        OSError: the file cannot be written, as of a full disk; nothing is there then. TypeError: it is no table.
 
     Example:
         >>> import tempfile, jaxopt_notes as jon
@@ -63,6 +63,8 @@ def save(table: xarray.Dataset | xarray.DataTree, path: str | os.PathLike[str]) 
         >>> jon.save(table, tempfile.mkdtemp() + "/valley.nc").name
         'valley.nc'
     """
+    if not hasattr(table, "to_netcdf"):
+        raise TypeError(f"table must be an xarray.Dataset or DataTree, got {type(table).__name__}")
     # In memory first, as chunks are: a file that HDF5 cannot finish stays open there and later ends the process.
     whole = table.to_netcdf(None, engine="h5netcdf")
     return write_whole(Path(path), lambda temporary: temporary.write_bytes(whole))

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .. import _checks
+from .._numerics import storable
 from ..minimize import end_status
 from ..problems import Problem
 from .engine import lane_shapes
@@ -28,7 +29,7 @@ def columns_of(plan: Plan, trials: dict[str, Any]) -> Columns:
     judged = {**trials, "status": np.asarray(end_status(status, initial, final, baseline))}
     params = judged.pop("params", None)
     named = [] if params is None else named_leaves(params)
-    return {name: _storable(np.asarray(column)) for name, column in (*judged.items(), *named)}
+    return {name: storable(np.asarray(column)) for name, column in (*judged.items(), *named)}
 
 
 def no_trials(plan: Plan, keep_params: bool) -> Columns:
@@ -43,7 +44,7 @@ def no_trials(plan: Plan, keep_params: bool) -> Columns:
     columns |= {name: np.zeros(0, np.int32) for name in ("status", "stopped_at")}
     if keep_params:
         columns |= {name: np.zeros((0, *leaf.shape), leaf.dtype) for name, leaf in named_leaves(one)}
-    return {name: _storable(column) for name, column in columns.items()}
+    return {name: storable(column) for name, column in columns.items()}
 
 
 def chunk_table(layout: Layout, first: int, columns: Columns) -> xarray.Dataset:
@@ -59,12 +60,6 @@ def chunk_table(layout: Layout, first: int, columns: Columns) -> xarray.Dataset:
     }
     variables = {name: (("trial", *inner_dims(name, values)), values) for name, values in columns.items()}
     return xarray.Dataset(variables, {"trial": trials, **along, **steps}, layout.attributes)
-
-
-def _storable(array: np.ndarray) -> np.ndarray:
-    """The array in a type that NetCDF knows; bfloat16 fits float32."""
-    standard = array.dtype.kind in "iuf" and array.dtype.name != "bfloat16"
-    return array if standard else array.astype(np.float32)
 
 
 def named_leaves(params: PyTree) -> list[tuple[str, Any]]:

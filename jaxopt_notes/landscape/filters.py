@@ -10,8 +10,6 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from .. import _checks
-
 OutputAxis = int | Callable[[str, Any], int | None]
 # flax, twice; torch and equinox, also "weight_ih" and "in_proj_weight"
 _NAMED = {"kernel": -1, "embedding": -1, "weight": 0}

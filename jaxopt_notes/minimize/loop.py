@@ -17,6 +17,7 @@ from .. import _checks
 from .._hoist import Program, hoist
 from .._partials import as_pytree
 from ..minibatches import Minibatches, batch_shapes, check_batch_size
+from ..optimizers.base import Rule
 from ..optimizers.rate import ended_schedule
 from . import program
 from .program import Inputs, Static
@@ -212,8 +213,9 @@ def _prepare(
 
 
 def derivatives_of(optimizer: optax.GradientTransformation) -> int:
-    """How often an optimizer's steps differentiate the loss: once more if it may be given the loss itself."""
-    return 1 + isinstance(optimizer, optax.GradientTransformationExtraArgs)
+    """How often an optimizer's steps differentiate the loss: once more if its update may use the loss itself."""
+    ignores_the_loss = isinstance(getattr(optimizer.update, "func", None), Rule)
+    return 1 + (isinstance(optimizer, optax.GradientTransformationExtraArgs) and not ignores_the_loss)
 
 
 def checked_args(args: Any) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from .. import _checks
 from .._numerics import divide, power_of_two
 from .lanczos import checked_key, lanczos, ritz
 from .operators import flat, flat_space
-from .symmetric import SymmetricOperator, as_operator, refuse_asymmetric
+from .symmetric import PerOperator, SymmetricOperator, as_operator, refuse_asymmetric
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -162,7 +162,7 @@ def _exact_trace(operator: SymmetricOperator) -> Trace:
     return Trace(value, jnp.where(jnp.isfinite(value), jnp.zeros_like(value), jnp.nan), jnp.int32(size))
 
 
-@functools.partial(jax.jit, static_argnames="vectors")
+@functools.partial(PerOperator, static_argnames=("vectors",))
 def _trace(operator: SymmetricOperator, key: Any, *, vectors: int) -> Trace:
     product, dtype, size = _flat_product(operator)
     columns = functools.partial(jax.lax.map, product)
@@ -238,7 +238,7 @@ def spectral_density(
     return _spectral_density(operator, key, steps=steps, probes=probes)
 
 
-@functools.partial(jax.jit, static_argnames=("steps", "probes"))
+@functools.partial(PerOperator, static_argnames=("steps", "probes"))
 def _spectral_density(operator: SymmetricOperator, key: Any, *, steps: int, probes: int) -> SpectralDensity:
     product, dtype, size = _flat_product(operator)
 

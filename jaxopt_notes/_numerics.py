@@ -63,6 +63,24 @@ def power_of_two(size: Float[Array, ""]) -> Float[Array, ""]:
     return jax.lax.reduce_precision(size / 2, jnp.finfo(size.dtype).nexp, 0)
 
 
+def rounded(tree: PyTree) -> PyTree:
+    """The same numbers, those in bfloat16 and float16 as their type stores them.
+
+    Inside a compiled program XLA may drop the rounding between two operations and go on with float32 (its flag
+    `xla_allow_excess_precision`). What is computed from a sum of bfloat16 then belongs to another point than the one
+    that is returned. Wider numbers, integers and keys are left as they are and cost nothing.
+    """
+
+    def leaf(array: Any) -> Any:
+        dtype = jnp.result_type(array)
+        if dtype not in (jnp.bfloat16, jnp.float16):
+            return array
+        bits = jnp.finfo(dtype)
+        return jax.lax.reduce_precision(array, bits.nexp, bits.nmant)
+
+    return jax.tree.map(leaf, tree)
+
+
 def squared_modulus(x: Array) -> Float[Array, "..."]:
     """|x|^2 as a real array, for real and complex `x`."""
     return jnp.real(x * jnp.conj(x))

@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PyTree
 
 from . import _checks
-from ._numerics import real_dtype, working_dtype
+from ._numerics import real_dtype, rounded, working_dtype
 from ._partials import as_pytree
 
 Number = float | Float[Array, ""]
@@ -179,5 +179,6 @@ def _update_average_params(
             weight = (1 - decay) / bias_correction(decay, seen)
         return average + weight * (jnp.asarray(param, average.dtype) - average)
 
-    average = jax.tree.map(moved, state.average, optax.apply_updates(params, updates))
+    ends = rounded(optax.apply_updates(params, updates))  # the points themselves, and not those before rounding
+    average = jax.tree.map(moved, state.average, ends)
     return updates, AverageParamsState(count, inner, average)

@@ -13,6 +13,7 @@ from jaxtyping import Array, PyTree
 
 from .. import _checks
 from .._hoist import Program
+from .._numerics import rounded
 from ..minibatches import Minibatches, gather, indices
 from ..optimizers import current_learning_rate
 from .run import Run
@@ -132,7 +133,7 @@ def _minimize(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Ru
     first = pieces.first(params, aux)
     last, tail = jax.lax.scan(body, first, jnp.arange(static.steps // static.every, dtype=jnp.int32))
     history = jax.tree.map(lambda head, rest: jnp.concatenate([head[None], rest]), pieces.record(first), tail)
-    return _finish(static, inputs, pieces, params, aux, first, last, history)
+    return _finish(static, inputs, pieces, aux, first, last, history)
 
 
 def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Run:
@@ -165,14 +166,13 @@ def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs)
     resting = pieces.record(last._replace(update_norm=jnp.zeros_like(last.update_norm)))
     after = jnp.arange(entries + 1) > number
     history = jax.tree.map(lambda rows, row: jnp.where(after.reshape(-1, *[1] * row.ndim), row, rows), history, resting)
-    return _finish(static, inputs, pieces, params, aux, first, last, history)
+    return _finish(static, inputs, pieces, aux, first, last, history)
 
 
 def _finish(
     static: Static,
     inputs: Inputs,
     pieces: _Functions,
-    params: PyTree,
     aux: PyTree,
     first: Carry,
     last: Carry,
@@ -180,7 +180,8 @@ def _finish(
 ) -> Run:
     initial, final = first.loss, last.loss
     if static.minibatches is not None:
-        initial, final = pieces.full_loss(params, aux)[0], pieces.full_loss(last.params, last.aux)[0]
+        initial, final = pieces.full_loss(first.params, aux)[0], pieces.full_loss(last.params, last.aux)[0]
+    initial, final = rounded((initial, final))
     status = end_status(last.status, initial, final, inputs.baseline, last.unmoved)
     return Run(
         params=last.params,

@@ -15,7 +15,7 @@ from .. import _checks
 from .._hoist import Program
 from .._numerics import rounded
 from ..minibatches import Minibatches, gather, indices
-from ..optimizers import current_learning_rate
+from ..optimizers import current_learning_rate, evaluation_params
 from .run import Run
 from .status import Status
 from .step import Carry, Loss, advance, end_status, start
@@ -31,12 +31,13 @@ class Static(NamedTuple):
     every: int
     minibatches: Minibatches | None
     record_params: bool
+    evaluation: Program | None
 
 
 class Inputs(NamedTuple):
     """What the program is run on, besides the parameters and the aux that it may overwrite."""
 
-    constants: tuple[list[Any], list[Any], list[Any]]
+    constants: tuple[list[Any], list[Any], list[Any], list[Any]]
     optimizer: optax.GradientTransformation
     state: PyTree
     data: PyTree
@@ -66,17 +67,23 @@ def record(
     metrics: Program | None,
     metrics_constants: Sequence[Any],
     record_params: bool,
+    evaluated: PyTree,
 ) -> History:
-    """What the history keeps of one point."""
+    """What the history keeps of one point, whose metrics are those of the parameters that are evaluated."""
     return History(
         carry.loss,
         carry.grad_norm,
         carry.update_norm,
         current_learning_rate(optimizer, carry.state),
         carry.params if record_params else None,
-        None if metrics is None else metrics(metrics_constants, carry.params, carry.aux),
+        None if metrics is None else metrics(metrics_constants, evaluated, carry.aux),
         carry.unmoved,
     )
+
+
+def evaluated_at(evaluation: Program | None, constants: Sequence[Any], state: PyTree, params: PyTree) -> PyTree:
+    """The parameters that are evaluated: by the user's function, or as the optimizer's state says."""
+    return evaluation_params(state, params) if evaluation is None else rounded(evaluation(constants, state, params))
 
 
 class _Functions(NamedTuple):
@@ -86,10 +93,11 @@ class _Functions(NamedTuple):
     first: Callable[[PyTree, PyTree], Carry]
     entry: Callable[[Carry, Array, Any], Carry]
     record: Callable[[Carry], History]
+    evaluated: Callable[[Carry], PyTree]
 
 
 def _functions(static: Static, inputs: Inputs) -> _Functions:
-    batch_constants, full_constants, measure_constants = inputs.constants
+    batch_constants, full_constants, measure_constants, evaluation_constants = inputs.constants
     minibatches, optimizer = static.minibatches, inputs.optimizer
 
     def full_loss(params, aux):
@@ -114,13 +122,16 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
         steps = number * static.every + jnp.arange(static.every, dtype=jnp.int32)
         return jax.lax.scan(body, carry, steps)[0]
 
+    def evaluated(carry):
+        return evaluated_at(static.evaluation, evaluation_constants, carry.state, carry.params)
+
     def kept(carry):
-        return record(carry, optimizer, static.metrics, measure_constants, static.record_params)
+        return record(carry, optimizer, static.metrics, measure_constants, static.record_params, evaluated(carry))
 
     def first(params, aux):
         return start(optimizer, params, batch_loss(0), inputs.tol, aux, inputs.state)
 
-    return _Functions(full_loss, first, entry, kept)
+    return _Functions(full_loss, first, entry, kept, evaluated)
 
 
 def _minimize(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Run:
@@ -179,8 +190,9 @@ def _finish(
     history: History,
 ) -> Run:
     initial, final = first.loss, last.loss
-    if static.minibatches is not None:
-        initial, final = pieces.full_loss(first.params, aux)[0], pieces.full_loss(last.params, last.aux)[0]
+    begin, end = pieces.evaluated(first), pieces.evaluated(last)
+    if static.minibatches is not None or end is not last.params:
+        initial, final = pieces.full_loss(begin, aux)[0], pieces.full_loss(end, last.aux)[0]
     initial, final = rounded((initial, final))
     status = end_status(last.status, initial, final, inputs.baseline, last.unmoved)
     return Run(
@@ -191,6 +203,7 @@ def _finish(
         status=status,
         stopped_at=last.stopped_at,
         aux=last.aux,
+        evaluation=None if end is last.params else end,
         **history._asdict(),
     )
 

@@ -16,8 +16,8 @@ from .. import _checks
 from .._hoist import Program, hoist
 from .._partials import as_pytree
 from ..minibatches import prefetch as read_ahead
-from .loop import checked_args, checked_loss, checked_metrics, checked_state, derivatives_of
-from .program import History, record
+from .loop import checked_args, checked_evaluation, checked_loss, checked_metrics, checked_state, derivatives_of
+from .program import History, evaluated_at, record
 from .run import Run
 from .status import Status
 from .step import advance, end_status, start
@@ -37,6 +37,7 @@ def minimize_stream(
     every: int = 1,
     tol: float | Float[Array, ""] | None = None,
     record_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     prefetch: int = 2,
 ) -> Run:
     """Minimise a loss over batches from an iterator, for data that do not fit the memory.
@@ -47,8 +48,8 @@ def minimize_stream(
     another shape, such as a shorter last one, compiles once more.
 
     Arguments:
-        loss, params, optimizer, args, aux, metrics, state, tol, record_params: as in `minimize`; the loss takes a
-            batch.
+        loss, params, optimizer, args, aux, metrics, state, tol, record_params, evaluation_params: as in `minimize`; the
+            loss takes a batch.
         batches: an iterable of pytrees of arrays: a generator, `minibatches.batches`, a grain or torch data loader.
         steps: number of steps, at most; takes `steps + 1` batches and no more. Until `batches` ends when None, which is
             read up to `prefetch + 1` batches ahead.
@@ -83,6 +84,7 @@ def minimize_stream(
     every = _checks.count("every", every) if most is None else _checks.divisor("every", every, "steps", most)
     tol = None if tol is None else _checks.scalar("tol", tol, low=0.0)
     measure, measure_constants = checked_metrics(metrics, params, aux)
+    evaluation, evaluation_constants = checked_evaluation(evaluation_params, optimizer, params)
     needed = batches if most is None else itertools.islice(batches, most + 1)
     source = read_ahead(needed, _checks.count("prefetch", prefetch))
     try:
@@ -90,9 +92,13 @@ def minimize_stream(
         if len(begin) < 2:
             raise ValueError("batches must hold at least two batches, one more than the steps")
         judge = _Judge(loss, params, aux, args, derivatives_of(optimizer))
-        keep = partial(_record, measure, bool(record_params), measure_constants, optimizer)
+        constants = (measure_constants, evaluation_constants)
+        keep = partial(_record, (measure, evaluation), bool(record_params), constants, optimizer)
         carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state)
         initial, entries = jnp.copy(carry.loss), [keep(carry)]
+        begin_params = _evaluated(evaluation, evaluation_constants, carry)
+        if begin_params is not None:
+            initial = _value(*judge(begin[0]), begin_params, aux)
         pairs = itertools.pairwise(itertools.chain(begin, source))
         for step, (batch, next_batch) in enumerate(pairs, start=1):
             carry = _advance(*judge(batch), *judge(next_batch), carry, optimizer, tol)
@@ -104,15 +110,18 @@ def minimize_stream(
     finally:
         source.close()
     history = jax.tree.map(lambda *rows: jnp.stack(rows), *(entry.history for entry in entries))
+    end_params = _evaluated(evaluation, evaluation_constants, carry)
+    final = carry.loss if end_params is None else _value(*judge(next_batch), end_params, carry.aux)
     return Run(
         params=carry.params,
         state=carry.state,
         initial_loss=initial,
-        final_loss=carry.loss,
+        final_loss=final,
         # Two batches do not tell whether the loss rose; only what is not finite counts as diverged here.
-        status=end_status(carry.status, jnp.full_like(initial, jnp.inf), carry.loss, jnp.inf, carry.unmoved),
+        status=end_status(carry.status, jnp.full_like(initial, jnp.inf), final, jnp.inf, carry.unmoved),
         stopped_at=carry.stopped_at,
         aux=carry.aux,
+        evaluation=end_params,
         **history._asdict(),
     )
 
@@ -161,9 +170,22 @@ def _advance(program, constants, arguments, next_program, next_constants, next_a
     return advance(optimizer, carry, loss, next_loss, tol)
 
 
+@partial(jax.jit, static_argnums=0)
+def _evaluated(evaluation, constants, carry):
+    """The parameters that are evaluated; None where they are the iterate."""
+    found = evaluated_at(evaluation, constants, carry.state, carry.params)
+    return None if found is carry.params else jax.tree.map(jnp.copy, found)
+
+
+@partial(jax.jit, static_argnums=0)
+def _value(program, constants, arguments, params, aux):
+    return program(constants, params, aux, *arguments)[0]
+
+
 @partial(jax.jit, static_argnums=(0, 1))
-def _record(measure, record_params, measure_constants, optimizer, carry):
+def _record(programs, record_params, constants, optimizer, carry):
     """What is kept of a point; copies, since the next step overwrites the carry."""
-    return jax.tree.map(
-        jnp.copy, _Entry(record(carry, optimizer, measure, measure_constants, record_params), carry.status)
-    )
+    measure, evaluation = programs
+    evaluated = evaluated_at(evaluation, constants[1], carry.state, carry.params)
+    kept = record(carry, optimizer, measure, constants[0], record_params, evaluated)
+    return jax.tree.map(jnp.copy, _Entry(kept, carry.status))

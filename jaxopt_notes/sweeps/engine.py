@@ -271,8 +271,9 @@ def _results(plan: Plan, chunks: Sequence[int], lanes: Lanes, keep_params: bool)
     histories = {name: getattr(lanes, name).T for name in ("loss", "grad_norm", "update_norm")}
     ends = {"status": lanes.carry.status, "stopped_at": lanes.carry.stopped_at}
     ends |= {} if lanes.carry.unmoved is None else {"unmoved": lanes.carry.unmoved}
-    params = {"params": lanes.carry.params} if keep_params else {}
-    measured = measure(plan, lanes.carry.params, max(len(plan.trials_of(chunk)) for chunk in chunks))
+    evaluated = plan.evaluated(lanes.carry)
+    params = {"params": evaluated} if keep_params else {}
+    measured = measure(plan, evaluated, max(len(plan.trials_of(chunk)) for chunk in chunks))
     whole = jax.device_get({**histories, **measured, **ends, **params})
     parts = []
     for i, chunk in enumerate(chunks):

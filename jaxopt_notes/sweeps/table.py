@@ -74,7 +74,9 @@ def named_leaves(params: PyTree) -> list[tuple[str, Any]]:
 
 
 def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTree:
-    """The parameters at the end of one trial of a sweep that kept them.
+    """The parameters at the end of one trial of a sweep that kept them: those that its `final_loss` was measured at.
+
+    For a method whose result is not its iterate these are its evaluation parameters.
 
     Arguments:
         table: from `sweep(..., keep_params=True)`.

@@ -41,6 +41,7 @@ def minimize(
     tol: float | Float[Array, ""] | None = None,
     baseline: float | Float[Array, ""] | None = None,
     record_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     donate: bool = False,
 ) -> Run:
     """Minimise a loss by a fixed number of steps of any optax optimizer, in one compiled loop.
@@ -64,7 +65,8 @@ def minimize(
         args: further arguments of `loss`, such as a regularisation strength; may be traced.
         aux: the first state of a stateful loss, such as batch statistics or a dropout key. The loss is then
             `loss(params, aux, [batch,] *args) -> (value, new_aux)`, and `run.aux` is the last accepted state.
-        metrics: `metrics(params)`, or `metrics(params, aux)` with `aux`: any pytree of arrays, recorded at every entry.
+        metrics: `metrics(params)`, or `metrics(params, aux)` with `aux`: any pytree of arrays, recorded at every entry,
+            at the parameters that `evaluation_params` gives.
         state: the optimizer's state to begin with, as `run.state` of an earlier run, to go on from its end; fresh when
             None. With minibatches give another key, or the same batches come again.
         every: record one entry per this many steps; must divide `steps`. Static.
@@ -72,6 +74,10 @@ def minimize(
             and in float32 a norm below 1e-22 or above 1e19 is 0 or infinite.
         baseline: loss of the best constant predictor on the full data; a run that ends no better is `stalled`.
         record_params: keep the parameters of every entry in `run.params_path`. Static.
+        evaluation_params: `evaluation_params(state, params) -> params`, the parameters at which `initial_loss`,
+            `final_loss` and `metrics` are measured, for a method whose result is not its iterate. When None those of
+            `optimizers.evaluation_params`: averages and schedule-free methods are recognised, of any other it is the
+            iterate. The histories of loss and gradient norm are of the iterate. Static.
         donate: give the memory of `params` and `aux` to the run; they cannot be used afterwards. Static.
 
     Returns:
@@ -88,7 +94,7 @@ def minimize(
     """
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "steps", steps, data, minibatches, key, args, aux, metrics, state, every, tol,
-        baseline, record_params,
+        baseline, record_params, evaluation_params,
     )  # fmt: skip
     return (program.scan_donating if donate else program.scan)(static, params, aux, inputs)
 
@@ -112,6 +118,7 @@ def minimize_until(
     every: int = 1,
     baseline: float | Float[Array, ""] | None = None,
     record_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     donate: bool = False,
 ) -> Run:
     """Minimise until a stopping rule holds, and compute no step after it.
@@ -126,8 +133,8 @@ def minimize_until(
     Arguments:
         loss, params, optimizer, data, minibatches, key, args: as in `minimize`. The gradient is looked at in every
             step. With minibatches its norm does not fall to zero: use `patience`.
-        aux, metrics, state, every, baseline, record_params, donate: as in `minimize`. `patience` is looked at at every
-            recorded entry.
+        aux, metrics, state, every, baseline, record_params, evaluation_params, donate: as in `minimize`. `patience` is
+            looked at at every recorded entry.
         max_steps: the most steps to take, at least 1. Static.
         tol: >= 0, in units of the gradient norm.
         rtol: >= 0, relative to the gradient norm at the start.
@@ -149,7 +156,7 @@ def minimize_until(
     tol = _checks.scalar("tol", tol, low=0.0)
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "max_steps", max_steps, data, minibatches, key, args, aux, metrics, state, every, tol,
-        baseline, record_params,
+        baseline, record_params, evaluation_params,
     )  # fmt: skip
     inputs = inputs._replace(
         rtol=_checks.scalar("rtol", rtol, low=0.0),
@@ -175,6 +182,7 @@ def _prepare(
     tol,
     baseline,
     record_params,
+    evaluation_params,
 ) -> tuple[Static, PyTree, PyTree, Inputs]:
     """Check everything, and part what decides the program from what it is run on."""
     optimizer = as_pytree(optimizer)
@@ -196,9 +204,10 @@ def _prepare(
     if minibatches is not None:
         full_program, full_constants = hoisted(data, *args)
     measure, measure_constants = checked_metrics(metrics, params, aux, traced)
-    static = Static(batch_program, full_program, measure, steps, every, minibatches, bool(record_params))
+    evaluation, evaluation_constants = checked_evaluation(evaluation_params, optimizer, params, traced)
+    static = Static(batch_program, full_program, measure, steps, every, minibatches, bool(record_params), evaluation)
     inputs = Inputs(
-        (batch_constants, full_constants, measure_constants),
+        (batch_constants, full_constants, measure_constants, evaluation_constants),
         optimizer,
         state,
         data,
@@ -280,6 +289,23 @@ def checked_metrics(
         raise TypeError(f"metrics must be a function of the parameters that returns a pytree, got {metrics!r}")
     measure = lambda params, aux: metrics(params) if aux is None else metrics(params, aux)  # noqa: E731
     return hoist(measure, params, aux, derivatives=int(traced), owner=metrics)
+
+
+def checked_evaluation(
+    evaluation: Callable | None, optimizer: optax.GradientTransformation, params: PyTree, traced: bool = False
+) -> tuple[Program | None, list[Any]]:
+    """The user's choice of the parameters that are evaluated, as a program of (state, params), and its constants."""
+    if evaluation is None:
+        return None, []
+    if not callable(evaluation):
+        raise TypeError(f"evaluation_params must be a function (state, params) -> params, got {evaluation!r}")
+    state = jax.eval_shape(optimizer.init, params)
+    found = jax.eval_shape(evaluation, state, params)
+    _checks.matching("evaluation_params(state, params)", found, "params", params)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=True):
+        if one.dtype != other.dtype:
+            raise TypeError(f"evaluation_params must return the dtypes of params, {other.dtype}; got {one.dtype}")
+    return hoist(evaluation, state, params, derivatives=int(traced))
 
 
 def _checked_batch(data: PyTree, minibatches: Any, key: Any) -> tuple[Minibatches | None, tuple[Any, ...]]:

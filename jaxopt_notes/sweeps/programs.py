@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from .._hoist import Program
 from .._kept import kept_with
 from ..minibatches import gather
-from ..minimize import Carry, advance, start
+from ..minimize import Carry, advance, evaluated_at, start
 
 TRIALS = PartitionSpec("trials")
 HISTORIES = PartitionSpec(None, "trials")
@@ -122,6 +122,17 @@ def evaluator(evaluate: Program, mesh: Mesh) -> Callable:
 
     specs = (EVERYWHERE, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE)
     return jax.jit(jax.shard_map(lanewise, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
+
+
+@functools.lru_cache(maxsize=64)
+def settled(evaluation: Program | None, mesh: Mesh) -> Callable:
+    """The compiled `(constants, state, params) -> params`: what every lane's method returns, given its iterate."""
+
+    def lanes(constants: Sequence[Any], state: PyTree, params: PyTree) -> PyTree:
+        return jax.vmap(functools.partial(evaluated_at, evaluation, constants))(state, params)
+
+    specs = (EVERYWHERE, TRIALS, TRIALS)
+    return jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
 
 
 def _batch_loss(group: Group, shared: Shared, seed: Array, position: Array) -> Callable:

@@ -47,6 +47,7 @@ class Inputs(NamedTuple):
     rtol: Any
     patience: Any
     baseline: Any
+    skip: Any
 
 
 class History(NamedTuple):
@@ -117,7 +118,7 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
 
     def entry(carry, number, tol):
         def body(carry, step):
-            return advance(optimizer, carry, batch_loss(step), batch_loss(step + 1), tol), None
+            return advance(optimizer, carry, batch_loss(step), batch_loss(step + 1), tol, inputs.skip), None
 
         steps = number * static.every + jnp.arange(static.every, dtype=jnp.int32)
         return jax.lax.scan(body, carry, steps)[0]
@@ -129,7 +130,7 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
         return record(carry, optimizer, static.metrics, measure_constants, static.record_params, evaluated(carry))
 
     def first(params, aux):
-        return start(optimizer, params, batch_loss(0), inputs.tol, aux, inputs.state)
+        return start(optimizer, params, batch_loss(0), inputs.tol, aux, inputs.state, inputs.skip)
 
     return _Functions(full_loss, first, entry, kept, evaluated)
 
@@ -151,7 +152,8 @@ def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs)
     pieces = _functions(static, inputs)
     entries = static.steps // static.every
     first = pieces.first(params, aux)
-    tol = inputs.tol + inputs.rtol * first.grad_norm
+    # Of a start whose batch is not finite nothing is known that the norm could be compared with.
+    tol = inputs.tol + inputs.rtol * jnp.where(jnp.isfinite(first.grad_norm), first.grad_norm, 0)
     arrived = (first.status == Status.COMPLETED) & (first.grad_norm <= tol)
     first = first._replace(status=jnp.where(arrived, jnp.int32(Status.CONVERGED), first.status))
     patience = np.inf if inputs.patience is None else inputs.patience
@@ -166,7 +168,7 @@ def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs)
         carry = pieces.entry(carry, number, tol)
         number = number + 1
         history = jax.tree.map(lambda rows, row: rows.at[number].set(row), history, pieces.record(carry))
-        lower = carry.loss < lowest
+        lower = (carry.loss < lowest) | jnp.isnan(lowest)
         return number, carry, history, jnp.where(lower, carry.loss, lowest), jnp.where(lower, number, lowest_at)
 
     history = jax.tree.map(lambda row: jnp.broadcast_to(row, (entries + 1, *row.shape)), pieces.record(first))
@@ -204,6 +206,7 @@ def _finish(
         stopped_at=last.stopped_at,
         aux=last.aux,
         evaluation=None if end is last.params else end,
+        skipped=None if last.skips is None else last.skips.total,
         **history._asdict(),
     )
 

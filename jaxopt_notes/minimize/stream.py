@@ -16,7 +16,15 @@ from .. import _checks
 from .._hoist import Program, hoist
 from .._partials import as_pytree
 from ..minibatches import prefetch as read_ahead
-from .loop import checked_args, checked_evaluation, checked_loss, checked_metrics, checked_state, derivatives_of
+from .loop import (
+    checked_args,
+    checked_evaluation,
+    checked_loss,
+    checked_metrics,
+    checked_skip,
+    checked_state,
+    derivatives_of,
+)
 from .program import History, evaluated_at, record
 from .run import Run
 from .status import Status
@@ -38,6 +46,7 @@ def minimize_stream(
     tol: float | Float[Array, ""] | None = None,
     record_params: bool = False,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     prefetch: int = 2,
 ) -> Run:
     """Minimise a loss over batches from an iterator, for data that do not fit the memory.
@@ -48,8 +57,9 @@ def minimize_stream(
     another shape, such as a shorter last one, compiles once more.
 
     Arguments:
-        loss, params, optimizer, args, aux, metrics, state, tol, record_params, evaluation_params: as in `minimize`; the
-            loss takes a batch.
+        loss, params, optimizer, args, aux, metrics, state, tol, record_params: as in `minimize`; the loss takes a
+            batch.
+        evaluation_params, skip_non_finite: as in `minimize`.
         batches: an iterable of pytrees of arrays: a generator, `minibatches.batches`, a grain or torch data loader.
         steps: number of steps, at most; takes `steps + 1` batches and no more. Until `batches` ends when None, which is
             read up to `prefetch + 1` batches ahead.
@@ -82,7 +92,7 @@ def minimize_stream(
     state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
     most = None if steps is None else _checks.count("steps", steps)
     every = _checks.count("every", every) if most is None else _checks.divisor("every", every, "steps", most)
-    tol = None if tol is None else _checks.scalar("tol", tol, low=0.0)
+    tol, skip = None if tol is None else _checks.scalar("tol", tol, low=0.0), checked_skip(skip_non_finite)
     measure, measure_constants = checked_metrics(metrics, params, aux)
     evaluation, evaluation_constants = checked_evaluation(evaluation_params, optimizer, params)
     needed = batches if most is None else itertools.islice(batches, most + 1)
@@ -94,14 +104,14 @@ def minimize_stream(
         judge = _Judge(loss, params, aux, args, derivatives_of(optimizer))
         constants = (measure_constants, evaluation_constants)
         keep = partial(_record, (measure, evaluation), bool(record_params), constants, optimizer)
-        carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state)
+        carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state, skip)
         initial, entries = jnp.copy(carry.loss), [keep(carry)]
         begin_params = _evaluated(evaluation, evaluation_constants, carry)
         if begin_params is not None:
             initial = _value(*judge(begin[0]), begin_params, aux)
         pairs = itertools.pairwise(itertools.chain(begin, source))
         for step, (batch, next_batch) in enumerate(pairs, start=1):
-            carry = _advance(*judge(batch), *judge(next_batch), carry, optimizer, tol)
+            carry = _advance(*judge(batch), *judge(next_batch), carry, optimizer, tol, skip)
             if step % every == 0:
                 entries.append(keep(carry))
                 # The status of the entry before is there already, so looking at it does not wait for the device.
@@ -122,6 +132,7 @@ def minimize_stream(
         stopped_at=carry.stopped_at,
         aux=carry.aux,
         evaluation=end_params,
+        skipped=None if carry.skips is None else carry.skips.total,
         **history._asdict(),
     )
 
@@ -155,19 +166,22 @@ class _Entry(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def _start(program, constants, arguments, params, aux, optimizer, tol, state):
-    return start(optimizer, params, lambda params, aux: program(constants, params, aux, *arguments), tol, aux, state)
+def _start(program, constants, arguments, params, aux, optimizer, tol, state, skip):
+    def loss(params, aux):
+        return program(constants, params, aux, *arguments)
+
+    return start(optimizer, params, loss, tol, aux, state, skip)
 
 
 @partial(jax.jit, static_argnums=(0, 3), donate_argnums=6)
-def _advance(program, constants, arguments, next_program, next_constants, next_arguments, carry, optimizer, tol):
+def _advance(program, constants, arguments, next_program, next_constants, next_arguments, carry, optimizer, tol, skip):
     def loss(params, aux):
         return program(constants, params, aux, *arguments)
 
     def next_loss(params, aux):
         return next_program(next_constants, params, aux, *next_arguments)
 
-    return advance(optimizer, carry, loss, next_loss, tol)
+    return advance(optimizer, carry, loss, next_loss, tol, skip)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -12,7 +12,7 @@ from .. import _checks
 from ..minimize import Status
 from ..problems.metric import LOSSES, Direction
 from ..sweeps.axes import axes_of, in_order
-from ..sweeps.direction import SIGNS, direction_of
+from ..sweeps.direction import SIGNS, direction_of, said_direction
 
 LABELS = {
     "loss": "training loss",
@@ -166,7 +166,7 @@ def judged(table: xr.Dataset) -> list[str]:
         >>> judged(xr.Dataset({"final_loss": ("seed", [1.0]), "final_score": ("seed", [0.5])}))
         ['final_loss']
     """
-    known = [name for name in metrics(table) if name in LOSSES or "direction" in table[name].attrs]
+    known = [name for name in metrics(table) if name in LOSSES or said_direction(table[name])]
     return sorted(known, key=lambda name: name != "final_loss")
 
 

@@ -11,7 +11,7 @@ import xarray
 from .. import _checks
 from ..plots.choose import is_sweep
 from ..plots.tables import check_table, failed, metrics
-from ..problems.metric import Direction
+from ..problems.metric import Direction, direction_attrs
 from ..sweeps.direction import direction_of
 from ..sweeps.select import Best, best
 
@@ -60,7 +60,7 @@ def _judged(
         better = direction_of(table, metric, direction)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    return table.assign({metric: table[metric].assign_attrs(direction=better)}), better
+    return table.assign({metric: table[metric].assign_attrs(direction_attrs(metric, better))}), better
 
 
 def _named(tables: Any, prefix: str = "") -> Iterator[tuple[str, xarray.Dataset]]:

@@ -60,8 +60,9 @@ def verdict(winner: Best) -> Iterator[str]:
     """The winner, how sure it is, and what that leaves open."""
     lead = "No configuration succeeded from most of its seeds; the least bad" if winner.failed >= 0.5 else "Best"
     seeds = f"{winner.seeds} seeds, interval" if winner.seeds > 1 else "1 seed, interval"
-    what = f"{SUPERLATIVES[winner.direction]} {winner.by} {winner.metric.replace('_', ' ')}"
-    yield f"{lead}: {in_words(winner.config)}, with the {what}, {winner.median:.4g} over {seeds} {interval(winner)}."
+    what = f"{winner.by} {winner.metric.replace('_', ' ')} of {winner.median:.4g}"
+    most = SUPERLATIVES[winner.direction]
+    yield f"{lead}: {in_words(winner.config)}, with a {what} over {seeds} {interval(winner)}, the {most}."
     if winner.failed:
         yield f"Of the seeds of this configuration {winner.failed:.0%} failed."
     others = "1 other configuration" if len(winner.ties) == 1 else f"{len(winner.ties)} other configurations"

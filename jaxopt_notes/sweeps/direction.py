@@ -22,10 +22,16 @@ def direction_of(table: xarray.Dataset, metric: str, direction: Direction | None
     Raises:
         ValueError: unknown, with how to say it; or neither "max" nor "min".
     """
-    said = table[metric].attrs.get("direction")
+    said = said_direction(table[metric])
     if direction is None and said is not None and said not in DIRECTIONS:
         raise ValueError(f"{metric}.attrs['direction'] must be one of {', '.join(DIRECTIONS)}, got {said!r}")
     return known_direction(metric, said, direction)
+
+
+def said_direction(variable: xarray.DataArray) -> Any:
+    """What the attributes of a variable say, unless it was made from another, whose attributes they are."""
+    own = variable.attrs.get("direction_of", variable.name) == variable.name
+    return variable.attrs.get("direction") if own else None
 
 
 def common_direction(tables: Iterable[xarray.Dataset], metric: str, direction: Direction | None = None) -> Direction:

@@ -12,7 +12,7 @@ from .._numerics import scale_of
 from .._version import __version__
 from ..minibatches import steps_per_epoch
 from ..minimize import Status
-from ..problems.metric import Direction, directions
+from ..problems.metric import Direction, direction_attrs, directions
 from .space import CONFIGURATION
 
 if TYPE_CHECKING:
@@ -69,8 +69,9 @@ class Layout(NamedTuple):
 
     def attrs_of(self, name: str) -> dict[str, str]:
         """The attributes of a variable."""
-        said = {"long_name": _DESCRIPTIONS.get(name), "direction": self.directions.get(name)}
-        return {key: text for key, text in said.items() if text is not None}
+        described = {"long_name": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}
+        directed = direction_attrs(name, self.directions[name]) if name in self.directions else {}
+        return {**described, **directed}
 
 
 def layout_of(plan: Plan, columns: Columns) -> Layout:

@@ -72,11 +72,10 @@ class Best:
         seeds = f"{self.seeds} seeds{interval}" if self.seeds > 1 else "1 seed, which gives no interval"
         name = in_words(self.config) or "the only configuration"
         most = SUPERLATIVES[self.direction]
-        chosen = "" if self.held_out else f"{most} "
-        lines.append(f"{name}: {chosen}{self.by} {self.metric} {self.median:.4g} over {seeds}")
+        chosen = "" if self.held_out else f", the {most}"
+        lines.append(f"{name}: {self.by} {self.metric} {self.median:.4g} over {seeds}{chosen}")
         if self.held_out:
-            by = f"the {most} {self.by} of {self.chosen_by} other seeds"
-            lines.append(f"chosen by {by}, so this {self.by} is no {most} of many")
+            lines.append(f"chosen by {self.chosen_by} other seeds, so this {self.by} is no {most} of many")
         lines.append(f"failed seeds: {self.failed:.0%} of this configuration, {self.trials_failed:.0%} of all trials")
         if self.ties:
             shown = "; ".join(in_words(tie) for tie in self.ties[:3]) + ("; ..." if len(self.ties) > 3 else "")

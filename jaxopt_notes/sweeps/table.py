@@ -115,7 +115,10 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTr
     trial = table[paths].sel(seed=selection.pop("seed"))
     trial = trial.isel({name: _place(name, table[name].values, value) for name, value in selection.items()})
     # By the names of their dims, which a transposed table has in another order.
-    stored = {name: trial[name].transpose(*inner_dims(name, shape)) for name, shape in named_leaves(shapes)}
+    stored = {
+        name: trial[name].transpose(*(f"{name}_{axis}" for axis in range(len(shape.shape))))
+        for name, shape in named_leaves(shapes)
+    }
     leaves = [jnp.asarray(stored[name].values, shape.dtype) for name, shape in named_leaves(shapes)]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 

@@ -16,6 +16,13 @@ def working_dtype(array: Any) -> Any:
     return _wider(jnp.result_type(array), jnp.float32)
 
 
+def working(leaf: Any) -> Any:
+    """`leaf` in its working precision; of an abstract one the shape and the working type."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf.update(dtype=working_dtype(leaf))
+    return jnp.asarray(leaf, working_dtype(leaf))
+
+
 def _wider(a: Any, b: Any) -> Any:
     with jax.numpy_dtype_promotion("standard"):  # meant here, also where a program forbids it elsewhere
         return jnp.promote_types(a, b)

@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PyTree
 
 from . import _checks
-from ._numerics import real_dtype, working_dtype
+from ._numerics import real_dtype, working, working_dtype
 from ._partials import as_pytree
 
 Number = float | Float[Array, ""]
@@ -50,7 +50,7 @@ def _bias_correction_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return correction, by_decay * tangents[0] + by_count * tangents[1]
 
 
-def ewma(decay: Number, *, debias: bool = True) -> optax.GradientTransformation:
+def ewma(decay: Number, *, debias: bool = True) -> optax.GradientTransformationExtraArgs:
     """Exponentially weighted average of the values that `update` is given, as an (init, update) pair.
 
         v <- b v + (1 - b) x,     returned v / (1 - b^t)
@@ -79,12 +79,12 @@ def ewma(decay: Number, *, debias: bool = True) -> optax.GradientTransformation:
     Source: Roberts, 1959; corrected as in Kingma and Ba, 2015.
     """
     decay = _checks.scalar("decay", decay, low=0.0, high=1.0, open_high=True)
-    return optax.GradientTransformation(Partial(_init_ewma), Partial(_debiased if debias else _plain, decay))
+    return optax.GradientTransformationExtraArgs(Partial(_init_ewma), Partial(_debiased if debias else _plain, decay))
 
 
 def average_params(
     optimizer: optax.GradientTransformation, decay: Number | None = None, start: Number = 0
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Keep an average of the parameters beside any optimizer, whose steps stay as they are.
 
         Polyak-Ruppert (decay None)    mean of the parameters after step `start`
@@ -130,14 +130,18 @@ def _zeros(value: Any) -> Array:
     return jnp.zeros(jnp.shape(value), working_dtype(value))
 
 
-def _plain(decay: Any, values: PyTree, state: EwmaState, params: PyTree = None) -> tuple[PyTree, EwmaState]:
-    del params  # kept for optax's calling convention
+def _plain(
+    decay: Any, values: PyTree, state: EwmaState, params: PyTree = None, **unused: Any
+) -> tuple[PyTree, EwmaState]:
+    del params, unused  # kept for optax's calling convention
     _checks.matching("values", values, "state.average", state.average)
     average = jax.tree.map(lambda v, x: _blend(decay, v, x), state.average, values)
     return average, EwmaState(optax.safe_increment(state.count), average)
 
 
-def _debiased(decay: Any, values: PyTree, state: EwmaState, params: PyTree = None) -> tuple[PyTree, EwmaState]:
+def _debiased(
+    decay: Any, values: PyTree, state: EwmaState, params: PyTree = None, **unused: Any
+) -> tuple[PyTree, EwmaState]:
     average, state = _plain(decay, values, state)
     return jax.tree.map(lambda v: v / _correction(decay, state.count, v), average), state
 
@@ -153,8 +157,7 @@ def _correction(decay: Any, count: Array, like: Array) -> Array:
 
 
 def _init_average_params(inner: optax.GradientTransformation, params: PyTree) -> AverageParamsState:
-    wide = jax.tree.map(lambda p: jnp.asarray(p, working_dtype(p)), params)
-    return AverageParamsState(jnp.zeros((), jnp.int32), inner.init(params), wide)
+    return AverageParamsState(jnp.zeros((), jnp.int32), inner.init(params), jax.tree.map(working, params))
 
 
 def _update_average_params(

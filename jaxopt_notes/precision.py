@@ -17,7 +17,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from . import _checks
-from ._numerics import divide, working_dtype
+from ._numerics import divide, working, working_dtype
 from ._partials import as_pytree
 
 
@@ -138,7 +138,7 @@ def _is_narrow(array: Any) -> bool:
 
 
 def _wide(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, working_dtype(leaf)), tree)
+    return jax.tree.map(working, tree)
 
 
 @jax.custom_jvp

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
+from .._kept import PerProgram
 from .._numerics import working_dtype
 
 DENSE_LIMIT = 20_000  # parameters: the float32 matrix takes 1.6 GB, and its columns several times that while computed
@@ -219,7 +220,7 @@ def matrix(product: Product, like: Float[Array, " n"]) -> Float[Array, "n n"]:
     return rows.reshape(-1, n)[:n].T
 
 
-@functools.partial(jax.jit, static_argnames="program")
+@PerProgram
 def _hessian(program: Program, constants: list[Any], params: PyTree, args: tuple[Any, ...]) -> Float[Array, "n n"]:
     _, gradient, product, _ = second_order(program, constants, params, args)
     return matrix(product, gradient)

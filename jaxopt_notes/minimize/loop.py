@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -16,6 +17,8 @@ from .. import _checks
 from .._hoist import Program, hoist
 from .._partials import as_pytree
 from ..minibatches import Minibatches, batch_shapes, check_batch_size
+from ..optimizers.base import Rule
+from ..optimizers.rate import ended_schedule
 from . import program
 from .program import Inputs, Static
 from .run import Run
@@ -180,13 +183,14 @@ def _prepare(
     args = checked_args(args)
     key = None if key is None else _checks.key("key", key)
     state = checked_state(optimizer, params, state)
+    warn_past_schedule(optimizer, state)
     steps = _checks.count(steps_name, steps)
     every = _checks.divisor("every", every, steps_name, steps)
     minibatches, batch = _checked_batch(data, minibatches, key)
     # Whoever differentiates through this call traces its arguments; then second derivatives are run too.
     traced = any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, state, data, args, aux))))
     lifted = checked_loss(loss, params, aux, *batch, *args)
-    hoisted = partial(hoist, lifted, params, aux, derivatives=derivatives_of(optimizer) + traced)
+    hoisted = partial(hoist, lifted, params, aux, derivatives=derivatives_of(optimizer) + traced, owner=loss)
     batch_program, batch_constants = hoisted(*batch, *args)
     full_program, full_constants = batch_program, batch_constants
     if minibatches is not None:
@@ -209,8 +213,9 @@ def _prepare(
 
 
 def derivatives_of(optimizer: optax.GradientTransformation) -> int:
-    """How often an optimizer's steps differentiate the loss: once more if it may be given the loss itself."""
-    return 1 + isinstance(optimizer, optax.GradientTransformationExtraArgs)
+    """How often an optimizer's steps differentiate the loss: once more if its update may use the loss itself."""
+    ignores_the_loss = isinstance(getattr(optimizer.update, "func", None), Rule)
+    return 1 + (isinstance(optimizer, optax.GradientTransformationExtraArgs) and not ignores_the_loss)
 
 
 def checked_args(args: Any) -> tuple[Any, ...]:
@@ -233,6 +238,18 @@ def checked_state(optimizer: optax.GradientTransformation, params: PyTree, state
         )
     _checks.matching("init(params)", fresh, "state", state)
     return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), state, fresh)
+
+
+def warn_past_schedule(optimizer: optax.GradientTransformation, state: PyTree) -> None:
+    """Warn of a run that starts past the end of its schedule, so that all of it has the schedule's last value."""
+    ended = None if state is None else ended_schedule(optimizer, state)
+    if ended is not None:
+        done, end, value = ended
+        warnings.warn(
+            f"state has {done} steps done, and the schedule of the learning rate ended at step {end:g}: every step of "
+            f"this run has its last value, {value:g}. Give an optimizer with a longer schedule to go on decaying.",
+            stacklevel=4,
+        )
 
 
 def checked_loss(loss: Callable, params: PyTree, aux: PyTree, *rest: Any) -> Callable:
@@ -262,7 +279,7 @@ def checked_metrics(
     if not callable(metrics):
         raise TypeError(f"metrics must be a function of the parameters that returns a pytree, got {metrics!r}")
     measure = lambda params, aux: metrics(params) if aux is None else metrics(params, aux)  # noqa: E731
-    return hoist(measure, params, aux, derivatives=int(traced))
+    return hoist(measure, params, aux, derivatives=int(traced), owner=metrics)
 
 
 def _checked_batch(data: PyTree, minibatches: Any, key: Any) -> tuple[Minibatches | None, tuple[Any, ...]]:

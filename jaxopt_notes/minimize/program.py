@@ -13,11 +13,15 @@ from jaxtyping import Array, PyTree
 
 from .. import _checks
 from .._hoist import Program
-from ..minibatches import Minibatches, gather, indices
+from .._kept import PerProgram
+from ..minibatches import Minibatches, examples_per_step, gather, indices, steps_per_epoch
 from ..optimizers import current_learning_rate
 from .run import Run
 from .status import Status
-from .step import Carry, Loss, advance, end_status, start
+from .step import Carry, Loss, advance, end_status, start, unmoved
+
+INDICES = 2**22  # of examples, held at a time where that is more than some epochs
+EPOCHS = 4
 
 
 class Static(NamedTuple):
@@ -79,59 +83,110 @@ def record(
 
 
 class _Functions(NamedTuple):
-    """The pieces of one run that `scan` and `until` put together."""
+    """The pieces of one run that `scan` and `until` put together.
+
+    Attributes:
+        block: the entries of which the example indices are drawn together.
+        draw: the example indices for a block of so many entries from a first one on; None where there are none to hold.
+        entry: the steps of one entry of a block that begins at a given entry, with that block's indices.
+    """
 
     full_loss: Loss
     first: Callable[[PyTree, PyTree], Carry]
-    entry: Callable[[Carry, Array, Any], Carry]
+    block: int
+    draw: Callable[[Any, int], Array | None]
+    entry: Callable[[Carry, Array | None, Any, Array, Any], Carry]
     record: Callable[[Carry], History]
+
+
+def _steps_at_once(static: Static, examples: int) -> int:
+    """The steps whose example indices are held at a time; those of whole epochs, since an order is drawn whole."""
+    assert static.minibatches is not None
+    per_epoch, size = steps_per_epoch(static.minibatches, examples), examples_per_step(static.minibatches, examples)
+    return max(INDICES // size, EPOCHS * per_epoch)
 
 
 def _functions(static: Static, inputs: Inputs) -> _Functions:
     batch_constants, full_constants, measure_constants = inputs.constants
-    minibatches, optimizer = static.minibatches, inputs.optimizer
+    minibatches, optimizer, every = static.minibatches, inputs.optimizer, static.every
+    examples = 0 if minibatches is None else _checks.examples("data", inputs.data)
+    at_once = static.steps if minibatches is None else _steps_at_once(static, examples)
+    block = min(static.steps, max(at_once, every)) // every
 
     def full_loss(params, aux):
         return static.full_loss(
             full_constants, params, aux, *(() if inputs.data is None else (inputs.data,)), *inputs.args
         )
 
-    if minibatches is not None:
-        rows = indices(minibatches, inputs.key, 0, static.steps + 1, _checks.examples("data", inputs.data))
+    def rows_of(first, steps):
+        # One more, as the last candidate is judged by the batch of the step after it.
+        return indices(minibatches, inputs.key, first, steps + 1, examples)
 
-    def batch_loss(step):
+    def batch_loss(rows, position):
         if minibatches is None:
             return full_loss
         return lambda params, aux: static.batch_loss(
-            batch_constants, params, aux, gather(inputs.data, rows[step]), *inputs.args
+            batch_constants, params, aux, gather(inputs.data, rows[position]), *inputs.args
         )
 
-    def entry(carry, number, tol):
-        def body(carry, step):
-            return advance(optimizer, carry, batch_loss(step), batch_loss(step + 1), tol), None
+    def taken(carry, rows, position, steps, tol):
+        def body(carry, position):
+            return advance(optimizer, carry, batch_loss(rows, position), batch_loss(rows, position + 1), tol), None
 
-        steps = number * static.every + jnp.arange(static.every, dtype=jnp.int32)
-        return jax.lax.scan(body, carry, steps)[0]
+        return jax.lax.scan(body, carry, position + jnp.arange(steps, dtype=jnp.int32))[0]
+
+    def draw(first_entry, entries):
+        return None if minibatches is None or every > at_once else rows_of(first_entry * every, entries * every)
+
+    def entry(carry, rows, first_entry, number, tol):
+        if minibatches is None or rows is not None:
+            return taken(carry, rows, (number - first_entry) * every, every, tol)
+
+        def window(carry, first, steps):
+            return taken(carry, rows_of(first, steps), 0, steps, tol)
+
+        # An entry of too many steps for one drawing is taken in windows.
+        windows, rest = divmod(every, at_once)
+        firsts = number * every + at_once * jnp.arange(windows, dtype=jnp.int32)
+        carry = jax.lax.scan(lambda carry, first: (window(carry, first, at_once), None), carry, firsts)[0]
+        return window(carry, (number + 1) * every - rest, rest) if rest else carry
 
     def kept(carry):
         return record(carry, optimizer, static.metrics, measure_constants, static.record_params)
 
     def first(params, aux):
-        return start(optimizer, params, batch_loss(0), inputs.tol, aux, inputs.state)
+        start_loss = batch_loss(None if minibatches is None else rows_of(0, 0), 0)
+        return start(optimizer, params, start_loss, inputs.tol, aux, inputs.state)
 
-    return _Functions(full_loss, first, entry, kept)
+    return _Functions(full_loss, first, block, draw, entry, kept)
 
 
 def _minimize(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Run:
     pieces = _functions(static, inputs)
 
-    def body(carry, number):
-        carry = pieces.entry(carry, number, inputs.tol)
-        return carry, pieces.record(carry)
+    def block(carry, first_entry, entries):
+        rows = pieces.draw(first_entry, entries)
 
-    first = pieces.first(params, aux)
-    last, tail = jax.lax.scan(body, first, jnp.arange(static.steps // static.every, dtype=jnp.int32))
-    history = jax.tree.map(lambda head, rest: jnp.concatenate([head[None], rest]), pieces.record(first), tail)
+        def body(carry, number):
+            carry = pieces.entry(carry, rows, first_entry, number, inputs.tol)
+            return carry, pieces.record(carry)
+
+        return jax.lax.scan(body, carry, first_entry + jnp.arange(entries, dtype=jnp.int32))
+
+    first = last = pieces.first(params, aux)
+    blocks, rest = divmod(static.steps // static.every, pieces.block)
+    parts = [jax.tree.map(lambda row: row[None], pieces.record(first))]
+    if blocks == 1:
+        last, rows = block(last, 0, pieces.block)
+        parts.append(rows)
+    elif blocks:
+        firsts = pieces.block * jnp.arange(blocks, dtype=jnp.int32)
+        last, rows = jax.lax.scan(lambda carry, first: block(carry, first, pieces.block), last, firsts)
+        parts.append(jax.tree.map(lambda row: row.reshape(-1, *row.shape[2:]), rows))
+    if rest:
+        last, rows = block(last, blocks * pieces.block, rest)
+        parts.append(rows)
+    history = jax.tree.map(lambda *rows: jnp.concatenate(rows), *parts)
     return _finish(static, inputs, pieces, params, aux, first, last, history)
 
 
@@ -149,17 +204,23 @@ def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs)
         waited = (number - lowest_at).astype(float) * static.every
         return (number < entries) & (carry.status == Status.COMPLETED) & (waited < patience)
 
-    def body(loop):
-        number, carry, history, lowest, lowest_at = loop
-        carry = pieces.entry(carry, number, tol)
-        number = number + 1
-        history = jax.tree.map(lambda rows, row: rows.at[number].set(row), history, pieces.record(carry))
-        lower = carry.loss < lowest
-        return number, carry, history, jnp.where(lower, carry.loss, lowest), jnp.where(lower, number, lowest_at)
+    def block(loop):
+        first_entry = loop[0]
+        rows = pieces.draw(first_entry, pieces.block)
+
+        def body(loop):
+            number, carry, history, lowest, lowest_at = loop
+            carry = pieces.entry(carry, rows, first_entry, number, tol)
+            number = number + 1
+            history = jax.tree.map(lambda rows, row: rows.at[number].set(row), history, pieces.record(carry))
+            lower = carry.loss < lowest
+            return number, carry, history, jnp.where(lower, carry.loss, lowest), jnp.where(lower, number, lowest_at)
+
+        return jax.lax.while_loop(lambda loop: going(loop) & (loop[0] < first_entry + pieces.block), body, loop)
 
     history = jax.tree.map(lambda row: jnp.broadcast_to(row, (entries + 1, *row.shape)), pieces.record(first))
     loop = (jnp.int32(0), first, history, first.loss, jnp.int32(0))
-    number, last, history, _, _ = jax.lax.while_loop(going, body, loop)
+    number, last, history, _, _ = block(loop) if pieces.block == entries else jax.lax.while_loop(going, block, loop)
     plateaued = (last.status == Status.COMPLETED) & (number < entries)
     last = last._replace(status=jnp.where(plateaued, jnp.int32(Status.PLATEAUED), last.status))
     resting = pieces.record(last._replace(update_norm=jnp.zeros_like(last.update_norm)))
@@ -181,7 +242,7 @@ def _finish(
     initial, final = first.loss, last.loss
     if static.minibatches is not None:
         initial, final = pieces.full_loss(params, aux)[0], pieces.full_loss(last.params, last.aux)[0]
-    status = end_status(last.status, initial, final, inputs.baseline, last.unmoved)
+    status = end_status(last.status, initial, final, inputs.baseline, unmoved(first, last))
     return Run(
         params=last.params,
         state=last.state,
@@ -194,7 +255,8 @@ def _finish(
     )
 
 
-scan = jax.jit(_minimize, static_argnums=0)
-scan_donating = jax.jit(_minimize, static_argnums=0, donate_argnums=(1, 2))
-until = jax.jit(_minimize_until, static_argnums=0)
-until_donating = jax.jit(_minimize_until, static_argnums=0, donate_argnums=(1, 2))
+_of_loss: dict[str, Any] = {"program_of": lambda static: static.batch_loss}
+scan = PerProgram(_minimize, **_of_loss)
+scan_donating = PerProgram(_minimize, donate_argnames=("params", "aux"), **_of_loss)
+until = PerProgram(_minimize_until, **_of_loss)
+until_donating = PerProgram(_minimize_until, donate_argnames=("params", "aux"), **_of_loss)

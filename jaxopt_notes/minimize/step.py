@@ -125,6 +125,14 @@ def _backward(attempt: Callable, saved: Any, cotangents: Any) -> Any:
 _unless_rejected.defvjp(_forward, _backward)
 
 
+def unmoved(first: Carry, last: Carry) -> Float[Array, ""]:
+    """The share of parameters that do not move: in the last step if they are narrow, else all or none in the run."""
+    where = zip(jax.tree.leaves(first.params), jax.tree.leaves(last.params), strict=True)
+    stays = jnp.stack([jnp.all(before == after) for before, after in where]).all()
+    share = jnp.float32(0) if last.unmoved is None else last.unmoved
+    return jnp.where(stays & (last.grad_norm > 0) & (last.stopped_at > 0), jnp.float32(1), share)
+
+
 def end_status(
     status: Array, initial_loss: Array, final_loss: Array, baseline: Any, unmoved: Array | None = None
 ) -> Int[Array, "*lanes"]:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
+from .._kept import PerProgram
 from .._version import __version__
 from ..minibatches import Minibatches, batch_shapes, check_batch_size, examples_per_step, indices, reshuffle
 from ..minimize import derivatives_of
@@ -285,7 +286,7 @@ def make_plan(
     _checks.scalar_loss(problem.loss, one, *batch)
     loss, constants = hoist(problem.loss, one, *batch, derivatives=_derivatives(optimizer, space))
     evaluate, evaluate_constants = hoist(
-        functools.partial(_evaluated, problem), one, problem.data, problem.test_data, derivatives=0
+        functools.partial(_evaluated, problem), one, problem.data, problem.test_data, derivatives=0, owner=problem
     )
     if width is None:
         share = -(-len(space) * len(seed_values) // mesh.size)
@@ -360,7 +361,7 @@ def _initial(problem: Problem, keys: Key[Array, " seeds"]) -> PyTree:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@PerProgram
 def _call(program: Program, constants: list[Any], key: Array) -> PyTree:
     return program(constants, key)
 

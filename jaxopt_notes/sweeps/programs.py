@@ -17,6 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._hoist import Program
+from .._kept import kept_with
 from ..minibatches import gather
 from ..minimize import Carry, advance, start
 
@@ -82,7 +83,7 @@ def place(tree: PyTree, mesh: Mesh, spec: PartitionSpec) -> PyTree:
     return jax.device_put(tree, NamedSharding(mesh, spec))
 
 
-@functools.lru_cache(maxsize=64)
+@kept_with(lambda group: group.loss)
 def programs(group: Group) -> Programs:
     """The jitted, sharded functions of a group; no lane talks to another, so they hold no collectives."""
     specs: Any = (TRIALS, HISTORIES, HISTORIES, HISTORIES)
@@ -101,7 +102,7 @@ def programs(group: Group) -> Programs:
     return Programs(jax.jit(begin), jax.jit(advanced, donate_argnums=0), traces)
 
 
-@functools.lru_cache(maxsize=64)
+@kept_with(lambda evaluate, mesh: evaluate)
 def evaluator(evaluate: Program, mesh: Mesh) -> Callable:
     """The compiled `evaluate(constants, params, data, test_data)` of the first lanes of every device, one at a time.
 

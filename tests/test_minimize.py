@@ -85,9 +85,7 @@ def test_converged_diverged_and_stalled_are_told():
     assert int(diverged.status) == Status.DIVERGED
     stalled = jon.minimize(valley, START, jon.gradient_descent(0.0), steps=5, baseline=10.5)
     assert int(stalled.status) == Status.STALLED
-    assert (
-        int(jon.minimize(valley, START, jon.gradient_descent(0.0), steps=5, baseline=10.6).status) == Status.STUCK
-    )
+    assert int(jon.minimize(valley, START, jon.gradient_descent(0.0), steps=5, baseline=10.6).status) == Status.STUCK
     assert len({status.advice for status in Status}) == len(Status)
 
 

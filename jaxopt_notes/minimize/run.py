@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
 from .._numerics import scale_of, storable
+from ..problems.metric import LOSSES, direction_attrs
 from .status import Status
 
 if TYPE_CHECKING:
@@ -132,4 +133,7 @@ class Run(NamedTuple):
             table[name] = (tuple(coordinates), np.reshape(storable(np.asarray(getattr(self, name))), shape))
         for name in _HISTORIES:
             table[name] = ((*coordinates, "step"), np.reshape(storable(np.asarray(getattr(self, name))), (*shape, -1)))
+        for name in LOSSES:
+            if name in table:
+                table[name].attrs |= direction_attrs(name, "min")
         return table

@@ -30,7 +30,7 @@ from .distribute import (
     plan_of,
     run_here,
 )
-from .halving import Pruner, check_fits, check_pruner
+from .halving import Pruner, check_pruner, rule_of
 from .joining import claim, sweep_families, sweep_parts
 from .layout import Columns, build_table
 from .planning import plan
@@ -207,7 +207,8 @@ def _sweep_one(
         payload = pack(definition, keep_params)
         outline = check_executor(executor).submit(outline_there, payload, width).result()
     if made is not None and prune is not None:  # checked before a folder is claimed
-        outline = outline.pruned(repr(prune), made.seeds[~check_fits(made, prune)].tolist())
+        rule = rule_of(made, prune)
+        outline = outline.pruned(repr(prune), rule.direction, made.seeds[~rule.deciding].tolist())
     shelf = Memory(outline.layout, outline) if folder is None else _disk(folder, outline, options, executor is None)
     share = _share(outline, folder) if executor is None else range(outline.chunks)
     trials, left = (_trials_in(outline, chunks) for chunks in (share, shelf.unfinished(share)))

@@ -60,7 +60,9 @@ def chunk_table(layout: Layout, first: int, columns: Columns) -> xarray.Dataset:
     steps = {
         name: ("step", np.asarray(values), {"units": units}) for name, (values, units) in layout.coordinates.items()
     }
-    variables = {name: (("trial", *inner_dims(name, values)), values) for name, values in columns.items()}
+    variables = {
+        name: (("trial", *inner_dims(name, values)), values, layout.attrs_of(name)) for name, values in columns.items()
+    }
     return xarray.Dataset(variables, {"trial": trials, **along, **steps}, layout.attributes)
 
 
@@ -116,7 +118,12 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTr
         raise ValueError(f"seed must be one of {table['seed'].values.tolist()}, got {selection['seed']}")
     trial = table[paths].sel(seed=selection.pop("seed"))
     trial = trial.isel({name: _place(name, table[name].values, value) for name, value in selection.items()})
-    leaves = [jnp.asarray(trial[name].values, shape.dtype) for name, shape in named_leaves(shapes)]
+    # By the names of their dims, which a transposed table has in another order.
+    stored = {
+        name: trial[name].transpose(*(f"{name}_{axis}" for axis in range(len(shape.shape))))
+        for name, shape in named_leaves(shapes)
+    }
+    leaves = [jnp.asarray(stored[name].values, shape.dtype) for name, shape in named_leaves(shapes)]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
 

@@ -44,6 +44,12 @@ class Program:
         outputs = jax.core.eval_jaxpr(self._jaxpr, constants, *leaves)
         return jax.tree.unflatten(self._out_tree, map(jnp.asarray, outputs))  # what is always the same is no array yet
 
+    def output(self) -> Any:
+        """Shapes and dtypes of what it returns."""
+        kinds: list[Any] = [var.aval for var in self._jaxpr.outvars]
+        shapes = [jax.ShapeDtypeStruct(kind.shape, kind.dtype) for kind in kinds]
+        return jax.tree.unflatten(self._out_tree, shapes)
+
     def equations(self) -> Iterator[Any]:
         """Every equation, those of inner programs included."""
         return equations(self._jaxpr)

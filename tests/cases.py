@@ -99,6 +99,9 @@ OPTIMIZER_CASES = [
         label="debiased",
     ),
     Case("adam", ADAM, lambda **numbers: optax.adam(**numbers)),
+    Case(
+        "adam", ADAM, lambda **numbers: optax.amsgrad(**numbers), fixed={"amsgrad": "corrected"}, label="amsgrad-optax"
+    ),
     Case("adamw", {**ADAM, "weight_decay": (1e-2, 0.0)}, lambda **numbers: optax.adamw(**numbers)),
 ]
 

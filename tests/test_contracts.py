@@ -242,6 +242,34 @@ def test_bias_correction_is_accurate_in_float32(decay, bound):
     np.testing.assert_allclose(ours, exact, rtol=bound)
 
 
+@pytest.mark.parametrize("method", ["adam", "adamw"])
+def test_the_two_forms_of_amsgrad(method, x64):
+    """Against a loop in NumPy: torch and keras take the largest average before its correction, optax after it."""
+    gradients, b1, b2 = (
+        np.random.default_rng(0).standard_normal((30, 4)) * np.exp(-np.arange(30) / 6)[:, None],
+        0.8,
+        0.9,
+    )
+    decay = {"weight_decay": 0.1} if method == "adamw" else {}
+    start = np.linspace(-1.0, 1.0, 4)
+    found = {
+        form: follow(jon.OPTIMIZERS[method](0.1, b1, b2, amsgrad=form, **decay), jnp.asarray(gradients), start)
+        for form in (False, True, "corrected")
+    }
+    mean, square, largest, largest_corrected = (np.zeros(4) for _ in range(4))
+    for t, g in enumerate(gradients, 1):
+        mean, square = b1 * mean + (1 - b1) * g, b2 * square + (1 - b2) * g**2
+        largest = np.maximum(largest, square)
+        largest_corrected = np.maximum(largest_corrected, square / (1 - b2**t))
+        squares = {False: square / (1 - b2**t), True: largest / (1 - b2**t), "corrected": largest_corrected}
+        for form, each in squares.items():
+            step = mean / (1 - b1**t) / (np.sqrt(each) + 1e-8) + decay.get("weight_decay", 0) * start
+            np.testing.assert_allclose(found[form][t - 1], -0.1 * step, rtol=1e-10)
+    assert np.abs(found[True] - found["corrected"]).max() > 1e-3
+    with pytest.raises(ValueError, match=r"amsgrad must be False, True .* or 'corrected'"):
+        jon.OPTIMIZERS[method](0.1, amsgrad="torch")
+
+
 def test_the_first_adam_step_is_the_learning_rate():
     updates, _ = jon.adam(0.1).update(jnp.array([3.0, -1e-4]), jon.adam(0.1).init(jnp.zeros(2)))
     np.testing.assert_allclose(updates, [-0.1, 0.1], rtol=1e-4)

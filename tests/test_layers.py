@@ -16,6 +16,7 @@ LEVELS = {
             "_version",
             "_checks",
             "_hoist",
+            "_means",
             "_callbacks",
             "_kept",
             "_numerics",

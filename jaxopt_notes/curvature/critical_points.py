@@ -185,7 +185,7 @@ def find_critical_points(
     Source: index-blind search Doye and Wales, 2002; gradient-flat points Frye et al., 2021.
     """
     starts = jax.tree.map(jnp.asarray, _checks.params("starts", starts))
-    count = _checks.examples("starts", starts)
+    count = _checks.examples("starts", starts, low=0)
     if not count:
         raise ValueError("starts must hold at least one start, got a leading axis of length 0")
     one = jax.tree.map(lambda leaf: leaf[0], starts)

@@ -53,7 +53,7 @@ def hvp(loss: Callable[..., Float[Array, ""]], params: PyTree, vector: PyTree, *
     """
     params = real_tree("params", params)
     vector = like_params("vector", vector, params)
-    _checks.scalar_loss(loss, params, *args)
+    _checks.scalar_loss(loss, params, *_checks.not_empty("args", tuple(args)))
     return linearised(lambda params: loss(params, *args), params)[2](vector)
 
 
@@ -104,7 +104,7 @@ def prepared(loss: Callable, params: PyTree, args: Sequence[Any]) -> tuple[PyTre
     if not callable(loss):
         raise TypeError(f"loss must be a function of the parameters, got {loss!r}")
     params = real_tree("params", params)
-    _checks.scalar_loss(loss, params, *args)
+    _checks.scalar_loss(loss, params, *_checks.not_empty("args", tuple(args)))
     return (params, *hoist(loss, params, *args))
 
 

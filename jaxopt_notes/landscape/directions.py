@@ -43,7 +43,7 @@ class Directions:
     attrs: Mapping[str, str | float | int] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return _checks.examples("vectors", self.vectors)
+        return _checks.examples("vectors", self.vectors, low=0)
 
     def __getitem__(self, index: int) -> PyTree:
         """One direction, a pytree like the parameters."""

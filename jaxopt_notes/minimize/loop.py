@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
+from .._means import is_sum, warn_of_sum
 from .._partials import as_pytree
 from ..minibatches import Minibatches, batch_shapes, check_batch_size
 from ..optimizers.base import Rule
@@ -44,6 +45,7 @@ def minimize(
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     skip_non_finite: int = 0,
     donate: bool = False,
+    allow_nan: bool = False,
 ) -> Run:
     """Minimise a loss by a fixed number of steps of any optax optimizer, in one compiled loop.
 
@@ -57,7 +59,8 @@ def minimize(
 
     Arguments:
         loss: `loss(params, *args)`, or `loss(params, batch, *args)` with `data`; returns a real scalar. A mean over the
-            batch, not a sum, if the learning rate should mean the same for every batch size.
+            batch, not a sum, if the learning rate should mean the same for every batch size; with minibatches a sum is
+            warned of.
         params: a pytree of floating or complex arrays, the start.
         optimizer: an (init, update) pair, ours or optax's. Its update is also given `value`, `grad` and `value_fn`.
         steps: number of steps, at least 1. Static.
@@ -85,6 +88,9 @@ def minimize(
             0, and the next batch judges them. One more in a row ends the run. 0 ends it at the first; whether it is 0
             is static. `optax.apply_if_finite`, `zero_nans` and `MultiSteps` that skips get such gradients themselves.
         donate: give the memory of `params` and `aux` to the run; they cannot be used afterwards. Static.
+        allow_nan: whether `data` may hold NaN, for a loss whose value and gradient leave it out: begin with
+            `jnp.where(jnp.isnan(y), 0, y - prediction)`, as a `jnp.nanmean` of what was computed from NaN has a
+            gradient of NaN.
 
     Returns:
         A `Run`.
@@ -100,7 +106,7 @@ def minimize(
     """
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "steps", steps, data, minibatches, key, args, aux, metrics, state, every, tol,
-        baseline, record_params, evaluation_params, skip_non_finite,
+        baseline, record_params, evaluation_params, skip_non_finite, allow_nan,
     )  # fmt: skip
     return (program.scan_donating if donate else program.scan)(static, params, aux, inputs)
 
@@ -127,6 +133,7 @@ def minimize_until(
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     skip_non_finite: int = 0,
     donate: bool = False,
+    allow_nan: bool = False,
 ) -> Run:
     """Minimise until a stopping rule holds, and compute no step after it.
 
@@ -140,7 +147,7 @@ def minimize_until(
     Arguments:
         loss, params, optimizer, data, minibatches, key, args: as in `minimize`. The gradient is looked at in every
             step. With minibatches its norm does not fall to zero: use `patience`.
-        aux, metrics, state, every, baseline, record_params, evaluation_params, skip_non_finite, donate: as in
+        aux, metrics, state, every, baseline, record_params, evaluation_params, skip_non_finite, donate, allow_nan: as in
             `minimize`. `patience` is looked at at every recorded entry.
         max_steps: the most steps to take, at least 1. Static.
         tol: >= 0, in units of the gradient norm.
@@ -163,7 +170,7 @@ def minimize_until(
     tol = _checks.scalar("tol", tol, low=0.0)
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "max_steps", max_steps, data, minibatches, key, args, aux, metrics, state, every, tol,
-        baseline, record_params, evaluation_params, skip_non_finite,
+        baseline, record_params, evaluation_params, skip_non_finite, allow_nan,
     )  # fmt: skip
     inputs = inputs._replace(
         rtol=_checks.scalar("rtol", rtol, low=0.0),
@@ -191,6 +198,7 @@ def _prepare(
     record_params,
     evaluation_params,
     skip_non_finite,
+    allow_nan,
 ) -> tuple[Static, PyTree, PyTree, Inputs]:
     """Check everything, and part what decides the program from what it is run on."""
     optimizer = as_pytree(optimizer)
@@ -202,7 +210,7 @@ def _prepare(
     warn_past_schedule(optimizer, state)
     steps = _checks.count(steps_name, steps)
     every = _checks.divisor("every", every, steps_name, steps)
-    minibatches, batch = _checked_batch(data, minibatches, key)
+    minibatches, batch = _checked_batch(data, minibatches, key, allow_nan)
     # Whoever differentiates through this call traces its arguments; then second derivatives are run too.
     traced = any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, state, data, args, aux))))
     lifted = checked_loss(loss, params, aux, *batch, *args)
@@ -211,6 +219,11 @@ def _prepare(
     full_program, full_constants = batch_program, batch_constants
     if minibatches is not None:
         full_program, full_constants = hoisted(data, *args)
+        _checks.scalar_value(f"on all of the data loss {_checks.name_of(loss)!r}", full_program.output()[0])
+        value = lambda *arguments: lifted(*arguments)[0]  # noqa: E731
+        if is_sum(batch_program, value, (params, aux), data, args):
+            size, examples = len(jax.tree.leaves(batch)[0]), _checks.examples("data", data)
+            warn_of_sum(_checks.name_of(loss), size, examples, stacklevel=3)
     measure, measure_constants = checked_metrics(metrics, params, aux, traced)
     evaluation, evaluation_constants = checked_evaluation(evaluation_params, optimizer, params, traced)
     static = Static(batch_program, full_program, measure, steps, every, minibatches, bool(record_params), evaluation)
@@ -240,7 +253,7 @@ def checked_args(args: Any) -> tuple[Any, ...]:
     """The further arguments of the loss, which must come as a tuple or a list."""
     if not isinstance(args, (tuple, list)):
         raise TypeError(f"args must be a tuple of further arguments of the loss, as in args=(x,), got {args!r}")
-    return tuple(args)
+    return _checks.not_empty("args", tuple(args))
 
 
 def checked_state(optimizer: optax.GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
@@ -323,14 +336,16 @@ def checked_skip(skip_non_finite: Any) -> Array | None:
     return jnp.int32(limit) if limit else None
 
 
-def _checked_batch(data: PyTree, minibatches: Any, key: Any) -> tuple[Minibatches | None, tuple[Any, ...]]:
+def _checked_batch(
+    data: PyTree, minibatches: Any, key: Any, allow_nan: bool
+) -> tuple[Minibatches | None, tuple[Any, ...]]:
     """The stream, None if it is of everything, and one example batch as a tuple of no or one argument of the loss."""
     if data is None:
         if minibatches is not None:
             raise ValueError("minibatches needs data: pass the arrays to draw from as data=")
         return None, ()
     n = _checks.examples("data", data)
-    _checks.finite_data("data", data)
+    _checks.finite_data("data", data, allow_nan=allow_nan)
     if minibatches is not None and not isinstance(minibatches, Minibatches):
         raise TypeError(f"minibatches must be a stream such as minibatches.reshuffle(64), got {minibatches!r}")
     if minibatches is None or minibatches.batch_size is None:

@@ -182,7 +182,10 @@ class _Judge:
         leaves, tree = jax.tree.flatten(batch)
         shapes = (tree, *((leaf.shape, leaf.dtype) for leaf in leaves))
         if shapes not in self._held:
+            _checks.not_empty("a batch", batch)
             lifted = checked_loss(self._loss, self._params, self._aux, batch, *self._args)
+            if all(leaf.shape[:1] == (1,) for leaf in leaves):
+                self._check_more_examples(lifted, batch)
             self._held[shapes] = hoist(
                 lifted,
                 self._params,
@@ -193,6 +196,15 @@ class _Judge:
                 owner=self._loss,
             )
         return *self._held[shapes], (batch, *self._args)
+
+    def _check_more_examples(self, lifted: Callable, batch: PyTree) -> None:
+        """Refuse a loss per example, which is a scalar on one example only."""
+        two = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape[1:]), leaf.dtype), batch)
+        try:
+            value = jax.eval_shape(lifted, self._params, self._aux, two, *self._args)[0]
+        except Exception:  # a loss of one example, which is its own affair
+            return
+        _checks.scalar_value(f"on two examples loss {_checks.name_of(self._loss)!r}", value)
 
 
 def _shapes(tree: PyTree) -> PyTree:

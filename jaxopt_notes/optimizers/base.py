@@ -124,7 +124,14 @@ def pair(
 def rate_or_schedule(learning_rate: Number | Schedule) -> Any:
     """Return a checked learning rate, or a schedule as a pytree."""
     if not callable(learning_rate):
-        return scalar("learning_rate", learning_rate, low=0.0)
+        try:
+            return scalar("learning_rate", learning_rate, low=0.0)
+        except ValueError as error:
+            if np.asarray(learning_rate) < 0:
+                raise ValueError(
+                    f"{error}; to maximise f minimise -f, or give a schedule, which may be negative"
+                ) from None
+            raise
     # A schedule that is not a pytree becomes one without leaves, so that the optimizer still is.
     return as_partial(_checks.schedule("learning_rate", learning_rate))
 

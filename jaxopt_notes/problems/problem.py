@@ -32,10 +32,14 @@ class Problem:
         null_directions: `null_directions(params)`, the directions along which a symmetry keeps the loss constant, as a
             pytree like the parameters with one more axis in front; or None. At a critical point each is a null
             direction of the Hessian.
+        allow_nan: whether the data may hold NaN, for a loss whose value and gradient leave it out: begin with
+            `jnp.where(jnp.isnan(y), 0, y - prediction)`, as a `jnp.nanmean` of what was computed from NaN has a
+            gradient of NaN.
 
     Raises:
         TypeError: `loss` is not callable, or `init` is neither a function nor a pytree of floating arrays.
-        ValueError: a leaf of the data holds NaN or infinity, leading axes differ, or a metric is named `loss`.
+        ValueError: a leaf of the data holds no example, NaN or infinity, leading axes differ, or a metric is named
+            `loss`.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -53,6 +57,7 @@ class Problem:
     name: str = ""
     facts: Facts | None = None
     null_directions: Callable[[PyTree], PyTree] | None = None
+    allow_nan: bool = False
 
     def __post_init__(self) -> None:
         if not callable(self.loss):
@@ -68,7 +73,7 @@ class Problem:
         for part in ("data", "test_data"):
             if getattr(self, part) is not None:
                 _checks.examples(part, getattr(self, part))
-                _checks.finite_data(part, getattr(self, part))
+                _checks.finite_data(part, getattr(self, part), allow_nan=self.allow_nan)
         if self.baseline is not None:
             _checks.scalar("baseline", self.baseline)
         if self.facts is not None and not isinstance(self.facts, Facts):

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from .. import _checks
 from .._hoist import Program, hoist
 from .._kept import PerProgram
+from .._means import is_sum, warn_of_sum
 from .._version import __version__
 from ..minibatches import Minibatches, batch_shapes, check_batch_size, examples_per_step, indices, reshuffle
 from ..minimize import Carry, checked_evaluation, derivatives_of
@@ -303,6 +304,11 @@ def make_plan(
     _checks.scalar_loss(problem.loss, one, *batch)
     example = optimizer(**next(space.configurations(), {}))
     loss, constants = hoist(problem.loss, one, *batch, derivatives=derivatives_of(example))
+    if minibatches is not None:
+        _checks.scalar_loss(problem.loss, one, problem.data)
+        if is_sum(loss, problem.loss, (one,), problem.data):
+            size = examples_per_step(minibatches, problem.examples)
+            warn_of_sum(_checks.name_of(problem.loss), size, problem.examples, stacklevel=4)
     evaluate, evaluate_constants = hoist(
         functools.partial(_evaluated, problem), one, problem.data, problem.test_data, derivatives=0, owner=problem
     )

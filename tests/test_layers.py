@@ -17,6 +17,7 @@ LEVELS = {
             "_checks",
             "_hoist",
             "_numerics",
+            "_digests",
             "_files",
             "_partials",
             "devices",

@@ -48,9 +48,8 @@ def read_chunk(path: Path, chunk: int, layout: Layout) -> Columns:
                 raise StoreError(f"{path} does not belong to this sweep; {REPAIR}")
             if any(there[name] != label for name, label in labels.items()):
                 raise ValueError(f"it holds chunk {there['chunk']} of width {there['width']}")
-            check_links(file)
-            _check_declared(file, layout, len(layout.trials_of(chunk)))
-            return {name: file[name][()] for name in layout.columns}
+            columns = {name: _declared(file, name, layout, len(layout.trials_of(chunk))) for name in layout.columns}
+            return {name: variable[()] for name, variable in columns.items()}
     except FileNotFoundError:
         raise StoreError(f"{path} cannot be read (it is not there); {REPAIR}") from None
 
@@ -69,43 +68,36 @@ def widths_there(folder: Path) -> list[int]:
     return widths
 
 
-def check_links(group: Any, seen: frozenset[Any] = frozenset()) -> None:
-    """Refuse what HDF5 would read from elsewhere, and groups that hold themselves.
-
-    Raises:
-        ValueError: a member is a link, is stored in other files, or is a group around this one.
-    """
-    import h5py
-
-    here = {*seen, group}
-    for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            raise ValueError(f"its {name!r} is a link")
-        member = group[name]
-        if isinstance(member, h5py.Dataset) and (member.is_virtual or member.external):
-            raise ValueError(f"its {name!r} is stored elsewhere")
-        if isinstance(member, h5py.Group):
-            if member in here:
-                raise ValueError(f"its group {name!r} holds itself")
-            check_links(member, frozenset(here))
-
-
 def _labels(chunk: int, layout: Layout) -> dict[str, Any]:
     """What a file says that it holds."""
     width, fingerprint = (layout.attributes[name] for name in ("width", "fingerprint"))
     return {"chunk": chunk, "width": width, "first": chunk * width, "fingerprint": fingerprint}
 
 
-def _check_declared(file: Any, layout: Layout, trials: int) -> None:
-    """Compare shapes and dtypes with the layout, before anything of that size is made.
+def _declared(file: Any, name: str, layout: Layout, trials: int) -> Any:
+    """The variable of a column, which has the layout's shape and dtype, so that nothing larger is made.
 
     Raises:
-        ValueError: a column is missing, or is another than the layout's.
+        ValueError: there is none, it is elsewhere, or another than the layout's.
     """
-    for name, (shape, dtype) in layout.columns.items():
-        if name not in file:
-            raise ValueError(f"it lacks the column {name!r}")
-        expected = ((trials, *shape), np.dtype(dtype))
-        declared = tuple(getattr(file[name], of, None) for of in ("shape", "dtype"))
-        if declared != expected:
-            raise ValueError(f"its column {name!r} has shape {declared[0]} and dtype {declared[1]}")
+    check_here(file, name)
+    variable, (shape, dtype) = file[name], layout.columns[name]
+    declared = tuple(getattr(variable, of, None) for of in ("shape", "dtype"))
+    if declared != ((trials, *shape), np.dtype(dtype)):
+        raise ValueError(f"its column {name!r} has shape {declared[0]} and dtype {declared[1]}")
+    return variable
+
+
+def check_here(group: Any, name: str) -> None:
+    """Refuse a member that HDF5 would read from elsewhere.
+
+    Raises:
+        ValueError: there is none of this name, it is a link, or its values are stored in other files.
+    """
+    import h5py
+
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"its {name!r} is missing or a link")
+    member = group[name]
+    if isinstance(member, h5py.Dataset) and (member.is_virtual or member.external):
+        raise ValueError(f"its {name!r} is stored elsewhere")

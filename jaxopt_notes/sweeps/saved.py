@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._digests import open_digested, write_digested
-from .chunks import check_links
+from .chunks import check_here
 
 if TYPE_CHECKING:
     import xarray
@@ -72,8 +72,24 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     with open_digested(Path(path), _FIX, bare=True) as opened:
         with h5py.File(opened, "r") as file:
-            check_links(file)
+            _check_all(file)
         opened.seek(0)
         with xarray.open_datatree(opened, engine="h5netcdf") as tree:
             tree.load()
         return tree if tree.children else tree.to_dataset()
+
+
+def _check_all(group: Any, around: frozenset[Any] = frozenset()) -> None:
+    """Refuse what HDF5 would read from elsewhere, and groups that hold themselves.
+
+    Raises:
+        ValueError: there is such a member.
+    """
+    import h5py
+
+    for name in group:
+        check_here(group, name)
+        if isinstance(group[name], h5py.Group):
+            if group[name] in {*around, group}:
+                raise ValueError(f"its group {name!r} holds itself")
+            _check_all(group[name], around | {group})

@@ -76,7 +76,7 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
     columns, finished = store.read(layout)
     table = build_table(layout, columns)
     table.attrs["trials_finished"] = finished
-    decided = store.decisions()
+    decided = store.decisions_with_chunks()
     if decided is not None:
         table = add_decisions(table, Decisions(*decided))
     lanes = store.noted_lanes()
@@ -204,9 +204,13 @@ class Store:
             return None
 
     def _holds_any(self, layout: Layout) -> bool:
-        """Whether there is a chunk of this sweep."""
+        """Whether there is a chunk of this sweep, finished or on its way."""
         wrong = dict(self._unreadable_chunks(layout))
-        return any(path not in wrong for path in self.finished().values())
+        begun = (read_arrays(path, layout.owner) for path in self._begun())
+        return any(path not in wrong for path in self.finished().values()) or any(one is not None for one in begun)
+
+    def _begun(self) -> list[Path]:
+        return sorted({*self.folder.glob("carry-*.npz"), *self.folder.glob("rung-*.npz")})
 
     def note_lanes(self, lanes: int) -> None:
         """Keep that chunks run with so few lanes, as memory ran out."""
@@ -268,11 +272,20 @@ class Store:
 
     def decisions(self) -> list[Any] | None:
         """What a pruner decided, once that is whole."""
-        ended = bool(self.finished())
         found = self._note("decisions.json")
+        return None if found is None else found["decisions"]
+
+    def decisions_with_chunks(self) -> list[Any] | None:
+        """The same; where there are chunks of a pruned sweep, they were decided before.
+
+        Raises:
+            StoreError: the decisions cannot be read, or are not there.
+        """
+        ended = bool(self.finished())
+        found = self.decisions()
         if found is None and ended and "prune" in self.layout().attributes:
             raise StoreError(f"{self.folder / 'decisions.json'} is not there, but chunks are; {ANEW}")
-        return None if found is None else found["decisions"]
+        return found
 
     def _write_note(self, name: str, **values: Any) -> None:
         write_json(self.folder / name, {"format": FORMAT, "owner": self.layout().owner, **values})
@@ -321,12 +334,12 @@ class Store:
         What was kept of chunks on their way is not among them: it is only used where it is sound.
         """
         yield from self._unreadable_chunks(layout)
-        for name, read in (("decisions.json", self.decisions), ("narrowed.json", self.noted_lanes)):
+        for name, read in (("decisions.json", self.decisions_with_chunks), ("narrowed.json", self.noted_lanes)):
             try:
                 read()
             except StoreError as error:
                 yield self.folder / name, str(error)
-        for path in sorted({*self.folder.glob("carry-*.npz"), *self.folder.glob("rung-*.npz")}):
+        for path in self._begun():
             if path.is_dir() and not path.is_symlink():  # where a file is to be written
                 yield path, f"{path} is a folder; {ANEW}"
 

@@ -73,6 +73,7 @@ from .sweeps import best as best
 from .sweeps import check_invariance as check_invariance
 from .sweeps import end_point as end_point
 from .sweeps import grid as grid
+from .sweeps import load as load
 from .sweeps import open_sweep as open_sweep
 from .sweeps import sample as sample
 from .sweeps import save as save

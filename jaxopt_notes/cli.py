@@ -17,7 +17,9 @@ from . import _checks
 from ._version import __version__
 from .cli_sweeps import classify, sweep
 from .devices import compile_quickly, use_compilation_cache, use_cpu_cores
-from .sweeps.store import is_store, open_sweep
+from .sweeps.folders import is_store
+from .sweeps.saved import load
+from .sweeps.store import open_sweep
 
 
 def tour(out: Path = Path("runs/tour"), seed: int = 0, quick: bool = False) -> int:
@@ -89,12 +91,7 @@ def _saved(path: Path) -> list[Path]:
 
 def _load(path: Path) -> Any:
     """The Dataset or DataTree of a file or a store."""
-    import xarray
-
-    if path.is_dir():
-        return open_sweep(path)
-    with xarray.open_datatree(path, engine="h5netcdf") as tree:
-        return tree.load()
+    return open_sweep(path) if path.is_dir() else load(path)
 
 
 def explore(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import inspect
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,8 +17,9 @@ import tyro
 from . import _checks
 from .devices import use_compilation_cache, use_cpu_cores
 from .sweeps.direction import declared_direction
+from .sweeps.folders import is_store
 from .sweeps.space import in_words
-from .sweeps.store import is_store, open_sweep
+from .sweeps.store import open_sweep
 
 if TYPE_CHECKING:
     from .problems import Problem
@@ -76,15 +78,19 @@ def sweep(
     maker = _problem(problem)
     own = {name: values[name][0] for name in _own(maker, values)}
     first = _made(problem, maker, own)
-    _checks.choice("metric", metric, _metrics(first))
+    with _no_exit(problem):
+        known = _metrics(first)
+    _checks.choice("metric", metric, known)
     direction = declared_direction(first, metric, direction)
     made, space = (maker if own else first), grid(**values)
     definition: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": every, "key": jax.random.key(seed)}
     definition["batch_size"] = batch_size or None
     if plan:
-        print(make_plan(made, family, space, **definition))
+        with _no_exit(problem):
+            print(make_plan(made, family, space, **definition))
         return 0
-    table = run(made, family, space, **definition, store=store, keep_params=keep_params)
+    with _no_exit(problem):
+        table = run(made, family, space, **definition, store=store, keep_params=keep_params)
     return _told(table, metric, direction, store)
 
 
@@ -139,7 +145,8 @@ def classify(
         params, words = _point(problem, made, at), ""
     else:
         made, params, words = _best_end_point(problem, maker, sweep, metric, direction, seed)
-    verdict = judge(made.loss, params, *(() if made.data is None else (made.data,)), polish=polish)
+    with _no_exit(problem):
+        verdict = judge(made.loss, params, *(() if made.data is None else (made.data,)), polish=polish)
     print(f"{words}{verdict}")
     return 0
 
@@ -218,7 +225,8 @@ def _made(name: str, maker: Any, arguments: dict[str, Any]) -> Problem:
     if missing:
         wanted = f"{name} must be a Problem or a function that makes one"
         raise TypeError(f"{wanted}; to call it, a value of {', '.join(missing)} is missing")
-    made = maker(**arguments)
+    with _no_exit(name):
+        made = maker(**arguments)
     if not isinstance(made, Problem):
         raise TypeError(f"{name} must be a Problem or a function that makes one; it gave a {type(made).__name__}")
     return made
@@ -244,10 +252,20 @@ def _module(path: Path) -> Any:
     sys.modules[name] = module  # where dataclasses look up their annotations
     sys.path.insert(0, str(path.parent.resolve()))
     try:
-        spec.loader.exec_module(module)
+        with _no_exit(str(path)):
+            spec.loader.exec_module(module)
     except SyntaxError as error:
         raise ValueError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
     return module
+
+
+@contextlib.contextmanager
+def _no_exit(name: str) -> Iterator[None]:
+    """`sys.exit` in what a user gave as an error of the command, which would end here without a word."""
+    try:
+        yield
+    except SystemExit as error:
+        raise ValueError(f"{name} called sys.exit({'' if error.code is None else repr(error.code)})") from error
 
 
 def _space(axes: tuple[str, ...]) -> dict[str, list[Any]]:

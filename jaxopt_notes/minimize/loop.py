@@ -147,12 +147,13 @@ def minimize_until(
     Arguments:
         loss, params, optimizer, data, minibatches, key, args: as in `minimize`. The gradient is looked at in every
             step. With minibatches its norm does not fall to zero: use `patience`.
-        aux, metrics, state, every, baseline, record_params, evaluation_params, skip_non_finite, donate, allow_nan: as in
-            `minimize`. `patience` is looked at at every recorded entry.
+        aux, metrics, state, every, baseline, record_params, evaluation_params, skip_non_finite: as in `minimize`.
+        donate, allow_nan: as in `minimize`.
         max_steps: the most steps to take, at least 1. Static.
         tol: >= 0, in units of the gradient norm.
         rtol: >= 0, relative to the gradient norm at the start.
-        patience: steps without a lower loss after which to stop, at least 1; never when None.
+        patience: steps without a lower loss after which to stop, at least 1, checked at every recorded entry;
+            never when None.
 
     Returns:
         A `Run`; `run.stopped_at` counts the steps, `run.status` tells which rule held (`completed` when none did).

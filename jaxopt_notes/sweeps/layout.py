@@ -61,6 +61,16 @@ class Layout(NamedTuple):
         """Number of trials."""
         return int(np.prod([len(values) for values in self.axes.values()], dtype=int)) * len(self.seeds)
 
+    def trials_of(self, chunk: int) -> range:
+        """The trials of a chunk; none of a number beyond the last."""
+        width = self.attributes["width"]
+        return range(chunk * width, min((chunk + 1) * width, self.trials))
+
+    @property
+    def owner(self) -> str:
+        """What the files of a sweep say that they belong to: its fingerprint and width."""
+        return f"{self.attributes['fingerprint']} {self.attributes['width']}"
+
     def empty(self) -> Columns:
         """Columns of all trials, none of them run."""
         return {

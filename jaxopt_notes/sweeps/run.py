@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from .. import _checks
+from .._digests import StoreError
 from ..problems import Problem
 from .choices import check_kept, parts_of
 from .decisions import Decisions, add_decisions
@@ -30,6 +31,7 @@ from .distribute import (
     plan_of,
     run_here,
 )
+from .folders import holds_results
 from .halving import Pruner, check_pruner, rule_of
 from .joining import claim, sweep_families, sweep_parts
 from .layout import Columns, build_table
@@ -40,7 +42,7 @@ from .rungs import run_pruned
 from .shelf import Disk, Memory, Shelf, open_disk
 from .signals import Terminated, sigterm
 from .space import Space
-from .store import Store, holds_results
+from .store import Store
 from .table import chunk_table
 
 if TYPE_CHECKING:
@@ -168,7 +170,7 @@ def sweep(
             check_kept(parts)
         _plan_all(problem, optimizer, space, batch_size, options)
         return sweep_parts(sweep, parts, space, path, options)
-    claim(path, "manifest.json", None)
+    claim(path, "manifest.json", None, repair)
     return _sweep_one(problem, optimizer, space, batch_size, path, options)
 
 
@@ -192,7 +194,7 @@ def _sweep_one(
     width, executor, keep_params = (options[name] for name in ("width", "executor", "keep_params"))
     folder = None if path is None else Store(path)
     if folder is not None and not isinstance(width, int) and _is_begun(folder):
-        width = folder.manifest()["identity"]["width"]  # floats depend on it, so it stays
+        width = _kept_width(folder, options["repair"], width)  # floats depend on it, so it stays
     began = time.monotonic()
     definition = {
         **{"problem": problem, "optimizer": optimizer, "space": space, "batch_size": batch_size},
@@ -217,13 +219,16 @@ def _sweep_one(
     if made is not None:
         agree_on_lanes(made, shelf)
     if made is not None and prune is not None:
-        finished = run_pruned(made, shelf, prune, told, keep_params=keep_params, bar=bar, store=folder)
+        files: dict[str, Any] = {"store": folder, "owner": outline.layout.owner}
+        finished = run_pruned(made, shelf, prune, told, keep_params=keep_params, bar=bar, **files)
     elif made is not None:
         finished = run_here(made, shelf, share, keep_params=keep_params, bar=bar)
     else:
         finished = hand_out(executor, payload, outline, shelf, folder=path, bar=bar)
     gentle = made is not None and prune is None
     interrupted = _consume(finished, shelf, outline, bar, options["on_chunk"], gentle=gentle)
+    if isinstance(shelf, Disk):
+        shelf.warn_if_deleted()
     table = build_table(outline.layout, shelf.columns())
     table = add_decisions(table, told[-1]) if told else table
     table.attrs |= {"devices": outline.devices} | ({"interrupted": 1} if interrupted else {})
@@ -272,7 +277,17 @@ def _consume(
 def _is_begun(folder: Store) -> bool:
     """Whether a store keeps to a width: it, or a group beside it, has results, or others write it at this moment."""
     whole = folder.folder.parent if folder.folder.name.startswith("group-") else folder.folder
-    return (folder.folder / "manifest.json").exists() and (holds_results(whole) or jax.process_count() > 1)
+    return folder.is_begun() and (holds_results(whole) or jax.process_count() > 1)
+
+
+def _kept_width(folder: Store, repair: bool, width: Any) -> Any:
+    """The width that a store began with; where it cannot be known any more, the one asked for."""
+    try:
+        return folder.width(repair)
+    except StoreError:
+        if not repair:
+            raise
+        return width
 
 
 def _trials_in(outline: Outline, chunks: Iterable[int]) -> int:

@@ -74,10 +74,12 @@ def run_pruned(
     keep_params: bool,
     bar: Progress | None,
     store: Store | None,
+    owner: str,
 ) -> Generator[tuple[int, Columns]]:
     """Run a sweep rung by rung; yields every chunk at the end, and appends to `told` what was decided so far.
 
-    With a store what the rungs leave is kept there until the sweep is finished, so a kill costs one pass of chunks.
+    With a store what the rungs leave is kept there until the sweep is finished, so a kill costs one pass of chunks;
+    `owner` is the sweep that they belong to.
     """
     rule = rule_of(plan, pruner)
     known = None if store is None or shelf.unfinished(range(plan.chunks)) else store.decisions()
@@ -90,7 +92,7 @@ def run_pruned(
     decisions = Decisions([], [], [np.nan] * len(alive))
     state: _State | None = None
     columns: Columns = {}
-    run = _Rungs(plan, shelf, keep_params, bar, store)
+    run = _Rungs(plan, shelf, keep_params, bar, store, owner)
     for rung, until in enumerate([*rungs, plan.steps]):
         if bar:
             bar.expect(seeds * _steps_expected(rule, rungs, decisions, plan.steps))
@@ -153,6 +155,7 @@ class _Rungs(NamedTuple):
     keep_params: bool
     bar: Progress | None
     store: Store | None
+    owner: str
 
     def rung(
         self, part: Plan, state: _State | None, until: int, rung: int, may_stay: Callable[[Columns], np.ndarray]
@@ -179,7 +182,7 @@ class _Rungs(NamedTuple):
     ) -> list[tuple[Columns, _State]]:
         """Some chunks side by side: from the disk, if an earlier process has taken them there."""
         plan, store = self.plan, self.store
-        known = [None if store is None else store.rung(rung, chunk, plan.fingerprint) for chunk in chunks]
+        known = [None if store is None else store.rung(rung, chunk, self.owner) for chunk in chunks]
         if all(one is not None for one in known):
             if self.bar:
                 steps = until - (0 if state is None else state.step)
@@ -192,7 +195,7 @@ class _Rungs(NamedTuple):
         for i, chunk in enumerate(chunks):
             ran.append((columns_of(part, trials[i]), _unpacked(saved, i, len(part.trials_of(chunk)))))
             if store is not None:
-                store.write_rung(rung, chunk, _to_disk(*ran[-1], ends=until == part.steps), plan.fingerprint)
+                store.write_rung(rung, chunk, _to_disk(*ran[-1], ends=until == part.steps), self.owner)
         return ran
 
 

@@ -79,7 +79,9 @@ def ewma(decay: Number, *, debias: bool = True) -> optax.GradientTransformation:
     Source: Roberts, 1959; corrected as in Kingma and Ba, 2015.
     """
     decay = _checks.scalar("decay", decay, low=0.0, high=1.0, open_high=True)
-    return optax.GradientTransformation(Partial(_init_ewma), Partial(_debiased if debias else _plain, decay))
+    return optax.GradientTransformation(
+        Partial(_init_ewma), Partial(_debiased if _checks.boolean("debias", debias) else _plain, decay)
+    )
 
 
 def average_params(

@@ -83,6 +83,7 @@ def minimize(
         >>> run.loss.shape, bool(run.final_loss < 1e-10), int(run.status)
         ((21,), True, 0)
     """
+    donate = _checks.boolean("donate", donate)
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "steps", steps, data, minibatches, key, args, aux, metrics, state, every, tol,
         baseline, record_params,
@@ -144,6 +145,7 @@ def minimize_until(
         (10, 'converged')
     """
     tol = _checks.scalar("tol", tol, low=0.0)
+    donate = _checks.boolean("donate", donate)
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "max_steps", max_steps, data, minibatches, key, args, aux, metrics, state, every, tol,
         baseline, record_params,
@@ -192,7 +194,9 @@ def _prepare(
     if minibatches is not None:
         full_program, full_constants = hoisted(data, *args)
     measure, measure_constants = checked_metrics(metrics, params, aux, traced)
-    static = Static(batch_program, full_program, measure, steps, every, minibatches, bool(record_params))
+    static = Static(
+        batch_program, full_program, measure, steps, every, minibatches, _checks.boolean("record_params", record_params)
+    )
     inputs = Inputs(
         (batch_constants, full_constants, measure_constants),
         optimizer,

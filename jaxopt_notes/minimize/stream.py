@@ -90,7 +90,7 @@ def minimize_stream(
         if len(begin) < 2:
             raise ValueError("batches must hold at least two batches, one more than the steps")
         judge = _Judge(loss, params, aux, args, derivatives_of(optimizer))
-        keep = partial(_record, measure, bool(record_params), measure_constants, optimizer)
+        keep = partial(_record, measure, _checks.boolean("record_params", record_params), measure_constants, optimizer)
         carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state)
         initial, entries = jnp.copy(carry.loss), [keep(carry)]
         pairs = itertools.pairwise(itertools.chain(begin, source))

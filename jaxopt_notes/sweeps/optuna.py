@@ -101,6 +101,7 @@ def optimize(
     """
     trials, batch = _checks.count("trials", trials), _checks.count("batch", batch)
     _checks.choice("repair", repair, ("dead", "all", "none"))
+    _checks.boolean("progress", progress)
     _check_direction(study, metric)
     options: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": steps, "batch_size": batch_size, "key": key}
     options |= {"width": width, "devices": devices}
@@ -189,7 +190,7 @@ def _examples(distributions: Any) -> dict[str, list[Any]]:
 
 def _described(distribution: BaseDistribution) -> str:
     choices = getattr(distribution, "choices", None)
-    return repr(distribution) if choices is None else f"CategoricalDistribution({labels_of(choices, True)})"
+    return repr(distribution) if choices is None else f"CategoricalDistribution({labels_of(choices)})"
 
 
 def _points(params: Sequence[Mapping[str, Any]]) -> tuple[Space, list[int]]:

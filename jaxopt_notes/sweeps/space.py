@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from .. import _checks
-from .arguments import Argument, arguments_of, exact, is_number
+from .arguments import Argument, arguments_of, exact, is_number, plain
 
 CONFIGURATION = "configuration"  # the dim of a space that is a list of points
 RESERVED = frozenset(
@@ -78,7 +78,7 @@ class Space:
         """The configurations one by one, each without the hyperparameters that are absent in it."""
         columns = self.columns()
         for row in zip(*columns.values(), strict=True):
-            yield {name: value for name, value in zip(columns, row, strict=True) if not is_absent(value)}
+            yield {name: plain(value) for name, value in zip(columns, row, strict=True) if not is_absent(value)}
 
     def __mul__(self, other: Space) -> Space:
         both = _both(self, other, "*")

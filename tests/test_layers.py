@@ -16,6 +16,8 @@ LEVELS = {
             "_version",
             "_checks",
             "_hoist",
+            "_callbacks",
+            "_kept",
             "_numerics",
             "_files",
             "_partials",

@@ -14,6 +14,7 @@ import optax
 from .. import _checks
 from ..minibatches import check_batch_size
 from ..problems import Problem
+from ..problems.metric import Metric
 from .arguments import Argument, arguments_of, exact, is_number, plain
 from .shaping import shaping_numbers
 from .space import Space, check_kinds, check_space, is_absent, label, listed
@@ -99,6 +100,7 @@ def parts_of(problem: Any, optimizer: Any, space: Any, batch_size: Any) -> list[
         return None
     if likely_one:
         check_space(space, optimizer)
+    _check_directions(parts)
     return sorted(parts, key=lambda part: part.rows[0])
 
 
@@ -163,6 +165,20 @@ def _programs(
             apart.setdefault(tuple(columns[name][i] for name in shaping), []).append(i)
         # With these known, one program may need to know more than another.
         pending += [(positions, [*fixed, *shaping]) for positions in apart.values()]
+
+
+def _check_directions(parts: list[Part]) -> None:
+    """Refuse a metric that is declared in one direction by one problem and otherwise by another: it is one column."""
+    first: dict[str, tuple[str, str]] = {}
+    for part in parts:
+        for name, metric in part.problem.metrics.items():
+            said = repr(metric.direction) if isinstance(metric, Metric) else "no direction"
+            there, words = first.setdefault(name, (said, part.words))
+            if said != there:
+                raise ValueError(
+                    f"metric {name!r} must have one direction in a sweep, and has {there} with {words}, {said} with "
+                    f"{part.words}"
+                )
 
 
 def check_names(space: Space, optimizer: Callable, problem: Problem) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import _checks
+from ..problems.metric import Direction
 from .intervals import middle
 from .select import hyperparameters, scores_of
 from .space import CONFIGURATION, is_number
@@ -48,7 +49,9 @@ class Importance:
         )
 
 
-def importance(table: xarray.Dataset, metric: str = "final_loss", *, scale: str = "rank") -> Importance:
+def importance(
+    table: xarray.Dataset, metric: str = "final_loss", *, direction: Direction | None = None, scale: str = "rank"
+) -> Importance:
     """How much of the variance of a metric between configurations each hyperparameter explains by itself.
 
     Of a grid these are the main effects of the functional analysis of variance. With f the metric of a configuration
@@ -65,6 +68,7 @@ def importance(table: xarray.Dataset, metric: str = "final_loss", *, scale: str 
     Arguments:
         table: from `sweep`.
         metric: a variable over the axes and `seed`.
+        direction: "max" or "min", as in `best`: failed trials count as the worst.
         scale: "rank", or "value" for the metric itself, which needs every median to be finite.
 
     Returns:
@@ -87,7 +91,7 @@ def importance(table: xarray.Dataset, metric: str = "final_loss", *, scale: str 
     """
     _checks.one_table("importance", table)
     _checks.choice("scale", scale, ("rank", "value"))
-    scores = scores_of(table, metric)
+    scores = scores_of(table, metric, direction)
     whole = scores.ran.all(axis=1)
     medians = np.array([middle(row) for row in scores.values])
     names = hyperparameters(table)

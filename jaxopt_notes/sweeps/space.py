@@ -31,6 +31,7 @@ RESERVED = frozenset(
         "params",
         "status",
         "stopped_at",
+        "skipped",
         "rung",
         "rung_metric",
         "pruned_at",

@@ -79,7 +79,8 @@ def ewma(decay: Number, *, debias: bool = True) -> optax.GradientTransformationE
     Source: Roberts, 1959; corrected as in Kingma and Ba, 2015.
     """
     decay = _checks.scalar("decay", decay, low=0.0, high=1.0, open_high=True)
-    return optax.GradientTransformationExtraArgs(Partial(_init_ewma), Partial(_debiased if debias else _plain, decay))
+    average = _debiased if _checks.boolean("debias", debias) else _plain
+    return optax.GradientTransformationExtraArgs(Partial(_init_ewma), Partial(average, decay))
 
 
 def average_params(

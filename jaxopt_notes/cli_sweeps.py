@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import inspect
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,14 +17,18 @@ import tyro
 
 from . import _checks
 from .devices import use_compilation_cache, use_cpu_cores
+from .sweeps.arguments import Argument, arguments_of, exact
 from .sweeps.direction import declared_direction
 from .sweeps.folders import is_store
 from .sweeps.space import in_words
-from .sweeps.store import open_sweep
+from .sweeps.store import StoreError, open_sweep
 
 if TYPE_CHECKING:
     from .problems import Problem
     from .problems.metric import Direction
+
+
+_BATCH_SIZE = {"batch_size": Argument("batch_size", (int, type(None)))}
 
 
 def sweep(
@@ -35,7 +40,7 @@ def sweep(
     batch_size: int = 0,
     every: int = 1,
     seed: int = 0,
-    store: Path = Path("runs/sweep"),
+    store: Path | None = None,
     metric: str = "final_loss",
     direction: Literal["max", "min"] | None = None,
     keep_params: bool = False,
@@ -50,13 +55,15 @@ def sweep(
             function that makes one.
         optimizer: a name such as momentum or adam.
         axes: name=a,b,c lists values, name=low:high:count is geometric, of integers where both ends are. Names are
-            arguments of the optimizer or of the problem, or batch_size.
+            arguments of the optimizer or of the problem, or batch_size. For a boolean write true or false, yes or no,
+            on or off.
         steps: of every trial.
         seeds: starts and data orders of every configuration.
         batch_size: examples per step; 0 for all of them.
         every: record one entry per this many steps.
         seed: of all randomness; the same seed gives the same numbers.
-        store: folder of the sweep; the same command goes on where a killed one stopped.
+        store: folder of the sweep; by default one in runs/ with a name of its own for every other definition. The same
+            command resumes where a killed one stopped.
         metric: what the best configuration is best in, such as test_accuracy.
         direction: whether the highest of that metric is best, max, or the lowest, min; by default as the problem says.
         keep_params: keep the end points, for jaxopt-notes classify --sweep.
@@ -65,7 +72,6 @@ def sweep(
     from .optimizers import OPTIMIZERS
 
     family = OPTIMIZERS[_checks.choice("optimizer", optimizer, list(OPTIMIZERS))]
-    values = _space(axes)
     _checks.count("seed", seed, low=0)
     use_cpu_cores()  # before a file of the user's first uses JAX
     use_compilation_cache()
@@ -76,6 +82,7 @@ def sweep(
     from .sweeps.planning import plan as make_plan
 
     maker = _problem(problem)
+    values = _space(axes, {**_arguments(maker), **arguments_of(family), **_BATCH_SIZE})
     own = {name: values[name][0] for name in _own(maker, values)}
     first = _made(problem, maker, own)
     with _no_exit(problem):
@@ -89,9 +96,22 @@ def sweep(
         with _no_exit(problem):
             print(make_plan(made, family, space, **definition))
         return 0
-    with _no_exit(problem):
-        table = run(made, family, space, **definition, store=store, keep_params=keep_params)
+    if store is None:
+        numbers = (steps, seeds, batch_size, every, seed, keep_params)
+        store = Path("runs") / _folder_name(problem, optimizer, values, numbers)
+    try:
+        with _no_exit(problem):
+            table = run(made, family, space, **definition, store=store, keep_params=keep_params)
+    except StoreError as error:
+        raise StoreError(f"{error}\n  another folder is --store runs/NAME") from error
     return _told(table, metric, direction, store)
+
+
+def _folder_name(problem: str, optimizer: str, *definition: Any) -> str:
+    """Such as "digits_mlp-adam-1f2e3d4c": the same for the same command, another for any other."""
+    named = Path(problem.rpartition(":")[0]).stem + "-" + problem.rpartition(":")[2]
+    digest = hashlib.sha256(repr((problem, optimizer, *definition)).encode()).hexdigest()[:8]
+    return f"{named.strip('-')}-{optimizer}-{digest}"
 
 
 def _told(table: Any, metric: str, direction: Direction, store: Path) -> int:
@@ -174,10 +194,15 @@ def _best_end_point(
         raise FileNotFoundError(f"{store} is no store of a sweep; jaxopt-notes sweep ... --keep-params makes one")
     table = open_sweep(store)
     config = best(table, metric, direction=direction).config
-    own = {each: _value(str(config[each])) for each in _own(maker, config)}  # a table may hold None as a text
+    own = {each: _meant(argument, config[each]) for each, argument in _arguments(maker).items() if each in config}
     made = _made(name, maker, own)
     params = end_point(table, made, seed=seed, **config)
     return made, params, f"{in_words(config)}, seed {seed}\n"
+
+
+def _meant(argument: Argument, label: Any) -> Any:
+    """The value with this label in a table, which holds None beside numbers as texts."""
+    return label if _is_ambiguous(argument, str(label)) else _read(argument, str(label))
 
 
 def _problem(name: str) -> Any:
@@ -207,12 +232,16 @@ def _needed(function: Any) -> list[str]:
     return [one.name for one in parameters if one.default is inspect.Parameter.empty and one.kind not in kinds]
 
 
-def _own(maker: Any, names: Iterable[str]) -> list[str]:
-    """Those of the names that are arguments of the problem's maker; none of a problem."""
+def _arguments(maker: Any) -> dict[str, Argument]:
+    """The arguments of the problem's maker; none of a problem."""
     from .problems import Problem
 
-    accepted = [] if isinstance(maker, Problem) else _checks.keyword_names(maker)
-    return [name for name in names if name in accepted]
+    return {} if isinstance(maker, Problem) else arguments_of(maker)
+
+
+def _own(maker: Any, names: Iterable[str]) -> list[str]:
+    """Those of the names that are arguments of the problem's maker."""
+    return [name for name in names if name in _arguments(maker)]
 
 
 def _made(name: str, maker: Any, arguments: dict[str, Any]) -> Problem:
@@ -268,8 +297,8 @@ def _no_exit(name: str) -> Iterator[None]:
         raise ValueError(f"{name} called sys.exit({'' if error.code is None else repr(error.code)})") from error
 
 
-def _space(axes: tuple[str, ...]) -> dict[str, list[Any]]:
-    """Values of every axis, by name."""
+def _space(axes: tuple[str, ...], arguments: Mapping[str, Argument] | None = None) -> dict[str, list[Any]]:
+    """Values of every axis, by name, as the arguments want them."""
     if not axes:
         raise ValueError("sweep needs at least one axis, such as learning_rate=0.01,0.1 or learning_rate=1e-3:1:13")
     space: dict[str, list[Any]] = {}
@@ -279,7 +308,9 @@ def _space(axes: tuple[str, ...]) -> dict[str, list[Any]]:
             raise ValueError(f"axes must be name=a,b,c or name=low:high:count, got {axis!r}")
         if name in space:
             raise ValueError(f"axis {name!r} is given twice")
-        space[name] = _geometric(axis, values) if ":" in values else [_value(text) for text in values.split(",")]
+        argument = (arguments or {}).get(name, Argument(name))
+        listed = [] if ":" in values else [_read(argument, text) for text in values.split(",")]
+        space[name] = listed or _geometric(axis, values)
     return space
 
 
@@ -293,18 +324,35 @@ def _geometric(axis: str, values: str) -> list[Any]:
     if not all(0 < end < math.inf for end in ends) or number < 1:
         raise ValueError(f"{axis!r} must be name=low:high:count, two positive numbers and how many")
     spread = np.geomspace(*ends, number).tolist()
-    whole = all(isinstance(_value(end), int) for end in (low, high))
+    whole = all(isinstance(_number(end), int) for end in (low, high))
     return list(dict.fromkeys(map(round, spread))) if whole else spread
 
 
-def _value(text: str) -> Any:
-    """A number, a boolean, None, or else the text itself."""
-    words = {"True": True, "False": False, "None": None}
-    if text in words:
-        return words[text]
+def _read(argument: Argument, text: str) -> Any:
+    """A text as the argument wants it: a boolean, a number, None, or the text itself; by its looks if none fits."""
+    if _is_ambiguous(argument, text):
+        raise ValueError(
+            f"{argument.name}={text} may be a boolean or a text, and {argument.name} is declared neither: write "
+            f"{_checks.TRUTH[text.lower()]}, or annotate {argument.name}: bool or {argument.name}: str in its function"
+        )
+    word, number = text.lower(), _number(text)
+    readings: list[Any] = [_checks.TRUTH[word]] if word in _checks.TRUTH else []
+    readings += [] if number is None else [number]
+    readings += [None] if text == "None" or (word in ("none", "null") and not argument.takes(text)) else []
+    read = next((each for each in [*readings, text] if argument.takes(each)), [*readings, text][0])
+    return exact({argument.name: read}, {argument.name: argument})[argument.name]
+
+
+def _is_ambiguous(argument: Argument, text: str) -> bool:
+    """Whether a text such as "no" is given for an argument of which nothing is declared."""
+    return argument.kinds is None and text.lower() in ("yes", "no", "on", "off")
+
+
+def _number(text: str) -> int | float | None:
+    """The number that is written there."""
     for kind in (int, float):
         try:
             return kind(text)
         except ValueError:
             continue
-    return text
+    return None

@@ -104,6 +104,7 @@ def minimize(
         >>> run.loss.shape, bool(run.final_loss < 1e-10), int(run.status)
         ((21,), True, 0)
     """
+    donate = _checks.boolean("donate", donate)
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "steps", steps, data, minibatches, key, args, aux, metrics, state, every, tol,
         baseline, record_params, evaluation_params, skip_non_finite, allow_nan,
@@ -169,6 +170,7 @@ def minimize_until(
         (10, 'converged')
     """
     tol = _checks.scalar("tol", tol, low=0.0)
+    donate = _checks.boolean("donate", donate)
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "max_steps", max_steps, data, minibatches, key, args, aux, metrics, state, every, tol,
         baseline, record_params, evaluation_params, skip_non_finite, allow_nan,
@@ -226,8 +228,9 @@ def _prepare(
             size, examples = len(jax.tree.leaves(batch)[0]), _checks.examples("data", data)
             warn_of_sum(_checks.name_of(loss), size, examples, stacklevel=3)
     measure, measure_constants = checked_metrics(metrics, params, aux, traced)
+    record_params = _checks.boolean("record_params", record_params)
     evaluation, evaluation_constants = checked_evaluation(evaluation_params, optimizer, params, traced)
-    static = Static(batch_program, full_program, measure, steps, every, minibatches, bool(record_params), evaluation)
+    static = Static(batch_program, full_program, measure, steps, every, minibatches, record_params, evaluation)
     inputs = Inputs(
         (batch_constants, full_constants, measure_constants, evaluation_constants),
         optimizer,

@@ -178,8 +178,7 @@ def _parts_say(store: Path, record: dict[str, Any]) -> bool:
 
 def _record(parts: Sequence[Part], space: Space) -> dict[str, Any]:
     """What joining needs to know, as plain data."""
-    static = {name for part in parts for name in part.choices}
-    columns = {name: labels_of(v.tolist(), name in static) for name, v in (space.points or space.axes).items()}
+    columns = {name: labels_of(v.tolist()) for name, v in (space.points or space.axes).items()}
     listed = {CONFIGURATION: list(range(len(space)))}
     return {
         "axes": listed if space.points else columns,

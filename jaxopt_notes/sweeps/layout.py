@@ -13,6 +13,7 @@ from .._version import __version__
 from ..minibatches import steps_per_epoch
 from ..minimize import Status
 from ..problems.metric import Direction, direction_attrs, directions
+from .choices import labels_of
 from .space import CONFIGURATION
 
 if TYPE_CHECKING:
@@ -87,14 +88,13 @@ class Layout(NamedTuple):
 
 def layout_of(plan: Plan, columns: Columns) -> Layout:
     """The layout of a plan's table, given the columns of some of its trials."""
-    kind = float if plan.space.points is None else int
     return Layout(
-        axes={name: values.astype(kind).tolist() for name, values in plan.space.axes.items()},
+        axes={name: labels_of(values) for name, values in plan.space.axes.items()},
         seeds=plan.seeds.tolist(),
         coordinates=_coordinates(plan),
         columns={name: (list(column.shape[1:]), column.dtype.name) for name, column in columns.items()},
         attributes=_attributes(plan),
-        points={name: values.astype(float).tolist() for name, values in (plan.space.points or {}).items()},
+        points={name: labels_of(values) for name, values in (plan.space.points or {}).items()},
         directions=directions(plan.problem.metrics, columns),
     )
 

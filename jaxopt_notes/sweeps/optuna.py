@@ -108,6 +108,7 @@ def optimize(
     """
     trials, batch = _checks.count("trials", trials), _checks.count("batch", batch)
     _checks.choice("repair", repair, ("dead", "all", "none"))
+    _checks.boolean("progress", progress)
     if len(study.directions) > 1:
         raise ValueError(f"study must have one objective, got {len(study.directions)}")
     options: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": steps, "batch_size": batch_size, "key": key}
@@ -197,7 +198,7 @@ def _examples(distributions: Any) -> dict[str, list[Any]]:
 
 def _described(distribution: BaseDistribution) -> str:
     choices = getattr(distribution, "choices", None)
-    return repr(distribution) if choices is None else f"CategoricalDistribution({labels_of(choices, True)})"
+    return repr(distribution) if choices is None else f"CategoricalDistribution({labels_of(choices)})"
 
 
 def _points(params: Sequence[Mapping[str, Any]]) -> tuple[Space, list[int]]:

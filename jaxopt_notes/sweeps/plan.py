@@ -27,6 +27,7 @@ from ..optimizers.evaluation import returns_its_iterate
 from ..problems import Problem
 from .choices import Chosen
 from .programs import EVERYWHERE, TRIALS, Group, evaluator, place, settled, trials_mesh
+from .shaping import first_update
 from .space import Space, check_space, is_absent, label
 
 WINDOW_BYTES = 2**28  # of example indices held at a time
@@ -72,7 +73,7 @@ class Plan:
     def choices(self) -> dict[str, str]:
         """The choices that make this program, in words; for example `centered`: "True"."""
         chosen = self.group.factory.choices if isinstance(self.group.factory, Chosen) else ()
-        return {name: str(label(value)) for name, value in chosen}
+        return {name: str(label(value)) for name, value, _ in chosen}
 
     @property
     def trials(self) -> int:
@@ -172,7 +173,7 @@ class Plan:
         """Hash of what the optimizer does, since two of them may have one name: its first step, traced."""
         one = jax.tree.map(lambda leaf: leaf[0], self.initial)
         numbers = {name: jnp.float32(0.1) for name in next(self.space.configurations(), {})}
-        program, constants = hoist(functools.partial(_first_update, self.group.factory), numbers, one, derivatives=0)
+        program, constants = hoist(functools.partial(first_update, self.group.factory), numbers, one, derivatives=0)
         return hashlib.sha256(f"{program.fingerprint}{_digest(constants)}".encode()).hexdigest()[:16]
 
     @functools.cached_property
@@ -248,14 +249,6 @@ def measure(plan: Plan, params: PyTree, count: int) -> dict[str, Float[Array, " 
 def _named(values: np.ndarray) -> list[Any]:
     """Values as JSON knows them: NaN is no number there."""
     return [None if is_absent(value) else label(value) for value in values.tolist()]
-
-
-def _first_update(factory: Callable[..., Any], numbers: dict[str, Array], params: PyTree) -> PyTree:
-    """The update from a fresh state, with the parameters for gradients and their square sum for a loss."""
-    optimizer = optax.with_extra_args_support(factory(**numbers))
-    square_sum = lambda tree: sum(jnp.sum(jnp.abs(leaf).astype(float) ** 2) for leaf in jax.tree.leaves(tree))  # noqa: E731
-    extra = dict(value=square_sum(params), grad=params, value_fn=square_sum)
-    return optimizer.update(params, optimizer.init(params), params, **extra)
 
 
 def _digest(tree: PyTree) -> str:

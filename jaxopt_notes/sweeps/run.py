@@ -77,10 +77,11 @@ def sweep(
     """Run every configuration of a space from every seed, as one compiled program, and return a labelled table.
 
     Choices in the space (booleans, None, texts, functions, `batch_size`, arguments of a problem) make one program each.
-    Numbers are traced and vmapped; trials are cut into chunks of `width` lanes per device and sharded over all local
-    devices. All configurations of one seed share initial parameters and data order, so differences between
-    configurations are paired. A trial's keys, data order and start depend on its seed alone, not on the rest of the
-    space, the chunk or the devices; its floats depend on nothing else but the width.
+    So does each value of a number that the optimizer cannot be traced with, such as a `memory_size` or one that a
+    Python `if` looks at. All other numbers are traced and vmapped; trials are cut into chunks of `width` lanes per
+    device and sharded over all local devices. All configurations of one seed share initial parameters and data order,
+    so differences between configurations are paired. A trial's keys, data order and start depend on its seed alone, not
+    on the rest of the space, the chunk or the devices; its floats depend on nothing else but the width.
 
     Arguments:
         problem: what to minimise; or a function that makes it, whose arguments are axes of the space.
@@ -152,6 +153,8 @@ def sweep(
         **{"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite},
         **{"on_chunk": on_chunk, "progress": progress},
     }
+    for name, value in (("keep_params", keep_params), ("repair", repair), ("progress", progress)):
+        _checks.boolean(name, value)
     path = None if store is None else _folder(store)
     if on_chunk is not None and not callable(on_chunk):
         raise TypeError(f"on_chunk must be a function of a table, got {on_chunk!r}")

@@ -355,12 +355,20 @@ def _configurations(table: xarray.Dataset, axes: list[str]) -> list[dict[str, An
         return [{}]  # of one run, or of a sweep's slice
     if axes == [CONFIGURATION]:
         names = hyperparameters(table)
-        columns = [table[name].values for name in names]
+        columns = [_whole(table[name].values) for name in names]
     else:
         names = axes
         columns = [column.ravel() for column in np.meshgrid(*(table[axis].values for axis in axes), indexing="ij")]
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return [{name: value for name, value in zip(names, row, strict=True) if not is_absent(value)} for row in rows]
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    """Integers that the NaN of an absent one made floats of, as integers again: one may be the length of something."""
+    present = values[~np.isnan(values)] if values.dtype.kind == "f" else values[:0]
+    if len(present) == len(values) or not len(present) or (present != np.floor(present)).any():
+        return values
+    return np.array([value if np.isnan(value) else int(value) for value in values], object)
 
 
 def _edges(table: xarray.Dataset, winner: dict[str, Any]) -> list[str]:

@@ -77,6 +77,25 @@ def _interval(low: float, high: float, open_high: bool) -> str:
     return f"{left}, {right}"
 
 
+# How people write booleans in texts: command lines, YAML, tables.
+TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return `value` as a bool; it chooses the program, so it must be concrete. Nothing else counts as true or false.
+
+    Raises:
+        TypeError: it is anything else, such as the text "false", which Python takes as true.
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if is_traced(value):
+        raise TypeError(f"{name} must be True or False, got a traced {value.dtype}: it chooses the program")
+    meant = TRUTH.get(value.lower()) if isinstance(value, str) else None
+    fix = "" if meant is None else f"; write {name}={meant}"
+    raise TypeError(f"{name} must be True or False, got {value!r} of type {type(value).__name__}{fix}")
+
+
 def count(name: str, value: Any, *, low: int = 1, high: int | None = None) -> int:
     """Return `value` as an int in [low, high]; it chooses the program, so it must be concrete."""
     accepted = f"an integer of at least {low}" + (f" and at most {high}" if high is not None else "")
@@ -138,6 +157,12 @@ def keyword_names(factory: Callable) -> list[str]:
     """Names of the arguments that `factory` accepts by keyword."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [p.name for p in inspect.signature(factory).parameters.values() if p.kind in kinds]
+
+
+def takes_any(factory: Callable) -> bool:
+    """Whether `factory` accepts every keyword, as one does that passes them on."""
+    kinds = {parameter.kind for parameter in inspect.signature(factory).parameters.values()}
+    return inspect.Parameter.VAR_KEYWORD in kinds
 
 
 def params(name: str, tree: Any) -> Any:
@@ -243,14 +268,15 @@ def schedule(name: str, value: Callable) -> Callable:
         if jnp.shape(rate) != () or not _is_real(dtype):
             raise TypeError(f"{expected}; {called} gives {dtype} of shape {jnp.shape(rate)}")
 
-    with contextlib.suppress(*_NEEDS_A_VALUE):
+    with contextlib.suppress(*NEEDS_A_VALUE):
         jax.eval_shape(check, jax.ShapeDtypeStruct((), jnp.int32))
     return value
 
 
 # What JAX raises where a program asks for the value of something traced.
-_NEEDS_A_VALUE = (
+NEEDS_A_VALUE = (
     jax.errors.ConcretizationTypeError,
+    jax.errors.NonConcreteBooleanIndexError,
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
 )

@@ -70,6 +70,29 @@ def power_of_two(size: Float[Array, ""]) -> Float[Array, ""]:
     return jax.lax.reduce_precision(size / 2, jnp.finfo(size.dtype).nexp, 0)
 
 
+def rounded(tree: PyTree) -> PyTree:
+    """The same numbers, those in bfloat16 and float16 as their type stores them.
+
+    Inside a compiled program XLA may drop the rounding between two operations and go on with float32 (its flag
+    `xla_allow_excess_precision`). What is computed from a sum of bfloat16 then belongs to another point than the one
+    that is returned. Wider numbers, integers and keys are left as they are and cost nothing.
+    """
+
+    def leaf(array: Any) -> Any:
+        dtype = jnp.result_type(array)
+        if dtype == jnp.bfloat16:
+            return jax.lax.reduce_precision(array, exponent_bits=8, mantissa_bits=7)
+        return _rounded_to_float16(jnp.asarray(array, jnp.float32)).astype(dtype) if dtype == jnp.float16 else array
+
+    return jax.tree.map(leaf, tree)
+
+
+def _rounded_to_float16(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The nearest numbers of float16, in float32; `reduce_precision` alone makes 0 of those below 2^-14."""
+    shift = jnp.float32(0.75)  # float32 next to it has the spacing of float16 next to 0, 2^-24
+    return jnp.where(jnp.abs(x) < 2.0**-14, (x + shift) - shift, jax.lax.reduce_precision(x, 5, 10))
+
+
 def squared_modulus(x: Array) -> Float[Array, "..."]:
     """|x|^2 as a real array, for real and complex `x`."""
     return jnp.real(x * jnp.conj(x))

@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PyTree
 
 from . import _checks
-from ._numerics import real_dtype, working, working_dtype
+from ._numerics import real_dtype, rounded, working, working_dtype
 from ._partials import as_pytree
 
 Number = float | Float[Array, ""]
@@ -79,7 +79,8 @@ def ewma(decay: Number, *, debias: bool = True) -> optax.GradientTransformationE
     Source: Roberts, 1959; corrected as in Kingma and Ba, 2015.
     """
     decay = _checks.scalar("decay", decay, low=0.0, high=1.0, open_high=True)
-    return optax.GradientTransformationExtraArgs(Partial(_init_ewma), Partial(_debiased if debias else _plain, decay))
+    average = _debiased if _checks.boolean("debias", debias) else _plain
+    return optax.GradientTransformationExtraArgs(Partial(_init_ewma), Partial(average, decay))
 
 
 def average_params(
@@ -91,7 +92,8 @@ def average_params(
         exponentially weighted         a <- b a + (1 - b) x, corrected for its start
 
     With noisy gradients and a constant learning rate the average lies far below the noise floor of the last point.
-    Read it from `state.average`; with `minimize`, `run.state.average`.
+    Read it from `state.average`; with `minimize`, `run.evaluation_params`. `final_loss`, metrics and the end points of
+    a sweep are measured there.
 
     Arguments:
         optimizer: any (init, update) pair.
@@ -108,7 +110,7 @@ def average_params(
         >>> import jax.numpy as jnp, jaxopt_notes as jon
         >>> tx = jon.average_params(jon.gradient_descent(1.0))
         >>> run = jon.minimize(lambda x: jnp.sum(x), jnp.zeros(1), tx, steps=3)
-        >>> run.params.tolist(), run.state.average.tolist()
+        >>> run.params.tolist(), run.evaluation_params.tolist()
         ([-3.0], [-2.0])
 
     Source: Polyak and Juditsky, 1992; Ruppert, 1988.
@@ -182,5 +184,6 @@ def _update_average_params(
             weight = (1 - decay) / bias_correction(decay, seen)
         return average + weight * (jnp.asarray(param, average.dtype) - average)
 
-    average = jax.tree.map(moved, state.average, optax.apply_updates(params, updates))
+    ends = rounded(optax.apply_updates(params, updates))  # the points themselves, and not those before rounding
+    average = jax.tree.map(moved, state.average, ends)
     return updates, AverageParamsState(count, inner, average)

@@ -62,7 +62,7 @@ def inverse_time(
     Source: Robbins and Monro, 1951; keras `InverseTimeDecay`.
     """
     numbers = _decay(initial, decay_steps) | {"decay_rate": _checks.number("decay_rate", decay_rate, low=0.0)}
-    return _schedule(_inverse_time_stairs if staircase else _inverse_time, **numbers)
+    return _schedule(_inverse_time_stairs if _checks.boolean("staircase", staircase) else _inverse_time, **numbers)
 
 
 def inverse_sqrt(initial: Number, decay_steps: Number = 1.0) -> Schedule:
@@ -105,7 +105,7 @@ def exponential(initial: Number, decay_rate: Number, decay_steps: Number = 1.0, 
     Source: optax `exponential_decay`, keras `ExponentialDecay`.
     """
     numbers = _decay(initial, decay_steps) | {"decay_rate": _checks.number("decay_rate", decay_rate, low=0.0)}
-    return _schedule(_exponential_stairs if staircase else _exponential, **numbers)
+    return _schedule(_exponential_stairs if _checks.boolean("staircase", staircase) else _exponential, **numbers)
 
 
 def step_decay(initial: Number, factor: Number, every: Number) -> Schedule:

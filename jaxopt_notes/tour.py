@@ -122,6 +122,7 @@ def tour(
     Raises:
         ModuleNotFoundError: scikit-learn or matplotlib is missing; both come with `jaxopt-notes[all]`.
     """
+    quick, progress = _checks.boolean("quick", quick), _checks.boolean("progress", progress)
     problem = problems.digits_mlp(hidden=64)
     found = Tour(Path(out))
     seeds, steps = (6, 200) if quick else (8, 1000)

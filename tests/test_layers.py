@@ -20,6 +20,7 @@ LEVELS = {
             "_callbacks",
             "_kept",
             "_numerics",
+            "_digests",
             "_files",
             "_partials",
             "devices",

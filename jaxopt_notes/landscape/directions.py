@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
+from .._numerics import rounded
 from ..curvature.operators import like_params, real_tree
 from .filters import Layout, OutputAxis, described, layouts, orthogonal, paths_of, scaled
 
@@ -82,7 +83,8 @@ def moved(params: PyTree, vectors: PyTree, coordinates: Float[Array, " count"]) 
 
     def leaf(base: Array, stack: Array) -> Array:
         for i in range(stack.shape[0]):
-            base = base + coordinates[i].astype(base.dtype) * stack[i].astype(base.dtype)
+            step = rounded(coordinates[i].astype(base.dtype) * stack[i].astype(base.dtype))
+            base = rounded(base + step)
         return base
 
     return jax.tree.map(leaf, params, vectors)

@@ -42,13 +42,16 @@ def minimize(
     tol: float | Float[Array, ""] | None = None,
     baseline: float | Float[Array, ""] | None = None,
     record_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     donate: bool = False,
     allow_nan: bool = False,
 ) -> Run:
     """Minimise a loss by a fixed number of steps of any optax optimizer, in one compiled loop.
 
     Each step forms the candidate x + u, evaluates loss and gradient there, and accepts it only if loss, gradient norm
-    and update norm are finite; a run that meets anything else rests on its last finite point and says so in `status`.
+    and update norm are finite; a run that meets anything else rests on its last finite point and says so in `status`,
+    or goes on with `skip_non_finite`.
     So `run.loss[k]` is the loss at the k-th parameters, never at the ones before. Works under `jit`, `vmap` (also over
     the numbers of the optimizer) and `grad`: the derivative of the final loss by a learning rate is finite even when
     the run stopped (in reverse mode; `jax.jacfwd` meets a `custom_vjp`). Arrays that `loss` closes over become
@@ -67,7 +70,8 @@ def minimize(
         args: further arguments of `loss`, such as a regularisation strength; may be traced.
         aux: the first state of a stateful loss, such as batch statistics or a dropout key. The loss is then
             `loss(params, aux, [batch,] *args) -> (value, new_aux)`, and `run.aux` is the last accepted state.
-        metrics: `metrics(params)`, or `metrics(params, aux)` with `aux`: any pytree of arrays, recorded at every entry.
+        metrics: `metrics(params)`, or `metrics(params, aux)` with `aux`: any pytree of arrays, recorded at every entry,
+            at the parameters that `evaluation_params` gives.
         state: the optimizer's state to begin with, as `run.state` of an earlier run, to go on from its end; fresh when
             None. With minibatches give another key, or the same batches come again.
         every: record one entry per this many steps; must divide `steps`. Static.
@@ -75,6 +79,14 @@ def minimize(
             and in float32 a norm below 1e-22 or above 1e19 is 0 or infinite.
         baseline: loss of the best constant predictor on the full data; a run that ends no better is `stalled`.
         record_params: keep the parameters of every entry in `run.params_path`. Static.
+        evaluation_params: `evaluation_params(state, params) -> params`, the parameters at which `initial_loss`,
+            `final_loss` and `metrics` are measured, for a method whose result is not its iterate. When None those of
+            `optimizers.evaluation_params`: averages and schedule-free methods are recognised, of any other it is the
+            iterate. The histories of loss and gradient norm are of the iterate. Static.
+        skip_non_finite: how many steps in a row may give a loss, gradient or update that is not finite. Each is skipped
+            and counted in `run.skipped`: the parameters stay, the entry repeats the one before with an update norm of
+            0, and the next batch judges them. One more in a row ends the run. 0 ends it at the first; whether it is 0
+            is static. `optax.apply_if_finite`, `zero_nans` and `MultiSteps` that skips get such gradients themselves.
         donate: give the memory of `params` and `aux` to the run; they cannot be used afterwards. Static.
         allow_nan: whether `data` may hold NaN, for a loss whose value and gradient leave it out: begin with
             `jnp.where(jnp.isnan(y), 0, y - prediction)`, as a `jnp.nanmean` of what was computed from NaN has a
@@ -92,9 +104,10 @@ def minimize(
         >>> run.loss.shape, bool(run.final_loss < 1e-10), int(run.status)
         ((21,), True, 0)
     """
+    donate = _checks.boolean("donate", donate)
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "steps", steps, data, minibatches, key, args, aux, metrics, state, every, tol,
-        baseline, record_params, allow_nan,
+        baseline, record_params, evaluation_params, skip_non_finite, allow_nan,
     )  # fmt: skip
     return (program.scan_donating if donate else program.scan)(static, params, aux, inputs)
 
@@ -118,6 +131,8 @@ def minimize_until(
     every: int = 1,
     baseline: float | Float[Array, ""] | None = None,
     record_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     donate: bool = False,
     allow_nan: bool = False,
 ) -> Run:
@@ -133,12 +148,13 @@ def minimize_until(
     Arguments:
         loss, params, optimizer, data, minibatches, key, args: as in `minimize`. The gradient is looked at in every
             step. With minibatches its norm does not fall to zero: use `patience`.
-        aux, metrics, state, every, baseline, record_params, donate, allow_nan: as in `minimize`. `patience` is looked
-            at at every recorded entry.
+        aux, metrics, state, every, baseline, record_params, evaluation_params, skip_non_finite: as in `minimize`.
+        donate, allow_nan: as in `minimize`.
         max_steps: the most steps to take, at least 1. Static.
         tol: >= 0, in units of the gradient norm.
         rtol: >= 0, relative to the gradient norm at the start.
-        patience: steps without a lower loss after which to stop, at least 1; never when None.
+        patience: steps without a lower loss after which to stop, at least 1, checked at every recorded entry;
+            never when None.
 
     Returns:
         A `Run`; `run.stopped_at` counts the steps, `run.status` tells which rule held (`completed` when none did).
@@ -154,9 +170,10 @@ def minimize_until(
         (10, 'converged')
     """
     tol = _checks.scalar("tol", tol, low=0.0)
+    donate = _checks.boolean("donate", donate)
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "max_steps", max_steps, data, minibatches, key, args, aux, metrics, state, every, tol,
-        baseline, record_params, allow_nan,
+        baseline, record_params, evaluation_params, skip_non_finite, allow_nan,
     )  # fmt: skip
     inputs = inputs._replace(
         rtol=_checks.scalar("rtol", rtol, low=0.0),
@@ -182,6 +199,8 @@ def _prepare(
     tol,
     baseline,
     record_params,
+    evaluation_params,
+    skip_non_finite,
     allow_nan,
 ) -> tuple[Static, PyTree, PyTree, Inputs]:
     """Check everything, and part what decides the program from what it is run on."""
@@ -209,9 +228,11 @@ def _prepare(
             size, examples = len(jax.tree.leaves(batch)[0]), _checks.examples("data", data)
             warn_of_sum(_checks.name_of(loss), size, examples, stacklevel=3)
     measure, measure_constants = checked_metrics(metrics, params, aux, traced)
-    static = Static(batch_program, full_program, measure, steps, every, minibatches, bool(record_params))
+    record_params = _checks.boolean("record_params", record_params)
+    evaluation, evaluation_constants = checked_evaluation(evaluation_params, optimizer, params, traced)
+    static = Static(batch_program, full_program, measure, steps, every, minibatches, record_params, evaluation)
     inputs = Inputs(
-        (batch_constants, full_constants, measure_constants),
+        (batch_constants, full_constants, measure_constants, evaluation_constants),
         optimizer,
         state,
         data,
@@ -221,6 +242,7 @@ def _prepare(
         rtol=None,
         patience=None,
         baseline=np.inf if baseline is None else _checks.scalar("baseline", baseline),
+        skip=checked_skip(skip_non_finite),
     )
     return static, params, aux, inputs
 
@@ -293,6 +315,29 @@ def checked_metrics(
         raise TypeError(f"metrics must be a function of the parameters that returns a pytree, got {metrics!r}")
     measure = lambda params, aux: metrics(params) if aux is None else metrics(params, aux)  # noqa: E731
     return hoist(measure, params, aux, derivatives=int(traced), owner=metrics)
+
+
+def checked_evaluation(
+    evaluation: Callable | None, optimizer: optax.GradientTransformation, params: PyTree, traced: bool = False
+) -> tuple[Program | None, list[Any]]:
+    """The user's choice of the parameters that are evaluated, as a program of (state, params), and its constants."""
+    if evaluation is None:
+        return None, []
+    if not callable(evaluation):
+        raise TypeError(f"evaluation_params must be a function (state, params) -> params, got {evaluation!r}")
+    state = jax.eval_shape(optimizer.init, params)
+    found = jax.eval_shape(evaluation, state, params)
+    _checks.matching("evaluation_params(state, params)", found, "params", params)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=True):
+        if one.dtype != other.dtype:
+            raise TypeError(f"evaluation_params must return the dtypes of params, {other.dtype}; got {one.dtype}")
+    return hoist(evaluation, state, params, derivatives=int(traced))
+
+
+def checked_skip(skip_non_finite: Any) -> Array | None:
+    """How many steps in a row may be skipped; None for none."""
+    limit = _checks.count("skip_non_finite", skip_non_finite, low=0)
+    return jnp.int32(limit) if limit else None
 
 
 def _checked_batch(

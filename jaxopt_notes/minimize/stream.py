@@ -17,8 +17,17 @@ from .._hoist import Program, hoist
 from .._kept import PerProgram
 from .._partials import as_pytree
 from ..minibatches import prefetch as read_ahead
-from .loop import checked_args, checked_loss, checked_metrics, checked_state, derivatives_of, warn_past_schedule
-from .program import History, record
+from .loop import (
+    checked_args,
+    checked_evaluation,
+    checked_loss,
+    checked_metrics,
+    checked_skip,
+    checked_state,
+    derivatives_of,
+    warn_past_schedule,
+)
+from .program import History, evaluated_at, record
 from .run import Run
 from .status import Status
 from .step import advance, end_status, start, unmoved
@@ -39,6 +48,8 @@ def minimize_stream(
     every: int = 1,
     tol: float | Float[Array, ""] | None = None,
     record_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     prefetch: int = 2,
 ) -> Run:
     """Minimise a loss over batches from an iterator, for data that do not fit the memory.
@@ -51,6 +62,7 @@ def minimize_stream(
     Arguments:
         loss, params, optimizer, args, aux, metrics, state, tol, record_params: as in `minimize`; the loss takes a
             batch.
+        evaluation_params, skip_non_finite: as in `minimize`.
         batches: an iterable of pytrees of arrays: a generator, `minibatches.batches`, a grain or torch data loader.
         steps: number of steps, at most; takes `steps + 1` batches and no more. Until `batches` ends when None, which is
             read up to `prefetch + 1` batches ahead.
@@ -80,14 +92,15 @@ def minimize_stream(
     aux = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), aux)
     if any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, aux, args)))):
         raise TypeError("minimize_stream is a loop in Python: inside jit, vmap and grad use minimize(data=...)")
-    begin_params = jax.device_get(params)  # on the host, as steps overwrite their carry
+    start_params = jax.device_get(params)  # on the host, as steps overwrite their carry
     args, state = checked_args(args), checked_state(optimizer, params, state)
     warn_past_schedule(optimizer, state)
     state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
     most = None if steps is None else _checks.count("steps", steps)
     every = _checks.count("every", every) if most is None else _checks.divisor("every", every, "steps", most)
-    tol = None if tol is None else _checks.scalar("tol", tol, low=0.0)
+    tol, skip = None if tol is None else _checks.scalar("tol", tol, low=0.0), checked_skip(skip_non_finite)
     measure, measure_constants = checked_metrics(metrics, params, aux)
+    evaluation, evaluation_constants = checked_evaluation(evaluation_params, optimizer, params)
     whole = batches if epochs is None else _Epochs(batches, _checks.count("epochs", epochs))
     needed = whole if most is None else itertools.islice(whole, most + 1)
     source = read_ahead(needed, _checks.count("prefetch", prefetch))
@@ -96,14 +109,20 @@ def minimize_stream(
         if len(begin) < 2:
             raise ValueError(f"batches must hold at least two batches, one more than the steps; got {len(begin)}")
         judge = _Judge(loss, params, aux, args, derivatives_of(optimizer))
-        keep = partial(_record, (measure, bool(record_params)), measure_constants, optimizer)
-        carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state)
+        constants = (measure_constants, evaluation_constants)
+        keep = partial(
+            _record, (measure, evaluation, _checks.boolean("record_params", record_params)), constants, optimizer
+        )
+        carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state, skip)
         initial, entries = jnp.copy(carry.loss), [keep(carry)]
+        begin_params = _evaluated(evaluation, evaluation_constants, carry)
+        if begin_params is not None:
+            initial = _value(*judge(begin[0]), begin_params, aux)
         step = 0
         pairs = itertools.pairwise(itertools.chain(begin, source))
         for step, (batch, next_batch) in enumerate(pairs, start=1):
             (program, *given), (next_program, *next_given) = judge(batch), judge(next_batch)
-            carry = _advance((program, next_program), *given, *next_given, carry, optimizer, tol)
+            carry = _advance((program, next_program), *given, *next_given, carry, optimizer, tol, skip)
             if step % every == 0:
                 entries.append(keep(carry))
                 # The status of the entry before is there already, so looking at it does not wait for the device.
@@ -112,9 +131,11 @@ def minimize_stream(
     finally:
         source.close()
     history = jax.tree.map(lambda *rows: jnp.stack(rows), *(entry.history for entry in entries))
+    end_params = _evaluated(evaluation, evaluation_constants, carry)
+    final = carry.loss if end_params is None else _value(*judge(next_batch), end_params, carry.aux)
     # Two batches do not show whether the loss rose; only what is not finite counts as diverged here.
-    stays = unmoved(carry._replace(params=begin_params), carry)
-    status = end_status(carry.status, jnp.full_like(initial, jnp.inf), carry.loss, jnp.inf, stays)
+    stays = unmoved(carry._replace(params=start_params), carry)
+    status = end_status(carry.status, jnp.full_like(initial, jnp.inf), final, jnp.inf, stays)
     ended = (most is not None and step < most) or (isinstance(whole, _Epochs) and whole.ended and most is None)
     if ended and carry.status == Status.COMPLETED:
         status = jnp.full_like(status, Status.EXHAUSTED)
@@ -122,10 +143,12 @@ def minimize_stream(
         params=carry.params,
         state=carry.state,
         initial_loss=initial,
-        final_loss=carry.loss,
+        final_loss=final,
         status=status,
         stopped_at=carry.stopped_at,
         aux=carry.aux,
+        evaluation=end_params,
+        skipped=None if carry.skips is None else carry.skips.total,
         **history._asdict(),
     )
 
@@ -196,12 +219,15 @@ class _Entry(NamedTuple):
 
 
 @PerProgram
-def _start(program, constants, arguments, params, aux, optimizer, tol, state):
-    return start(optimizer, params, lambda params, aux: program(constants, params, aux, *arguments), tol, aux, state)
+def _start(program, constants, arguments, params, aux, optimizer, tol, state, skip):
+    def loss(params, aux):
+        return program(constants, params, aux, *arguments)
+
+    return start(optimizer, params, loss, tol, aux, state, skip)
 
 
 @partial(PerProgram, program_of=lambda programs: programs[0], donate_argnames=("carry",))
-def _advance(programs, constants, arguments, next_constants, next_arguments, carry, optimizer, tol):
+def _advance(programs, constants, arguments, next_constants, next_arguments, carry, optimizer, tol, skip):
     program, next_program = programs
 
     def loss(params, aux):
@@ -210,13 +236,25 @@ def _advance(programs, constants, arguments, next_constants, next_arguments, car
     def next_loss(params, aux):
         return next_program(next_constants, params, aux, *next_arguments)
 
-    return advance(optimizer, carry, loss, next_loss, tol)
+    return advance(optimizer, carry, loss, next_loss, tol, skip)
+
+
+@PerProgram
+def _value(program, constants, arguments, params, aux):
+    return program(constants, params, aux, *arguments)[0]
+
+
+@PerProgram
+def _evaluated(evaluation, constants, carry):
+    """The parameters that are evaluated; None where they are the iterate."""
+    found = evaluated_at(evaluation, constants, carry.state, carry.params)
+    return None if found is carry.params else jax.tree.map(jnp.copy, found)
 
 
 @partial(PerProgram, program_of=lambda recorded: recorded[0])
-def _record(recorded, measure_constants, optimizer, carry):
+def _record(recorded, constants, optimizer, carry):
     """What is kept of a point; copies, since the next step overwrites the carry."""
-    measure, record_params = recorded
-    return jax.tree.map(
-        jnp.copy, _Entry(record(carry, optimizer, measure, measure_constants, record_params), carry.status)
-    )
+    measure, evaluation, record_params = recorded
+    evaluated = evaluated_at(evaluation, constants[1], carry.state, carry.params)
+    kept = record(carry, optimizer, measure, constants[0], record_params, evaluated)
+    return jax.tree.map(jnp.copy, _Entry(kept, carry.status))

@@ -15,6 +15,7 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Int, PyTree
 
+from .. import _checks
 from .._numerics import divide, real_dtype, sqrt, squared_modulus
 from .base import Number, Rule, Schedule, decay, pair, scalar
 
@@ -183,8 +184,9 @@ def rmsprop(
     }
     if beta is not None:
         numbers["beta"] = decay("beta", beta)
+    centered, debias = _checks.boolean("centered", centered), _checks.boolean("debias", debias)
     rule = Rule(RMSPropState, _rmsprop, debias=("decay_rate",) if debias else ())
-    return pair(rule, learning_rate, initial=_RMSPropSlots(bool(centered), beta is not None), **numbers)
+    return pair(rule, learning_rate, initial=_RMSPropSlots(centered, beta is not None), **numbers)
 
 
 def adam(

@@ -55,6 +55,7 @@ def loss_curves(
         >>> ax.lines[0].get_ydata().tolist()
         [1.0, 0.1]
     """
+    hide_labels = _checks.boolean("hide_labels", hide_labels)
     table = tables.select(tables.check_table(table), selection)
     if "loss" not in table or "step" not in table.loss.dims:
         raise ValueError("table holds no loss over step, so there is no curve to draw")

@@ -201,6 +201,7 @@ def series(
     """
     if not isinstance(table, xr.Dataset):
         raise TypeError(f"table must be an xarray.Dataset, got {type(table).__name__}")
+    debias = _checks.boolean("debias", debias)
     _checks.choice("variable", variable, map(str, table.data_vars))
     if len(table[variable].dims) != 1:
         raise ValueError(f"{variable} must be over one dim, got {table[variable].dims}")

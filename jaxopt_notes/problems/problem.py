@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
 from .facts import Facts
+from .metric import PARTS
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,7 +24,8 @@ class Problem:
         data: a pytree of arrays with one leading axis of training examples, or None.
         test_data: the same for examples held out, or None.
         metrics: name -> `metric(params)` or `metric(params, data)`, scalars reported at the end on both parts of the
-            data.
+            data. To be compared by, it declares its direction: `jon.maximize(metric)`, or
+            `jon.Metric(metric, direction="min")`. The loss is minimised.
         baseline: the loss of the best constant predictor on `data`; a run that ends no better is called stalled.
         name: a short name for tables and figures.
         facts: what is known of the function, its critical points first of all; or None.
@@ -95,7 +97,7 @@ class Problem:
 
     def evaluate(self, params: PyTree, data: PyTree, test_data: PyTree) -> dict[str, Float[Array, ""]]:
         """Loss and metrics on `data` as `final_*` and on `test_data` as `test_*`; data are arguments, not constants."""
-        parts = {"final": data, "test": test_data} if test_data is not None else {"final": data}
+        parts = dict(zip(PARTS, (data, test_data) if test_data is not None else (data,), strict=False))
         measured = {"loss": self.loss, **self.metrics}
         return {
             f"{part}_{name}": jnp.asarray(metric(params) if values is None else metric(params, values), float)

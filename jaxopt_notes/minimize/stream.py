@@ -110,9 +110,8 @@ def minimize_stream(
             raise ValueError(f"batches must hold at least two batches, one more than the steps; got {len(begin)}")
         judge = _Judge(loss, params, aux, args, derivatives_of(optimizer))
         constants = (measure_constants, evaluation_constants)
-        keep = partial(
-            _record, (measure, evaluation, _checks.boolean("record_params", record_params)), constants, optimizer
-        )
+        record_params = _checks.boolean("record_params", record_params)
+        keep = partial(_record, (measure, evaluation, record_params), constants, optimizer)
         carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state, skip)
         initial, entries = jnp.copy(carry.loss), [keep(carry)]
         begin_params = _evaluated(evaluation, evaluation_constants, carry)

@@ -153,7 +153,9 @@ def _begin(group: Group, initial: PyTree, trials: Trials, shared: Shared) -> Lan
     def one(numbers: dict[str, Array], seed: Array) -> Carry:
         params = jax.tree.map(lambda leaf: leaf[seed], initial)
         loss = _batch_loss(group, shared, seed, jnp.int32(0))
-        return start(group.factory(**numbers), params, loss, skip=group.skip or None)
+        begun = start(group.factory(**numbers), params, loss, skip=group.skip or None)
+        # A segment gives no weak types back, so with them the second segment would be another program.
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype) if jax.typeof(leaf).weak_type else leaf, begun)
 
     carry = jax.vmap(one)(trials.numbers, trials.seed)
     # A trial that stops repeats its last record, so a history starts as its first row repeated.

@@ -371,6 +371,14 @@ class TestStuckInASweep:
         assert tuple(run().status.values.ravel()) == self.expected
         assert tuple(jon.open_sweep(tmp_path / "x").status.values.ravel()) == self.expected
 
+    def test_also_in_float32_without_a_move(self):
+        problem = jon.problems.quadratic([1.0, 20.0])
+        space = jon.grid(learning_rate=[0.0, 0.01])
+        table = jon.sweep(problem, jon.gradient_descent, space, seeds=2, steps=5, progress=False)
+        runs = [jon.minimize(problem.loss, problem.init(None), jon.gradient_descent(r), steps=5) for r in (0.0, 0.01)]
+        assert [int(run.status) for run in runs] == [Status.STUCK, Status.COMPLETED]
+        np.testing.assert_array_equal(table.status, [[Status.STUCK] * 2, [Status.COMPLETED] * 2])
+
     def test_after_pruning(self):
         slow = jon.grid(learning_rate=[1e-5, 1e-4, 1e-6])
         prune = jon.halving(factor=2, rungs=2)

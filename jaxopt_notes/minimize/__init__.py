@@ -11,4 +11,5 @@ from .step import Carry as Carry
 from .step import advance as advance
 from .step import end_status as end_status
 from .step import start as start
+from .step import unmoved as unmoved
 from .stream import minimize_stream as minimize_stream

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from .._hoist import Program
 from .._kept import kept_with
 from ..minibatches import gather
-from ..minimize import Carry, advance, evaluated_at, start
+from ..minimize import Carry, advance, evaluated_at, start, unmoved
 
 TRIALS = PartitionSpec("trials")
 HISTORIES = PartitionSpec(None, "trials")
@@ -131,6 +131,20 @@ def settled(evaluation: Program | None, mesh: Mesh) -> Callable:
 
     def lanes(constants: Sequence[Any], state: PyTree, params: PyTree) -> PyTree:
         return jax.vmap(functools.partial(evaluated_at, evaluation, constants))(state, params)
+
+    specs = (EVERYWHERE, TRIALS, TRIALS)
+    return jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
+
+
+@functools.lru_cache(maxsize=64)
+def standing(mesh: Mesh) -> Callable:
+    """The compiled `(starts, seed, carry) -> share` of every lane's parameters that do not move."""
+
+    def lanes(initial: PyTree, seeds: Array, carries: Carry) -> Array:
+        def one(seed: Array, carry: Carry) -> Array:
+            return unmoved(carry._replace(params=jax.tree.map(lambda leaf: leaf[seed], initial)), carry)
+
+        return jax.vmap(one)(seeds, carries)
 
     specs = (EVERYWHERE, TRIALS, TRIALS)
     return jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))

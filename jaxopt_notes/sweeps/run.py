@@ -249,7 +249,7 @@ def _consume(
             with contextlib.closing(finished):
                 for chunk, columns in finished:
                     bar.chunk(columns["status"], columns["final_loss"])
-                    if on_chunk:
+                    if on_chunk and shelf.holds(chunk):
                         on_chunk(chunk_table(outline.layout, outline.trials_of(chunk).start, shelf.chunk(chunk)))
         except (KeyboardInterrupt, Terminated) as error:
             why = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"

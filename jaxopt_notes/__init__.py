@@ -56,7 +56,9 @@ from .optimizers import rmsprop as rmsprop
 from .optimizers import saddle_free_newton as saddle_free_newton
 from .precision import stochastic_rounding as stochastic_rounding
 from .precision import unmoved_share as unmoved_share
+from .problems import Metric as Metric
 from .problems import Problem as Problem
+from .problems import maximize as maximize
 from .projection import project as project
 from .report import Section as Section
 from .report import report as report

@@ -9,19 +9,21 @@ import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import tyro
 
 from . import _checks
 from .devices import use_compilation_cache, use_cpu_cores
+from .sweeps.direction import declared_direction
 from .sweeps.folders import is_store
 from .sweeps.space import in_words
 from .sweeps.store import open_sweep
 
 if TYPE_CHECKING:
     from .problems import Problem
+    from .problems.metric import Direction
 
 
 def sweep(
@@ -35,6 +37,7 @@ def sweep(
     seed: int = 0,
     store: Path = Path("runs/sweep"),
     metric: str = "final_loss",
+    direction: Literal["max", "min"] | None = None,
     keep_params: bool = False,
     plan: bool = False,
 ) -> int:
@@ -55,6 +58,7 @@ def sweep(
         seed: of all randomness; the same seed gives the same numbers.
         store: folder of the sweep; the same command goes on where a killed one stopped.
         metric: what the best configuration is best in, such as test_accuracy.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the problem says.
         keep_params: keep the end points, for jaxopt-notes classify --sweep.
         plan: only print what would be run.
     """
@@ -77,6 +81,7 @@ def sweep(
     with _no_exit(problem):
         known = _metrics(first)
     _checks.choice("metric", metric, known)
+    direction = declared_direction(first, metric, direction)
     made, space = (maker if own else first), grid(**values)
     definition: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": every, "key": jax.random.key(seed)}
     definition["batch_size"] = batch_size or None
@@ -86,16 +91,16 @@ def sweep(
         return 0
     with _no_exit(problem):
         table = run(made, family, space, **definition, store=store, keep_params=keep_params)
-    return _told(table, metric, store)
+    return _told(table, metric, direction, store)
 
 
-def _told(table: Any, metric: str, store: Path) -> int:
+def _told(table: Any, metric: str, direction: Direction, store: Path) -> int:
     """Print the best of what is finished and what to do next, and return the exit status."""
     from .minimize import Status
     from .sweeps import best
 
     if (table["status"] != Status.NOT_RUN).any():
-        print(best(table, metric))
+        print(best(table, metric, direction=direction))
     if table.attrs.get("interrupted"):
         print(f"\nInterrupted; the same command goes on with what is in {store}.")
         return 130
@@ -108,6 +113,7 @@ def classify(
     at: tuple[float, ...] = (),
     sweep: Path | None = None,
     metric: str = "final_loss",
+    direction: Literal["max", "min"] | None = None,
     seed: int = 0,
     polish: int = 0,
 ) -> int:
@@ -121,6 +127,7 @@ def classify(
         at: the coordinates of the point, or one number for a function of one variable.
         sweep: a store of jaxopt-notes sweep --keep-params; its best configuration is judged.
         metric: what that configuration is best in.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the store says.
         seed: of the trial to judge.
         polish: Newton steps to the critical point nearby before judging.
     """
@@ -137,7 +144,7 @@ def classify(
         made = _made(problem, maker, {})
         params, words = _point(problem, made, at), ""
     else:
-        made, params, words = _best_end_point(problem, maker, sweep, metric, seed)
+        made, params, words = _best_end_point(problem, maker, sweep, metric, direction, seed)
     with _no_exit(problem):
         verdict = judge(made.loss, params, *(() if made.data is None else (made.data,)), polish=polish)
     print(f"{words}{verdict}")
@@ -157,14 +164,16 @@ def _point(name: str, problem: Problem, at: tuple[float, ...]) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(at, leaf.dtype).reshape(leaf.shape), shapes)
 
 
-def _best_end_point(name: str, maker: Any, store: Path, metric: str, seed: int) -> tuple[Problem, Any, str]:
+def _best_end_point(
+    name: str, maker: Any, store: Path, metric: str, direction: Direction | None, seed: int
+) -> tuple[Problem, Any, str]:
     """The problem of the best configuration, its end point, and a line that names it."""
     from .sweeps import best, end_point
 
     if not is_store(store):
         raise FileNotFoundError(f"{store} is no store of a sweep; jaxopt-notes sweep ... --keep-params makes one")
     table = open_sweep(store)
-    config = best(table, metric).config
+    config = best(table, metric, direction=direction).config
     own = {each: _value(str(config[each])) for each in _own(maker, config)}  # a table may hold None as a text
     made = _made(name, maker, own)
     params = end_point(table, made, seed=seed, **config)

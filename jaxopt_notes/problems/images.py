@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from .. import _checks
 from .convolution import METHODS, Conv
 from .datasets import Examples, digits
+from .metric import maximize
 from .problem import Problem
 
 NORMS = ("batch", "none")
@@ -149,7 +150,7 @@ def classifier(model: nn.Module, train: Examples, test: Examples | None = None, 
         init=lambda key: {"params": model.init(key, train.inputs[:2])["params"]},
         data=train,
         test_data=test,
-        metrics={"accuracy": accuracy},
+        metrics={"accuracy": maximize(accuracy)},
         baseline=float(entropy),
         name=name or type(model).__name__.lower(),
     )

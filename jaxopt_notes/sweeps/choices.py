@@ -14,6 +14,7 @@ import optax
 from .. import _checks
 from ..minibatches import check_batch_size
 from ..problems import Problem
+from ..problems.metric import Metric
 from .space import Space, check_space, is_absent, is_number, label, listed
 
 BATCH_SIZE = "batch_size"
@@ -107,7 +108,22 @@ def parts_of(problem: Any, optimizer: Any, space: Any, batch_size: Any) -> list[
                 {name: labels[name][members[0]] for name in space.names if name in fixed},
             )
         )
+    _check_directions(parts)
     return parts
+
+
+def _check_directions(parts: list[Part]) -> None:
+    """Refuse a metric that is declared in one direction by one problem and otherwise by another: it is one column."""
+    first: dict[str, tuple[str, str]] = {}
+    for part in parts:
+        for name, metric in part.problem.metrics.items():
+            said = repr(metric.direction) if isinstance(metric, Metric) else "no direction"
+            there, words = first.setdefault(name, (said, part.words))
+            if said != there:
+                raise ValueError(
+                    f"metric {name!r} must have one direction in a sweep, and has {there} with {words}, {said} with "
+                    f"{part.words}"
+                )
 
 
 def labels_of(values: Iterable[Any], static: bool) -> list[Any]:

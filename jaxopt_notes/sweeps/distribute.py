@@ -58,13 +58,14 @@ class Outline(NamedTuple):
     steps: int
     devices: int
 
-    def pruned(self, how: str, report_seeds: list[int]) -> Outline:
+    def pruned(self, how: str, direction: str, report_seeds: list[int]) -> Outline:
         """The outline of a sweep that is pruned in this way by the seeds that do not report: another sweep."""
-        fingerprint = hashlib.sha256(f"{self.fingerprint}{how}".encode()).hexdigest()
-        attributes = {**self.layout.attributes, "fingerprint": fingerprint, "prune": how}
+        fingerprint = hashlib.sha256(f"{self.fingerprint}{how}{direction}".encode()).hexdigest()
+        said = {"prune": how, "prune_direction": direction}
+        attributes = {**self.layout.attributes, "fingerprint": fingerprint, **said}
         attributes |= {"report_seeds": json.dumps(report_seeds)} if report_seeds else {}
         layout = self.layout._replace(attributes=attributes)
-        return self._replace(identity={**self.identity, "prune": how}, fingerprint=fingerprint, layout=layout)
+        return self._replace(identity={**self.identity, **said}, fingerprint=fingerprint, layout=layout)
 
     @property
     def chunks(self) -> int:

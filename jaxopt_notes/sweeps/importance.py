@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import _checks
-from .intervals import middle
+from ..problems.metric import Direction
+from .effects import Effect, first_order
+from .intervals import CONFIDENCE, middle
 from .select import hyperparameters, scores_of
-from .space import CONFIGURATION, is_number
+from .space import CONFIGURATION
 
 if TYPE_CHECKING:
     import xarray
 
 FEWEST_POINTS = 16
+RESAMPLES = 400  # of the seeds of a grid
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Importance:
         scale: "rank" or "value".
         configurations: how many were compared.
         failed: how many of them failed from most of their seeds.
+        intervals: hyperparameter -> (low, high) that covers its share with about 95 %, in the order of `shares`.
     """
 
     shares: dict[str, float]
@@ -37,9 +41,12 @@ class Importance:
     scale: str
     configurations: int
     failed: int
+    intervals: dict[str, tuple[float, float]]
 
     def __str__(self) -> str:
-        words = ", ".join(f"{name} {share:.0%}" for name, share in self.shares.items())
+        words = ", ".join(
+            f"{name} {share:.0%}{_in_brackets(*self.intervals[name])}" for name, share in self.shares.items()
+        )
         of = "ranks" if self.scale == "rank" else "values"
         counted = f" ({self.failed} failed, counted as equally bad)" if self.failed else ""
         return (
@@ -48,23 +55,48 @@ class Importance:
         )
 
 
-def importance(table: xarray.Dataset, metric: str = "final_loss", *, scale: str = "rank") -> Importance:
+def importance(
+    table: xarray.Dataset, metric: str = "final_loss", *, direction: Direction | None = None, scale: str = "rank"
+) -> Importance:
     """How much of the variance of a metric between configurations each hyperparameter explains by itself.
 
-    Of a grid these are the main effects of the functional analysis of variance. With f the metric of a configuration
-    and f_a its mean over all other axes at the value x_a, the share of axis a is Var(f_a) / Var(f): an exact sum of
-    squares, and the shares add to at most 1. A list of points has no such sums; there the points are put in groups of
-    near values of x_a, sqrt(n) of them, and the share is epsilon squared, 1 - (mean square within
-    groups) / (mean square of all), which is 0 on average for a hyperparameter that does nothing. Of points that were
-    not drawn independently of each other shares may overlap.
+    With f the metric of a configuration, the share of hyperparameter a is its first-order Sobol' index
+
+        S_a = Var(E[f | x_a]) / Var(f).
+
+    It counts no interactions, and is not normalised: the shares of independent hyperparameters add to at most 1.
+
+    Of a grid E[f | x_a] is the mean of f over all other axes, and S_a the exact share of the sum of squares in the
+    functional analysis of variance. Its interval is of the share that the medians over infinitely many seeds would
+    have, from a bootstrap of the seeds; with one seed nothing is known of others and it is the share itself.
+
+    Of a list of points S_a is that of the distribution they were drawn from, and an estimate. By least squares f is
+    fitted with functions g_a of the rank of each hyperparameter (indicators of texts, booleans and a few levels), and
+    products of such functions of two, chosen by forward selection with the extended BIC. Then
+
+        S_a = (V_a - B_a) / (V_a + Var(f - g_a)),   V_a the variance of g_a over the points,
+
+    where B_a is what the errors of the fitted coefficients add to V_a, tr Cov(c_a) of orthonormal functions (the
+    estimate of White, with one error per point). As the others are in the same fit, their effects are no noise; so it
+    holds for random, Latin, Sobol' and Halton points alike, and on a linear or logarithmic scale. Hyperparameters whose
+    values depend on those of a, by a chi-squared test at 0.1 % of their first functions, are left out of the fit of a:
+    their effect through a counts as one of a, and shares may then overlap. The interval is that of the delta method,
+    widened by what even points would not add, by a richer g_a, and by what neighbours in x_a still have in common.
+
+    For functions of known indices (linear with and without noise, Ishigami's, the g function of Sobol') the mean over
+    20 samples is within 0.03 from 64 points on, and nominal 95 % intervals cover in 9 of 10 cases or more. With fewer
+    points wavy effects come out too small, with wide intervals. A jump, such as where a learning rate starts to fail,
+    loses 0.04 of its share at 64 points, 0.02 at 256 and 0.01 at 1024.
 
     f is the median over the seeds, and by custom its rank: losses spread over decades, and one high value would be all
     of the variance. Configurations whose median is infinite (failed from most seeds) share the worst rank. Those that
-    were pruned or not run from every seed are not compared; on a grid that leaves a gap, which is refused.
+    were pruned or not run from every seed are not compared; on a grid that leaves a gap, which is refused. The noise
+    that the seeds leave in f is part of its variance, and explained by no hyperparameter.
 
     Arguments:
         table: from `sweep`.
         metric: a variable over the axes and `seed`.
+        direction: "max" or "min", as in `best`: failed trials count as the worst.
         scale: "rank", or "value" for the metric itself, which needs every median to be finite.
 
     Returns:
@@ -83,11 +115,13 @@ def importance(table: xarray.Dataset, metric: str = "final_loss", *, scale: str 
         >>> list(shares), shares["learning_rate"] > 0.8
         (['learning_rate', 'dampening'], True)
 
-    Source: Hoeffding, 1948; Hutter, Hoos and Leyton-Brown, 2014; Kelley, 1935, of epsilon squared.
+    Source: Hoeffding, 1948; Sobol', 1993; Hutter, Hoos and Leyton-Brown, 2014, of grids; Sudret, 2008, and Strong,
+        Oakley and Brennan, 2014, of fitted surrogates; Chen and Chen, 2008, of the extended BIC; MacKinnon and White,
+        1985, of the covariance; Plischke, Borgonovo and Smith, 2013, of shares from given points.
     """
     _checks.one_table("importance", table)
     _checks.choice("scale", scale, ("rank", "value"))
-    scores = scores_of(table, metric)
+    scores = scores_of(table, metric, direction)
     whole = scores.ran.all(axis=1)
     medians = np.array([middle(row) for row in scores.values])
     names = hyperparameters(table)
@@ -98,16 +132,23 @@ def importance(table: xarray.Dataset, metric: str = "final_loss", *, scale: str 
         if whole.sum() < FEWEST_POINTS:
             raise ValueError(f"a list of points needs at least {FEWEST_POINTS} that were run, got {whole.sum()}")
         values = _ranked(medians[whole], scale)
-        shares = {name: _epsilon_squared(_groups(table[name].values[whole]), values) for name in names}
+        effects = dict(zip(names, first_order([table[name].values[whole] for name in names], values), strict=True))
     else:
         if not whole.all():
             raise ValueError(f"a grid needs every configuration run to its end; {(~whole).sum()} were not")
-        grid = _ranked(medians, scale).reshape([table.sizes[name] for name in names])
-        shares = {name: _main_effect(grid, axis) for axis, name in enumerate(names)}
-    ordered = dict(sorted(shares.items(), key=lambda share: -share[1]))
+        shape = [table.sizes[name] for name in names]
+        exact = _main_effects(_ranked(medians, scale).reshape(shape))
+        effects = dict(zip(names, _with_intervals(exact, scores.values, shape, scale), strict=True))
+    ordered = dict(sorted(effects.items(), key=lambda effect: -effect[1].share))
+    shares = {name: effect.share for name, effect in ordered.items()}
+    intervals = {name: (effect.low, effect.high) for name, effect in ordered.items()}
     same = len(np.unique(medians[whole])) < 2
     rest = 0.0 if same else max(0.0, 1.0 - sum(shares.values()))
-    return Importance(ordered, rest, metric, scale, int(whole.sum()), failed)
+    return Importance(shares, rest, metric, scale, int(whole.sum()), failed, intervals)
+
+
+def _in_brackets(low: float, high: float) -> str:
+    return f" [{low:.0%}, {high:.0%}]" if low < high else ""
 
 
 def _ranked(medians: np.ndarray, scale: str) -> np.ndarray:
@@ -116,29 +157,30 @@ def _ranked(medians: np.ndarray, scale: str) -> np.ndarray:
     return rankdata(medians) if scale == "rank" else medians
 
 
-def _main_effect(grid: np.ndarray, axis: int) -> float:
-    others = tuple(i for i in range(grid.ndim) if i != axis)
+def _main_effects(grid: np.ndarray) -> np.ndarray:
+    """The shares of all axes, exact sums of squares."""
     total = float(grid.var())
-    return float(grid.mean(axis=others).var()) / total if total > 0 else 0.0
+    if total == 0:
+        return np.zeros(grid.ndim)
+    axes = range(grid.ndim)
+    return np.array([grid.mean(axis=tuple(other for other in axes if other != a)).var() / total for a in axes])
 
 
-def _groups(column: np.ndarray) -> np.ndarray:
-    """Numbers of groups: equal values together, and of many numbers near ones; those that are absent are one group."""
-    values, codes = np.unique(column.astype(str), return_inverse=True)
-    most = int(np.sqrt(len(column)))
-    if len(values) <= most or not all(map(is_number, column.tolist())):
-        return codes
-    numbers = column.astype(float)
-    present = ~np.isnan(numbers)
-    cuts = np.quantile(numbers[present], np.linspace(0, 1, most + 1)[1:-1])
-    return np.where(present, np.searchsorted(cuts, numbers, side="right"), most)
+def _with_intervals(shares: np.ndarray, values: np.ndarray, shape: list[int], scale: str) -> list[Effect]:
+    """The shares of a grid with basic bootstrap intervals over the seeds, which correct for the noise that seeds add.
 
-
-def _epsilon_squared(groups: np.ndarray, values: np.ndarray) -> float:
-    """The share of the variance that lies between groups, less what chance gives."""
-    codes = np.unique(groups)
-    total = float(((values - values.mean()) ** 2).sum())
-    if len(codes) < 2 or len(codes) >= len(values) or total == 0:
-        return 0.0
-    within = sum(float(((values[groups == c] - values[groups == c].mean()) ** 2).sum()) for c in codes)
-    return max(0.0, 1.0 - (within / (len(values) - len(codes))) / (total / (len(values) - 1)))
+    Source: Davison and Hinkley, 1997, section 5.2.
+    """
+    seeds = values.shape[1]
+    resampled = [shares]
+    if seeds > 1:
+        for drawn in np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds)):
+            medians = np.median(values[:, drawn], axis=1)
+            if scale == "rank" or np.isfinite(medians).all():
+                resampled.append(_main_effects(_ranked(medians, scale).reshape(shape)))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = 2 * shares - np.quantile(resampled, [[1 - tail], [tail]], axis=0)[:, 0]
+    return [
+        Effect(float(share), max(0.0, float(min(share, below))), min(1.0, float(max(share, above))))
+        for share, below, above in zip(shares, low, high, strict=True)
+    ]

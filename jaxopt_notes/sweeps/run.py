@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PyTree
 
 from .. import _checks
 from .._digests import StoreError
@@ -32,7 +32,7 @@ from .distribute import (
     run_here,
 )
 from .folders import holds_results
-from .halving import Pruner, check_fits, check_pruner
+from .halving import Pruner, check_pruner, rule_of
 from .joining import claim, sweep_families, sweep_parts
 from .layout import Columns, build_table
 from .planning import plan
@@ -48,6 +48,7 @@ from .table import chunk_table
 if TYPE_CHECKING:
     import xarray
 
+_CHOSEN = ("evaluation_params", "skip_non_finite")
 Family = tuple[Callable[..., optax.GradientTransformation], Space]
 
 
@@ -62,6 +63,8 @@ def sweep(
     every: int = 1,
     key: Key[Array, ""] | None = None,
     keep_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -90,7 +93,12 @@ def sweep(
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
         every: record one entry per this many steps; must divide `steps`. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
-        keep_params: keep the parameters at the end points, for `end_point`.
+        keep_params: keep the parameters at the end points, for `end_point`; those of `evaluation_params`.
+        evaluation_params: `evaluation_params(state, params) -> params`, the parameters at which everything of the end
+            is measured, also by pruners, for methods whose result is not their iterate. When None those of
+            `optimizers.evaluation_params`: averages and schedule-free methods are recognised. Static.
+        skip_non_finite: how many steps in a row of a trial may be skipped because their loss, gradient or update is not
+            finite, as in `minimize`; the table then has a column `skipped`. Static.
         width: lanes per device and chunk. When None it is chosen by the number of trials, the size of a lane and the
             memory of the machine, so fix it where the floats of two sweeps must be the same bits. "fastest" times a
             few, as `plan(...).timed()` does. A store keeps the width it began with. Where memory runs out the lanes
@@ -118,10 +126,10 @@ def sweep(
     Returns:
         An `xarray.Dataset`: dims are the axes, or `configuration` of a list of points, then `seed` and `step`; several
         families give an `xarray.DataTree` with one such Dataset each. Histories `loss`, `grad_norm`, `update_norm` (of
-        the minibatch); at the end `final_loss` and every metric as `final_*` on the full training data and `test_*` on
-        the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that was not run has
-        status -1. After Ctrl-C the chunks that finished are returned, with a warning; so they are when a worker dies
-        whom the executor does not replace and there is no store.
+        the minibatch) of the iterate; at the end `final_loss` and every metric as `final_*` on the full training data
+        and `test_*` on the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that
+        was not run has status -1. After Ctrl-C the chunks that finished are returned, with a warning; so they are when
+        a worker dies whom the executor does not replace and there is no store.
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
@@ -141,6 +149,7 @@ def sweep(
     options = {
         **{"seeds": seeds, "steps": steps, "every": every, "key": key, "keep_params": keep_params, "width": width},
         **{"devices": devices, "repair": repair, "prune": prune, "executor": executor},
+        **{"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite},
         **{"on_chunk": on_chunk, "progress": progress},
     }
     path = None if store is None else _folder(store)
@@ -174,7 +183,7 @@ def _folder(store: Any) -> Path:
 def _plan_all(problem: Any, optimizer: Any, space: Any, batch_size: int | None, options: dict[str, Any]) -> None:
     """Check and trace every program before the first runs or claims a folder; workers plan for themselves."""
     if options["executor"] is None:
-        same = {name: options[name] for name in ("seeds", "steps", "every", "key", "devices")}
+        same = {name: options[name] for name in ("seeds", "steps", "every", "key", "devices", *_CHOSEN)}
         plan(problem, optimizer, space, batch_size=batch_size, width=1, **same)
 
 
@@ -189,7 +198,7 @@ def _sweep_one(
     began = time.monotonic()
     definition = {
         **{"problem": problem, "optimizer": optimizer, "space": space, "batch_size": batch_size},
-        **{name: options[name] for name in ("seeds", "steps", "every", "key")},
+        **{name: options[name] for name in ("seeds", "steps", "every", "key", *_CHOSEN)},
     }
     made, payload, prune, told = None, b"", options["prune"], list[Decisions]()
     if executor is None:
@@ -200,7 +209,8 @@ def _sweep_one(
         payload = pack(definition, keep_params)
         outline = check_executor(executor).submit(outline_there, payload, width).result()
     if made is not None and prune is not None:  # checked before a folder is claimed
-        outline = outline.pruned(repr(prune), made.seeds[~check_fits(made, prune)].tolist())
+        rule = rule_of(made, prune)
+        outline = outline.pruned(repr(prune), rule.direction, made.seeds[~rule.deciding].tolist())
     shelf = Memory(outline.layout, outline) if folder is None else _disk(folder, outline, options, executor is None)
     share = _share(outline, folder) if executor is None else range(outline.chunks)
     trials, left = (_trials_in(outline, chunks) for chunks in (share, shelf.unfinished(share)))

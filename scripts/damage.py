@@ -363,9 +363,9 @@ def main(chunk=12_000, manifest=3_237, structured=500, seed=0, limit=60.0):
                 counts[kind, found.split(":")[0]] += 1
                 if found not in FINE:
                     wrong.append(f"{kind} {number}: {path}, {how}: {found}")
+                    print(wrong[-1], flush=True)
     for (kind, found), count in sorted(counts.items()):
         print(f"{kind:12s}{found:28s}{count:7d}")
-    print("\n".join(wrong))
     return wrong
 
 

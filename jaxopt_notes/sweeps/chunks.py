@@ -43,10 +43,10 @@ def read_chunk(path: Path, chunk: int, layout: Layout) -> Columns:
     try:
         with open_digested(path, REPAIR) as opened, h5py.File(opened, "r") as file:
             labels = _labels(chunk, layout)
-            there = {name: file.attrs.get(name) for name in labels}
+            there = {name: np.asarray(file.attrs[name]).item() for name in labels}  # HDF5 makes arrays of numbers
             if there["fingerprint"] != labels["fingerprint"]:
                 raise StoreError(f"{path} does not belong to this sweep; {REPAIR}")
-            if any(there[name] != label for name, label in labels.items()):
+            if there != labels:
                 raise ValueError(f"it holds chunk {there['chunk']} of width {there['width']}")
             columns = {name: _declared(file, name, layout, len(layout.trials_of(chunk))) for name in layout.columns}
             return {name: variable[()] for name, variable in columns.items()}
@@ -62,7 +62,7 @@ def widths_there(folder: Path) -> list[int]:
     for path in sorted(folder.glob("chunk-*.nc")):
         try:
             with open_digested(path, REPAIR) as opened, h5py.File(opened, "r") as file:
-                widths.append(int(file.attrs["width"]))
+                widths.append(np.asarray(file.attrs["width"]).item())
         except (StoreError, FileNotFoundError):
             continue
     return widths

@@ -196,8 +196,8 @@ def run_share(
             shelf.close()
         earlier = {chunk: shelf.chunk(chunk) for chunk in chunks if chunk not in told}
         kept = {**told, **earlier}
-        # Whole where the folder was deleted meanwhile.
-        return lanes_in_use(plan), [_summary(kept[each]) if shelf.holds(each) else kept[each] for each in chunks]
+        there = store.finished()  # a chunk is returned whole where the folder was deleted meanwhile
+        return lanes_in_use(plan), [_summary(kept[each]) if each in there else kept[each] for each in chunks]
 
 
 def outline_there(payload: bytes, width: int | str | None) -> Outline:

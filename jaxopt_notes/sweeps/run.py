@@ -111,7 +111,8 @@ def sweep(
             SIGTERM saves where the chunks are and then ends the process.
             Processes of `jax.distributed` that make the same call run a share of the chunks each, by their index, and
             never wait for each other: each returns what is on disk when its own share is.
-        repair: set files of the store aside that cannot be read or belong to another sweep, and run them again.
+        repair: set files of the store aside that were changed or belong to another sweep, and make them again: chunks
+            are run again, what stands beside them is written anew. Another definition is refused as without it.
         prune: `jon.halving(...)` or `jon.median_stopping(...)`: stop the configurations that do worse early, and pack
             the others together. Their trials have status -2, no history after `pruned_at`, and as `final_*` what was
             measured there; `rung_metric` holds what decided. Groups of other programs compete among themselves. One
@@ -130,7 +131,8 @@ def sweep(
         the minibatch) of the iterate; at the end `final_loss` and every metric as `final_*` on the full training data
         and `test_*` on the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that
         was not run has status -1. After Ctrl-C the chunks that finished are returned, with a warning; so they are when
-        a worker dies whom the executor does not replace and there is no store.
+        a worker dies whom the executor does not replace and there is no store, and when the store is deleted while the
+        sweep runs.
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
@@ -262,7 +264,7 @@ def _consume(
             with contextlib.closing(finished):
                 for chunk, columns in finished:
                     bar.chunk(columns["status"], columns["final_loss"])
-                    if on_chunk:
+                    if on_chunk and shelf.holds(chunk):
                         on_chunk(chunk_table(outline.layout, outline.trials_of(chunk).start, shelf.chunk(chunk)))
         except (KeyboardInterrupt, Terminated) as error:
             why = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"

@@ -71,6 +71,9 @@ class Shelf(Protocol):
     def chunk(self, chunk: int) -> Columns:
         """The columns of a chunk that is kept."""
 
+    def holds(self, chunk: int) -> bool:
+        """Whether a chunk is kept."""
+
     def trials_finished(self) -> int:
         """Number of trials kept."""
 
@@ -118,6 +121,10 @@ class Memory:
         """The columns of a chunk that is kept."""
         trials = self._cut.trials_of(chunk)
         return {name: column[trials.start : trials.stop] for name, column in self._columns.items()}
+
+    def holds(self, chunk: int) -> bool:
+        """Whether a chunk is kept."""
+        return chunk in self._finished
 
     def trials_finished(self) -> int:
         """Number of trials kept."""
@@ -197,8 +204,8 @@ class Disk:
         return self._store.read(self._layout, self._kept)[0]
 
     def holds(self, chunk: int) -> bool:
-        """Whether the file of a chunk is there."""
-        return chunk in self._store.finished()
+        """Whether a chunk is kept; one that a worker wrote may be deleted since."""
+        return chunk in self._kept or chunk in self._store.finished()
 
     def warn_if_deleted(self) -> None:
         """Warn if what was written while the sweep ran is no longer there; to be called when it is closed."""

@@ -181,9 +181,7 @@ def column(name: str, values: Any, absent: bool = False) -> np.ndarray:
     if isinstance(values, Mapping):
         raise TypeError(f"axis {name!r} must be a list of values, got {values!r}")
     if isinstance(values, (set, frozenset)):
-        raise TypeError(
-            f"axis {name!r} must be a list: a set has another order in every process; give sorted(...) of it"
-        )
+        raise TypeError(f"axis {name!r} must be a list, as a set has another order in every process; give sorted(...)")
     if hasattr(values, "__next__"):
         values = list(values)
     if isinstance(values, str) or not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0:

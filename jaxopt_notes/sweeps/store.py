@@ -49,11 +49,11 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
 
     Returns:
         The Dataset, or of several families the DataTree, that `sweep` returns; trials that are not finished are NaN
-        with status -1, and
-        `attrs["trials_finished"]` counts the others.
+        with status -1, and `attrs["trials_finished"]` counts the others.
 
     Raises:
-        FileNotFoundError: no sweep is stored there. StoreError: a file of it cannot be read; it is named.
+        FileNotFoundError: no sweep is stored there. StoreError: a file of it was changed since it was written, belongs
+            to another sweep, or cannot be read; it is named, and `sweep(..., repair=True)` makes it again.
 
     Example:
         >>> import tempfile, jaxopt_notes as jon

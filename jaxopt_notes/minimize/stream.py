@@ -117,26 +117,18 @@ def minimize_stream(
         begin_params = _evaluated(evaluation, evaluation_constants, carry)
         if begin_params is not None:
             initial = _value(*judge(begin[0]), begin_params, aux)
-        step = 0
         pairs = itertools.pairwise(itertools.chain(begin, source))
-        for step, (batch, next_batch) in enumerate(pairs, start=1):
-            (program, *given), (next_program, *next_given) = judge(batch), judge(next_batch)
-            carry = _advance((program, next_program), *given, *next_given, carry, optimizer, tol, skip)
-            if step % every == 0:
-                entries.append(keep(carry))
-                # The status of the entry before is there already, so looking at it does not wait for the device.
-                if entries[-2].status != Status.COMPLETED:
-                    break
+        carry, last_batch, step = _driven(pairs, judge, keep, every, carry, entries, optimizer, tol, skip)
     finally:
         source.close()
     history = jax.tree.map(lambda *rows: jnp.stack(rows), *(entry.history for entry in entries))
     end_params = _evaluated(evaluation, evaluation_constants, carry)
-    final = carry.loss if end_params is None else _value(*judge(next_batch), end_params, carry.aux)
+    final = carry.loss if end_params is None else _value(*judge(last_batch), end_params, carry.aux)
     # Two batches do not show whether the loss rose; only what is not finite counts as diverged here.
     stays = unmoved(carry._replace(params=start_params), carry)
     status = end_status(carry.status, jnp.full_like(initial, jnp.inf), final, jnp.inf, stays)
-    ended = (most is not None and step < most) or (isinstance(whole, _Epochs) and whole.ended and most is None)
-    if ended and carry.status == Status.COMPLETED:
+    short = step < most if most is not None else isinstance(whole, _Epochs) and whole.ended
+    if short and carry.status == Status.COMPLETED:
         status = jnp.full_like(status, Status.EXHAUSTED)
     return Run(
         params=carry.params,
@@ -150,6 +142,19 @@ def minimize_stream(
         skipped=None if carry.skips is None else carry.skips.total,
         **history._asdict(),
     )
+
+
+def _driven(pairs, judge, keep, every, carry, entries, optimizer, tol, skip):
+    """Take the steps, adding to the entries; the last carry and batch, and the number of steps."""
+    for step, (batch, next_batch) in enumerate(pairs, start=1):
+        (program, *given), (next_program, *next_given) = judge(batch), judge(next_batch)
+        carry = _advance((program, next_program), *given, *next_given, carry, optimizer, tol, skip)
+        if step % every == 0:
+            entries.append(keep(carry))
+            # The status of the entry before is there already, so looking at it does not wait for the device.
+            if entries[-2].status != Status.COMPLETED:
+                break
+    return carry, next_batch, step
 
 
 class _Epochs:

@@ -72,6 +72,7 @@ from .sweeps import check_invariance as check_invariance
 from .sweeps import end_point as end_point
 from .sweeps import grid as grid
 from .sweeps import open_sweep as open_sweep
+from .sweeps import open_table as open_table
 from .sweeps import sample as sample
 from .sweeps import save as save
 from .sweeps import seed_keys as seed_keys

@@ -17,6 +17,7 @@ from . import _checks
 from ._version import __version__
 from .cli_sweeps import classify, sweep
 from .devices import compile_quickly, use_compilation_cache, use_cpu_cores
+from .sweeps.saved import open_table
 from .sweeps.store import is_store, open_sweep
 
 
@@ -80,12 +81,7 @@ def _saved(path: Path) -> list[Path]:
 
 def _load(path: Path) -> Any:
     """The Dataset or DataTree of a file or a store."""
-    import xarray
-
-    if path.is_dir():
-        return open_sweep(path)
-    with xarray.open_datatree(path, engine="h5netcdf") as tree:
-        return tree.load()
+    return open_sweep(path) if path.is_dir() else open_table(path)
 
 
 def explore(

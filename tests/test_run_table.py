@@ -21,9 +21,12 @@ def test_runs_under_vmap_give_the_table_of_a_sweep():
     table = jax.vmap(run_at)(jnp.asarray(RATES)).to_dataset(learning_rate=RATES)
     swept = jon.sweep(VALLEY, jon.gradient_descent, jon.grid(learning_rate=RATES), steps=40, seeds=1, progress=False)
     assert set(table.coords) <= set(swept.coords)
-    for name in table:
+    assert set(table) - set(swept) == {"current_learning_rate"}
+    for name in set(table) & set(swept):
         assert table[name].dims == swept[name].dims
         np.testing.assert_allclose(table[name], swept[name], rtol=1e-5, atol=1e-30)
+    assert (table.current_learning_rate == table.learning_rate.astype(np.float32)).all()
+    assert table.step.attrs == swept.step.attrs
     assert table.learning_rate.attrs["scale"] == swept.learning_rate.attrs["scale"] == "log"
     assert jon.best(table).config == jon.best(swept).config
     assert jon.plot(table).get_xscale() == "log"

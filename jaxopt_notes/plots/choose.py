@@ -89,7 +89,7 @@ def figures(
         yield f"points-{name.replace('_', '-')}", samples(table, x=name)
     if "learning_rate" in varying:
         for kind, metric in (("learning-rate", "final_loss"), ("test-accuracy", "test_accuracy")):
-            if metric in table:
+            if metric in tables.metrics(table):
                 yield kind, learning_rate_sensitivity(table, metric=metric, bound=bound)
     if len(varying) > 1:
         yield "heat-map", heatmap(table, bound=bound if "learning_rate" in varying else None)

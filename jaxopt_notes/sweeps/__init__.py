@@ -8,6 +8,7 @@ from .planning import SweepPlan as SweepPlan  # its maker, `plan`, has the name 
 from .points import sample as sample
 from .points import trials as trials
 from .run import sweep as sweep
+from .saved import open_table as open_table
 from .select import Best as Best
 from .select import best as best
 from .space import Space as Space

@@ -32,7 +32,7 @@ from .distribute import (
 )
 from .halving import Pruner, check_fits, check_pruner
 from .joining import claim, sweep_families, sweep_parts
-from .layout import Columns, build_table
+from .layout import Columns, build_table, chunk_table
 from .planning import plan
 from .programs import programs
 from .progress import Progress
@@ -41,7 +41,6 @@ from .shelf import Disk, Memory, Shelf, open_disk
 from .signals import Terminated, sigterm
 from .space import Space
 from .store import Store, holds_results
-from .table import chunk_table
 
 if TYPE_CHECKING:
     import xarray

@@ -252,7 +252,8 @@ def scores_of(table: xarray.Dataset, metric: str) -> Scores:
             f"table must come from sweep, with `status` and a `seed` axis; it holds {', '.join(map(str, table))}"
         )
     axes = [str(dim) for dim in table["status"].dims if dim != "seed"]
-    comparable = [str(name) for name in table if table[name].dims == (*axes, "seed") and name not in NOT_COMPARED]
+    real = [str(name) for name in table if table[name].dtype.kind != "c" and name not in NOT_COMPARED]
+    comparable = [name for name in real if table[name].dims == (*axes, "seed")]
     _checks.choice("metric", metric, comparable)
     status = table["status"].transpose(*axes, "seed").values.reshape(-1, table.sizes["seed"])
     sign = -1 if higher_is_better(metric) else 1

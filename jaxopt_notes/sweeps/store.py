@@ -26,6 +26,7 @@ from .._files import write_whole
 from .decisions import Decisions, add_decisions
 from .engine import Checkpoint
 from .layout import Columns, Layout, build_table
+from .saved import encoded
 
 if TYPE_CHECKING:
     import xarray
@@ -41,7 +42,7 @@ class StoreError(ValueError):
 
 
 def save(table: xarray.Dataset | xarray.DataTree, path: str | os.PathLike[str]) -> Path:
-    """Write a table as a NetCDF file, which `xarray.open_dataset(path)` reads back, or `xarray.open_datatree` a tree.
+    """Write a table as a NetCDF file, which `open_table(path)` reads back exactly, and `xarray.open_dataset` as well.
 
     The file is made in memory, written under a temporary name, flushed to the disk and renamed, so nobody ever reads
     half of it.
@@ -54,7 +55,8 @@ def save(table: xarray.Dataset | xarray.DataTree, path: str | os.PathLike[str]) 
         The path written.
 
     Raises:
-        OSError: the file cannot be written, as of a full disk; nothing is there then. TypeError: it is no table.
+        OSError: the file cannot be written, as of a full disk; nothing is there then. TypeError: it is no table, or has
+            a column that a file cannot hold exactly, which is named.
 
     Example:
         >>> import tempfile, jaxopt_notes as jon
@@ -66,7 +68,7 @@ def save(table: xarray.Dataset | xarray.DataTree, path: str | os.PathLike[str]) 
     if not hasattr(table, "to_netcdf"):
         raise TypeError(f"table must be an xarray.Dataset or DataTree, got {type(table).__name__}")
     # In memory first, as chunks are: a file that HDF5 cannot finish stays open there and later ends the process.
-    whole = table.to_netcdf(None, engine="h5netcdf")
+    whole = encoded(table).to_netcdf(None, engine="h5netcdf")
     return write_whole(Path(path), lambda temporary: temporary.write_bytes(whole))
 
 

@@ -67,6 +67,11 @@ class Layout(NamedTuple):
             for name, (shape, dtype) in self.columns.items()
         }
 
+    def attrs_of(self, name: str) -> dict[str, str]:
+        """The attributes of a variable."""
+        described = {"long_name": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}
+        return {**described, **self.described.get(name, {})}
+
 
 def layout_of(plan: Plan, columns: Columns) -> Layout:
     """The layout of a plan's table, given the columns of some of its trials in their own dtypes."""
@@ -120,8 +125,7 @@ def _variables(layout: Layout, columns: Columns, dims: tuple[str, ...]) -> dict[
     for name, values in columns.items():
         rank = values.ndim - len(dims)
         inner = own_dims(name, rank) if name.split(".")[0] == "params" else ["step"] * rank
-        attributes = {"long_name": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}
-        variables[name] = ((*dims, *inner), values, attributes | layout.described.get(name, {}))
+        variables[name] = ((*dims, *inner), values, layout.attrs_of(name))
     return variables
 
 

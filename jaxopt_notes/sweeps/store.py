@@ -395,8 +395,9 @@ def _read_chunk(path: Path, fingerprint: str) -> tuple[int, Columns]:
         with h5py.File(path, "r") as file:
             owner, whole = file.attrs.get("fingerprint"), file.attrs.get("whole")
             first = int(np.asarray(file.attrs.get("first", -1)).item())
-            # NetCDF writes a dimension as a variable that says in its name that it is none.
-            columns = {name: variable[()] for name, variable in file.items() if "NAME" not in variable.attrs}
+            # NetCDF writes a dimension as a variable that says in its name that it is none, and names complex types.
+            variables = {name: part for name, part in file.items() if isinstance(part, h5py.Dataset)}
+            columns = {name: part[()] for name, part in variables.items() if "NAME" not in part.attrs}
     except (OSError, RuntimeError, KeyError) as error:
         raise StoreError(f"{path} cannot be read ({error}); {_REPAIR}") from None
     if owner != fingerprint or whole is None:

@@ -259,6 +259,28 @@ def join(schedules: Sequence[Schedule | Number], boundaries: Sequence[Number] | 
     return Partial(_evaluate, Partial(_join), {"boundaries": edges}, *pieces)
 
 
+def end_of(schedule: Any) -> float | None:
+    """The step from which a schedule keeps its last value; None where it has no end, or that is not known.
+
+    Polynomials and cosines have one, and so has a schedule that ends with one. A warmup to a constant has none, as
+    holding that value is what it is for.
+    """
+    if not isinstance(schedule, Partial) or schedule.func is not _evaluate:
+        return None
+    rule, numbers, *inner = schedule.args
+    if rule.func in (_polynomial, _cosine):
+        return _concrete(numbers["steps"], 0.0)
+    if rule.func is _warmup:
+        return _concrete(numbers["steps"], end_of(inner[0]))
+    if rule.func is _join:
+        return _concrete(numbers["boundaries"][-1], end_of(inner[-1]))
+    return None
+
+
+def _concrete(steps: Any, more: float | None) -> float | None:
+    return None if more is None or _checks.is_traced(steps) or np.ndim(steps) else float(steps) + more
+
+
 def _schedule(rule: Callable, **numbers: Any) -> Schedule:
     return Partial(_evaluate, Partial(rule), numbers)
 

@@ -1,6 +1,7 @@
 """What every optimizer of the registry keeps."""
 
 import pickle
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from cases import OPTIMIZER_CASES, follow, params, recorded_gradients
 
 import jaxopt_notes as jon
+from jaxopt_notes.minimize import derivatives_of
 
 every_optimizer = pytest.mark.parametrize(
     "case", OPTIMIZER_CASES, ids=lambda case: "-".join(filter(None, (case.name, case.label)))
@@ -185,6 +187,49 @@ def test_a_vector_or_a_function_in_place_of_a_number_is_refused(case):
         if name != "learning_rate":
             with pytest.raises(TypeError, match=f"{name} must be a number, got the function"):
                 case.factory(**{**case.first(), name: lambda count: 0.1})
+
+
+LOW, HIGH = (jax.tree.map(partial(jnp.full_like, fill_value=end), params()) for end in (-1, 1))
+PAIRS = {name: factory(0.1) for name, factory in jon.OPTIMIZERS.items()} | {
+    "rmsprop-all-slots": jon.rmsprop(0.1, beta=0.9, centered=True),
+    "scheduled": jon.adam(jon.schedules.cosine(0.1, steps=10)),
+    "ewma": jon.ewma(0.9),
+    "average_params": jon.average_params(jon.adam(0.1)),
+    "project": jon.project(jon.adam(0.1), optax.projections.projection_box, lower=LOW, upper=HIGH),
+    "stochastic_rounding": jon.stochastic_rounding(jon.adam(0.1), jax.random.key(0)),
+}
+every_pair = pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+
+
+@every_pair
+def test_update_takes_the_extra_arguments_of_optax(pair):
+    loss = lambda tree: sum(jnp.sum((leaf - 0.3) ** 4) for leaf in jax.tree.leaves(tree))  # noqa: E731
+    start = params()
+    grads = jax.grad(loss)(start)
+    assert optax.with_extra_args_support(pair) is pair
+    alone = {"value_fn": loss} if isinstance(pair.init(start), jon.optimizers.NewtonState) else {}
+    expected, _ = pair.update(grads, pair.init(start), start, **alone)
+    extra = {"value": loss(start), "grad": grads, "value_fn": loss, "nobody_asked_for_this": 1}
+    updates, _ = pair.update(grads, pair.init(start), start, **extra)
+    assert_trees_equal(updates, expected)
+    chained = optax.chain(pair, optax.contrib.reduce_on_plateau())  # which needs the value
+    with jax.numpy_dtype_promotion("standard"):
+        updates, _ = chained.update(grads, chained.init(start), start, **extra)
+    assert_trees_equal(updates, expected)
+
+
+@every_pair
+def test_abstract_parameters_have_the_state_that_eval_shape_finds(pair):
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), params())
+    found, expected = pair.init(shapes), jax.eval_shape(pair.init, shapes)
+    shape_and_type = lambda leaf: (leaf.shape, leaf.dtype)  # noqa: E731
+    assert jax.tree.map(shape_and_type, found) == jax.tree.map(shape_and_type, expected)
+
+
+@pytest.mark.parametrize("name", jon.OPTIMIZERS)
+def test_only_newton_differentiates_the_loss_once_more(name):
+    """What a loss with custom derivatives costs to trace; see `hoist`."""
+    assert derivatives_of(jon.OPTIMIZERS[name](0.1)) == (2 if "newton" in name else 1)
 
 
 @pytest.mark.parametrize(("decay", "bound"), [(0.9, 3e-7), (0.99, 3e-7), (0.999, 3e-7), (0.9999, 4e-7)])

@@ -17,6 +17,8 @@ LEVELS = {
             "_checks",
             "_columns",
             "_hoist",
+            "_callbacks",
+            "_kept",
             "_numerics",
             "_files",
             "_partials",

@@ -15,7 +15,7 @@ from .. import _checks
 from .._numerics import divide, power_of_two
 from .lanczos import checked_key, lanczos, ritz
 from .operators import flat, flat_space
-from .symmetric import SymmetricOperator, as_operator, refuse_asymmetric
+from .symmetric import PerOperator, SymmetricOperator, as_operator, refuse_asymmetric
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -144,7 +144,7 @@ def trace(
     return _trace(operator, key, vectors=min(vectors, size))
 
 
-@functools.partial(jax.jit, static_argnames="vectors")
+@functools.partial(PerOperator, static_argnames=("vectors",))
 def _trace(operator: SymmetricOperator, key: Any, *, vectors: int) -> Trace:
     product, dtype, size = _flat_product(operator)
     columns = functools.partial(jax.lax.map, product)
@@ -220,7 +220,7 @@ def spectral_density(
     return _spectral_density(operator, key, steps=steps, probes=probes)
 
 
-@functools.partial(jax.jit, static_argnames=("steps", "probes"))
+@functools.partial(PerOperator, static_argnames=("steps", "probes"))
 def _spectral_density(operator: SymmetricOperator, key: Any, *, steps: int, probes: int) -> SpectralDensity:
     product, dtype, size = _flat_product(operator)
 

@@ -18,7 +18,7 @@ from .evidence import Plan, rounding
 from .lanczos import checked_key
 from .operators import flat, flat_space
 from .restart import thick_restart
-from .symmetric import SymmetricOperator, as_operator, crooked_level, refuse_asymmetric
+from .symmetric import PerOperator, SymmetricOperator, as_operator, crooked_level, refuse_asymmetric
 from .wanted import WHICH
 
 
@@ -181,7 +181,7 @@ def eigsh(
     )
 
 
-@functools.partial(jax.jit, static_argnames=("k", "which", "ncv", "maxiter", "verify"))
+@functools.partial(PerOperator, static_argnames=("k", "which", "ncv", "maxiter", "verify"))
 def _eigsh(
     operator: SymmetricOperator,
     start: Any,

@@ -86,6 +86,11 @@ class _LossOperator(SymmetricOperator):
         return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), self._data)
 
     @property
+    def program(self) -> Program:
+        """The traced loss or model of the first size of batch."""
+        return self._programs[0][0]
+
+    @property
     def like(self) -> PyTree:
         """The varied parameters, in the structure of all, None elsewhere."""
         return self._tree(self._varied)

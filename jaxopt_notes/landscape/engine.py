@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from .. import _checks
 from .._columns import stored
 from .._files import write_whole
 from .._hoist import Program
+from .._kept import kept_with
 from .directions import moved
 
 CHUNK = 1024  # points: the unit of progress and of files, whatever the number of devices
@@ -117,7 +117,7 @@ def _mesh(devices: Sequence[jax.Device] | None) -> Mesh:
     return jax.make_mesh((len(devices),), ("points",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-@functools.lru_cache(maxsize=64)
+@kept_with(lambda task, mesh, width: task.program)
 def _compiled(task: Task, mesh: Mesh, width: int) -> Callable[[Inputs, Array], dict[str, Array]]:
     """The jitted measurement of a chunk; no point talks to another, so it holds no collectives."""
 

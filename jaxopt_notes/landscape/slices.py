@@ -281,7 +281,7 @@ def _measured(
     where = checked_plane(params, _rows_of(directions), [len(grid)])
     function, inputs = _streamed(function, data, args, batch_size)
     _checks.scalar_loss(function, where.center, *inputs)
-    program, constants = hoist(function, where.center, *inputs, derivatives=derivatives)
+    program, constants = hoist(function, where.center, *inputs, derivatives=derivatives, owner=loss)
     shared = engine.Inputs(constants, where.center, where.directions.vectors, inputs)
     task = engine.Task(measure, program, settings)
     # The first axis varies fastest, as in the Dataset, whose dims are (z, y, x). The last point is the centre.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -16,6 +17,8 @@ from .. import _checks
 from .._hoist import Program, hoist
 from .._partials import as_pytree
 from ..minibatches import Minibatches, batch_shapes, check_batch_size
+from ..optimizers.base import Rule
+from ..optimizers.rate import ended_schedule
 from . import program
 from .program import Inputs, Static
 from .run import Run
@@ -38,6 +41,7 @@ def minimize(
     tol: float | Float[Array, ""] | None = None,
     baseline: float | Float[Array, ""] | None = None,
     record_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     donate: bool = False,
 ) -> Run:
     """Minimise a loss by a fixed number of steps of any optax optimizer, in one compiled loop.
@@ -61,7 +65,8 @@ def minimize(
         args: further arguments of `loss`, such as a regularisation strength; may be traced.
         aux: the first state of a stateful loss, such as batch statistics or a dropout key. The loss is then
             `loss(params, aux, [batch,] *args) -> (value, new_aux)`, and `run.aux` is the last accepted state.
-        metrics: `metrics(params)`, or `metrics(params, aux)` with `aux`: any pytree of arrays, recorded at every entry.
+        metrics: `metrics(params)`, or `metrics(params, aux)` with `aux`: any pytree of arrays, recorded at every entry,
+            at the parameters that `evaluation_params` gives.
         state: the optimizer's state to begin with, as `run.state` of an earlier run, to go on from its end; fresh when
             None. With minibatches give another key, or the same batches come again.
         every: record one entry per this many steps; must divide `steps`. Static.
@@ -69,6 +74,10 @@ def minimize(
             and in float32 a norm below 1e-22 or above 1e19 is 0 or infinite.
         baseline: loss of the best constant predictor on the full data; a run that ends no better is `stalled`.
         record_params: keep the parameters of every entry in `run.params_path`. Static.
+        evaluation_params: `evaluation_params(state, params) -> params`, the parameters at which `initial_loss`,
+            `final_loss` and `metrics` are measured, for a method whose result is not its iterate. When None those of
+            `optimizers.evaluation_params`: averages and schedule-free methods are recognised, of any other it is the
+            iterate. The histories of loss and gradient norm are of the iterate. Static.
         donate: give the memory of `params` and `aux` to the run; they cannot be used afterwards. Static.
 
     Returns:
@@ -85,7 +94,7 @@ def minimize(
     """
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "steps", steps, data, minibatches, key, args, aux, metrics, state, every, tol,
-        baseline, record_params,
+        baseline, record_params, evaluation_params,
     )  # fmt: skip
     return (program.scan_donating if donate else program.scan)(static, params, aux, inputs)
 
@@ -109,6 +118,7 @@ def minimize_until(
     every: int = 1,
     baseline: float | Float[Array, ""] | None = None,
     record_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     donate: bool = False,
 ) -> Run:
     """Minimise until a stopping rule holds, and compute no step after it.
@@ -123,8 +133,8 @@ def minimize_until(
     Arguments:
         loss, params, optimizer, data, minibatches, key, args: as in `minimize`. The gradient is looked at in every
             step. With minibatches its norm does not fall to zero: use `patience`.
-        aux, metrics, state, every, baseline, record_params, donate: as in `minimize`. `patience` is looked at at every
-            recorded entry.
+        aux, metrics, state, every, baseline, record_params, evaluation_params, donate: as in `minimize`. `patience` is
+            looked at at every recorded entry.
         max_steps: the most steps to take, at least 1. Static.
         tol: >= 0, in units of the gradient norm.
         rtol: >= 0, relative to the gradient norm at the start.
@@ -146,7 +156,7 @@ def minimize_until(
     tol = _checks.scalar("tol", tol, low=0.0)
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "max_steps", max_steps, data, minibatches, key, args, aux, metrics, state, every, tol,
-        baseline, record_params,
+        baseline, record_params, evaluation_params,
     )  # fmt: skip
     inputs = inputs._replace(
         rtol=_checks.scalar("rtol", rtol, low=0.0),
@@ -172,6 +182,7 @@ def _prepare(
     tol,
     baseline,
     record_params,
+    evaluation_params,
 ) -> tuple[Static, PyTree, PyTree, Inputs]:
     """Check everything, and part what decides the program from what it is run on."""
     optimizer = as_pytree(optimizer)
@@ -180,21 +191,23 @@ def _prepare(
     args = checked_args(args)
     key = None if key is None else _checks.key("key", key)
     state = checked_state(optimizer, params, state)
+    warn_past_schedule(optimizer, state)
     steps = _checks.count(steps_name, steps)
     every = _checks.divisor("every", every, steps_name, steps)
     minibatches, batch = _checked_batch(data, minibatches, key)
     # Whoever differentiates through this call traces its arguments; then second derivatives are run too.
     traced = any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, state, data, args, aux))))
     lifted = checked_loss(loss, params, aux, *batch, *args)
-    hoisted = partial(hoist, lifted, params, aux, derivatives=derivatives_of(optimizer) + traced)
+    hoisted = partial(hoist, lifted, params, aux, derivatives=derivatives_of(optimizer) + traced, owner=loss)
     batch_program, batch_constants = hoisted(*batch, *args)
     full_program, full_constants = batch_program, batch_constants
     if minibatches is not None:
         full_program, full_constants = hoisted(data, *args)
     measure, measure_constants = checked_metrics(metrics, params, aux, traced)
-    static = Static(batch_program, full_program, measure, steps, every, minibatches, bool(record_params))
+    evaluation, evaluation_constants = checked_evaluation(evaluation_params, optimizer, params, traced)
+    static = Static(batch_program, full_program, measure, steps, every, minibatches, bool(record_params), evaluation)
     inputs = Inputs(
-        (batch_constants, full_constants, measure_constants),
+        (batch_constants, full_constants, measure_constants, evaluation_constants),
         optimizer,
         state,
         data,
@@ -209,8 +222,9 @@ def _prepare(
 
 
 def derivatives_of(optimizer: optax.GradientTransformation) -> int:
-    """How often an optimizer's steps differentiate the loss: once more if it may be given the loss itself."""
-    return 1 + isinstance(optimizer, optax.GradientTransformationExtraArgs)
+    """How often an optimizer's steps differentiate the loss: once more if its update may use the loss itself."""
+    ignores_the_loss = isinstance(getattr(optimizer.update, "func", None), Rule)
+    return 1 + (isinstance(optimizer, optax.GradientTransformationExtraArgs) and not ignores_the_loss)
 
 
 def checked_args(args: Any) -> tuple[Any, ...]:
@@ -233,6 +247,18 @@ def checked_state(optimizer: optax.GradientTransformation, params: PyTree, state
         )
     _checks.matching("init(params)", fresh, "state", state)
     return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), state, fresh)
+
+
+def warn_past_schedule(optimizer: optax.GradientTransformation, state: PyTree) -> None:
+    """Warn of a run that starts past the end of its schedule, so that all of it has the schedule's last value."""
+    ended = None if state is None else ended_schedule(optimizer, state)
+    if ended is not None:
+        done, end, value = ended
+        warnings.warn(
+            f"state has {done} steps done, and the schedule of the learning rate ended at step {end:g}: every step of "
+            f"this run has its last value, {value:g}. Give an optimizer with a longer schedule to go on decaying.",
+            stacklevel=4,
+        )
 
 
 def checked_loss(loss: Callable, params: PyTree, aux: PyTree, *rest: Any) -> Callable:
@@ -262,7 +288,24 @@ def checked_metrics(
     if not callable(metrics):
         raise TypeError(f"metrics must be a function of the parameters that returns a pytree, got {metrics!r}")
     measure = lambda params, aux: metrics(params) if aux is None else metrics(params, aux)  # noqa: E731
-    return hoist(measure, params, aux, derivatives=int(traced))
+    return hoist(measure, params, aux, derivatives=int(traced), owner=metrics)
+
+
+def checked_evaluation(
+    evaluation: Callable | None, optimizer: optax.GradientTransformation, params: PyTree, traced: bool = False
+) -> tuple[Program | None, list[Any]]:
+    """The user's choice of the parameters that are evaluated, as a program of (state, params), and its constants."""
+    if evaluation is None:
+        return None, []
+    if not callable(evaluation):
+        raise TypeError(f"evaluation_params must be a function (state, params) -> params, got {evaluation!r}")
+    state = jax.eval_shape(optimizer.init, params)
+    found = jax.eval_shape(evaluation, state, params)
+    _checks.matching("evaluation_params(state, params)", found, "params", params)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=True):
+        if one.dtype != other.dtype:
+            raise TypeError(f"evaluation_params must return the dtypes of params, {other.dtype}; got {one.dtype}")
+    return hoist(evaluation, state, params, derivatives=int(traced))
 
 
 def _checked_batch(data: PyTree, minibatches: Any, key: Any) -> tuple[Minibatches | None, tuple[Any, ...]]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from .._numerics import tree_norm, tree_where
+from .._numerics import rounded, tree_norm, tree_where
 from ..precision import unmoved_share
 from .status import Status
 
@@ -46,6 +46,7 @@ def start(
     state: PyTree = None,
 ) -> Carry:
     """Evaluate the start; the optimizer begins there, or goes on from `state`."""
+    params = rounded(params)
     value, aux, grad = _evaluate(loss, params, aux)
     grad_norm = tree_norm(grad)
     status = jnp.where(jnp.isfinite(value) & jnp.isfinite(grad_norm), Status.COMPLETED, Status.NON_FINITE).astype(
@@ -86,15 +87,18 @@ def _attempt(
     optimizer: optax.GradientTransformation, loss: Loss, next_loss: Loss, carry: Carry
 ) -> tuple[Carry, Bool[Array, ""]]:
     """The candidate, and whether it is accepted."""
-    updates, state = optax.with_extra_args_support(optimizer).update(
-        carry.grad,
-        carry.state,
-        carry.params,
-        value=carry.loss,
-        grad=carry.grad,
-        value_fn=lambda params: loss(params, carry.aux)[0],
+    # Rounded as bfloat16 and float16 are stored, so that loss and gradient are those of the parameters that are kept.
+    updates, state = rounded(
+        optax.with_extra_args_support(optimizer).update(
+            carry.grad,
+            carry.state,
+            carry.params,
+            value=carry.loss,
+            grad=carry.grad,
+            value_fn=lambda params: loss(rounded(params), carry.aux)[0],
+        )
     )
-    params = optax.apply_updates(carry.params, updates)
+    params = rounded(optax.apply_updates(carry.params, updates))
     value, aux, grad = _evaluate(next_loss, params, carry.aux)
     grad_norm, update_norm = tree_norm(grad), tree_norm(updates)
     finite = jnp.isfinite(value) & jnp.isfinite(grad_norm) & jnp.isfinite(update_norm)
@@ -125,6 +129,14 @@ def _backward(attempt: Callable, saved: Any, cotangents: Any) -> Any:
 _unless_rejected.defvjp(_forward, _backward)
 
 
+def unmoved(first: Carry, last: Carry) -> Float[Array, ""]:
+    """The share of parameters that do not move: in the last step if they are narrow, else all or none in the run."""
+    where = zip(jax.tree.leaves(first.params), jax.tree.leaves(last.params), strict=True)
+    stays = jnp.stack([jnp.all(before == after) for before, after in where]).all()
+    share = jnp.float32(0) if last.unmoved is None else last.unmoved
+    return jnp.where(stays & (last.grad_norm > 0) & (last.stopped_at > 0), jnp.float32(1), share)
+
+
 def end_status(
     status: Array, initial_loss: Array, final_loss: Array, baseline: Any, unmoved: Array | None = None
 ) -> Int[Array, "*lanes"]:
@@ -144,6 +156,7 @@ def end_status(
 
 def _evaluate(loss: Loss, params: PyTree, aux: PyTree) -> tuple[Array, PyTree, PyTree]:
     (value, aux), grad = jax.value_and_grad(loss, has_aux=True)(params, aux)
+    value, aux, grad = rounded((value, aux, grad))
     return value, aux, jax.tree.map(jnp.conj, grad)  # the steepest ascent, if complex; the identity for a real one
 
 

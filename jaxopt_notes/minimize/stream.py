@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,13 +14,22 @@ from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
+from .._kept import PerProgram
 from .._partials import as_pytree
 from ..minibatches import prefetch as read_ahead
-from .loop import checked_args, checked_loss, checked_metrics, checked_state, derivatives_of
-from .program import History, record
+from .loop import (
+    checked_args,
+    checked_evaluation,
+    checked_loss,
+    checked_metrics,
+    checked_state,
+    derivatives_of,
+    warn_past_schedule,
+)
+from .program import History, evaluated_at, record
 from .run import Run
 from .status import Status
-from .step import advance, end_status, start
+from .step import advance, end_status, start, unmoved
 
 
 def minimize_stream(
@@ -30,6 +39,7 @@ def minimize_stream(
     batches: Iterable[PyTree],
     *,
     steps: int | None = None,
+    epochs: int | None = None,
     args: Sequence[Any] = (),
     aux: PyTree = None,
     metrics: Callable[..., PyTree] | None = None,
@@ -37,6 +47,7 @@ def minimize_stream(
     every: int = 1,
     tol: float | Float[Array, ""] | None = None,
     record_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     prefetch: int = 2,
 ) -> Run:
     """Minimise a loss over batches from an iterator, for data that do not fit the memory.
@@ -47,18 +58,19 @@ def minimize_stream(
     another shape, such as a shorter last one, compiles once more.
 
     Arguments:
-        loss, params, optimizer, args, aux, metrics, state, tol, record_params: as in `minimize`; the loss takes a
-            batch.
+        loss, params, optimizer, args, aux, metrics, state, tol, record_params, evaluation_params: as in `minimize`; the
+            loss takes a batch.
         batches: an iterable of pytrees of arrays: a generator, `minibatches.batches`, a grain or torch data loader.
         steps: number of steps, at most; takes `steps + 1` batches and no more. Until `batches` ends when None, which is
             read up to `prefetch + 1` batches ahead.
+        epochs: how often to read `batches`, a list or a data loader that can be read again, at least 1; once when None.
         every: record one entry per this many steps; must divide `steps`.
         prefetch: batches to hold ready on the device, at least 1.
 
     Returns:
         A `Run` of what was done before `batches` ended or the run stopped: its histories end there, at the last entry,
-        and `stopped_at` counts the steps. `initial_loss` and `final_loss` are of the first and the last batch, too
-        little to call a run diverged.
+        and `stopped_at` counts the steps. Its status is `exhausted` if `batches` ended before `steps`. `initial_loss`
+        and `final_loss` are of the first and the last batch, too little to call a run diverged.
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted; inside a compiled
@@ -77,25 +89,35 @@ def minimize_stream(
     aux = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), aux)
     if any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, aux, args)))):
         raise TypeError("minimize_stream is a loop in Python: inside jit, vmap and grad use minimize(data=...)")
+    start_params = jax.device_get(params)  # on the host, as steps overwrite their carry
     args, state = checked_args(args), checked_state(optimizer, params, state)
+    warn_past_schedule(optimizer, state)
     state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
     most = None if steps is None else _checks.count("steps", steps)
     every = _checks.count("every", every) if most is None else _checks.divisor("every", every, "steps", most)
     tol = None if tol is None else _checks.scalar("tol", tol, low=0.0)
     measure, measure_constants = checked_metrics(metrics, params, aux)
-    needed = batches if most is None else itertools.islice(batches, most + 1)
+    evaluation, evaluation_constants = checked_evaluation(evaluation_params, optimizer, params)
+    whole = batches if epochs is None else _Epochs(batches, _checks.count("epochs", epochs))
+    needed = whole if most is None else itertools.islice(whole, most + 1)
     source = read_ahead(needed, _checks.count("prefetch", prefetch))
     try:
         begin = list(itertools.islice(source, 2))
         if len(begin) < 2:
-            raise ValueError("batches must hold at least two batches, one more than the steps")
+            raise ValueError(f"batches must hold at least two batches, one more than the steps; got {len(begin)}")
         judge = _Judge(loss, params, aux, args, derivatives_of(optimizer))
-        keep = partial(_record, measure, bool(record_params), measure_constants, optimizer)
+        constants = (measure_constants, evaluation_constants)
+        keep = partial(_record, (measure, evaluation, bool(record_params)), constants, optimizer)
         carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state)
         initial, entries = jnp.copy(carry.loss), [keep(carry)]
+        begin_params = _evaluated(evaluation, evaluation_constants, carry)
+        if begin_params is not None:
+            initial = _value(*judge(begin[0]), begin_params, aux)
+        step = 0
         pairs = itertools.pairwise(itertools.chain(begin, source))
         for step, (batch, next_batch) in enumerate(pairs, start=1):
-            carry = _advance(*judge(batch), *judge(next_batch), carry, optimizer, tol)
+            (program, *given), (next_program, *next_given) = judge(batch), judge(next_batch)
+            carry = _advance((program, next_program), *given, *next_given, carry, optimizer, tol)
             if step % every == 0:
                 entries.append(keep(carry))
                 # The status of the entry before is there already, so looking at it does not wait for the device.
@@ -104,17 +126,44 @@ def minimize_stream(
     finally:
         source.close()
     history = jax.tree.map(lambda *rows: jnp.stack(rows), *(entry.history for entry in entries))
+    end_params = _evaluated(evaluation, evaluation_constants, carry)
+    final = carry.loss if end_params is None else _value(*judge(next_batch), end_params, carry.aux)
+    # Two batches do not show whether the loss rose; only what is not finite counts as diverged here.
+    stays = unmoved(carry._replace(params=start_params), carry)
+    status = end_status(carry.status, jnp.full_like(initial, jnp.inf), final, jnp.inf, stays)
+    ended = (most is not None and step < most) or (isinstance(whole, _Epochs) and whole.ended and most is None)
+    if ended and carry.status == Status.COMPLETED:
+        status = jnp.full_like(status, Status.EXHAUSTED)
     return Run(
         params=carry.params,
         state=carry.state,
         initial_loss=initial,
-        final_loss=carry.loss,
-        # Two batches do not tell whether the loss rose; only what is not finite counts as diverged here.
-        status=end_status(carry.status, jnp.full_like(initial, jnp.inf), carry.loss, jnp.inf, carry.unmoved),
+        final_loss=final,
+        status=status,
         stopped_at=carry.stopped_at,
         aux=carry.aux,
+        evaluation=end_params,
         **history._asdict(),
     )
+
+
+class _Epochs:
+    """Batches read several times. `ended` is whether one of these times gave none, as of an iterator in disguise."""
+
+    def __init__(self, batches: Iterable[PyTree], epochs: int) -> None:
+        if epochs > 1 and isinstance(batches, Iterator):
+            raise ValueError(
+                f"epochs={epochs} needs batches that can be read again, such as a list or a data loader; got the "
+                f"iterator {batches!r}, which ends once"
+            )
+        self._batches, self._epochs, self.ended = batches, epochs, False
+
+    def __iter__(self) -> Iterator[PyTree]:
+        for _ in range(self._epochs):
+            self.ended = True
+            for batch in self._batches:
+                self.ended = False
+                yield batch
 
 
 class _Judge:
@@ -131,7 +180,13 @@ class _Judge:
         if shapes not in self._held:
             lifted = checked_loss(self._loss, self._params, self._aux, batch, *self._args)
             self._held[shapes] = hoist(
-                lifted, self._params, self._aux, batch, *self._args, derivatives=self._derivatives
+                lifted,
+                self._params,
+                self._aux,
+                batch,
+                *self._args,
+                derivatives=self._derivatives,
+                owner=self._loss,
             )
         return *self._held[shapes], (batch, *self._args)
 
@@ -145,13 +200,15 @@ class _Entry(NamedTuple):
     status: Array
 
 
-@partial(jax.jit, static_argnums=0)
+@PerProgram
 def _start(program, constants, arguments, params, aux, optimizer, tol, state):
     return start(optimizer, params, lambda params, aux: program(constants, params, aux, *arguments), tol, aux, state)
 
 
-@partial(jax.jit, static_argnums=(0, 3), donate_argnums=6)
-def _advance(program, constants, arguments, next_program, next_constants, next_arguments, carry, optimizer, tol):
+@partial(PerProgram, program_of=lambda programs: programs[0], donate_argnames=("carry",))
+def _advance(programs, constants, arguments, next_constants, next_arguments, carry, optimizer, tol):
+    program, next_program = programs
+
     def loss(params, aux):
         return program(constants, params, aux, *arguments)
 
@@ -161,9 +218,22 @@ def _advance(program, constants, arguments, next_program, next_constants, next_a
     return advance(optimizer, carry, loss, next_loss, tol)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _record(measure, record_params, measure_constants, optimizer, carry):
+@PerProgram
+def _value(program, constants, arguments, params, aux):
+    return program(constants, params, aux, *arguments)[0]
+
+
+@PerProgram
+def _evaluated(evaluation, constants, carry):
+    """The parameters that are evaluated; None where they are the iterate."""
+    found = evaluated_at(evaluation, constants, carry.state, carry.params)
+    return None if found is carry.params else jax.tree.map(jnp.copy, found)
+
+
+@partial(PerProgram, program_of=lambda recorded: recorded[0])
+def _record(recorded, constants, optimizer, carry):
     """What is kept of a point; copies, since the next step overwrites the carry."""
-    return jax.tree.map(
-        jnp.copy, _Entry(record(carry, optimizer, measure, measure_constants, record_params), carry.status)
-    )
+    measure, evaluation, record_params = recorded
+    evaluated = evaluated_at(evaluation, constants[1], carry.state, carry.params)
+    kept = record(carry, optimizer, measure, constants[0], record_params, evaluated)
+    return jax.tree.map(jnp.copy, _Entry(kept, carry.status))

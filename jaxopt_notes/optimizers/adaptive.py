@@ -52,7 +52,7 @@ class AdamState(NamedTuple):
 
 def adagrad(
     learning_rate: Number | Schedule, eps: Number = 1e-10, eps_root: Number = 0.0, initial_accumulator: Number = 0.0
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """AdaGrad: each coordinate's rate falls with the root of the sum of its squared gradients.
 
         s <- s + |g|^2
@@ -95,7 +95,7 @@ def adagrad(
 
 def adadelta(
     learning_rate: Number | Schedule = 1.0, rho: Number = 0.9, eps: Number = 1e-6
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Adadelta: the step is measured by the steps before, so that it has the units of the parameters.
 
         n <- r n + (1 - r) |g|^2
@@ -137,7 +137,7 @@ def rmsprop(
     beta: Number | None = None,
     centered: bool = False,
     debias: bool = False,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """RMSProp: the gradient over the root of its average square.
 
         n <- r n + (1 - r) |g|^2                      (centred: m <- r m + (1 - r) g, and n - |m|^2 in place of n)
@@ -185,7 +185,7 @@ def rmsprop(
 
 def adam(
     learning_rate: Number | Schedule, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8, eps_root: Number = 0.0
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Adam: momentum over the root of the average squared gradient, both corrected for their start at zero.
 
         m <- b1 m + (1 - b1) g
@@ -234,7 +234,7 @@ def adamw(
     eps: Number = 1e-8,
     eps_root: Number = 0.0,
     weight_decay: Number = 1e-4,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Adam with decoupled weight decay: the pull to zero is not scaled by the gradients' history.
 
         x <- x - a (adam's direction + w x)

@@ -151,9 +151,9 @@ def _draw_cells(ax: Axes, median: xr.DataArray, columns: Cells, rows: Cells, met
     cmap = mpl.colormaps["viridis" if higher else "viridis_r"]  # light is good, as against the hatched cells
     shown = finite.values[np.isfinite(finite.values)]
     low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
-    log = low > 0 and not higher
+    log = low > np.finfo(float).tiny and not higher
     if low == high:
-        low, high = (low / 1.1, high * 1.1) if log else (low - 0.5, high + 0.5)
+        low, high = style.around(low)
     norm = LogNorm(low, high) if log else Normalize(low, high)
     mesh = ax.pcolormesh(
         columns.edges, rows.edges, np.ma.masked_invalid(finite.values), cmap=cmap, norm=norm, gid="cells"

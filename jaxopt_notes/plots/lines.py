@@ -107,7 +107,9 @@ def _padded(y: np.ndarray) -> tuple[float, float]:
     finite = y[np.isfinite(y)]
     if not finite.size:
         return 0.0, 1.0
-    margin = 0.08 * np.ptp(finite) or 0.5
+    margin = 0.08 * np.ptp(finite)
+    if finite.max() + margin == finite.max():  # a constant, but for rounding
+        return style.around(float(finite[0]))
     return float(finite.min() - margin), float(finite.max() + margin)
 
 

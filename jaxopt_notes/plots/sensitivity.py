@@ -285,7 +285,7 @@ def _fit(ax: Axes, higher: bool) -> None:
     ax.set_yscale("log" if log else "linear")
     low, high = (np.log10(values) if log else values).min(), (np.log10(values) if log else values).max()
     margin = 0.06 * (high - low) or 0.1
-    low, high = low - margin, high + margin
+    low, high = style.around(low) if low == high and not log else (low - margin, high + margin)
     room = (high - low) * (ROW * rows / (1 - ROW * rows))
     low, high = (low - room, high) if higher else (low, high + room)
     ax.set_ylim((10**low, 10**high) if log else (low, high))

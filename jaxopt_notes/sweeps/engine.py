@@ -59,8 +59,8 @@ def run_chunks(
 
     Returns:
         Per chunk name -> host array whose leading axis is the chunk's trials: the histories (trials, entries), what
-        `problem.evaluate` measures at the end, `initial_loss`, `status`, `stopped_at`, and `params` (a pytree) with
-        `keep_params`.
+        `problem.evaluate` measures at the end, `initial_loss`, `status`, `stopped_at`, `unmoved` of low-precision
+        parameters, and `params` (a pytree) with `keep_params`.
     """
 
     def attempt(lanes: int) -> list[dict[str, Any]]:
@@ -271,8 +271,10 @@ def _results(plan: Plan, chunks: Sequence[int], lanes: Lanes, keep_params: bool)
     """What is known of the trials of every chunk, on the host, padding left out."""
     histories = {name: getattr(lanes, name).T for name in ("loss", "grad_norm", "update_norm")}
     ends = {"status": lanes.carry.status, "stopped_at": lanes.carry.stopped_at}
-    params = {"params": lanes.carry.params} if keep_params else {}
-    measured = measure(plan, lanes.carry.params, max(len(plan.trials_of(chunk)) for chunk in chunks))
+    ends |= {} if lanes.carry.unmoved is None else {"unmoved": lanes.carry.unmoved}
+    evaluated = plan.evaluated(lanes.carry)
+    params = {"params": evaluated} if keep_params else {}
+    measured = measure(plan, evaluated, max(len(plan.trials_of(chunk)) for chunk in chunks))
     whole = jax.device_get({**histories, **measured, **ends, **params})
     parts = []
     for i, chunk in enumerate(chunks):

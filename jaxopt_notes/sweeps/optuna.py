@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import numpy as np
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PyTree
 
 from .. import _checks
 from ..minimize import Status
@@ -51,6 +51,7 @@ def optimize(
     batch_size: int | None = None,
     metric: str = "final_loss",
     key: Key[Array, ""] | None = None,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     width: int | None = None,
     devices: Sequence[jax.Device] | None = None,
     repair: Literal["dead", "all", "none"] = "dead",
@@ -76,8 +77,8 @@ def optimize(
         distributions: name of a hyperparameter -> `optuna.distributions.FloatDistribution(1e-4, 1, log=True)`, ...
         trials: how many trials the study is to have in the end, repaired ones not counted.
         batch: trials asked for at a time.
-        steps, seeds, batch_size, key, width, devices, progress: as in `sweep`. The study remembers the width, on which
-            floats depend.
+        steps, seeds, batch_size, key, evaluation_params, width, devices, progress: as in `sweep`. The study remembers
+            the width, on which floats depend.
         metric: a metric of the sweep at the end of every trial.
         repair: which RUNNING trials of earlier calls to repair: those of "dead" processes of this machine, or "all",
             also of other machines and those that nobody has signed, when no other process works on this study; or
@@ -104,7 +105,7 @@ def optimize(
     _checks.choice("repair", repair, ("dead", "all", "none"))
     _check_direction(study, metric)
     options: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": steps, "batch_size": batch_size, "key": key}
-    options |= {"width": width, "devices": devices}
+    options |= {"evaluation_params": evaluation_params, "width": width, "devices": devices}
     definition = _definition(problem, optimizer, distributions, metric, options)
     options["width"] = _remembered(study, definition, width)
     if repair != "none":

@@ -18,12 +18,14 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
+from .._kept import PerProgram
 from .._version import __version__
 from ..minibatches import Minibatches, batch_shapes, check_batch_size, examples_per_step, indices, reshuffle
-from ..minimize import derivatives_of
+from ..minimize import Carry, checked_evaluation, derivatives_of
+from ..optimizers.evaluation import returns_its_iterate
 from ..problems import Problem
 from .choices import Chosen
-from .programs import EVERYWHERE, TRIALS, Group, evaluator, place, trials_mesh
+from .programs import EVERYWHERE, TRIALS, Group, evaluator, place, settled, trials_mesh
 from .space import Space, check_space, is_absent, label
 
 WINDOW_BYTES = 2**28  # of example indices held at a time
@@ -41,7 +43,9 @@ class Plan:
         root: the key of the sweep.
         keys: per seed the keys of initialisation and of the data order, shape (seeds, 2).
         initial: the start of every seed, stacked.
-        constants, evaluate_constants: what the closures of the loss and of `problem.evaluate` hold.
+        evaluation: the user's choice of the parameters that are evaluated; None for what the optimizer's state says.
+        constants, evaluate_constants, evaluation_constants: what the closures of the loss, of `problem.evaluate` and of
+            `evaluation` hold.
         kept: trials per chunk where that is more than `width`: each chunk is then cut into pieces of `width` lanes, and
             the numbers below are those of pieces. None mostly.
     """
@@ -59,6 +63,8 @@ class Plan:
     constants: list[Any]
     evaluate: Program
     evaluate_constants: list[Any]
+    evaluation: Program | None = None
+    evaluation_constants: Sequence[Any] = ()
     kept: int | None = None
 
     @property
@@ -134,10 +140,12 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What decides a trial, part by part; the bits of its floats depend on the width as well."""
         data = (self.problem.data, self.problem.test_data)
-        starts = (self.constants, self.evaluate_constants, self.initial)
+        starts = (self.constants, self.evaluate_constants, self.initial, *self.evaluation_constants)
+        evaluation = {} if self.evaluation is None else {"evaluation_params": self.evaluation.fingerprint[:16]}
         return {
             "loss": self.group.loss.fingerprint[:16],
             "metrics": self.evaluate.fingerprint[:16],
+            **evaluation,
             "optimizer": _checks.name_of(self.group.factory),
             "update": self._update_digest,
             **({"choices": self.choices} if self.choices else {}),
@@ -222,6 +230,12 @@ class Plan:
         shared = (self.constants, problem.data, problem.test_data, self.initial, self.evaluate_constants)
         return place(shared, self.group.mesh, EVERYWHERE)
 
+    def evaluated(self, carry: Carry) -> PyTree:
+        """The parameters of every lane that are measured and kept: the iterate, or what its method returns."""
+        if self.evaluation is None and returns_its_iterate(carry.state):
+            return carry.params
+        return settled(self.evaluation, self.group.mesh)(list(self.evaluation_constants), carry.state, carry.params)
+
 
 def measure(plan: Plan, params: PyTree, count: int) -> dict[str, Array]:
     """What `problem.evaluate` measures in the first `count` lanes of every device."""
@@ -264,6 +278,7 @@ def make_plan(
     key: Key[Array, ""] | None,
     width: int | None,
     devices: Sequence[jax.Device] | None,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
 ) -> Plan:
     """Check every argument of `sweep`, then trace; nothing of the sweep is compiled before this returns."""
     if not isinstance(problem, Problem):
@@ -283,8 +298,11 @@ def make_plan(
     one = jax.tree.map(lambda leaf: leaf[0], initial)
     batch = _example_batch(problem, minibatches)
     _checks.scalar_loss(problem.loss, one, *batch)
-    loss, constants = hoist(problem.loss, one, *batch, derivatives=_derivatives(optimizer, space))
-    evaluate, evaluate_constants = hoist(problem.evaluate, one, problem.data, problem.test_data, derivatives=0)
+    example = optimizer(**next(space.configurations(), {}))
+    loss, constants = hoist(problem.loss, one, *batch, derivatives=derivatives_of(example))
+    evaluate, evaluate_constants = hoist(
+        problem.evaluate, one, problem.data, problem.test_data, derivatives=0, owner=problem
+    )
     if width is None:
         share = -(-len(space) * len(seed_values) // mesh.size)
         width = min(share, _lanes_that_fit(optimizer, space, one, mesh.devices.flat[0].platform))
@@ -304,6 +322,7 @@ def make_plan(
         constants,
         evaluate,
         evaluate_constants,
+        *checked_evaluation(evaluation_params, example, one),
     )
 
 
@@ -322,11 +341,6 @@ def seed_keys(root: Key[Array, ""], seed: int) -> Key[Array, " 2"]:
         >>> init_key, order_key = jon.seed_keys(jax.random.key(0), seed=3)
     """
     return jax.random.split(jax.random.fold_in(root, seed))
-
-
-def _derivatives(optimizer: Callable[..., optax.GradientTransformation], space: Space) -> int:
-    """How often the steps differentiate the loss."""
-    return derivatives_of(optimizer(**next(space.configurations(), {})))
 
 
 def _seeds(seeds: int | Sequence[int]) -> np.ndarray:
@@ -358,7 +372,7 @@ def _initial(problem: Problem, keys: Key[Array, " seeds"]) -> PyTree:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@PerProgram
 def _call(program: Program, constants: list[Any], key: Array) -> PyTree:
     return program(constants, key)
 

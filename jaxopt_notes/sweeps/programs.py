@@ -17,8 +17,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._hoist import Program
+from .._kept import kept_with
 from ..minibatches import gather
-from ..minimize import Carry, advance, start
+from ..minimize import Carry, advance, evaluated_at, start
 
 TRIALS = PartitionSpec("trials")
 HISTORIES = PartitionSpec(None, "trials")
@@ -82,7 +83,7 @@ def place(tree: PyTree, mesh: Mesh, spec: PartitionSpec) -> PyTree:
     return jax.device_put(tree, NamedSharding(mesh, spec))
 
 
-@functools.lru_cache(maxsize=64)
+@kept_with(lambda group: group.loss)
 def programs(group: Group) -> Programs:
     """The jitted, sharded functions of a group; no lane talks to another, so they hold no collectives."""
     specs: Any = (TRIALS, HISTORIES, HISTORIES, HISTORIES)
@@ -101,7 +102,7 @@ def programs(group: Group) -> Programs:
     return Programs(jax.jit(begin), jax.jit(advanced, donate_argnums=0), traces)
 
 
-@functools.lru_cache(maxsize=64)
+@kept_with(lambda evaluate, mesh: evaluate)
 def evaluator(evaluate: Program, mesh: Mesh) -> Callable:
     """The compiled `evaluate(constants, params, data, test_data)` of the first lanes of every device, one at a time.
 
@@ -121,6 +122,17 @@ def evaluator(evaluate: Program, mesh: Mesh) -> Callable:
 
     specs = (EVERYWHERE, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE)
     return jax.jit(jax.shard_map(lanewise, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
+
+
+@functools.lru_cache(maxsize=64)
+def settled(evaluation: Program | None, mesh: Mesh) -> Callable:
+    """The compiled `(constants, state, params) -> params`: what every lane's method returns, given its iterate."""
+
+    def lanes(constants: Sequence[Any], state: PyTree, params: PyTree) -> PyTree:
+        return jax.vmap(functools.partial(evaluated_at, evaluation, constants))(state, params)
+
+    specs = (EVERYWHERE, TRIALS, TRIALS)
+    return jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
 
 
 def _batch_loss(group: Group, shared: Shared, seed: Array, position: Array) -> Callable:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PyTree
 
 from .. import _checks
 from ..problems import Problem
@@ -59,6 +59,7 @@ def sweep(
     every: int = 1,
     key: Key[Array, ""] | None = None,
     keep_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -87,7 +88,10 @@ def sweep(
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
         every: record one entry per this many steps; must divide `steps`. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
-        keep_params: keep the parameters at the end points, for `end_point`.
+        keep_params: keep the parameters at the end points, for `end_point`; those of `evaluation_params`.
+        evaluation_params: `evaluation_params(state, params) -> params`, the parameters at which everything of the end
+            is measured, also by pruners, for methods whose result is not their iterate. When None those of
+            `optimizers.evaluation_params`: averages and schedule-free methods are recognised. Static.
         width: lanes per device and chunk. When None it is chosen by the number of trials, the size of a lane and the
             memory of the machine, so fix it where the floats of two sweeps must be the same bits. "fastest" times a
             few, as `plan(...).timed()` does. A store keeps the width it began with. Where memory runs out the lanes
@@ -115,10 +119,10 @@ def sweep(
     Returns:
         An `xarray.Dataset`: dims are the axes, or `configuration` of a list of points, then `seed` and `step`; several
         families give an `xarray.DataTree` with one such Dataset each. Histories `loss`, `grad_norm`, `update_norm` (of
-        the minibatch); at the end `final_loss` and every metric as `final_*` on the full training data and `test_*` on
-        the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that was not run has
-        status -1. After Ctrl-C the chunks that finished are returned, with a warning; so they are when a worker dies
-        whom the executor does not replace and there is no store.
+        the minibatch) of the iterate; at the end `final_loss` and every metric as `final_*` on the full training data
+        and `test_*` on the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that
+        was not run has status -1. After Ctrl-C the chunks that finished are returned, with a warning; so they are when
+        a worker dies whom the executor does not replace and there is no store.
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
@@ -138,6 +142,7 @@ def sweep(
     options = {
         **{"seeds": seeds, "steps": steps, "every": every, "key": key, "keep_params": keep_params, "width": width},
         **{"devices": devices, "repair": repair, "prune": prune, "executor": executor},
+        **{"evaluation_params": evaluation_params},
         **{"on_chunk": on_chunk, "progress": progress},
     }
     path = None if store is None else _folder(store)
@@ -171,7 +176,7 @@ def _folder(store: Any) -> Path:
 def _plan_all(problem: Any, optimizer: Any, space: Any, batch_size: int | None, options: dict[str, Any]) -> None:
     """Check and trace every program before the first runs or claims a folder; workers plan for themselves."""
     if options["executor"] is None:
-        same = {name: options[name] for name in ("seeds", "steps", "every", "key", "devices")}
+        same = {name: options[name] for name in ("seeds", "steps", "every", "key", "devices", "evaluation_params")}
         plan(problem, optimizer, space, batch_size=batch_size, width=1, **same)
 
 
@@ -186,7 +191,7 @@ def _sweep_one(
     began = time.monotonic()
     definition = {
         **{"problem": problem, "optimizer": optimizer, "space": space, "batch_size": batch_size},
-        **{name: options[name] for name in ("seeds", "steps", "every", "key")},
+        **{name: options[name] for name in ("seeds", "steps", "every", "key", "evaluation_params")},
     }
     made, payload, prune, told = None, b"", options["prune"], list[Decisions]()
     if executor is None:

@@ -26,7 +26,8 @@ def columns_of(plan: Plan, trials: dict[str, Any]) -> Columns:
     """The columns of a table: the final status in place of the loop's own, and parameters by their paths."""
     baseline = np.inf if plan.problem.baseline is None else plan.problem.baseline
     status, initial, final = (jnp.asarray(trials[name]) for name in ("status", "initial_loss", "final_loss"))
-    judged = {**trials, "status": np.asarray(end_status(status, initial, final, baseline))}
+    judged = {**trials}
+    judged["status"] = np.asarray(end_status(status, initial, final, baseline, judged.pop("unmoved", None)))
     params = judged.pop("params", None)
     named = [] if params is None else named_leaves(params, "params")
     return {name: stored_column(name, np.asarray(column)) for name, column in (*judged.items(), *named)}
@@ -48,7 +49,9 @@ def no_trials(plan: Plan, keep_params: bool) -> Columns:
 
 
 def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTree:
-    """The parameters at the end of one trial of a sweep that kept them.
+    """The parameters at the end of one trial of a sweep that kept them: those that its `final_loss` was measured at.
+
+    For a method whose result is not its iterate these are its evaluation parameters.
 
     Arguments:
         table: from `sweep(..., keep_params=True)`.

@@ -42,12 +42,14 @@ def minimize(
     baseline: float | Float[Array, ""] | None = None,
     record_params: bool = False,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     donate: bool = False,
 ) -> Run:
     """Minimise a loss by a fixed number of steps of any optax optimizer, in one compiled loop.
 
     Each step forms the candidate x + u, evaluates loss and gradient there, and accepts it only if loss, gradient norm
-    and update norm are finite; a run that meets anything else rests on its last finite point and says so in `status`.
+    and update norm are finite; a run that meets anything else rests on its last finite point and says so in `status`,
+    or goes on with `skip_non_finite`.
     So `run.loss[k]` is the loss at the k-th parameters, never at the ones before. Works under `jit`, `vmap` (also over
     the numbers of the optimizer) and `grad`: the derivative of the final loss by a learning rate is finite even when
     the run stopped (in reverse mode; `jax.jacfwd` meets a `custom_vjp`). Arrays that `loss` closes over become
@@ -78,6 +80,10 @@ def minimize(
             `final_loss` and `metrics` are measured, for a method whose result is not its iterate. When None those of
             `optimizers.evaluation_params`: averages and schedule-free methods are recognised, of any other it is the
             iterate. The histories of loss and gradient norm are of the iterate. Static.
+        skip_non_finite: how many steps in a row may give a loss, gradient or update that is not finite. Each is skipped
+            and counted in `run.skipped`: the parameters stay, the entry repeats the one before with an update norm of
+            0, and the next batch judges them. One more in a row ends the run. 0 ends it at the first; whether it is 0
+            is static. `optax.apply_if_finite`, `zero_nans` and `MultiSteps` that skips get such gradients themselves.
         donate: give the memory of `params` and `aux` to the run; they cannot be used afterwards. Static.
 
     Returns:
@@ -94,7 +100,7 @@ def minimize(
     """
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "steps", steps, data, minibatches, key, args, aux, metrics, state, every, tol,
-        baseline, record_params, evaluation_params,
+        baseline, record_params, evaluation_params, skip_non_finite,
     )  # fmt: skip
     return (program.scan_donating if donate else program.scan)(static, params, aux, inputs)
 
@@ -119,6 +125,7 @@ def minimize_until(
     baseline: float | Float[Array, ""] | None = None,
     record_params: bool = False,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     donate: bool = False,
 ) -> Run:
     """Minimise until a stopping rule holds, and compute no step after it.
@@ -133,8 +140,8 @@ def minimize_until(
     Arguments:
         loss, params, optimizer, data, minibatches, key, args: as in `minimize`. The gradient is looked at in every
             step. With minibatches its norm does not fall to zero: use `patience`.
-        aux, metrics, state, every, baseline, record_params, evaluation_params, donate: as in `minimize`. `patience` is
-            looked at at every recorded entry.
+        aux, metrics, state, every, baseline, record_params, evaluation_params, skip_non_finite, donate: as in
+            `minimize`. `patience` is looked at at every recorded entry.
         max_steps: the most steps to take, at least 1. Static.
         tol: >= 0, in units of the gradient norm.
         rtol: >= 0, relative to the gradient norm at the start.
@@ -156,7 +163,7 @@ def minimize_until(
     tol = _checks.scalar("tol", tol, low=0.0)
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "max_steps", max_steps, data, minibatches, key, args, aux, metrics, state, every, tol,
-        baseline, record_params, evaluation_params,
+        baseline, record_params, evaluation_params, skip_non_finite,
     )  # fmt: skip
     inputs = inputs._replace(
         rtol=_checks.scalar("rtol", rtol, low=0.0),
@@ -183,6 +190,7 @@ def _prepare(
     baseline,
     record_params,
     evaluation_params,
+    skip_non_finite,
 ) -> tuple[Static, PyTree, PyTree, Inputs]:
     """Check everything, and part what decides the program from what it is run on."""
     optimizer = as_pytree(optimizer)
@@ -217,6 +225,7 @@ def _prepare(
         rtol=None,
         patience=None,
         baseline=np.inf if baseline is None else _checks.scalar("baseline", baseline),
+        skip=checked_skip(skip_non_finite),
     )
     return static, params, aux, inputs
 
@@ -306,6 +315,12 @@ def checked_evaluation(
         if one.dtype != other.dtype:
             raise TypeError(f"evaluation_params must return the dtypes of params, {other.dtype}; got {one.dtype}")
     return hoist(evaluation, state, params, derivatives=int(traced))
+
+
+def checked_skip(skip_non_finite: Any) -> Array | None:
+    """How many steps in a row may be skipped; None for none."""
+    limit = _checks.count("skip_non_finite", skip_non_finite, low=0)
+    return jnp.int32(limit) if limit else None
 
 
 def _checked_batch(data: PyTree, minibatches: Any, key: Any) -> tuple[Minibatches | None, tuple[Any, ...]]:

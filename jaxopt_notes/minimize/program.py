@@ -51,6 +51,7 @@ class Inputs(NamedTuple):
     rtol: Any
     patience: Any
     baseline: Any
+    skip: Any
 
 
 class History(NamedTuple):
@@ -140,7 +141,8 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
 
     def taken(carry, rows, position, steps, tol):
         def body(carry, position):
-            return advance(optimizer, carry, batch_loss(rows, position), batch_loss(rows, position + 1), tol), None
+            losses = (batch_loss(rows, position), batch_loss(rows, position + 1))
+            return advance(optimizer, carry, *losses, tol, inputs.skip), None
 
         return jax.lax.scan(body, carry, position + jnp.arange(steps, dtype=jnp.int32))[0]
 
@@ -168,7 +170,7 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
 
     def first(params, aux, rows):
         rows = rows_of(0, 0) if rows is None and minibatches is not None else rows
-        return start(optimizer, params, batch_loss(rows, 0), inputs.tol, aux, inputs.state)
+        return start(optimizer, params, batch_loss(rows, 0), inputs.tol, aux, inputs.state, inputs.skip)
 
     return _Functions(full_loss, first, block, draw, entry, kept, evaluated)
 
@@ -208,7 +210,8 @@ def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs)
     entries = static.steps // static.every
     whole = pieces.draw(0, entries) if pieces.block == entries else None
     first = pieces.first(params, aux, whole)
-    tol = inputs.tol + inputs.rtol * first.grad_norm
+    # Of a start whose batch is not finite nothing is known that the norm could be compared with.
+    tol = inputs.tol + inputs.rtol * jnp.where(jnp.isfinite(first.grad_norm), first.grad_norm, 0)
     arrived = (first.status == Status.COMPLETED) & (first.grad_norm <= tol)
     first = first._replace(status=jnp.where(arrived, jnp.int32(Status.CONVERGED), first.status))
     patience = np.inf if inputs.patience is None else inputs.patience
@@ -227,7 +230,7 @@ def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs)
             carry = pieces.entry(carry, rows, first_entry, number, tol)
             number = number + 1
             history = jax.tree.map(lambda rows, row: rows.at[number].set(row), history, pieces.record(carry))
-            lower = carry.loss < lowest
+            lower = (carry.loss < lowest) | jnp.isnan(lowest)
             return number, carry, history, jnp.where(lower, carry.loss, lowest), jnp.where(lower, number, lowest_at)
 
         return jax.lax.while_loop(lambda loop: going(loop) & (loop[0] < first_entry + pieces.block), body, loop)
@@ -267,6 +270,7 @@ def _finish(
         stopped_at=last.stopped_at,
         aux=last.aux,
         evaluation=None if end is last.params else end,
+        skipped=None if last.skips is None else last.skips.total,
         **history._asdict(),
     )
 

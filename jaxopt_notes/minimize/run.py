@@ -21,7 +21,7 @@ _HISTORIES = {
     **{name: name for name in ("loss", "grad_norm", "update_norm", "unmoved_share")},
     "current_learning_rate": "learning_rate",
 }
-_NUMBERS = ("initial_loss", "final_loss", "status", "stopped_at")
+_NUMBERS = ("initial_loss", "final_loss", "status", "stopped_at", "skipped")
 
 
 class Run(NamedTuple):
@@ -38,13 +38,16 @@ class Run(NamedTuple):
             optimizer is a closure that does not tell it, as `optax.chain` is (see `optimizers.current_learning_rate`).
         initial_loss, final_loss: the loss on the full data at the start and at the end, at `evaluation_params`.
         status: a `Status` code; `status_text` says it in words.
-        stopped_at: number of steps taken; less than asked for when the run converged, plateaued or became non-finite.
+        stopped_at: number of steps taken, skipped ones included; less than asked for when the run converged, plateaued
+            or became non-finite.
         params_path: the parameters of every entry, stacked along a leading axis; None unless `record_params`.
         metrics: what `metrics` returned at every entry, stacked along a leading axis; None without. Measured at the
             evaluation parameters of the entry.
         aux: the state of a stateful loss at the end; None without.
         unmoved_share: history of the share of the updated entries that the last step did not move, as they are coarser
             than their updates; None unless some parameters are bfloat16 or float16.
+        skipped: number of steps skipped, as their loss, gradient or update was not finite; None without
+            `skip_non_finite`. A start that its batch finds not finite counts as one.
         evaluation: the evaluation parameters at the end where they are not `params`; None where they are.
     """
 
@@ -63,6 +66,7 @@ class Run(NamedTuple):
     aux: PyTree = None
     unmoved_share: Float[Array, " entries"] | None = None
     evaluation: PyTree = None
+    skipped: Int[Array, ""] | None = None
 
     @property
     def evaluation_params(self) -> PyTree:
@@ -80,8 +84,9 @@ class Run(NamedTuple):
     def __str__(self) -> str:
         if np.ndim(self.status):
             return f"{np.size(self.status)} runs: {self.status_text}"
+        steps = f"{int(self.stopped_at)} steps" + ("" if self.skipped is None else f", {int(self.skipped)} skipped")
         return (
-            f"loss {float(self.initial_loss):.6g} -> {float(self.final_loss):.6g} in {int(self.stopped_at)} steps, "
+            f"loss {float(self.initial_loss):.6g} -> {float(self.final_loss):.6g} in {steps}, "
             f"|grad| {float(self.grad_norm[-1]):.3g}; {self.status_text}"
         )
 
@@ -135,6 +140,8 @@ class Run(NamedTuple):
         steps = stride * np.arange(np.shape(self.loss)[-1])
         table = xarray.Dataset(coords=coordinates | {"step": ("step", steps, {"units": "steps"})})
         for name in _NUMBERS:
+            if getattr(self, name) is None:
+                continue
             values, attributes = stored(getattr(self, name))
             table[name] = (tuple(coordinates), values.reshape(trials), attributes)
         for name, leaf in self._histories(taken=(*coordinates, *own)):

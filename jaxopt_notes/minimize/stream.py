@@ -22,6 +22,7 @@ from .loop import (
     checked_evaluation,
     checked_loss,
     checked_metrics,
+    checked_skip,
     checked_state,
     derivatives_of,
     warn_past_schedule,
@@ -48,6 +49,7 @@ def minimize_stream(
     tol: float | Float[Array, ""] | None = None,
     record_params: bool = False,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     prefetch: int = 2,
 ) -> Run:
     """Minimise a loss over batches from an iterator, for data that do not fit the memory.
@@ -58,8 +60,9 @@ def minimize_stream(
     another shape, such as a shorter last one, compiles once more.
 
     Arguments:
-        loss, params, optimizer, args, aux, metrics, state, tol, record_params, evaluation_params: as in `minimize`; the
-            loss takes a batch.
+        loss, params, optimizer, args, aux, metrics, state, tol, record_params: as in `minimize`; the loss takes a
+            batch.
+        evaluation_params, skip_non_finite: as in `minimize`.
         batches: an iterable of pytrees of arrays: a generator, `minibatches.batches`, a grain or torch data loader.
         steps: number of steps, at most; takes `steps + 1` batches and no more. Until `batches` ends when None, which is
             read up to `prefetch + 1` batches ahead.
@@ -95,7 +98,7 @@ def minimize_stream(
     state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
     most = None if steps is None else _checks.count("steps", steps)
     every = _checks.count("every", every) if most is None else _checks.divisor("every", every, "steps", most)
-    tol = None if tol is None else _checks.scalar("tol", tol, low=0.0)
+    tol, skip = None if tol is None else _checks.scalar("tol", tol, low=0.0), checked_skip(skip_non_finite)
     measure, measure_constants = checked_metrics(metrics, params, aux)
     evaluation, evaluation_constants = checked_evaluation(evaluation_params, optimizer, params)
     whole = batches if epochs is None else _Epochs(batches, _checks.count("epochs", epochs))
@@ -108,7 +111,7 @@ def minimize_stream(
         judge = _Judge(loss, params, aux, args, derivatives_of(optimizer))
         constants = (measure_constants, evaluation_constants)
         keep = partial(_record, (measure, evaluation, bool(record_params)), constants, optimizer)
-        carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state)
+        carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state, skip)
         initial, entries = jnp.copy(carry.loss), [keep(carry)]
         begin_params = _evaluated(evaluation, evaluation_constants, carry)
         if begin_params is not None:
@@ -117,7 +120,7 @@ def minimize_stream(
         pairs = itertools.pairwise(itertools.chain(begin, source))
         for step, (batch, next_batch) in enumerate(pairs, start=1):
             (program, *given), (next_program, *next_given) = judge(batch), judge(next_batch)
-            carry = _advance((program, next_program), *given, *next_given, carry, optimizer, tol)
+            carry = _advance((program, next_program), *given, *next_given, carry, optimizer, tol, skip)
             if step % every == 0:
                 entries.append(keep(carry))
                 # The status of the entry before is there already, so looking at it does not wait for the device.
@@ -143,6 +146,7 @@ def minimize_stream(
         stopped_at=carry.stopped_at,
         aux=carry.aux,
         evaluation=end_params,
+        skipped=None if carry.skips is None else carry.skips.total,
         **history._asdict(),
     )
 
@@ -201,12 +205,15 @@ class _Entry(NamedTuple):
 
 
 @PerProgram
-def _start(program, constants, arguments, params, aux, optimizer, tol, state):
-    return start(optimizer, params, lambda params, aux: program(constants, params, aux, *arguments), tol, aux, state)
+def _start(program, constants, arguments, params, aux, optimizer, tol, state, skip):
+    def loss(params, aux):
+        return program(constants, params, aux, *arguments)
+
+    return start(optimizer, params, loss, tol, aux, state, skip)
 
 
 @partial(PerProgram, program_of=lambda programs: programs[0], donate_argnames=("carry",))
-def _advance(programs, constants, arguments, next_constants, next_arguments, carry, optimizer, tol):
+def _advance(programs, constants, arguments, next_constants, next_arguments, carry, optimizer, tol, skip):
     program, next_program = programs
 
     def loss(params, aux):
@@ -215,7 +222,7 @@ def _advance(programs, constants, arguments, next_constants, next_arguments, car
     def next_loss(params, aux):
         return next_program(next_constants, params, aux, *next_arguments)
 
-    return advance(optimizer, carry, loss, next_loss, tol)
+    return advance(optimizer, carry, loss, next_loss, tol, skip)
 
 
 @PerProgram

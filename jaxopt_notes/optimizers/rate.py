@@ -51,7 +51,7 @@ def ended_schedule(optimizer: optax.GradientTransformation, state: PyTree) -> tu
         return None
     rate, count = held
     end = end_of(rate)
-    return None if end is None or count < end else (int(count), end, float(rate(count)))
+    return None if end is None or int(count) < end else (int(count), end, float(rate(count)))
 
 
 def _held_rate(optimizer: optax.GradientTransformation, state: PyTree) -> tuple[Any, Any] | None:

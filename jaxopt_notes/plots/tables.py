@@ -146,7 +146,7 @@ def metrics(table: xr.Dataset) -> list[str]:
         >>> metrics(xr.Dataset({"final_loss": ("seed", [1.0]), "status": ("seed", [0])}))
         ['final_loss']
     """
-    hidden = ("status", "stopped_at")
+    hidden = ("status", "stopped_at", "skipped")
     shown = [str(name) for name, one in table.data_vars.items() if one.dtype.kind != "c" and name not in hidden]
     return [name for name in shown if table[name].dims == table.final_loss.dims]
 

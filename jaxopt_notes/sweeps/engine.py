@@ -60,7 +60,7 @@ def run_chunks(
     Returns:
         Per chunk name -> host array whose leading axis is the chunk's trials: the histories (trials, entries), what
         `problem.evaluate` measures at the end, `initial_loss`, `status`, `stopped_at`, `unmoved` of low-precision
-        parameters, and `params` (a pytree) with `keep_params`.
+        parameters, `skipped` where steps may be, and `params` (a pytree) with `keep_params`.
     """
 
     def attempt(lanes: int) -> list[dict[str, Any]]:
@@ -272,6 +272,7 @@ def _results(plan: Plan, chunks: Sequence[int], lanes: Lanes, keep_params: bool)
     histories = {name: getattr(lanes, name).T for name in ("loss", "grad_norm", "update_norm")}
     ends = {"status": lanes.carry.status, "stopped_at": lanes.carry.stopped_at}
     ends |= {} if lanes.carry.unmoved is None else {"unmoved": lanes.carry.unmoved}
+    ends |= {} if lanes.carry.skips is None else {"skipped": lanes.carry.skips.total}
     evaluated = plan.evaluated(lanes.carry)
     params = {"params": evaluated} if keep_params else {}
     measured = measure(plan, evaluated, max(len(plan.trials_of(chunk)) for chunk in chunks))

@@ -16,7 +16,7 @@ import numpy as np
 from .. import _checks
 from .intervals import middle
 from .plan import Plan
-from .select import higher_is_better, parted
+from .select import NOT_COMPARED, higher_is_better, parted
 from .table import no_trials
 
 
@@ -235,6 +235,6 @@ def check_fits(plan: Plan, pruner: Pruner) -> np.ndarray:
     """Which seeds decide, after everything that the pruner asks of a plan was checked."""
     pruner.decide_at(plan.steps)
     columns = no_trials(plan, keep_params=False)
-    measured = [name for name, v in columns.items() if v.ndim == 1 and name not in ("status", "stopped_at")]
+    measured = [name for name, v in columns.items() if v.ndim == 1 and name not in NOT_COMPARED]
     _checks.choice("metric", pruner.metric, measured)
     return parted(plan.seeds, getattr(pruner, "report_seeds", None))[0]

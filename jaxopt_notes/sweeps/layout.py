@@ -30,8 +30,9 @@ _DESCRIPTIONS = {
     "final_loss": "loss on the full training data at the end",
     "status": "how the trial ended: " + ", ".join(f"{s.value} {s.name.lower()}" for s in Status),
     "stopped_at": "steps taken",
+    "skipped": "steps skipped, as their loss, gradient or update was not finite",
 }
-NOT_RUN = {"status": Status.NOT_RUN, "stopped_at": -1}
+NOT_RUN = {"status": Status.NOT_RUN, "stopped_at": -1, "skipped": -1}
 
 
 class Layout(NamedTuple):

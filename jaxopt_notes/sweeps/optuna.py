@@ -22,7 +22,7 @@ from .intervals import middle
 from .plan import Plan, make_plan
 from .points import trials as points_of
 from .run import sweep
-from .select import higher_is_better
+from .select import NOT_COMPARED, higher_is_better
 from .space import Space
 from .table import no_trials
 
@@ -52,6 +52,7 @@ def optimize(
     metric: str = "final_loss",
     key: Key[Array, ""] | None = None,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     width: int | None = None,
     devices: Sequence[jax.Device] | None = None,
     repair: Literal["dead", "all", "none"] = "dead",
@@ -77,8 +78,8 @@ def optimize(
         distributions: name of a hyperparameter -> `optuna.distributions.FloatDistribution(1e-4, 1, log=True)`, ...
         trials: how many trials the study is to have in the end, repaired ones not counted.
         batch: trials asked for at a time.
-        steps, seeds, batch_size, key, evaluation_params, width, devices, progress: as in `sweep`. The study remembers
-            the width, on which floats depend.
+        steps, seeds, batch_size, key, evaluation_params, skip_non_finite, width, devices, progress: as in `sweep`. The
+            study remembers the width, on which floats depend.
         metric: a metric of the sweep at the end of every trial.
         repair: which RUNNING trials of earlier calls to repair: those of "dead" processes of this machine, or "all",
             also of other machines and those that nobody has signed, when no other process works on this study; or
@@ -105,7 +106,8 @@ def optimize(
     _checks.choice("repair", repair, ("dead", "all", "none"))
     _check_direction(study, metric)
     options: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": steps, "batch_size": batch_size, "key": key}
-    options |= {"evaluation_params": evaluation_params, "width": width, "devices": devices}
+    options |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
+    options |= {"width": width, "devices": devices}
     definition = _definition(problem, optimizer, distributions, metric, options)
     options["width"] = _remembered(study, definition, width)
     if repair != "none":
@@ -160,9 +162,7 @@ def _definition(
         first = parts[0]
         plan = make_plan(first.problem, first.optimizer, first.space, **{**options, "batch_size": first.batch_size})
     columns = no_trials(plan, keep_params=False)
-    _checks.choice(
-        "metric", metric, [n for n, v in columns.items() if v.ndim == 1 and n not in ("status", "stopped_at")]
-    )
+    _checks.choice("metric", metric, [n for n, v in columns.items() if v.ndim == 1 and n not in NOT_COMPARED])
     identity = {name: value for name, value in plan.identity.items() if name not in ("axes", "every", "choices")}
     name = problem.name if isinstance(problem, Problem) else _checks.name_of(problem)
     described = {name: _described(one) for name, one in distributions.items()}

@@ -146,6 +146,7 @@ class Plan:
             "loss": self.group.loss.fingerprint[:16],
             "metrics": self.evaluate.fingerprint[:16],
             **evaluation,
+            **({"skip_non_finite": self.group.skip} if self.group.skip else {}),
             "optimizer": _checks.name_of(self.group.factory),
             "update": self._update_digest,
             **({"choices": self.choices} if self.choices else {}),
@@ -279,6 +280,7 @@ def make_plan(
     width: int | None,
     devices: Sequence[jax.Device] | None,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
 ) -> Plan:
     """Check every argument of `sweep`, then trace; nothing of the sweep is compiled before this returns."""
     if not isinstance(problem, Problem):
@@ -289,6 +291,7 @@ def make_plan(
     if not isinstance(optimizer, Chosen):  # the whole space was checked before it was cut into groups
         check_space(space, optimizer)
     steps, every = _checks.count("steps", steps), _checks.divisor("every", every, "steps", steps)
+    skip = _checks.count("skip_non_finite", skip_non_finite, low=0)
     seed_values = _seeds(seeds)
     minibatches = _minibatches(problem, batch_size)
     mesh = trials_mesh(devices)
@@ -307,7 +310,7 @@ def make_plan(
         share = -(-len(space) * len(seed_values) // mesh.size)
         width = min(share, _lanes_that_fit(optimizer, space, one, mesh.devices.flat[0].platform))
     width = _checks.count("width", width)
-    group = Group(optimizer, loss, steps // every + 1, every, minibatches is not None, mesh)
+    group = Group(optimizer, loss, steps // every + 1, every, minibatches is not None, mesh, skip)
     return Plan(
         problem,
         space,

@@ -59,6 +59,7 @@ class Group(NamedTuple):
     every: int
     batched: bool
     mesh: Mesh
+    skip: int = 0
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ def _begin(group: Group, initial: PyTree, trials: Trials, shared: Shared) -> Lan
 
     def one(numbers: dict[str, Array], seed: Array) -> Carry:
         params = jax.tree.map(lambda leaf: leaf[seed], initial)
-        return start(group.factory(**numbers), params, _batch_loss(group, shared, seed, jnp.int32(0)))
+        loss = _batch_loss(group, shared, seed, jnp.int32(0))
+        return start(group.factory(**numbers), params, loss, skip=group.skip or None)
 
     carry = jax.vmap(one)(trials.numbers, trials.seed)
     # A trial that stops repeats its last record, so a history starts as its first row repeated.
@@ -168,7 +170,7 @@ def segment_of(
         def one(carry: Carry, numbers: dict[str, Array], seed: Array) -> Carry:
             now = step - window_start
             losses = (_batch_loss(group, shared, seed, now), _batch_loss(group, shared, seed, now + 1))
-            return advance(group.factory(**numbers), carry, *losses)
+            return advance(group.factory(**numbers), carry, *losses, skip=group.skip or None)
 
         carry = jax.vmap(one)(lanes.carry, trials.numbers, trials.seed)
         records = (carry.loss, carry.grad_norm, carry.update_norm)

@@ -45,6 +45,7 @@ from .store import Store, holds_results
 if TYPE_CHECKING:
     import xarray
 
+_CHOSEN = ("evaluation_params", "skip_non_finite")
 Family = tuple[Callable[..., optax.GradientTransformation], Space]
 
 
@@ -60,6 +61,7 @@ def sweep(
     key: Key[Array, ""] | None = None,
     keep_params: bool = False,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -92,6 +94,8 @@ def sweep(
         evaluation_params: `evaluation_params(state, params) -> params`, the parameters at which everything of the end
             is measured, also by pruners, for methods whose result is not their iterate. When None those of
             `optimizers.evaluation_params`: averages and schedule-free methods are recognised. Static.
+        skip_non_finite: how many steps in a row of a trial may be skipped because their loss, gradient or update is not
+            finite, as in `minimize`; the table then has a column `skipped`. Static.
         width: lanes per device and chunk. When None it is chosen by the number of trials, the size of a lane and the
             memory of the machine, so fix it where the floats of two sweeps must be the same bits. "fastest" times a
             few, as `plan(...).timed()` does. A store keeps the width it began with. Where memory runs out the lanes
@@ -142,7 +146,7 @@ def sweep(
     options = {
         **{"seeds": seeds, "steps": steps, "every": every, "key": key, "keep_params": keep_params, "width": width},
         **{"devices": devices, "repair": repair, "prune": prune, "executor": executor},
-        **{"evaluation_params": evaluation_params},
+        **{"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite},
         **{"on_chunk": on_chunk, "progress": progress},
     }
     path = None if store is None else _folder(store)
@@ -176,7 +180,7 @@ def _folder(store: Any) -> Path:
 def _plan_all(problem: Any, optimizer: Any, space: Any, batch_size: int | None, options: dict[str, Any]) -> None:
     """Check and trace every program before the first runs or claims a folder; workers plan for themselves."""
     if options["executor"] is None:
-        same = {name: options[name] for name in ("seeds", "steps", "every", "key", "devices", "evaluation_params")}
+        same = {name: options[name] for name in ("seeds", "steps", "every", "key", "devices", *_CHOSEN)}
         plan(problem, optimizer, space, batch_size=batch_size, width=1, **same)
 
 
@@ -191,7 +195,7 @@ def _sweep_one(
     began = time.monotonic()
     definition = {
         **{"problem": problem, "optimizer": optimizer, "space": space, "batch_size": batch_size},
-        **{name: options[name] for name in ("seeds", "steps", "every", "key", "evaluation_params")},
+        **{name: options[name] for name in ("seeds", "steps", "every", "key", *_CHOSEN)},
     }
     made, payload, prune, told = None, b"", options["prune"], list[Decisions]()
     if executor is None:

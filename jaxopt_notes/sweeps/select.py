@@ -17,7 +17,7 @@ from .space import CONFIGURATION, in_words, is_absent, is_number
 if TYPE_CHECKING:
     import xarray
 
-NOT_COMPARED = ("status", "stopped_at")
+NOT_COMPARED = ("status", "stopped_at", "skipped")
 FAMILY = "family"  # of a configuration of a tree
 
 

@@ -27,6 +27,7 @@ RESERVED = frozenset(
         "initial_loss",
         "status",
         "stopped_at",
+        "skipped",
         "rung",
         "rung_metric",
         "pruned_at",

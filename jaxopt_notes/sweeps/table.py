@@ -42,7 +42,8 @@ def no_trials(plan: Plan, keep_params: bool) -> Columns:
     columns = {name: np.zeros((0, plan.group.entries), getattr(lanes, name).dtype) for name in names}
     columns |= {name: np.zeros(0, like.dtype) for name, like in measured.items()}
     columns |= {"initial_loss": np.zeros(0, measured["final_loss"].dtype)}
-    columns |= {name: np.zeros(0, np.int32) for name in ("status", "stopped_at")}
+    counted = ("status", "stopped_at", "skipped") if plan.group.skip else ("status", "stopped_at")
+    columns |= {name: np.zeros(0, np.int32) for name in counted}
     if keep_params:
         columns |= {name: np.zeros((0, *leaf.shape), leaf.dtype) for name, leaf in named_leaves(one, "params")}
     return columns

@@ -1,4 +1,4 @@
-"""Arithmetic on arrays and pytrees whose derivatives exist everywhere, and what tables ask of their columns."""
+"""Arithmetic on arrays and pytrees whose derivatives exist everywhere, and the scale of an axis."""
 
 from __future__ import annotations
 
@@ -135,9 +135,3 @@ def scale_of(values: np.ndarray) -> str:
         return "linear"
     ratios = np.diff(np.log(np.sort(values)))
     return "log" if ratios.max() - ratios.min() < 0.5 * ratios.mean() and values.max() > 9 * values.min() else "linear"
-
-
-def storable(array: np.ndarray) -> np.ndarray:
-    """The array in a type that NetCDF knows; bfloat16 fits float32."""
-    standard = array.dtype.kind in "iuf" and array.dtype.name != "bfloat16"
-    return array if standard else array.astype(np.float32)

@@ -71,7 +71,13 @@ def test_batch_sizes_are_an_axis():
     assert table.attrs["groups"] == 2
     alone = swept(jon.grid(learning_rate=[0.1, 0.2]), problem=LINE, seeds=2, batch_size=6)
     assert_rows(table.sel(batch_size=6), alone)
-    assert "epoch" not in table.coords  # each batch size has its own
+    assert table.step.equals(alone.step.drop_vars(["epoch", "examples_seen"]))
+    for name in ("epoch", "examples_seen"):  # of which each batch size has its own
+        assert table[name].dims == ("batch_size", "step")
+        assert table[name].dtype == alone[name].dtype
+        assert table[name].attrs == alone[name].attrs
+        np.testing.assert_array_equal(table[name].sel(batch_size=6), alone[name])
+    np.testing.assert_array_equal(table.examples_seen.sel(batch_size=3), np.arange(13) * 3)
 
 
 def test_arguments_of_a_problem_are_axes():

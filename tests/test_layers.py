@@ -15,6 +15,7 @@ LEVELS = {
         [
             "_version",
             "_checks",
+            "_columns",
             "_hoist",
             "_means",
             "_callbacks",

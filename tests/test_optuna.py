@@ -87,6 +87,9 @@ def test_every_batch_is_the_one_program_and_each_value_the_sweeps_own(monkeypatc
         losses = table.final_loss.values[number % 8]
         assert trial.value == pytest.approx(np.median(losses))
         assert trial.user_attrs[bridge.RESULT]["values"] == losses.tolist()
+        columns = trial.user_attrs[bridge.RESULT]["columns"]
+        assert set(columns) == {"final_loss", "initial_loss", "status", "stopped_at"}
+        assert columns["stopped_at"] == table.stopped_at.values[number % 8].tolist()
     assert study.best_value < 1e-3
 
 

@@ -21,9 +21,12 @@ def test_runs_under_vmap_give_the_table_of_a_sweep():
     table = jax.vmap(run_at)(jnp.asarray(RATES)).to_dataset(learning_rate=RATES)
     swept = jon.sweep(VALLEY, jon.gradient_descent, jon.grid(learning_rate=RATES), steps=40, seeds=1, progress=False)
     assert set(table.coords) <= set(swept.coords)
-    for name in table:
+    assert set(table) - set(swept) == {"current_learning_rate"}
+    for name in set(table) & set(swept):
         assert table[name].dims == swept[name].dims
         np.testing.assert_allclose(table[name], swept[name], rtol=1e-5, atol=1e-30)
+    assert (table.current_learning_rate == table.learning_rate.astype(np.float32)).all()
+    assert table.step.attrs == swept.step.attrs
     assert table.learning_rate.attrs["scale"] == swept.learning_rate.attrs["scale"] == "log"
     assert jon.best(table).config == jon.best(swept).config
     assert jon.plot(table).get_xscale() == "log"
@@ -53,6 +56,69 @@ def test_one_run_is_drawn_reported_and_chosen(tmp_path):
         np.testing.assert_array_equal(kept.loss.values[0], run.loss)
     coarse = jon.minimize(VALLEY.loss, jnp.ones(2, jnp.bfloat16), jon.adam(0.1), steps=3)
     assert jon.save(coarse.to_dataset(), tmp_path / "coarse.nc").exists()
+
+
+def test_everything_that_a_run_records_is_a_column(tmp_path):
+    def metrics(w):
+        inner = {"top": jnp.max(w), "at": w * 1j}
+        return {
+            "test_accuracy": inner,
+            "count": jnp.sum(w > 0),
+            "loss": w.sum(),
+            "key": jax.random.key(0),
+            "beta": w[0],
+        }
+
+    def run(rate, beta):
+        decayed = jon.momentum(jon.schedules.exponential(rate, 0.9), beta)
+        start = jnp.ones(2, jnp.bfloat16)
+        options = dict(steps=4, every=2, metrics=metrics, record_params=True)
+        with jax.numpy_dtype_promotion("standard"):
+            return jon.minimize(lambda w: jnp.sum(w.astype(float) ** 2), start, decayed, **options)
+
+    rates, betas = jnp.array([0.1, 0.2, 0.3]), jnp.array([0.0, 0.9])
+    runs = jax.vmap(lambda rate: jax.vmap(lambda beta: run(rate, beta))(betas))(rates)
+    table = runs.to_dataset(every=2, learning_rate=rates, beta=betas)
+    dims = ("learning_rate", "beta", "seed", "step")
+    recorded = {
+        "current_learning_rate": runs.learning_rate,
+        "unmoved_share": runs.unmoved_share,
+        "test_accuracy.top": runs.metrics["test_accuracy"]["top"],
+        "test_accuracy.at": runs.metrics["test_accuracy"]["at"],
+        "count": runs.metrics["count"],
+        "metrics.loss": runs.metrics["loss"],  # the names alone are those of other columns
+        "metrics.beta": runs.metrics["beta"],
+        "key": jax.random.key_data(runs.metrics["key"]),
+        "params_path": runs.params_path,
+    }
+    assert set(recorded) == set(table) - {
+        "loss", "grad_norm", "update_norm", "initial_loss", "final_loss", "status", "stopped_at"
+    }  # fmt: skip
+    for name, values in recorded.items():
+        assert table[name].dims[:4] == dims, name
+        np.testing.assert_array_equal(table[name].values[:, :, 0], np.asarray(values), err_msg=name)
+    assert table["test_accuracy.at"].dims == (*dims, "test_accuracy.at_0")
+    assert table["test_accuracy.at"].dtype == np.complex64
+    assert table.params_path.attrs == {"original_dtype": "bfloat16"}
+    assert table.key.attrs == {"original_dtype": "key<fry>", "key_impl": "threefry2x32"}
+    np.testing.assert_allclose(table.current_learning_rate[:, 0, 0], np.outer(rates, [1, 0.9**2, 0.9**4]), rtol=1e-6)
+    assert jon.load(jon.save(table, tmp_path / "runs.nc")).identical(table)
+    assert jon.report(table, tmp_path / "runs.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "columns"),
+    [
+        (jnp.sum, ["metrics"]),
+        (lambda w: (w[0], {"a/b": w}), ["metrics.0", "metrics.1.a_b"]),
+        (lambda w: {"status": w[0], "seed": w[1]}, ["metrics.seed", "metrics.status"]),
+    ],
+)
+def test_metrics_without_names_of_their_own_have_their_path(metrics, columns):
+    run = jon.minimize(VALLEY.loss, jnp.ones(2), jon.gradient_descent(0.01), steps=2, metrics=metrics)
+    table = run.to_dataset()
+    assert [name for name in sorted(table) if name.startswith("metrics")] == columns
+    assert run.to_dataset().status.values.tolist() == [0]
 
 
 def test_a_slice_of_a_sweep_has_a_best():

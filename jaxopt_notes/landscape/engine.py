@@ -15,6 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
+from .._columns import stored
 from .._digests import read_arrays, read_json, write_arrays, write_json
 from .._hoist import Program
 from .._kept import kept_with
@@ -85,7 +86,7 @@ def run(
             padded = np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])
             placed_points = jax.device_put(jnp.asarray(padded, float), NamedSharding(mesh, POINTS))
             found = jax.device_get(compiled(placed, placed_points))
-            part = {name: values[: len(chunk)] for name, values in found.items()}
+            part = {name: stored(values[: len(chunk)])[0] for name, values in found.items()}
             if store is not None:
                 store.write(number, part)
         parts.append(part)

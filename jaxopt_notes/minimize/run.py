@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
-from .._numerics import scale_of, storable
+from .._columns import named_leaves, own_dims, stored
+from .._numerics import scale_of
 from ..problems.metric import LOSSES, direction_attrs
 from .status import Status
 
 if TYPE_CHECKING:
     import xarray
 
-_HISTORIES = ("loss", "grad_norm", "update_norm")
+# Column -> attribute of a run; a learning rate is an axis of most tables, so its history has another name.
+_HISTORIES = {
+    **{name: name for name in ("loss", "grad_norm", "update_norm", "unmoved_share")},
+    "current_learning_rate": "learning_rate",
+}
 _NUMBERS = ("initial_loss", "final_loss", "status", "stopped_at", "skipped")
 
 
@@ -86,7 +92,13 @@ class Run(NamedTuple):
         )
 
     def to_dataset(self, every: int = 1, **axes: Any) -> xarray.Dataset:
-        """The histories as a table like that of a sweep, for `plot`, `report` and `best`.
+        """The histories as a table like that of a sweep, for `plot`, `report`, `best` and `save`.
+
+        Beside the histories of a sweep the table has `current_learning_rate`, `unmoved_share` if there is one, every
+        leaf of `metrics` by its path, as `metrics["accuracy"]["top"]` in a column `accuracy.top`, and every leaf of
+        `params_path` as `params_path.*`. A metric that is not in a dict, or whose name the table has already, has
+        `metrics.` before it. Arrays have axes of their own, after `step`. A dtype that NetCDF lacks is named in the
+        column's `attrs["original_dtype"]`: bfloat16 and float8 are widened to float32, random keys become integers.
 
         Arguments:
             every: what `minimize` was given, by which the steps are labelled.
@@ -117,23 +129,39 @@ class Run(NamedTuple):
             raise ValueError(f"runs of shape {shape} need {wanted}; got {got}")
         stride = _checks.count("every", every)
         coordinates: dict[str, Any] = {}
+        own = (*_NUMBERS, *_HISTORIES, "step")
         for name, values in axes.items():
             points = np.asarray(values)
-            if points.ndim != 1 or name in (*_NUMBERS, *_HISTORIES, "step"):
-                taken = ", ".join((*_NUMBERS, *_HISTORIES, "step"))
-                raise ValueError(f"axis {name} must be a list of values under another name than {taken}")
+            if points.ndim != 1 or name in own:
+                raise ValueError(f"axis {name} must be a list of values under another name than {', '.join(own)}")
             coordinates[name] = (name, points, {"scale": scale_of(points)})
         if "seed" not in axes:
             coordinates["seed"] = ("seed", np.zeros(1, int))
-            shape = (*shape, 1)
-        table = xarray.Dataset(coords=coordinates | {"step": stride * np.arange(np.shape(self.loss)[-1])})
+        trials = tuple(np.size(values[1]) for values in coordinates.values())
+        steps = stride * np.arange(np.shape(self.loss)[-1])
+        table = xarray.Dataset(coords=coordinates | {"step": ("step", steps, {"units": "steps"})})
         for name in _NUMBERS:
             if getattr(self, name) is None:
                 continue
-            table[name] = (tuple(coordinates), np.reshape(storable(np.asarray(getattr(self, name))), shape))
-        for name in _HISTORIES:
-            table[name] = ((*coordinates, "step"), np.reshape(storable(np.asarray(getattr(self, name))), (*shape, -1)))
+            values, attributes = stored(getattr(self, name))
+            table[name] = (tuple(coordinates), values.reshape(trials), attributes)
+        for name, leaf in self._histories(taken=(*coordinates, *own)):
+            values, attributes = stored(leaf)
+            inner = values.shape[len(shape) + 1 :]
+            dims = (*coordinates, "step", *own_dims(name, len(inner)))
+            table[name] = (dims, values.reshape(*trials, len(steps), *inner), attributes)
         for name in LOSSES:
             if name in table:
                 table[name].attrs |= direction_attrs(name, "min")
         return table
+
+    def _histories(self, taken: Collection[str]) -> Iterator[tuple[str, Any]]:
+        """Name and values of every column along `step`; the names of metrics avoid those that are taken."""
+        for name, attribute in _HISTORIES.items():
+            if getattr(self, attribute) is not None:
+                yield name, getattr(self, attribute)
+        for name, leaf in named_leaves(self.metrics, "metrics"):
+            short = name.removeprefix("metrics.")
+            named = isinstance(self.metrics, Mapping) and short not in taken and short.split(".")[0] != "params_path"
+            yield short if named else name, leaf
+        yield from named_leaves(self.params_path, "params_path")

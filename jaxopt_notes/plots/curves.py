@@ -67,7 +67,7 @@ def loss_curves(
             f"{len(configs)} configurations are too many lines for one figure, at most {MOST_LINES}; "
             f"choose values of {style.names(axes)}, for example {axes[0]}=[{table[axes[0]].values[0]:.4g}, ...]"
         )
-    minibatch = "epoch" in table.coords
+    minibatch = "epoch" in table.coords and bool(table.epoch.notnull().any())
     window = (
         max(1, table.sizes["step"] // 50 if minibatch else 1) if smooth is None else _checks.count("smooth", smooth)
     )
@@ -197,7 +197,12 @@ def _step_label(table: xr.Dataset) -> str:
     """The x axis in steps, with what the last of them is in epochs."""
     if "epoch" not in table.coords:
         return "step"
-    return f"step ({int(table.step[-1]):,} steps are {float(table.epoch[-1]):.3g} epochs)"
+    ends = table.epoch.isel(step=-1).values
+    known = np.unique(ends[np.isfinite(ends)])  # several of batch sizes, none of the full data
+    if not known.size:
+        return "step"
+    epochs = " to ".join(f"{end:.3g}" for end in dict.fromkeys([known[0], known[-1]]))
+    return f"step ({int(table.step[-1]):,} steps are {epochs} epochs)"
 
 
 def _alt_text(table: xr.Dataset, fixed: dict[str, Any], ends: dict[str, float]) -> str:

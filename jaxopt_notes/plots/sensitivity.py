@@ -260,8 +260,9 @@ def _draw_references(ax: Axes, table: xr.Dataset, metric: str) -> None:
     if metric not in LOSSES:
         return
     initial = float(table.initial_loss.median()) if "initial_loss" in table else np.nan
+    baseline = table.attrs.get("baseline_loss", np.nan)
     lines = [
-        ("best constant predictor", "--", table.attrs.get("baseline_loss", np.nan)),
+        ("best constant predictor", "--", np.nan if isinstance(baseline, str) else baseline),  # a list of several
         ("loss at initialisation", ":", initial),
     ]
     for label, dash, value in lines:

@@ -136,7 +136,7 @@ def squeeze(table: xr.Dataset, fixed: Mapping[str, Any], *, keep: str = "") -> t
 
 
 def metrics(table: xr.Dataset) -> list[str]:
-    """Variables with one number per trial that a figure can show.
+    """Variables with one real number per trial that a figure can show.
 
     Arguments:
         table: the Dataset of a sweep.
@@ -150,7 +150,8 @@ def metrics(table: xr.Dataset) -> list[str]:
     """
     hidden = ("status", "stopped_at", "skipped")
     trials = {*table.final_loss.dims}
-    return [str(name) for name in table.data_vars if {*table[name].dims} == trials and name not in hidden]
+    shown = [str(name) for name, one in table.data_vars.items() if one.dtype.kind != "c" and name not in hidden]
+    return [name for name in shown if {*table[name].dims} == trials]
 
 
 def judged(table: xr.Dataset) -> list[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .. import _checks
+from .._numerics import working_dtype
 from .facts import Facts
 from .metric import PARTS
 
@@ -23,9 +26,10 @@ class Problem:
         init: `init(key) -> params`, or a pytree of parameters to start from whatever the key.
         data: a pytree of arrays with one leading axis of training examples, or None.
         test_data: the same for examples held out, or None.
-        metrics: name -> `metric(params)` or `metric(params, data)`, scalars reported at the end on both parts of the
-            data. To be compared by, it declares its direction: `jon.maximize(metric)`, or
-            `jon.Metric(metric, direction="min")`. The loss is minimised.
+        metrics: name -> `metric(params)` or `metric(params, data)`, real scalars reported at the end on both parts of
+            the data. One that takes a single argument is given the parameters alone, also where there are data.
+            Integers and booleans are counts, which tables hold in float64. To be compared by, a metric declares its
+            direction: `jon.maximize(metric)`, or `jon.Metric(metric, direction="min")`. The loss is minimised.
         baseline: the loss of the best constant predictor on `data`; a run that ends no better is called stalled.
         name: a short name for tables and figures.
         facts: what is known of the function, its critical points first of all; or None.
@@ -95,12 +99,57 @@ class Problem:
         """The loss on all of the training data."""
         return self.loss(params) if self.data is None else self.loss(params, self.data)
 
-    def evaluate(self, params: PyTree, data: PyTree, test_data: PyTree) -> dict[str, Float[Array, ""]]:
-        """Loss and metrics on `data` as `final_*` and on `test_data` as `test_*`; data are arguments, not constants."""
+    def evaluate(self, params: PyTree, data: PyTree, test_data: PyTree) -> dict[str, Array]:
+        """Loss and metrics on `data` as `final_*` and on `test_data` as `test_*`; data are arguments, not constants.
+
+        Each is a real scalar: floats in the default precision, integers and booleans as they are.
+
+        Raises:
+            TypeError: a metric returns something else; it is named.
+        """
         parts = dict(zip(PARTS, (data, test_data) if test_data is not None else (data,), strict=False))
         measured = {"loss": self.loss, **self.metrics}
         return {
-            f"{part}_{name}": jnp.asarray(metric(params) if values is None else metric(params, values), float)
+            f"{part}_{name}": _real_scalar(f"{part}_{name}", _measured(metric, params, values))
             for part, values in parts.items()
             for name, metric in measured.items()
         }
+
+
+def _measured(metric: Callable[..., Any], params: PyTree, data: PyTree) -> Any:
+    return metric(params) if data is None or not _takes_data(metric) else metric(params, data)
+
+
+def _takes_data(metric: Callable[..., Any]) -> bool:
+    """Whether a metric can be called with two arguments, or cannot be called with one either."""
+    try:
+        signature = inspect.signature(metric)
+    except (TypeError, ValueError):  # some functions written in C tell nothing
+        return True
+
+    def takes(*arguments: Any) -> bool:
+        try:
+            signature.bind(*arguments)
+        except TypeError:
+            return False
+        return True
+
+    return takes(0, 0) or not takes(0)
+
+
+def _real_scalar(name: str, value: Any) -> Float[Array, ""] | Int[Array, ""] | Bool[Array, ""]:
+    """What a metric returned as an array, if it is one real number."""
+    try:
+        array = jnp.asarray(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"the metric behind {name!r} must return a scalar, got {type(value).__name__}") from None
+    if array.shape != ():
+        raise TypeError(f"the metric behind {name!r} must return a scalar, got shape {array.shape}")
+    if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == bool:
+        return array
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise TypeError(f"the metric behind {name!r} must return a real number, got dtype {array.dtype}")
+    wide = array.astype(working_dtype(array))
+    if array.dtype == jnp.bfloat16:  # XLA may drop the conversion to bfloat16 and back, and with it the rounding
+        wide = jax.lax.reduce_precision(wide, exponent_bits=8, mantissa_bits=7)
+    return wide.astype(float)

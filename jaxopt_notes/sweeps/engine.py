@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
+from .._columns import is_extension, is_key
 from .plan import Plan, measure
 from .programs import EVERYWHERE, HISTORIES, TRIALS, Lanes, Shared, Trials, place, programs, standing
 from .progress import Progress
@@ -288,8 +289,8 @@ def _results(plan: Plan, chunks: Sequence[int], lanes: Lanes, keep_params: bool)
 
 def _taken(plan: Plan, chunks: int, step: int, lanes: Lanes) -> Checkpoint:
     """What the lanes hold now, on the host, a list of leaves per chunk."""
-    keyless = [_plain(leaf) for leaf in jax.tree.leaves(lanes.carry)]
-    carry, histories = jax.device_get((keyless, lanes[1:]))
+    keyless = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in jax.tree.leaves(lanes.carry)]
+    carry, histories = ([_plain(leaf) for leaf in part] for part in jax.device_get((keyless, lanes[1:])))
     cuts = [slice(i * plan.width, (i + 1) * plan.width) for i in range(chunks)]
     return Checkpoint(step, [_at_lanes([*carry, *histories], cut) for cut in cuts])
 
@@ -299,10 +300,12 @@ def _restored(plan: Plan, saved: Checkpoint) -> Lanes:
     mesh = plan.group.mesh
     padding = mesh.size - len(saved.lanes)
     chunks = [*saved.lanes, *[saved.lanes[-1]] * padding]
-    likes, structure = jax.tree.flatten(lane_shapes(plan).carry)
+    shapes = lane_shapes(plan)
+    likes, structure = jax.tree.flatten(shapes.carry)
     leaves = zip(likes, zip(*(chunk[:-3] for chunk in chunks), strict=True), strict=True)
     carry = [_like(np.concatenate(parts), like) for like, parts in leaves]
-    histories = [np.concatenate(parts, axis=1) for parts in zip(*(chunk[-3:] for chunk in chunks), strict=True)]
+    kept = zip(shapes[1:], zip(*(chunk[-3:] for chunk in chunks), strict=True), strict=True)
+    histories = [_like(np.concatenate(parts, axis=1), like) for like, parts in kept]
     return Lanes(
         place(jax.tree.unflatten(structure, carry), mesh, TRIALS), *(place(h, mesh, HISTORIES) for h in histories)
     )
@@ -352,13 +355,13 @@ def shapes_of(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), tree)
 
 
-def _plain(leaf: Array) -> Array:
-    """The leaf as numbers, also if it holds random keys."""
-    return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+def _plain(values: np.ndarray) -> np.ndarray:
+    """The array, or its bytes where NumPy's files do not know the dtype, such as bfloat16."""
+    return values.view(f"V{values.itemsize}") if is_extension(values.dtype) else values
 
 
 def _like(values: np.ndarray, like: Any) -> Any:
-    """Numbers from the disk as a leaf again; NumPy's files do not know bfloat16."""
-    if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
+    """What was made plain as a leaf again."""
+    if is_key(like):
         return jax.random.wrap_key_data(jnp.asarray(values), impl=str(jax.random.key_impl(jnp.empty(0, like.dtype))))
     return values if values.dtype == like.dtype else values.view(like.dtype)

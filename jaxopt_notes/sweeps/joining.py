@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from .space import CONFIGURATION, Space
 if TYPE_CHECKING:
     import xarray
 
+_Variable = tuple[tuple[Any, ...], np.ndarray, dict[str, Any]]  # dims, values, attributes
 _ADDED = ("segment_programs", "wall_seconds", "trials_finished")
 FORMAT = 1
 
@@ -39,11 +40,13 @@ def sweep_parts(
     record = _record(parts, space)
     claim(store, "groups.json", record, options["repair"])
     tables: list[xarray.Dataset] = []
+    on_chunk, seeds = options["on_chunk"], options["seeds"]
+    count = np.size(seeds) if np.ndim(seeds) else int(seeds)
     for i, part in enumerate(parts):
         folder = None if store is None else store / f"group-{i:03}"
-        tables.append(
-            sweep(part.problem, part.optimizer, part.space, batch_size=part.batch_size, store=folder, **options)
-        )
+        told = on_chunk and _among_all(on_chunk, record, part.rows, count)
+        own = {**options, "batch_size": part.batch_size, "store": folder, "on_chunk": told}
+        tables.append(sweep(part.problem, part.optimizer, part.space, **own))
         if "interrupted" in tables[-1].attrs:
             break
     return _joined(record, tables)
@@ -187,51 +190,126 @@ def _record(parts: Sequence[Part], space: Space) -> dict[str, Any]:
     }
 
 
+def _among_all(
+    on_chunk: Callable[[xarray.Dataset], object], record: Mapping[str, Any], rows: np.ndarray, seeds: int
+) -> Callable[[xarray.Dataset], object]:
+    """Tell of a chunk of a group as of one of the whole sweep: its trials, and the hyperparameters of all groups."""
+    shape = tuple(map(len, record["axes"].values()))
+
+    def told(chunk: xarray.Dataset) -> object:
+        configuration, seed = np.divmod(chunk["trial"].values, seeds)
+        row = rows[configuration]
+        places = dict(zip(record["axes"], np.unravel_index(row, shape), strict=True))
+        whole = chunk.drop_vars([name for name, values in chunk.coords.items() if values.dims == ("trial",)])
+        along = _along_axes(record).items()
+        coordinates: dict[str, Any] = {
+            name: ("trial", values[places[dim]], attributes) for name, (dim, values, attributes) in along
+        }
+        coordinates |= {"seed": ("trial", chunk["seed"].values), "trial": row * seeds + seed}
+        return on_chunk(whole.assign_coords(coordinates))
+
+    return told
+
+
+def _along_axes(record: Mapping[str, Any]) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+    """Name -> (dim, values, attributes) of every axis and hyperparameter."""
+    found = {}
+    for part, scale in (("axes", scale_of), ("points", spread_of)):
+        for name, listed in record[part].items():
+            values = np.asarray(listed)
+            attributes = {"scale": scale(values)} if values.dtype.kind in "fi" else {}
+            found[name] = (name if part == "axes" else CONFIGURATION, values, attributes)
+    return found
+
+
 def _joined(record: Mapping[str, Any], tables: Sequence[xarray.Dataset | None]) -> xarray.Dataset:
     """One table of all groups; those that have none are not run."""
     import xarray
 
-    axes, points = record["axes"], record["points"]
-    shape = tuple(map(len, axes.values()))
+    axes = record["axes"]
     there = [(rows, table) for rows, table in zip(record["rows"], tables, strict=False) if table is not None]
-    first = there[0][1]
-    variables = {}
-    for name in dict.fromkeys(name for _, table in there for name in table.data_vars):
-        like = next(table[name] for _, table in there if name in table)
-        whole = np.full((int(np.prod(shape)), *like.shape[1:]), NOT_RUN.get(str(name), np.nan), like.dtype)
-        for rows, table in there:
-            if name in table:
-                whole[rows] = table[name].values
-        variables[name] = ((*axes, *like.dims[1:]), whole.reshape(*shape, *like.shape[1:]), like.attrs)
-    coordinates: dict[str, Any] = {axis: np.asarray(values) for axis, values in axes.items()}
-    coordinates |= {name: (CONFIGURATION, np.asarray(values)) for name, values in points.items()}
-    for name, values in first.coords.items():
-        # Of `epoch` and `examples_seen` there are several where the batch size is an axis.
-        if CONFIGURATION not in values.dims and all(table[name].equals(values) for _, table in there if name in table):
-            coordinates.setdefault(str(name), values.variable)
-    joined = xarray.Dataset(variables, coordinates, _attributes([table for _, table in there], len(record["rows"])))
-    for name in points or axes:
-        values = joined[name].values
-        if values.dtype.kind in "fi":
-            joined[name].attrs["scale"] = (spread_of if points else scale_of)(values)
-    return joined
+    there = _with_all_rungs(there)
+    variables = {name: _variable(name, there, axes) for name in _names(table.data_vars for _, table in there)}
+    coordinates: dict[str, Any] = dict(_along_axes(record))
+    for name in _names(table.coords for _, table in there):
+        if name not in coordinates and name != CONFIGURATION and CONFIGURATION not in _dims(name, there):
+            coordinates[name] = _coordinate(name, there, axes)
+    attributes = _attributes([table for _, table in there], len(record["rows"]))
+    return xarray.Dataset(variables, coordinates, attributes)
+
+
+def _with_all_rungs(there: list[tuple[Any, xarray.Dataset]]) -> list[tuple[Any, xarray.Dataset]]:
+    """The tables with the rungs of all; a group that was interrupted has decided fewer times."""
+    rungs = sorted({rung for _, table in there if "rung" in table.coords for rung in table["rung"].values.tolist()})
+    return [(rows, table.reindex(rung=rungs) if "rung" in table.dims else table) for rows, table in there]
+
+
+def _names(parts: Iterable[Iterable[Any]]) -> list[str]:
+    return list(dict.fromkeys(str(name) for part in parts for name in part))
+
+
+def _dims(name: str, there: Sequence[tuple[Any, xarray.Dataset]]) -> tuple[Any, ...]:
+    return next(table[name].dims for _, table in there if name in table.variables)
+
+
+def _variable(name: str, there: Sequence[tuple[Any, xarray.Dataset]], axes: Mapping[str, Any]) -> _Variable:
+    """A variable of all groups over the axes of the space; trials of groups that lack it have what is not run."""
+    parts = [(rows, table[name].variable) for rows, table in there if name in table.variables]
+    whole = _spread([(rows, part.values) for rows, part in parts], axes, NOT_RUN.get(name, np.nan))
+    return (*axes, *parts[0][1].dims[1:]), whole, _alike(part.attrs for _, part in parts)
+
+
+def _coordinate(name: str, there: Sequence[tuple[Any, xarray.Dataset]], axes: Mapping[str, Any]) -> _Variable:
+    """A coordinate of all groups: as each has it if all have one, and otherwise over the axes that it depends on."""
+    parts = [(rows, table[name].variable) for rows, table in there if name in table.variables]
+    first, attributes = parts[0][1], _alike(part.attrs for _, part in parts)
+    if len(parts) == len(there) and all(part.equals(first) for _, part in parts):
+        return first.dims, first.values, attributes
+    repeated = [(rows, np.broadcast_to(part.values, (len(rows), *part.shape))) for rows, part in parts]
+    whole = _spread(repeated, axes, np.nan)
+    dims = [*axes]
+    for axis in axes:
+        place = dims.index(axis)
+        one = whole.take([0], place)
+        if np.array_equal(whole, np.broadcast_to(one, whole.shape), equal_nan=whole.dtype.kind == "f"):
+            whole, dims = one.squeeze(place), [dim for dim in dims if dim != axis]
+    return (*dims, *first.dims), whole, attributes
+
+
+def _spread(parts: Sequence[tuple[Any, np.ndarray]], axes: Mapping[str, Any], absent: float) -> np.ndarray:
+    """The rows of all groups, laid out along the axes; `absent` where no group has any."""
+    shape = tuple(map(len, axes.values()))
+    rows = np.concatenate([np.asarray(rows, int) for rows, _ in parts])
+    values = np.concatenate([part for _, part in parts])
+    if len(rows) == np.prod(shape, dtype=int):
+        whole = np.empty_like(values)
+    else:
+        countless = values.dtype.kind in "iub" and np.isnan(absent)  # an integer cannot be NaN
+        whole = np.full((np.prod(shape, dtype=int), *values.shape[1:]), absent, float if countless else values.dtype)
+    whole[rows] = values
+    return whole.reshape(*shape, *values.shape[1:])
+
+
+def _alike(parts: Iterable[Mapping[Any, Any]]) -> dict[str, Any]:
+    """The attributes that all say alike."""
+    first, *others = map(dict, parts)
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 
 
 def _attributes(tables: Sequence[xarray.Dataset], groups: int) -> dict[str, Any]:
-    """What all tables say alike, the sum of what they count, and the groups."""
-    first = tables[0].attrs
-    attributes = {name: v for name, v in first.items() if all(table.attrs.get(name) == v for table in tables)}
-    for name in _ADDED:
-        if name in first:
-            attributes[name] = sum(table.attrs[name] for table in tables if name in table.attrs)
+    """What all tables say, as a list in words where they differ, the sum of what they count, and the groups."""
+    attributes: dict[str, Any] = {}
+    for name in _names(table.attrs for table in tables):
+        said = [table.attrs[name] for table in tables if name in table.attrs]
+        if name in _ADDED:
+            attributes[name] = sum(said)
+        elif len(said) == len(tables):
+            alike = all(one == said[0] for one in said)
+            attributes[name] = said[0] if alike else ", ".join(dict.fromkeys(map(str, said)))
     fingerprints = "".join(table.attrs["fingerprint"] for table in tables)
     attributes["fingerprint"] = hashlib.sha256(fingerprints.encode()).hexdigest()
     attributes["groups"] = groups
     if any("interrupted" in table.attrs for table in tables):
         attributes["interrupted"] = 1
     narrowed = [table.attrs["narrowed_to"] for table in tables if "narrowed_to" in table.attrs]
-    if narrowed:
-        attributes["narrowed_to"] = min(narrowed)
-    if "width" not in attributes:
-        attributes["width"] = ", ".join(str(table.attrs["width"]) for table in tables)
-    return attributes
+    return attributes | ({"narrowed_to": min(narrowed)} if narrowed else {})

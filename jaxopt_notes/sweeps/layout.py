@@ -8,11 +8,12 @@ import jax
 import numpy as np
 
 from .. import _checks
+from .._columns import own_dims, stored
 from .._numerics import scale_of
 from .._version import __version__
 from ..minibatches import steps_per_epoch
 from ..minimize import Status
-from ..problems.metric import Direction, direction_attrs, directions
+from ..problems.metric import direction_attrs, directions
 from .choices import labels_of
 from .space import CONFIGURATION
 
@@ -46,7 +47,7 @@ class Layout(NamedTuple):
         columns: name -> (shape of one trial's value, dtype) of every variable.
         attributes: strings and numbers.
         points: name -> one value per configuration, of a space that is a list of points; NaN where it is absent.
-        directions: name -> "max" or "min" of every column that is known to be better the higher or the lower.
+        described: name -> attributes of that variable, besides its description.
     """
 
     axes: dict[str, list[float]]
@@ -55,7 +56,7 @@ class Layout(NamedTuple):
     columns: dict[str, tuple[list[int], str]]
     attributes: dict[str, Any]
     points: dict[str, list[Any]] = {}  # noqa: RUF012 - never changed
-    directions: dict[str, Direction] = {}  # noqa: RUF012 - never changed; none in manifests of before there were any
+    described: dict[str, dict[str, str]] = {}  # noqa: RUF012
 
     @property
     def trials(self) -> int:
@@ -82,21 +83,29 @@ class Layout(NamedTuple):
     def attrs_of(self, name: str) -> dict[str, str]:
         """The attributes of a variable."""
         described = {"long_name": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}
-        directed = direction_attrs(name, self.directions[name]) if name in self.directions else {}
-        return {**described, **directed}
+        return {**described, **self.described.get(name, {})}
 
 
 def layout_of(plan: Plan, columns: Columns) -> Layout:
-    """The layout of a plan's table, given the columns of some of its trials."""
+    """The layout of a plan's table, given the columns of some of its trials in their own dtypes."""
+    directed = directions(plan.problem.metrics, columns)
+    named = {name: stored(column)[1] for name, column in columns.items()}
+    named |= {name: named[name] | direction_attrs(name, direction) for name, direction in directed.items()}
     return Layout(
         axes={name: labels_of(values) for name, values in plan.space.axes.items()},
         seeds=plan.seeds.tolist(),
         coordinates=_coordinates(plan),
-        columns={name: (list(column.shape[1:]), column.dtype.name) for name, column in columns.items()},
+        columns={name: (list(v.shape[1:]), stored_column(name, v).dtype.name) for name, v in columns.items()},
         attributes=_attributes(plan),
         points={name: labels_of(values) for name, values in (plan.space.points or {}).items()},
-        directions=directions(plan.problem.metrics, columns),
+        described={name: attributes for name, attributes in named.items() if attributes},
     )
+
+
+def stored_column(name: str, values: np.ndarray) -> np.ndarray:
+    """The values as a table holds them: counts as float64, exact up to 2^53, as NaN is what a trial not run has."""
+    held = stored(values)[0]
+    return held.astype(np.float64) if held.dtype.kind in "iub" and name not in NOT_RUN else held
 
 
 def build_table(layout: Layout, columns: Columns) -> xarray.Dataset:
@@ -105,29 +114,47 @@ def build_table(layout: Layout, columns: Columns) -> xarray.Dataset:
 
     dims = (*layout.axes, "seed")
     shape = (*map(len, layout.axes.values()), len(layout.seeds))
+    variables = {name: values.reshape(*shape, *values.shape[1:]) for name, values in columns.items()}
+    return xarray.Dataset(
+        _variables(layout, variables, dims), _along_axes(layout) | _along_steps(layout), layout.attributes
+    )
+
+
+def chunk_table(layout: Layout, first: int, columns: Columns) -> xarray.Dataset:
+    """Some trials as a table, flat along `trial`, with hyperparameters and seed as coordinates along it."""
+    import xarray
+
+    trials = np.arange(first, first + len(columns["status"]))
+    shape = (*map(len, layout.axes.values()), len(layout.seeds))
+    places = dict(zip((*layout.axes, "seed"), np.unravel_index(trials, shape), strict=True))
+    axes = _along_axes(layout).items()
+    along = {name: ("trial", values[places[dim]], attributes) for name, (dim, values, attributes) in axes}
+    variables = _variables(layout, columns, ("trial",))
+    return xarray.Dataset(variables, {"trial": trials, **along, **_along_steps(layout)}, layout.attributes)
+
+
+def _variables(layout: Layout, columns: Columns, dims: tuple[str, ...]) -> dict[str, Any]:
+    """Columns over the dims of the trials, with what is said of each."""
     variables = {}
     for name, values in columns.items():
-        shaped = values.reshape(*shape, *values.shape[1:])
-        variables[name] = ((*dims, *inner_dims(name, values)), shaped, layout.attrs_of(name))
-    coordinates: dict[str, Any] = {axis: np.asarray(points) for axis, points in layout.axes.items()}
-    for name, points in layout.points.items():
-        coordinates[name] = (CONFIGURATION, np.asarray(points))
-    coordinates["seed"] = np.asarray(layout.seeds)
-    for name, (along, units) in layout.coordinates.items():
-        coordinates[name] = ("step", np.asarray(along), {"units": units})
-    table = xarray.Dataset(variables, coordinates, layout.attributes)
-    for axis, points in layout.axes.items():
-        table[axis].attrs["scale"] = scale_of(np.asarray(points))
-    for name, points in layout.points.items():
-        table[name].attrs["scale"] = spread_of(np.asarray(points))
-    return table
+        rank = values.ndim - len(dims)
+        inner = own_dims(name, rank) if name.split(".")[0] == "params" else ["step"] * rank
+        variables[name] = ((*dims, *inner), values, layout.attrs_of(name))
+    return variables
 
 
-def inner_dims(name: str, values: np.ndarray) -> list[str]:
-    """The dims of a variable within one trial."""
-    if name.split(".")[0] == "params":
-        return [f"{name}_{axis}" for axis in range(values.ndim - 1)]
-    return ["step"] * (values.ndim - 1)
+def _along_axes(layout: Layout) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+    """Name -> (dim, values, attributes) of every hyperparameter and the seed."""
+    axes = {axis: np.asarray(values) for axis, values in layout.axes.items()}
+    points = {name: np.asarray(values) for name, values in layout.points.items()}
+    found = {axis: (axis, values, {"scale": scale_of(values)}) for axis, values in axes.items()}
+    found |= {name: (CONFIGURATION, values, {"scale": spread_of(values)}) for name, values in points.items()}
+    return found | {"seed": ("seed", np.asarray(layout.seeds), {})}
+
+
+def _along_steps(layout: Layout) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+    known = layout.coordinates.items()
+    return {name: ("step", np.asarray(values), {"units": units}) for name, (values, units) in known}
 
 
 def _coordinates(plan: Plan) -> dict[str, tuple[list[Any], str]]:

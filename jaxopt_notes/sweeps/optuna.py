@@ -67,7 +67,8 @@ def optimize(
     compilation per study. Any sampler and storage will do; TPE wants `constant_liar=True`, so that a batch spreads. The
     value told is the median of the metric over the seeds. A trial that is non-finite from half of its seeds or more has
     no value and is told as FAIL; one that diverged but stayed finite is told with the bad value it has, from which
-    samplers learn. The values of the seeds and the share that failed are in its `user_attrs["jaxopt_notes.result"]`.
+    samplers learn. In its `user_attrs["jaxopt_notes.result"]` are the `values` of the seeds, the share that `failed`,
+    and in `columns` whatever else the sweep's table has for every seed, such as `final_loss` and the other metrics.
 
     A killed process leaves its batch RUNNING. The next call tells those trials as FAIL and asks for their parameters
     again, at most 3 times, so the same call goes on where it stopped. The study remembers what it was begun with: the
@@ -128,6 +129,7 @@ def optimize(
             space, rows = _points([trial.params for trial in asked])
             table = sweep(problem, optimizer, space, **options, progress=progress)
             values, status = _values(table, metric)
+            columns = _columns(table)
             if options["width"] is None:
                 # Of every later batch, however few its trials; choices make groups, of which each had its own.
                 options["width"] = max(int(one) for one in str(table.attrs["width"]).split(","))
@@ -139,7 +141,10 @@ def optimize(
             raise
         try:
             more = all(
-                [_tell_result(study, trial, values[row], status[row]) for trial, row in zip(asked, rows, strict=True)]
+                [
+                    _tell_result(study, trial, values[row], status[row], {name: v[row] for name, v in columns.items()})
+                    for trial, row in zip(asked, rows, strict=True)
+                ]
             )
         finally:
             _forget(study, asked)
@@ -230,13 +235,27 @@ def _values(table: xarray.Dataset, metric: str) -> tuple[np.ndarray, np.ndarray]
     return np.where(status == Status.NON_FINITE, np.nan, values), status
 
 
-def _tell_result(study: Study, trial: Trial, values: np.ndarray, status: np.ndarray) -> bool:
+def _columns(table: xarray.Dataset) -> dict[str, np.ndarray]:
+    """What the table has for every configuration and seed."""
+    one_each = {str(name): one for name, one in table.data_vars.items() if one.dims == table["status"].dims}
+    return {name: one.values for name, one in one_each.items() if one.dtype.kind in "iuf"}
+
+
+def _tell_result(
+    study: Study, trial: Trial, values: np.ndarray, status: np.ndarray, columns: Mapping[str, np.ndarray]
+) -> bool:
     """Tell the median over the seeds, or a failure; a trial that did not run to its end is left RUNNING."""
     if (status == Status.NOT_RUN).any():
         return True
-    shown = [float(value) if np.isfinite(value) else None for value in values]
-    trial.set_user_attr(RESULT, {"values": shown, "failed": float((status >= Status.NON_FINITE).mean())})
+    shown = _plain(values)
+    result = {"values": shown, "failed": float((status >= Status.NON_FINITE).mean())}
+    trial.set_user_attr(RESULT, {**result, "columns": {name: _plain(column) for name, column in columns.items()}})
     return _tell(study, trial, _median(study, shown))
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    """Numbers as storages take them; None of one that is not finite."""
+    return [value if np.isfinite(value) else None for value in values.tolist()]
 
 
 def _median(study: Study, values: Sequence[float | None]) -> float | None:

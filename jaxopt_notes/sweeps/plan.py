@@ -240,7 +240,7 @@ class Plan:
         return settled(self.evaluation, self.group.mesh)(list(self.evaluation_constants), carry.state, carry.params)
 
 
-def measure(plan: Plan, params: PyTree, count: int) -> dict[str, Float[Array, " lanes"]]:
+def measure(plan: Plan, params: PyTree, count: int) -> dict[str, Array]:
     """What `problem.evaluate` measures in the first `count` lanes of every device."""
     _, data, test_data, _, constants = plan.replicated
     return evaluator(plan.evaluate, plan.group.mesh)(constants, params, data, test_data, jnp.int32(count))
@@ -303,7 +303,7 @@ def make_plan(
             size = examples_per_step(minibatches, problem.examples)
             warn_of_sum(_checks.name_of(problem.loss), size, problem.examples, stacklevel=4)
     evaluate, evaluate_constants = hoist(
-        functools.partial(_evaluated, problem), one, problem.data, problem.test_data, derivatives=0, owner=problem
+        problem.evaluate, one, problem.data, problem.test_data, derivatives=0, owner=problem
     )
     if width is None:
         share = -(-len(space) * len(seed_values) // mesh.size)
@@ -382,15 +382,6 @@ def _call(program: Program, constants: list[Any], key: Array) -> PyTree:
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
 def _rows(minibatches: Minibatches, keys: Key[Array, " seeds"], first: Array, steps: int, examples: int) -> Array:
     return jax.vmap(lambda key: indices(minibatches, key, first, steps, examples))(keys)
-
-
-def _evaluated(problem: Problem, params: PyTree, data: PyTree, test_data: PyTree) -> dict[str, Array]:
-    """What `problem.evaluate` measures, each a scalar."""
-    measured = problem.evaluate(params, data, test_data)
-    for name, value in measured.items():
-        if value.shape != ():
-            raise TypeError(f"the metric behind {name!r} must return a scalar, got shape {value.shape}")
-    return measured
 
 
 def _lanes_that_fit(optimizer: Callable, space: Space, params: PyTree, platform: str) -> int:

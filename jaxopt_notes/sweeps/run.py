@@ -34,7 +34,7 @@ from .distribute import (
 from .folders import holds_results
 from .halving import Pruner, check_pruner, rule_of
 from .joining import claim, sweep_families, sweep_parts
-from .layout import Columns, build_table
+from .layout import Columns, build_table, chunk_table
 from .planning import plan
 from .programs import programs
 from .progress import Progress
@@ -43,7 +43,6 @@ from .shelf import Disk, Memory, Shelf, open_disk
 from .signals import Terminated, sigterm
 from .space import Space
 from .store import Store
-from .table import chunk_table
 
 if TYPE_CHECKING:
     import xarray

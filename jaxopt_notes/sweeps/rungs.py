@@ -235,9 +235,7 @@ def _packed(part: Plan, chunks: range, state: _State) -> Checkpoint:
 
 def _unpacked(saved: Checkpoint, i: int, trials: int) -> _State:
     carry, histories = saved.lanes[i][:-3], saved.lanes[i][-3:]
-    # NumPy's files know bfloat16 as two bytes, so it is two bytes from the beginning.
-    plain = [leaf.view(f"V{leaf.itemsize}") if leaf.dtype.kind == "V" else leaf for leaf in carry]
-    lanes = [*(leaf[:trials] for leaf in plain), *(history.T[:trials] for history in histories)]
+    lanes = [*(leaf[:trials] for leaf in carry), *(history.T[:trials] for history in histories)]
     return _State(saved.step, lanes)
 
 

@@ -1,4 +1,4 @@
-"""Tables as NetCDF files with a digest: `save` and `load`."""
+"""Tables as NetCDF files with a digest, whose every column is read back as it was: `save` and `load`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._digests import open_digested, write_digested
+from .._columns import DTYPE, KEY_IMPL, is_extension, is_key, restored, stored
+from .._digests import StoreError, open_digested, write_digested
 from .chunks import check_here
 
 if TYPE_CHECKING:
     import xarray
 
+_MARKS = {DTYPE: "restore_dtype", KEY_IMPL: "restore_key_impl"}  # in a file; a table may have the others itself
 _FIX = "only another copy helps; xarray.open_dataset reads what there is, unchecked"
 
 
 def save(table: xarray.Dataset | xarray.DataTree, path: str | os.PathLike[str]) -> Path:
-    """Write a table as a NetCDF file with a digest, which `load` checks; other programs open it as any other.
+    """Write a table as a NetCDF file with a digest, which `load` checks and reads back exactly.
+
+    Other programs open it as any other. There columns of bfloat16, float8 and int4 are float32 and int8, and random
+    keys are integers.
 
     The file is made in memory, written under a temporary name, flushed to the disk and renamed, so nobody ever reads
     half of it.
@@ -29,7 +34,8 @@ def save(table: xarray.Dataset | xarray.DataTree, path: str | os.PathLike[str]) 
         The path written.
 
     Raises:
-        OSError: the file cannot be written, as of a full disk; nothing is there then. TypeError: it is no table.
+        OSError: the file cannot be written, as of a full disk; nothing is there then. TypeError: it is no table, or has
+            a column that a file cannot hold exactly, which is named.
 
     Example:
         >>> import tempfile, jaxopt_notes as jon
@@ -41,12 +47,12 @@ def save(table: xarray.Dataset | xarray.DataTree, path: str | os.PathLike[str]) 
     if not hasattr(table, "to_netcdf"):
         raise TypeError(f"table must be an xarray.Dataset or DataTree, got {type(table).__name__}")
     # In memory first, as chunks are: a file that HDF5 cannot finish stays open there and later ends the process.
-    whole = table.to_netcdf(None, engine="h5netcdf")
+    whole = _all_encoded(table).to_netcdf(None, engine="h5netcdf")
     return write_digested(Path(path), lambda temporary: temporary.write_bytes(whole))
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Read a table that `save` wrote, after its digest was checked.
+    """Read a table that `save` wrote, every column as it was, after its digest was checked.
 
     A file without a digest, as other programs and earlier versions write it, is read with a warning.
 
@@ -70,13 +76,16 @@ def load(path: str | os.PathLike[str]) -> Any:
     import h5py
     import xarray
 
-    with open_digested(Path(path), _FIX, bare=True) as opened:
+    path = Path(path)
+    if path.is_dir():
+        raise StoreError(f"{path} cannot be read (it is no regular file but a folder); open_sweep reads a stored sweep")
+    with open_digested(path, _FIX, bare=True) as opened:
         with h5py.File(opened, "r") as file:
             _check_all(file)
         opened.seek(0)
         with xarray.open_datatree(opened, engine="h5netcdf") as tree:
-            tree.load()
-        return tree if tree.children else tree.to_dataset()
+            tables = {node.path: _decoded(node.to_dataset(inherit=False).load()) for node in tree.subtree}
+    return tables["/"] if len(tables) == 1 else xarray.DataTree.from_dict(tables)
 
 
 def _check_all(group: Any, around: frozenset[Any] = frozenset()) -> None:
@@ -93,3 +102,55 @@ def _check_all(group: Any, around: frozenset[Any] = frozenset()) -> None:
             if group[name] in {*around, group}:
                 raise ValueError(f"its group {name!r} holds itself")
             _check_all(group[name], around | {group})
+
+
+def _all_encoded(table: xarray.Dataset | xarray.DataTree) -> xarray.Dataset | xarray.DataTree:
+    """The table with columns that NetCDF files hold.
+
+    Raises:
+        TypeError: a column that they cannot hold value for value; it is named.
+    """
+    import xarray
+
+    if isinstance(table, xarray.Dataset):
+        return _encoded(table)
+    parts = {node.path: _encoded(node.to_dataset(inherit=False)) for node in table.subtree}
+    return xarray.DataTree.from_dict(parts, name=table.name)
+
+
+def _encoded(table: xarray.Dataset) -> xarray.Dataset:
+    changed: dict[Any, Any] = {}
+    for name, variable in table.variables.items():
+        _check_column(name, variable)
+        if is_key(variable.data) or is_extension(variable.dtype):
+            values, marks = stored(variable.data)
+            words = [f"{name}_words"] * (values.ndim - variable.ndim)
+            named = {_MARKS[mark]: text for mark, text in marks.items()}
+            changed[name] = ((*variable.dims, *words), values, variable.attrs | named)
+    # Nor as the file it came from was encoded, such as in a narrower dtype.
+    return table.drop_encoding().assign(changed)
+
+
+def _decoded(table: xarray.Dataset) -> xarray.Dataset:
+    changed: dict[Any, Any] = {}
+    for name, variable in table.variables.items():
+        marks = {mark: variable.attrs[attribute] for mark, attribute in _MARKS.items() if attribute in variable.attrs}
+        if marks:
+            values = restored(variable.values, marks)
+            kept = {name: value for name, value in variable.attrs.items() if name not in _MARKS.values()}
+            changed[name] = (variable.dims[: values.ndim], values, kept)
+    return table.drop_encoding().assign(changed)
+
+
+def _check_column(name: Any, variable: xarray.Variable) -> None:
+    """Refuse what a file would hold as something else: None and numbers among texts, say."""
+    if is_key(variable.data) or is_extension(variable.dtype) or variable.dtype.kind not in "VO":
+        return
+    if variable.dtype.kind == "V":
+        raise TypeError(f"column {name!r} has dtype {variable.dtype}, which NetCDF files cannot hold: save its fields")
+    kinds = {type(value).__name__ for value in variable.values.ravel()}
+    if len(kinds) > 1 or not kinds <= {"str", "bytes", "bool", "int", "float"}:
+        raise TypeError(
+            f"column {name!r} holds objects ({', '.join(sorted(kinds))}), which NetCDF files cannot; give it one "
+            f"dtype, for example table[{name!r}].astype(str)"
+        )

@@ -280,7 +280,8 @@ def scores_of(table: xarray.Dataset, metric: str, direction: Direction | None = 
             f"table must come from sweep, with `status` and a `seed` axis; it holds {', '.join(map(str, table))}"
         )
     axes = axes_of(table)
-    comparable = [str(name) for name in table if {*table[name].dims} == {*axes, "seed"} and name not in NOT_COMPARED]
+    real = [str(name) for name in table if table[name].dtype.kind != "c" and name not in NOT_COMPARED]
+    comparable = [name for name in real if {*table[name].dims} == {*axes, "seed"}]
     _checks.choice("metric", metric, comparable)
     better = direction_of(table, metric, direction)
     status = table["status"].transpose(*axes, "seed").values.reshape(-1, table.sizes["seed"])

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 
 from .. import _checks
-from .._numerics import storable
-from ..minimize import end_status
+from .._columns import named_leaves, own_dims
+from ..minimize import Status, end_status
 from ..problems import Problem
 from .engine import lane_shapes
-from .layout import Columns, Layout, inner_dims
+from .layout import Columns, stored_column
 from .plan import Plan
 from .space import CONFIGURATION
 
@@ -29,12 +29,12 @@ def columns_of(plan: Plan, trials: dict[str, Any]) -> Columns:
     judged = {**trials}
     judged["status"] = np.asarray(end_status(status, initial, final, baseline, judged.pop("unmoved", None)))
     params = judged.pop("params", None)
-    named = [] if params is None else named_leaves(params)
-    return {name: storable(np.asarray(column)) for name, column in (*judged.items(), *named)}
+    named = [] if params is None else named_leaves(params, "params")
+    return {name: stored_column(name, np.asarray(column)) for name, column in (*judged.items(), *named)}
 
 
 def no_trials(plan: Plan, keep_params: bool) -> Columns:
-    """The columns of no trials, so that a sweep stopped before its first chunk still has every variable."""
+    """The columns of no trials, in their own dtypes; with them a sweep that ran no chunk has every variable."""
     one = jax.tree.map(lambda leaf: leaf[0], plan.initial)
     measured = jax.eval_shape(plan.evaluate, plan.evaluate_constants, one, plan.problem.data, plan.problem.test_data)
     lanes = lane_shapes(plan)
@@ -45,35 +45,8 @@ def no_trials(plan: Plan, keep_params: bool) -> Columns:
     counted = ("status", "stopped_at", "skipped") if plan.group.skip else ("status", "stopped_at")
     columns |= {name: np.zeros(0, np.int32) for name in counted}
     if keep_params:
-        columns |= {name: np.zeros((0, *leaf.shape), leaf.dtype) for name, leaf in named_leaves(one)}
-    return {name: storable(column) for name, column in columns.items()}
-
-
-def chunk_table(layout: Layout, first: int, columns: Columns) -> xarray.Dataset:
-    """Some trials as a table, flat along `trial`, with hyperparameters and seed as coordinates along it."""
-    import xarray
-
-    trials = np.arange(first, first + len(columns["status"]))
-    places = np.unravel_index(trials, (*map(len, layout.axes.values()), len(layout.seeds)))
-    points = zip([*layout.axes, "seed"], [*layout.axes.values(), layout.seeds], places, strict=True)
-    along = {name: ("trial", np.asarray(values)[place]) for name, values, place in points}
-    steps = {
-        name: ("step", np.asarray(values), {"units": units}) for name, (values, units) in layout.coordinates.items()
-    }
-    variables = {
-        name: (("trial", *inner_dims(name, values)), values, layout.attrs_of(name)) for name, values in columns.items()
-    }
-    return xarray.Dataset(variables, {"trial": trials, **along, **steps}, layout.attributes)
-
-
-def named_leaves(params: PyTree) -> list[tuple[str, Any]]:
-    """(name of the variable, leaf) of every leaf; names are paths without "/", told apart by number where equal."""
-    named: dict[str, Any] = {}
-    for i, (path, leaf) in enumerate(jax.tree_util.tree_leaves_with_path(params)):
-        inside = jax.tree_util.keystr(path, simple=True, separator=".").replace("/", "_")
-        name = f"params.{inside}" if inside else "params"
-        named[f"{name}#{i}" if name in named else name] = leaf
-    return list(named.items())
+        columns |= {name: np.zeros((0, *leaf.shape), leaf.dtype) for name, leaf in named_leaves(one, "params")}
+    return columns
 
 
 def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTree:
@@ -92,7 +65,8 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTr
 
     Raises:
         TypeError: a tree of several families. ValueError: the table has no parameters, an axis is unknown or missing,
-            or the values fit no configuration or several.
+            the values fit no configuration or several, the trial was not run, or the problem has parameters of another
+            shape or dtype.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -104,8 +78,8 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTr
     """
     _checks.one_table("end_point", table)
     shapes = jax.eval_shape(problem.init, jax.random.key(0))
-    paths = [path for path, _ in named_leaves(shapes)]
-    if any(path not in table for path in paths):
+    likes = dict(named_leaves(shapes, "params"))
+    if any(name not in table for name in likes):
         raise ValueError("this table holds no parameters: run sweep(..., keep_params=True)")
     table, selection = _located(table, selection)
     dims = [str(dim) for dim in table["final_loss"].dims]
@@ -116,15 +90,28 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTr
         raise ValueError(f"end_point needs one value for {', '.join(missing)}; the axes are {', '.join(dims)}")
     if selection["seed"] not in table["seed"]:
         raise ValueError(f"seed must be one of {table['seed'].values.tolist()}, got {selection['seed']}")
-    trial = table[paths].sel(seed=selection.pop("seed"))
+    trial = table[["status", *likes]].sel(seed=selection.pop("seed"))
     trial = trial.isel({name: _place(name, table[name].values, value) for name, value in selection.items()})
+    if trial["status"] == Status.NOT_RUN:
+        raise ValueError("this trial was not run, so it has no end point")
     # By the names of their dims, which a transposed table has in another order.
-    stored = {
-        name: trial[name].transpose(*(f"{name}_{axis}" for axis in range(len(shape.shape))))
-        for name, shape in named_leaves(shapes)
-    }
-    leaves = [jnp.asarray(stored[name].values, shape.dtype) for name, shape in named_leaves(shapes)]
+    found = {name: trial[name].transpose(*own_dims(name, trial[name].ndim)).values for name in likes}
+    leaves = [_leaf(name, found[name], like) for name, like in likes.items()]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+
+def _leaf(name: str, values: np.ndarray, like: jax.ShapeDtypeStruct) -> Array:
+    """A leaf of the parameters from its column, bit for bit, or no leaf."""
+    if values.shape != like.shape:
+        raise ValueError(f"{name} has shape {values.shape} in the table and {like.shape} in the problem, another one")
+    real = values if jnp.issubdtype(like.dtype, jnp.complexfloating) or values.dtype.kind != "c" else values.real
+    leaf = real.astype(like.dtype)
+    if not np.array_equal(leaf.astype(values.dtype), values, equal_nan=True):
+        raise ValueError(
+            f"{name} is {values.dtype} in the table, and {like.dtype} in the problem cannot hold its values; make the "
+            f"problem as it was for the sweep, for example under jax.enable_x64(True)"
+        )
+    return jnp.asarray(leaf)
 
 
 def _place(name: str, known: np.ndarray, value: Any) -> int:

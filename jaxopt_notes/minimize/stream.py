@@ -30,7 +30,7 @@ from .loop import (
 from .program import History, evaluated_at, record
 from .run import Run
 from .status import Status
-from .step import advance, end_status, start, unmoved
+from .step import Carry, advance, end_status, start, unmoved
 
 
 def minimize_stream(
@@ -121,7 +121,6 @@ def minimize_stream(
         carry, last_batch, step = _driven(pairs, judge, keep, every, carry, entries, optimizer, tol, skip)
     finally:
         source.close()
-    history = jax.tree.map(lambda *rows: jnp.stack(rows), *(entry.history for entry in entries))
     end_params = _evaluated(evaluation, evaluation_constants, carry)
     final = carry.loss if end_params is None else _value(*judge(last_batch), end_params, carry.aux)
     # Two batches do not show whether the loss rose; only what is not finite counts as diverged here.
@@ -130,16 +129,18 @@ def minimize_stream(
     short = step < most if most is not None else isinstance(whole, _Epochs) and whole.ended
     if short and carry.status == Status.COMPLETED:
         status = jnp.full_like(status, Status.EXHAUSTED)
+    return _run(carry, entries, initial_loss=initial, final_loss=final, status=status, evaluation=end_params)
+
+
+def _run(carry: Carry, entries: Sequence[_Entry], **ends: Any) -> Run:
+    history = jax.tree.map(lambda *rows: jnp.stack(rows), *(entry.history for entry in entries))
     return Run(
         params=carry.params,
         state=carry.state,
-        initial_loss=initial,
-        final_loss=final,
-        status=status,
         stopped_at=carry.stopped_at,
         aux=carry.aux,
-        evaluation=end_params,
         skipped=None if carry.skips is None else carry.skips.total,
+        **ends,
         **history._asdict(),
     )
 

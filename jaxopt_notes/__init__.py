@@ -56,7 +56,9 @@ from .optimizers import rmsprop as rmsprop
 from .optimizers import saddle_free_newton as saddle_free_newton
 from .precision import stochastic_rounding as stochastic_rounding
 from .precision import unmoved_share as unmoved_share
+from .problems import Metric as Metric
 from .problems import Problem as Problem
+from .problems import maximize as maximize
 from .projection import project as project
 from .report import Section as Section
 from .report import report as report
@@ -71,6 +73,7 @@ from .sweeps import best as best
 from .sweeps import check_invariance as check_invariance
 from .sweeps import end_point as end_point
 from .sweeps import grid as grid
+from .sweeps import load as load
 from .sweeps import open_sweep as open_sweep
 from .sweeps import sample as sample
 from .sweeps import save as save

@@ -77,6 +77,25 @@ def _interval(low: float, high: float, open_high: bool) -> str:
     return f"{left}, {right}"
 
 
+# How people write booleans in texts: command lines, YAML, tables.
+TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Return `value` as a bool; it chooses the program, so it must be concrete. Nothing else counts as true or false.
+
+    Raises:
+        TypeError: it is anything else, such as the text "false", which Python takes as true.
+    """
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if is_traced(value):
+        raise TypeError(f"{name} must be True or False, got a traced {value.dtype}: it chooses the program")
+    meant = TRUTH.get(value.lower()) if isinstance(value, str) else None
+    fix = "" if meant is None else f"; write {name}={meant}"
+    raise TypeError(f"{name} must be True or False, got {value!r} of type {type(value).__name__}{fix}")
+
+
 def count(name: str, value: Any, *, low: int = 1, high: int | None = None) -> int:
     """Return `value` as an int in [low, high]; it chooses the program, so it must be concrete."""
     accepted = f"an integer of at least {low}" + (f" and at most {high}" if high is not None else "")
@@ -138,6 +157,12 @@ def keyword_names(factory: Callable) -> list[str]:
     """Names of the arguments that `factory` accepts by keyword."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [p.name for p in inspect.signature(factory).parameters.values() if p.kind in kinds]
+
+
+def takes_any(factory: Callable) -> bool:
+    """Whether `factory` accepts every keyword, as one does that passes them on."""
+    kinds = {parameter.kind for parameter in inspect.signature(factory).parameters.values()}
+    return inspect.Parameter.VAR_KEYWORD in kinds
 
 
 def params(name: str, tree: Any) -> Any:
@@ -243,14 +268,15 @@ def schedule(name: str, value: Callable) -> Callable:
         if jnp.shape(rate) != () or not _is_real(dtype):
             raise TypeError(f"{expected}; {called} gives {dtype} of shape {jnp.shape(rate)}")
 
-    with contextlib.suppress(*_NEEDS_A_VALUE):
+    with contextlib.suppress(*NEEDS_A_VALUE):
         jax.eval_shape(check, jax.ShapeDtypeStruct((), jnp.int32))
     return value
 
 
 # What JAX raises where a program asks for the value of something traced.
-_NEEDS_A_VALUE = (
+NEEDS_A_VALUE = (
     jax.errors.ConcretizationTypeError,
+    jax.errors.NonConcreteBooleanIndexError,
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
 )
@@ -268,21 +294,41 @@ def _takes_one(function: Callable) -> bool:
     return True
 
 
-def finite_data(name: str, data: Any) -> Any:
-    """Return `data` if no concrete floating leaf holds a NaN or an infinity."""
+def finite_data(name: str, data: Any, *, allow_nan: bool = False) -> Any:
+    """Return `data` if no concrete floating leaf holds a NaN or an infinity; with `allow_nan` NaN may be there."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(data):
         if is_traced(leaf) or not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
             continue
         with jax.ensure_compile_time_eval():  # concrete data can be checked inside somebody's jit too
-            bad = int(jnp.sum(~jnp.isfinite(jnp.asarray(leaf))))
+            array = jnp.asarray(leaf)
+            infinite, missing = int(jnp.sum(jnp.isinf(array))), int(jnp.sum(jnp.isnan(array)))
+        bad = infinite + (0 if allow_nan else missing)
         if bad:
             where = f"{name}{jax.tree_util.keystr(path)}"
-            raise ValueError(f"{where} holds {bad} non-finite values of {np.size(leaf)}; every entry must be finite")
+            only_nan = missing and not infinite
+            way_out = "; for a loss that leaves NaN out pass allow_nan=True" if only_nan else ""
+            raise ValueError(
+                f"{where} holds {bad} non-finite values of {np.size(leaf)}; every entry must be finite{way_out}"
+            )
     return data
 
 
-def examples(name: str, data: Any) -> int:
-    """The number of examples: the leading length that every leaf of `data` shares."""
+def not_empty(name: str, tree: Any) -> Any:
+    """Return `tree` if every array in it has an entry along its leading axis.
+
+    Raises:
+        ValueError: one has not; a mean over it would be NaN.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        shape = np.shape(leaf)
+        if shape and shape[0] == 0:
+            where = f"{name}{jax.tree_util.keystr(path)}"
+            raise ValueError(f"{where} must hold at least one example, got none, shape {shape}")
+    return tree
+
+
+def examples(name: str, data: Any, *, low: int = 1) -> int:
+    """The number of examples, at least `low`: the leading length that every leaf of `data` shares."""
     lengths = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(data):
         shape = np.shape(leaf)
@@ -292,13 +338,18 @@ def examples(name: str, data: Any) -> int:
     first = next(iter(lengths.values()))
     if first is None or len(set(lengths.values())) > 1:
         raise ValueError(f"every leaf of {name} needs the same leading length, one entry per example; got {lengths}")
+    if first < low:
+        not_empty(name, data)
     return first
 
 
 def scalar_loss(loss: Callable, *args: Any) -> jax.ShapeDtypeStruct:
     """The abstract value of `loss(*args)`, which must be one real floating number."""
-    out = jax.eval_shape(loss, *args)
-    called = f"loss {name_of(loss)!r}"
+    return scalar_value(f"loss {name_of(loss)!r}", jax.eval_shape(loss, *args))
+
+
+def scalar_value(called: str, out: Any) -> jax.ShapeDtypeStruct:
+    """Return `out` if it is the abstract value of one real floating number."""
     if not isinstance(out, jax.ShapeDtypeStruct):
         raise TypeError(f"{called} must return one scalar, got {jax.tree.structure(out)}")
     if out.shape != ():

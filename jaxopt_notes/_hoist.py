@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -18,13 +19,23 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core as jex
 
+from ._callbacks import callbacks_text
+from ._kept import keep
+
 
 class Program:
-    """A traced function of `(constants, *args)`; equal to any other with the same text."""
+    """A traced function of `(constants, *args)`; equal to any other with the same text.
+
+    Attributes:
+        fingerprint: hash of the text.
+        made: a weak reference to what is compiled for it.
+    """
 
     def __init__(self, jaxpr: jex.Jaxpr, in_tree: Any, out_tree: Any, text: str) -> None:
         self._jaxpr, self._in_tree, self._out_tree = jaxpr, in_tree, out_tree
-        self.fingerprint = hashlib.sha256(f"{text}{in_tree}{out_tree}".encode()).hexdigest()
+        self._callbacks = callbacks_text(self.equations())
+        self.fingerprint = hashlib.sha256(f"{text}{self._callbacks}{in_tree}{out_tree}".encode()).hexdigest()
+        self.made: weakref.ref[Any] | None = None
 
     def __call__(self, constants: Sequence[Any], *args: Any) -> Any:
         leaves, in_tree = jax.tree.flatten(args)
@@ -33,9 +44,19 @@ class Program:
         outputs = jax.core.eval_jaxpr(self._jaxpr, constants, *leaves)
         return jax.tree.unflatten(self._out_tree, map(jnp.asarray, outputs))  # what is always the same is no array yet
 
+    def output(self) -> Any:
+        """Shapes and dtypes of what it returns."""
+        kinds: list[Any] = [var.aval for var in self._jaxpr.outvars]
+        shapes = [jax.ShapeDtypeStruct(kind.shape, kind.dtype) for kind in kinds]
+        return jax.tree.unflatten(self._out_tree, shapes)
+
     def equations(self) -> Iterator[Any]:
         """Every equation, those of inner programs included."""
         return equations(self._jaxpr)
+
+    def is_current(self) -> bool:
+        """Whether its callbacks still do what they did when it was traced: what their closures hold may change."""
+        return callbacks_text(self.equations()) == self._callbacks
 
     def __hash__(self) -> int:
         return hash(self.fingerprint)
@@ -44,14 +65,20 @@ class Program:
         return isinstance(other, Program) and self.fingerprint == other.fingerprint
 
 
-def hoist(fun: Callable, *args: Any, derivatives: int = 2) -> tuple[Program, list[Any]]:
+_known: weakref.WeakValueDictionary[str, Program] = weakref.WeakValueDictionary()
+
+
+def hoist(fun: Callable, *args: Any, derivatives: int = 2, owner: Any = None) -> tuple[Program, list[Any]]:
     """Trace `fun(*args)` and split it into `(program, constants)` with `program(constants, *args) == fun(*args)`.
+
+    Where an equal program exists it is returned, with all that was compiled for it.
 
     Arguments:
         fun: a function of pytrees of arrays; what its closure holds may be traced itself.
         args: example arguments; only their shapes and dtypes matter.
         derivatives: how often the program will be differentiated, besides by whoever traces what its closure holds; as
             many orders of its custom derivative rules are part of its name.
+        owner: what the program is kept with, the function that a user holds; `fun` when None.
     """
     closed, out_tree = _trace(fun, args)
     if any(
@@ -63,18 +90,22 @@ def hoist(fun: Callable, *args: Any, derivatives: int = 2) -> tuple[Program, lis
         # The rule of a custom derivative does not show in the text above, so the derivatives are named as well.
         derivatives += any(isinstance(constant, jax.core.Tracer) for constant in closed.consts)
         text += "".join(_derivative_texts(closed, jax.tree.leaves(args), derivatives))
-    return Program(closed.jaxpr, jax.tree.structure(args), out_tree, text), list(closed.consts)
+    program = Program(closed.jaxpr, jax.tree.structure(args), out_tree, text)
+    known = _known.get(program.fingerprint)
+    if known is None or not known.is_current():
+        known = _known[program.fingerprint] = program
+    if not any(isinstance(constant, jax.core.Tracer) for constant in _nested_constants(closed.jaxpr)):
+        keep(known, fun if owner is None else owner)
+    return known, list(closed.consts)
 
 
 def _text(jaxpr: jex.Jaxpr, constants: Iterable[Any]) -> str:
     """What a program does, in words: its equations, and the values of constants that are not its arguments.
 
-    Nothing equals a program whose text does not tell: one with a callback, whose function prints as a name, or one with
-    a traced constant. Such a program compiles anew.
+    Nothing equals a program with a traced constant, whose value is not known. Such a program compiles anew. Callbacks,
+    which print as a name, are put into words apart.
     """
     text = str(jaxpr)
-    if jaxpr.effects or any("callback" in equation.primitive.name for equation in equations(jaxpr)):
-        text += uuid.uuid4().hex
     for constant in constants:
         if isinstance(constant, jax.core.Tracer):
             text += uuid.uuid4().hex
@@ -122,6 +153,9 @@ def _derivative_texts(closed: jex.ClosedJaxpr, leaves: list[Any], orders: int) -
         except Exception:
             yield uuid.uuid4().hex
             return
+        callbacks = callbacks_text(equations(traced.jaxpr))
+        # The rule's own trace is gone after this, so an identity in it is worth nothing later.
+        yield uuid.uuid4().hex if " at 0x" in callbacks else callbacks
         yield _text(traced.jaxpr, [*traced.consts, *_nested_constants(traced.jaxpr)])
 
 

@@ -16,6 +16,13 @@ def working_dtype(array: Any) -> Any:
     return _wider(jnp.result_type(array), jnp.float32)
 
 
+def working(leaf: Any) -> Any:
+    """`leaf` in its working precision; of an abstract one the shape and the working type."""
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return leaf.update(dtype=working_dtype(leaf))
+    return jnp.asarray(leaf, working_dtype(leaf))
+
+
 def _wider(a: Any, b: Any) -> Any:
     with jax.numpy_dtype_promotion("standard"):  # meant here, also where a program forbids it elsewhere
         return jnp.promote_types(a, b)
@@ -61,6 +68,29 @@ def reciprocal(x: Array) -> Array:
 def power_of_two(size: Float[Array, ""]) -> Float[Array, ""]:
     """One within a factor of 4 of a positive finite number; NaN for NaN."""
     return jax.lax.reduce_precision(size / 2, jnp.finfo(size.dtype).nexp, 0)
+
+
+def rounded(tree: PyTree) -> PyTree:
+    """The same numbers, those in bfloat16 and float16 as their type stores them.
+
+    Inside a compiled program XLA may drop the rounding between two operations and go on with float32 (its flag
+    `xla_allow_excess_precision`). What is computed from a sum of bfloat16 then belongs to another point than the one
+    that is returned. Wider numbers, integers and keys are left as they are and cost nothing.
+    """
+
+    def leaf(array: Any) -> Any:
+        dtype = jnp.result_type(array)
+        if dtype == jnp.bfloat16:
+            return jax.lax.reduce_precision(array, exponent_bits=8, mantissa_bits=7)
+        return _rounded_to_float16(jnp.asarray(array, jnp.float32)).astype(dtype) if dtype == jnp.float16 else array
+
+    return jax.tree.map(leaf, tree)
+
+
+def _rounded_to_float16(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The nearest numbers of float16, in float32; `reduce_precision` alone makes 0 of those below 2^-14."""
+    shift = jnp.float32(0.75)  # float32 next to it has the spacing of float16 next to 0, 2^-24
+    return jnp.where(jnp.abs(x) < 2.0**-14, (x + shift) - shift, jax.lax.reduce_precision(x, 5, 10))
 
 
 def squared_modulus(x: Array) -> Float[Array, "..."]:

@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PyTree
 
 from . import _checks
-from ._numerics import real_dtype, working_dtype
+from ._numerics import real_dtype, rounded, working, working_dtype
 from ._partials import as_pytree
 
 Number = float | Float[Array, ""]
@@ -50,7 +50,7 @@ def _bias_correction_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     return correction, by_decay * tangents[0] + by_count * tangents[1]
 
 
-def ewma(decay: Number, *, debias: bool = True) -> optax.GradientTransformation:
+def ewma(decay: Number, *, debias: bool = True) -> optax.GradientTransformationExtraArgs:
     """Exponentially weighted average of the values that `update` is given, as an (init, update) pair.
 
         v <- b v + (1 - b) x,     returned v / (1 - b^t)
@@ -79,19 +79,21 @@ def ewma(decay: Number, *, debias: bool = True) -> optax.GradientTransformation:
     Source: Roberts, 1959; corrected as in Kingma and Ba, 2015.
     """
     decay = _checks.scalar("decay", decay, low=0.0, high=1.0, open_high=True)
-    return optax.GradientTransformation(Partial(_init_ewma), Partial(_debiased if debias else _plain, decay))
+    average = _debiased if _checks.boolean("debias", debias) else _plain
+    return optax.GradientTransformationExtraArgs(Partial(_init_ewma), Partial(average, decay))
 
 
 def average_params(
     optimizer: optax.GradientTransformation, decay: Number | None = None, start: Number = 0
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Keep an average of the parameters beside any optimizer, whose steps stay as they are.
 
         Polyak-Ruppert (decay None)    mean of the parameters after step `start`
         exponentially weighted         a <- b a + (1 - b) x, corrected for its start
 
     With noisy gradients and a constant learning rate the average lies far below the noise floor of the last point.
-    Read it from `state.average`; with `minimize`, `run.state.average`.
+    Read it from `state.average`; with `minimize`, `run.evaluation_params`. `final_loss`, metrics and the end points of
+    a sweep are measured there.
 
     Arguments:
         optimizer: any (init, update) pair.
@@ -108,7 +110,7 @@ def average_params(
         >>> import jax.numpy as jnp, jaxopt_notes as jon
         >>> tx = jon.average_params(jon.gradient_descent(1.0))
         >>> run = jon.minimize(lambda x: jnp.sum(x), jnp.zeros(1), tx, steps=3)
-        >>> run.params.tolist(), run.state.average.tolist()
+        >>> run.params.tolist(), run.evaluation_params.tolist()
         ([-3.0], [-2.0])
 
     Source: Polyak and Juditsky, 1992; Ruppert, 1988.
@@ -130,14 +132,18 @@ def _zeros(value: Any) -> Array:
     return jnp.zeros(jnp.shape(value), working_dtype(value))
 
 
-def _plain(decay: Any, values: PyTree, state: EwmaState, params: PyTree = None) -> tuple[PyTree, EwmaState]:
-    del params  # kept for optax's calling convention
+def _plain(
+    decay: Any, values: PyTree, state: EwmaState, params: PyTree = None, **unused: Any
+) -> tuple[PyTree, EwmaState]:
+    del params, unused  # kept for optax's calling convention
     _checks.matching("values", values, "state.average", state.average)
     average = jax.tree.map(lambda v, x: _blend(decay, v, x), state.average, values)
     return average, EwmaState(optax.safe_increment(state.count), average)
 
 
-def _debiased(decay: Any, values: PyTree, state: EwmaState, params: PyTree = None) -> tuple[PyTree, EwmaState]:
+def _debiased(
+    decay: Any, values: PyTree, state: EwmaState, params: PyTree = None, **unused: Any
+) -> tuple[PyTree, EwmaState]:
     average, state = _plain(decay, values, state)
     return jax.tree.map(lambda v: v / _correction(decay, state.count, v), average), state
 
@@ -153,8 +159,7 @@ def _correction(decay: Any, count: Array, like: Array) -> Array:
 
 
 def _init_average_params(inner: optax.GradientTransformation, params: PyTree) -> AverageParamsState:
-    wide = jax.tree.map(lambda p: jnp.asarray(p, working_dtype(p)), params)
-    return AverageParamsState(jnp.zeros((), jnp.int32), inner.init(params), wide)
+    return AverageParamsState(jnp.zeros((), jnp.int32), inner.init(params), jax.tree.map(working, params))
 
 
 def _update_average_params(
@@ -179,5 +184,6 @@ def _update_average_params(
             weight = (1 - decay) / bias_correction(decay, seen)
         return average + weight * (jnp.asarray(param, average.dtype) - average)
 
-    average = jax.tree.map(moved, state.average, optax.apply_updates(params, updates))
+    ends = rounded(optax.apply_updates(params, updates))  # the points themselves, and not those before rounding
+    average = jax.tree.map(moved, state.average, ends)
     return updates, AverageParamsState(count, inner, average)

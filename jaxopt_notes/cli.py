@@ -17,7 +17,9 @@ from . import _checks
 from ._version import __version__
 from .cli_sweeps import classify, sweep
 from .devices import compile_quickly, use_compilation_cache, use_cpu_cores
-from .sweeps.store import is_store, open_sweep
+from .sweeps.folders import is_store
+from .sweeps.saved import load
+from .sweeps.store import open_sweep
 
 
 def tour(out: Path = Path("runs/tour"), seed: int = 0, quick: bool = False) -> int:
@@ -46,12 +48,19 @@ def tour(out: Path = Path("runs/tour"), seed: int = 0, quick: bool = False) -> i
     return 130 if found.interrupted else 0
 
 
-def report(tables: Annotated[tuple[Path, ...], tyro.conf.Positional], out: Path = Path("report.html")) -> int:
+def report(
+    tables: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    out: Path = Path("report.html"),
+    metric: str = "final_loss",
+    direction: Literal["max", "min"] | None = None,
+) -> int:
     """Write one self-contained HTML report about saved sweeps.
 
     Args:
         tables: stores of sweeps, NetCDF files, or folders of such files.
         out: the file to write.
+        metric: what the best configuration is best in, such as test_accuracy.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the table says.
     """
     if not tables:
         raise ValueError("report needs a sweep: its store, or a NetCDF file such as runs/tour/adam.nc")
@@ -61,7 +70,9 @@ def report(tables: Annotated[tuple[Path, ...], tyro.conf.Positional], out: Path 
     stems = [path.stem for path in paths]
     names = [path.stem if stems.count(path.stem) == 1 else str(path.with_suffix("")) for path in paths]
     loaded = {name: _load(path) for name, path in zip(names, paths, strict=True)}
-    print(write(loaded, out, command=shlex.join(["jaxopt-notes", "report", *map(str, tables), "--out", str(out)])))
+    given = ["--out", str(out), *(["--metric", metric] if metric != "final_loss" else [])]
+    command = ["jaxopt-notes", "report", *map(str, tables), *given, *(["--direction", direction] if direction else [])]
+    print(write(loaded, out, metric=metric, direction=direction, command=shlex.join(command)))
     return 0
 
 
@@ -80,12 +91,7 @@ def _saved(path: Path) -> list[Path]:
 
 def _load(path: Path) -> Any:
     """The Dataset or DataTree of a file or a store."""
-    import xarray
-
-    if path.is_dir():
-        return open_sweep(path)
-    with xarray.open_datatree(path, engine="h5netcdf") as tree:
-        return tree.load()
+    return open_sweep(path) if path.is_dir() else load(path)
 
 
 def explore(

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import importlib.util
 import inspect
 import math
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import tyro
 
 from . import _checks
 from .devices import use_compilation_cache, use_cpu_cores
+from .sweeps.arguments import Argument, arguments_of, exact
+from .sweeps.direction import declared_direction
+from .sweeps.folders import is_store
 from .sweeps.space import in_words
-from .sweeps.store import is_store, open_sweep
+from .sweeps.store import StoreError, open_sweep
 
 if TYPE_CHECKING:
     from .problems import Problem
+    from .problems.metric import Direction
+
+
+_BATCH_SIZE = {"batch_size": Argument("batch_size", (int, type(None)))}
 
 
 def sweep(
@@ -31,8 +40,9 @@ def sweep(
     batch_size: int = 0,
     every: int = 1,
     seed: int = 0,
-    store: Path = Path("runs/sweep"),
+    store: Path | None = None,
     metric: str = "final_loss",
+    direction: Literal["max", "min"] | None = None,
     keep_params: bool = False,
     plan: bool = False,
 ) -> int:
@@ -45,21 +55,23 @@ def sweep(
             function that makes one.
         optimizer: a name such as momentum or adam.
         axes: name=a,b,c lists values, name=low:high:count is geometric, of integers where both ends are. Names are
-            arguments of the optimizer or of the problem, or batch_size.
+            arguments of the optimizer or of the problem, or batch_size. For a boolean write true or false, yes or no,
+            on or off.
         steps: of every trial.
         seeds: starts and data orders of every configuration.
         batch_size: examples per step; 0 for all of them.
         every: record one entry per this many steps.
         seed: of all randomness; the same seed gives the same numbers.
-        store: folder of the sweep; the same command goes on where a killed one stopped.
+        store: folder of the sweep; by default one in runs/ with a name of its own for every other definition. The same
+            command resumes where a killed one stopped.
         metric: what the best configuration is best in, such as test_accuracy.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the problem says.
         keep_params: keep the end points, for jaxopt-notes classify --sweep.
         plan: only print what would be run.
     """
     from .optimizers import OPTIMIZERS
 
     family = OPTIMIZERS[_checks.choice("optimizer", optimizer, list(OPTIMIZERS))]
-    values = _space(axes)
     _checks.count("seed", seed, low=0)
     use_cpu_cores()  # before a file of the user's first uses JAX
     use_compilation_cache()
@@ -70,26 +82,45 @@ def sweep(
     from .sweeps.planning import plan as make_plan
 
     maker = _problem(problem)
+    values = _space(axes, {**_arguments(maker), **arguments_of(family), **_BATCH_SIZE})
     own = {name: values[name][0] for name in _own(maker, values)}
     first = _made(problem, maker, own)
-    _checks.choice("metric", metric, _metrics(first))
+    with _no_exit(problem):
+        known = _metrics(first)
+    _checks.choice("metric", metric, known)
+    direction = declared_direction(first, metric, direction)
     made, space = (maker if own else first), grid(**values)
     definition: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": every, "key": jax.random.key(seed)}
     definition["batch_size"] = batch_size or None
     if plan:
-        print(make_plan(made, family, space, **definition))
+        with _no_exit(problem):
+            print(make_plan(made, family, space, **definition))
         return 0
-    table = run(made, family, space, **definition, store=store, keep_params=keep_params)
-    return _told(table, metric, store)
+    if store is None:
+        numbers = (steps, seeds, batch_size, every, seed, keep_params)
+        store = Path("runs") / _folder_name(problem, optimizer, values, numbers)
+    try:
+        with _no_exit(problem):
+            table = run(made, family, space, **definition, store=store, keep_params=keep_params)
+    except StoreError as error:
+        raise StoreError(f"{error}\n  another folder is --store runs/NAME") from error
+    return _told(table, metric, direction, store)
 
 
-def _told(table: Any, metric: str, store: Path) -> int:
+def _folder_name(problem: str, optimizer: str, *definition: Any) -> str:
+    """Such as "digits_mlp-adam-1f2e3d4c": the same for the same command, another for any other."""
+    named = Path(problem.rpartition(":")[0]).stem + "-" + problem.rpartition(":")[2]
+    digest = hashlib.sha256(repr((problem, optimizer, *definition)).encode()).hexdigest()[:8]
+    return f"{named.strip('-')}-{optimizer}-{digest}"
+
+
+def _told(table: Any, metric: str, direction: Direction, store: Path) -> int:
     """Print the best of what is finished and what to do next, and return the exit status."""
     from .minimize import Status
     from .sweeps import best
 
     if (table["status"] != Status.NOT_RUN).any():
-        print(best(table, metric))
+        print(best(table, metric, direction=direction))
     if table.attrs.get("interrupted"):
         print(f"\nInterrupted; the same command goes on with what is in {store}.")
         return 130
@@ -102,6 +133,7 @@ def classify(
     at: tuple[float, ...] = (),
     sweep: Path | None = None,
     metric: str = "final_loss",
+    direction: Literal["max", "min"] | None = None,
     seed: int = 0,
     polish: int = 0,
 ) -> int:
@@ -115,6 +147,7 @@ def classify(
         at: the coordinates of the point, or one number for a function of one variable.
         sweep: a store of jaxopt-notes sweep --keep-params; its best configuration is judged.
         metric: what that configuration is best in.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the store says.
         seed: of the trial to judge.
         polish: Newton steps to the critical point nearby before judging.
     """
@@ -131,8 +164,9 @@ def classify(
         made = _made(problem, maker, {})
         params, words = _point(problem, made, at), ""
     else:
-        made, params, words = _best_end_point(problem, maker, sweep, metric, seed)
-    verdict = judge(made.loss, params, *(() if made.data is None else (made.data,)), polish=polish)
+        made, params, words = _best_end_point(problem, maker, sweep, metric, direction, seed)
+    with _no_exit(problem):
+        verdict = judge(made.loss, params, *(() if made.data is None else (made.data,)), polish=polish)
     print(f"{words}{verdict}")
     return 0
 
@@ -150,18 +184,25 @@ def _point(name: str, problem: Problem, at: tuple[float, ...]) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(at, leaf.dtype).reshape(leaf.shape), shapes)
 
 
-def _best_end_point(name: str, maker: Any, store: Path, metric: str, seed: int) -> tuple[Problem, Any, str]:
+def _best_end_point(
+    name: str, maker: Any, store: Path, metric: str, direction: Direction | None, seed: int
+) -> tuple[Problem, Any, str]:
     """The problem of the best configuration, its end point, and a line that names it."""
     from .sweeps import best, end_point
 
     if not is_store(store):
         raise FileNotFoundError(f"{store} is no store of a sweep; jaxopt-notes sweep ... --keep-params makes one")
     table = open_sweep(store)
-    config = best(table, metric).config
-    own = {each: _value(str(config[each])) for each in _own(maker, config)}  # a table may hold None as a text
+    config = best(table, metric, direction=direction).config
+    own = {each: _meant(argument, config[each]) for each, argument in _arguments(maker).items() if each in config}
     made = _made(name, maker, own)
     params = end_point(table, made, seed=seed, **config)
     return made, params, f"{in_words(config)}, seed {seed}\n"
+
+
+def _meant(argument: Argument, label: Any) -> Any:
+    """The value with this label in a table, which holds None beside numbers as texts."""
+    return label if _is_ambiguous(argument, str(label)) else _read(argument, str(label))
 
 
 def _problem(name: str) -> Any:
@@ -191,12 +232,16 @@ def _needed(function: Any) -> list[str]:
     return [one.name for one in parameters if one.default is inspect.Parameter.empty and one.kind not in kinds]
 
 
-def _own(maker: Any, names: Iterable[str]) -> list[str]:
-    """Those of the names that are arguments of the problem's maker; none of a problem."""
+def _arguments(maker: Any) -> dict[str, Argument]:
+    """The arguments of the problem's maker; none of a problem."""
     from .problems import Problem
 
-    accepted = [] if isinstance(maker, Problem) else _checks.keyword_names(maker)
-    return [name for name in names if name in accepted]
+    return {} if isinstance(maker, Problem) else arguments_of(maker)
+
+
+def _own(maker: Any, names: Iterable[str]) -> list[str]:
+    """Those of the names that are arguments of the problem's maker."""
+    return [name for name in names if name in _arguments(maker)]
 
 
 def _made(name: str, maker: Any, arguments: dict[str, Any]) -> Problem:
@@ -209,7 +254,8 @@ def _made(name: str, maker: Any, arguments: dict[str, Any]) -> Problem:
     if missing:
         wanted = f"{name} must be a Problem or a function that makes one"
         raise TypeError(f"{wanted}; to call it, a value of {', '.join(missing)} is missing")
-    made = maker(**arguments)
+    with _no_exit(name):
+        made = maker(**arguments)
     if not isinstance(made, Problem):
         raise TypeError(f"{name} must be a Problem or a function that makes one; it gave a {type(made).__name__}")
     return made
@@ -235,14 +281,24 @@ def _module(path: Path) -> Any:
     sys.modules[name] = module  # where dataclasses look up their annotations
     sys.path.insert(0, str(path.parent.resolve()))
     try:
-        spec.loader.exec_module(module)
+        with _no_exit(str(path)):
+            spec.loader.exec_module(module)
     except SyntaxError as error:
         raise ValueError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
     return module
 
 
-def _space(axes: tuple[str, ...]) -> dict[str, list[Any]]:
-    """Values of every axis, by name."""
+@contextlib.contextmanager
+def _no_exit(name: str) -> Iterator[None]:
+    """`sys.exit` in what a user gave as an error of the command, which would end here without a word."""
+    try:
+        yield
+    except SystemExit as error:
+        raise ValueError(f"{name} called sys.exit({'' if error.code is None else repr(error.code)})") from error
+
+
+def _space(axes: tuple[str, ...], arguments: Mapping[str, Argument] | None = None) -> dict[str, list[Any]]:
+    """Values of every axis, by name, as the arguments want them."""
     if not axes:
         raise ValueError("sweep needs at least one axis, such as learning_rate=0.01,0.1 or learning_rate=1e-3:1:13")
     space: dict[str, list[Any]] = {}
@@ -252,7 +308,9 @@ def _space(axes: tuple[str, ...]) -> dict[str, list[Any]]:
             raise ValueError(f"axes must be name=a,b,c or name=low:high:count, got {axis!r}")
         if name in space:
             raise ValueError(f"axis {name!r} is given twice")
-        space[name] = _geometric(axis, values) if ":" in values else [_value(text) for text in values.split(",")]
+        argument = (arguments or {}).get(name, Argument(name))
+        listed = [] if ":" in values else [_read(argument, text) for text in values.split(",")]
+        space[name] = listed or _geometric(axis, values)
     return space
 
 
@@ -266,18 +324,35 @@ def _geometric(axis: str, values: str) -> list[Any]:
     if not all(0 < end < math.inf for end in ends) or number < 1:
         raise ValueError(f"{axis!r} must be name=low:high:count, two positive numbers and how many")
     spread = np.geomspace(*ends, number).tolist()
-    whole = all(isinstance(_value(end), int) for end in (low, high))
+    whole = all(isinstance(_number(end), int) for end in (low, high))
     return list(dict.fromkeys(map(round, spread))) if whole else spread
 
 
-def _value(text: str) -> Any:
-    """A number, a boolean, None, or else the text itself."""
-    words = {"True": True, "False": False, "None": None}
-    if text in words:
-        return words[text]
+def _read(argument: Argument, text: str) -> Any:
+    """A text as the argument wants it: a boolean, a number, None, or the text itself; by its looks if none fits."""
+    if _is_ambiguous(argument, text):
+        raise ValueError(
+            f"{argument.name}={text} may be a boolean or a text, and {argument.name} is declared neither: write "
+            f"{_checks.TRUTH[text.lower()]}, or annotate {argument.name}: bool or {argument.name}: str in its function"
+        )
+    word, number = text.lower(), _number(text)
+    readings: list[Any] = [_checks.TRUTH[word]] if word in _checks.TRUTH else []
+    readings += [] if number is None else [number]
+    readings += [None] if text == "None" or (word in ("none", "null") and not argument.takes(text)) else []
+    read = next((each for each in [*readings, text] if argument.takes(each)), [*readings, text][0])
+    return exact({argument.name: read}, {argument.name: argument})[argument.name]
+
+
+def _is_ambiguous(argument: Argument, text: str) -> bool:
+    """Whether a text such as "no" is given for an argument of which nothing is declared."""
+    return argument.kinds is None and text.lower() in ("yes", "no", "on", "off")
+
+
+def _number(text: str) -> int | float | None:
+    """The number that is written there."""
     for kind in (int, float):
         try:
             return kind(text)
         except ValueError:
             continue
-    return text
+    return None

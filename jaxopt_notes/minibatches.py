@@ -122,6 +122,8 @@ def steps_per_epoch(minibatches: Minibatches, examples: int) -> int:
 
 def examples_per_step(minibatches: Minibatches, examples: int) -> int:
     """The batch size of a stream over data of so many examples."""
+    if examples < 1:
+        raise ValueError(f"examples must be at least 1, got {examples}")
     return examples if minibatches.batch_size is None else check_batch_size(minibatches.batch_size, examples)
 
 

@@ -17,7 +17,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from . import _checks
-from ._numerics import divide, working_dtype
+from ._numerics import divide, rounded, working, working_dtype
 from ._partials import as_pytree
 
 
@@ -89,7 +89,7 @@ def unmoved_share(params: PyTree, updates: PyTree) -> Float[Array, ""]:
         0.3333
     """
     _checks.matching("updates", updates, "params", params)
-    moved = optax.apply_updates(params, updates)
+    moved = rounded(optax.apply_updates(params, updates))
     stepped = jax.tree.map(lambda u: jnp.sum(u != 0, dtype=jnp.int32), updates)
     lost = jax.tree.map(lambda u, old, new: jnp.sum((u != 0) & (old == new), dtype=jnp.int32), updates, params, moved)
     return divide(_total(lost), _total(stepped))
@@ -120,11 +120,11 @@ def _update(
     steps, inner_state = optax.with_extra_args_support(inner).update(_wide(grads), state.inner, _wide(params), **extra)
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.fold_in(key, state.count), len(leaves))
-    rounded = [
+    ends = [
         _rounded(param, step, jax.random.uniform(keys[i], param.shape)) if _is_narrow(param) else step
         for i, (param, step) in enumerate(zip(map(jnp.asarray, leaves), jax.tree.leaves(steps), strict=True))
     ]
-    updates = jax.tree.unflatten(tree, rounded)
+    updates = jax.tree.unflatten(tree, ends)
     return updates, StochasticRoundingState(optax.safe_increment(state.count), inner_state)
 
 
@@ -138,7 +138,7 @@ def _is_narrow(array: Any) -> bool:
 
 
 def _wide(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, working_dtype(leaf)), tree)
+    return jax.tree.map(working, tree)
 
 
 @jax.custom_jvp
@@ -163,9 +163,7 @@ def _rounded_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
 
 def _nearest(x: Array, dtype: Any) -> Array:
     """The number of the narrow type next to x, in the type of x."""
-    if dtype == jnp.bfloat16:
-        return jax.lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)  # XLA may drop a conversion there and back
-    return x.astype(dtype).astype(x.dtype)
+    return rounded(x.astype(dtype)).astype(x.dtype)
 
 
 def _neighbour(x: Array, dtype: Any, toward: float) -> Array:

@@ -13,7 +13,7 @@ from jax.tree_util import Partial
 from jaxtyping import PyTree
 
 from . import _checks
-from ._numerics import working_dtype
+from ._numerics import working
 from ._partials import as_pytree
 
 
@@ -95,12 +95,8 @@ def _update(
     if params is None:
         raise ValueError("project needs the parameters: call update(grads, state, params)")
     updates, inner_state = optax.with_extra_args_support(inner).update(grads, state.inner, params, **extra)
-    wide, steps = _wide(params), _wide(updates)
+    wide, steps = jax.tree.map(working, params), jax.tree.map(working, updates)
     ends = nearest(jax.tree.map(jnp.add, wide, steps))
     _checks.matching("projection(params)", ends, "params", params)
     cut = jax.tree.map(lambda end, start, u: (end - start).astype(jnp.result_type(u)), ends, wide, updates)
     return cut, ProjectState(inner_state)
-
-
-def _wide(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, working_dtype(leaf)), tree)

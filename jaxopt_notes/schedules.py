@@ -1,8 +1,9 @@
 """Learning-rate schedules: functions `step -> value` of which every number may be traced.
 
 A schedule is a `jax.tree_util.Partial`, hence a pytree with its numbers as leaves: lengths, boundaries and peaks can be
-swept and vmapped like any other number. `step` counts the updates done, so the first update uses `schedule(0)`. Numbers
-outside their range raise when they are concrete; traced ones are used as they are.
+swept and vmapped like any other number. `step` counts the updates done, so the first update uses `schedule(0)`. Values
+may be negative, as optax's may: a negative learning rate climbs. Numbers outside their range raise when they are
+concrete; traced ones are used as they are.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def constant(value: Number) -> Schedule:
     """The same value at every step.
 
     Arguments:
-        value: >= 0.
+        value: the value; one below 0 climbs.
 
     Returns:
         A schedule.
@@ -36,7 +37,7 @@ def constant(value: Number) -> Schedule:
         >>> float(jon.schedules.constant(0.1)(7)) == float(jon.schedules.constant(0.1)(0))
         True
     """
-    return _schedule(_constant, value=_rate("value", value))
+    return _schedule(_constant, value=_height("value", value))
 
 
 def inverse_time(
@@ -45,7 +46,7 @@ def inverse_time(
     """Decay as 1/t:  initial / (1 + decay_rate step / decay_steps).
 
     Arguments:
-        initial: >= 0, the value at step 0.
+        initial: the value at step 0.
         decay_rate: >= 0.
         decay_steps: > 0, steps in which the denominator grows by `decay_rate`.
         staircase: round step / decay_steps down, so that the value changes every `decay_steps`. Static.
@@ -60,15 +61,15 @@ def inverse_time(
 
     Source: Robbins and Monro, 1951; keras `InverseTimeDecay`.
     """
-    numbers = _decay(initial, decay_steps) | {"decay_rate": _rate("decay_rate", decay_rate)}
-    return _schedule(_inverse_time_stairs if staircase else _inverse_time, **numbers)
+    numbers = _decay(initial, decay_steps) | {"decay_rate": _checks.number("decay_rate", decay_rate, low=0.0)}
+    return _schedule(_inverse_time_stairs if _checks.boolean("staircase", staircase) else _inverse_time, **numbers)
 
 
 def inverse_sqrt(initial: Number, decay_steps: Number = 1.0) -> Schedule:
     """Decay as 1/sqrt(t):  initial / sqrt(1 + step / decay_steps).
 
     Arguments:
-        initial: >= 0, the value at step 0.
+        initial: the value at step 0.
         decay_steps: > 0, steps after which the value has fallen to initial / sqrt(2).
 
     Returns:
@@ -88,7 +89,7 @@ def exponential(initial: Number, decay_rate: Number, decay_steps: Number = 1.0, 
     """Exponential decay:  initial * decay_rate^(step / decay_steps).
 
     Arguments:
-        initial: >= 0, the value at step 0.
+        initial: the value at step 0.
         decay_rate: > 0, the factor per `decay_steps`.
         decay_steps: > 0.
         staircase: round the exponent down. Static.
@@ -103,15 +104,15 @@ def exponential(initial: Number, decay_rate: Number, decay_steps: Number = 1.0, 
 
     Source: optax `exponential_decay`, keras `ExponentialDecay`.
     """
-    numbers = _decay(initial, decay_steps) | {"decay_rate": _rate("decay_rate", decay_rate)}
-    return _schedule(_exponential_stairs if staircase else _exponential, **numbers)
+    numbers = _decay(initial, decay_steps) | {"decay_rate": _checks.number("decay_rate", decay_rate, low=0.0)}
+    return _schedule(_exponential_stairs if _checks.boolean("staircase", staircase) else _exponential, **numbers)
 
 
 def step_decay(initial: Number, factor: Number, every: Number) -> Schedule:
     """Staircase:  initial * factor^floor(step / every).
 
     Arguments:
-        initial: >= 0, the value of the first `every` steps.
+        initial: the value of the first `every` steps.
         factor: > 0, multiplies the value at each drop, such as 0.1.
         every: > 0, steps between drops.
 
@@ -134,7 +135,7 @@ def piecewise(
 
     Arguments:
         boundaries: n ascending steps at which the value changes.
-        values: n + 1 values, each >= 0.
+        values: n + 1 values.
 
     Returns:
         A schedule.
@@ -154,7 +155,7 @@ def piecewise(
     if levels.shape[0] != edges.shape[0] + 1:
         raise ValueError(f"piecewise needs one value more than boundaries, got {levels.shape[0]} for {edges.shape[0]}")
     _ascending("boundaries", edges)
-    _checks.number("values", levels, low=0.0)
+    _checks.number("values", levels)
     return _schedule(_piecewise, boundaries=edges, values=levels)
 
 
@@ -162,8 +163,8 @@ def polynomial(initial: Number, final: Number, steps: Number, power: Number = 1.
     """Polynomial from one value to another:  final + (initial - final) (1 - step/steps)^power, then final.
 
     Arguments:
-        initial: >= 0, the value at step 0.
-        final: >= 0, the value from `steps` on.
+        initial: the value at step 0.
+        final: the value from `steps` on.
         steps: > 0, length.
         power: > 0; 1 is linear.
 
@@ -177,7 +178,11 @@ def polynomial(initial: Number, final: Number, steps: Number, power: Number = 1.
 
     Source: optax `polynomial_schedule`, keras `PolynomialDecay`.
     """
-    numbers = {"initial": _rate("initial", initial), "final": _rate("final", final), "steps": _length("steps", steps)}
+    numbers = {
+        "initial": _height("initial", initial),
+        "final": _height("final", final),
+        "steps": _length("steps", steps),
+    }
     return _schedule(_polynomial, **numbers, power=_length("power", power))
 
 
@@ -185,9 +190,9 @@ def cosine(initial: Number, steps: Number, final: Number = 0.0) -> Schedule:
     """Half a cosine from one value to another:  final + (initial - final) (1 + cos(pi step/steps)) / 2, then final.
 
     Arguments:
-        initial: >= 0, the value at step 0.
+        initial: the value at step 0.
         steps: > 0, length.
-        final: >= 0, the value from `steps` on.
+        final: the value from `steps` on.
 
     Returns:
         A schedule.
@@ -199,7 +204,11 @@ def cosine(initial: Number, steps: Number, final: Number = 0.0) -> Schedule:
 
     Source: Loshchilov and Hutter, 2017.
     """
-    numbers = {"initial": _rate("initial", initial), "final": _rate("final", final), "steps": _length("steps", steps)}
+    numbers = {
+        "initial": _height("initial", initial),
+        "final": _height("final", final),
+        "steps": _length("steps", steps),
+    }
     return _schedule(_cosine, **numbers)
 
 
@@ -209,7 +218,7 @@ def warmup(schedule: Schedule | Number, steps: Number, initial: Number = 0.0) ->
     Arguments:
         schedule: what follows, started at its step 0; or a number, held from then on.
         steps: >= 0, length of the rise; 0 is none.
-        initial: >= 0, the value at step 0.
+        initial: the value at step 0.
 
     Returns:
         A schedule.
@@ -223,7 +232,7 @@ def warmup(schedule: Schedule | Number, steps: Number, initial: Number = 0.0) ->
     Source: Goyal et al., 2017.
     """
     after = _checks.schedule("schedule", schedule) if callable(schedule) else constant(schedule)
-    numbers = {"steps": _checks.number("steps", steps, low=0.0), "initial": _rate("initial", initial)}
+    numbers = {"steps": _checks.number("steps", steps, low=0.0), "initial": _height("initial", initial)}
     return Partial(_evaluate, Partial(_warmup), numbers, as_partial(after))
 
 
@@ -259,6 +268,28 @@ def join(schedules: Sequence[Schedule | Number], boundaries: Sequence[Number] | 
     return Partial(_evaluate, Partial(_join), {"boundaries": edges}, *pieces)
 
 
+def end_of(schedule: Any) -> float | None:
+    """The step from which a schedule keeps its last value; None where it has no end, or that is not known.
+
+    Polynomials and cosines have one, and so has a schedule that ends with one. A warmup to a constant has none, as
+    holding that value is what it is for.
+    """
+    if not isinstance(schedule, Partial) or schedule.func is not _evaluate:
+        return None
+    rule, numbers, *inner = schedule.args
+    if rule.func in (_polynomial, _cosine):
+        return _concrete(numbers["steps"], 0.0)
+    if rule.func is _warmup:
+        return _concrete(numbers["steps"], end_of(inner[0]))
+    if rule.func is _join:
+        return _concrete(numbers["boundaries"][-1], end_of(inner[-1]))
+    return None
+
+
+def _concrete(steps: Any, more: float | None) -> float | None:
+    return None if more is None or _checks.is_traced(steps) or np.ndim(steps) else float(steps) + more
+
+
 def _schedule(rule: Callable, **numbers: Any) -> Schedule:
     return Partial(_evaluate, Partial(rule), numbers)
 
@@ -271,8 +302,8 @@ def _evaluate(rule: Callable, numbers: dict[str, Any], *inner_then_step: Any) ->
     )
 
 
-def _rate(name: str, value: Any) -> Any:
-    return _checks.number(name, value, low=0.0)
+def _height(name: str, value: Any) -> Any:
+    return _checks.number(name, value)
 
 
 def _length(name: str, value: Any) -> Any:
@@ -282,7 +313,7 @@ def _length(name: str, value: Any) -> Any:
 
 
 def _decay(initial: Any, decay_steps: Any) -> dict[str, Any]:
-    return {"initial": _rate("initial", initial), "decay_steps": _length("decay_steps", decay_steps)}
+    return {"initial": _height("initial", initial), "decay_steps": _length("decay_steps", decay_steps)}
 
 
 def _vector(name: str, values: Any) -> Any:

@@ -116,7 +116,7 @@ def suggest_learning_rate(
     low, high = (float(_checks.number(name, value, low=0.0)) for name, value in (("low", low), ("high", high)))
     if not 0 < low < high:
         raise ValueError(f"low and high must satisfy 0 < low < high, got low={low} and high={high}")
-    rates = _checks.count("rates", rates, low=3)
+    rates, progress = _checks.count("rates", rates, low=3), _checks.boolean("progress", progress)
     root = jax.random.key(0) if key is None else _checks.key("key", key)
     axes = {"learning_rate": np.geomspace(low, high, rates), **numbers}
     curve = sweep(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from jaxtyping import Array, Key, PyTree
 
 from . import _checks, problems
 from ._hoist import Program, hoist
+from ._kept import PerProgram
 from .curvature import CriticalPoint, classify, sharpness, stability_bound
 from .minibatches import batch_shapes, gather, indices, reshuffle, steps_per_epoch
 from .minimize import Status
@@ -122,6 +122,7 @@ def tour(
     Raises:
         ModuleNotFoundError: scikit-learn or matplotlib is missing; both come with `jaxopt-notes[all]`.
     """
+    quick, progress = _checks.boolean("quick", quick), _checks.boolean("progress", progress)
     problem = problems.digits_mlp(hidden=64)
     found = Tour(Path(out))
     seeds, steps = (6, 200) if quick else (8, 1000)
@@ -211,7 +212,7 @@ def _sharpness_at_start(problem: Problem, keys: Key[Array, " 2"]) -> dict[str, f
     }
 
 
-@partial(jax.jit, static_argnums=0)
+@PerProgram
 def _second_moment(program: Program, constants: list[Any], params: PyTree, data: PyTree, key: Key[Array, ""]) -> PyTree:
     """The mean over one epoch's minibatches of the squared gradient: Adam's second moment if the point did not move."""
     stream, examples = reshuffle(BATCH_SIZE), _checks.examples("data", data)

@@ -28,11 +28,16 @@ def keras_adam(learning_rate, b1=0.9, b2=0.999, epsilon=1e-7, **more):
     """keras.optimizers.Adam, and AdamW with weight_decay: epsilon is not corrected for the start."""
     adam = jon.adamw if "weight_decay" in more else jon.adam
 
-    def update(grads, state, params=None):
+    def update(grads, state, params=None, **extra):
         eps = epsilon / jnp.sqrt(1 - b2 ** (state.count + 1.0))
-        return adam(learning_rate, b1, b2, eps=eps, **more).update(grads, state, params)
+        return adam(learning_rate, b1, b2, eps=eps, **more).update(grads, state, params, **extra)
 
-    return optax.GradientTransformation(adam(learning_rate).init, update)
+    return optax.GradientTransformationExtraArgs(adam(learning_rate, **more).init, update)
+
+
+def torch_cosine(initial, steps, final=0.0):
+    """torch's CosineAnnealingLR, which goes up again after `steps`; `jon.schedules.cosine` stays at its end."""
+    return lambda step: final + (initial - final) * (1 + jnp.cos(jnp.pi * jnp.asarray(step, float) / steps)) / 2
 '''
 
 
@@ -252,6 +257,30 @@ ROWS: dict[str, list[Row]] = {
             note="without eps the two forms are one",
         ),
         Row("optax.adam({rate})", "jon.adam({rate})", 1e-3, note="the same"),
+        Row(
+            "torch.optim.Adam(params, lr={rate}, maximize=True)",
+            "optax.chain(optax.scale(-1.0), jon.adam({rate}))",
+            1e-3,
+            note="climbs",
+        ),
+        Row(
+            "torch.optim.Adam(params, lr={rate}, amsgrad=True)",
+            "jon.adam({rate}, amsgrad=True)",
+            1e-3,
+            note="the largest n, then its correction",
+        ),
+        Row(
+            "keras.optimizers.Adam({rate}, amsgrad=True)",
+            "keras_adam({rate}, amsgrad=True)",
+            1e-3,
+            note="the largest n, then its correction; epsilon hat",
+        ),
+        Row(
+            "optax.amsgrad({rate})",
+            'jon.adam({rate}, amsgrad="corrected")',
+            1e-3,
+            note="the largest corrected n",
+        ),
     ],
     "adamw": [
         Row("torch.optim.AdamW(params, lr={rate})", "jon.adamw({rate}, weight_decay=0.01)", 1e-3, note="w = 0.01"),
@@ -262,6 +291,12 @@ ROWS: dict[str, list[Row]] = {
             note="epsilon hat as in Adam, w = 0.004",
         ),
         Row("optax.adamw({rate})", "jon.adamw({rate})", 1e-3, note="the same: w = 1e-4"),
+        Row(
+            "torch.optim.AdamW(params, lr={rate}, amsgrad=True)",
+            "jon.adamw({rate}, weight_decay=0.01, amsgrad=True)",
+            1e-3,
+            note="w = 0.01",
+        ),
     ],
     "newton": [
         Row(
@@ -319,6 +354,7 @@ SCHEDULE_ROWS = [
     ScheduleRow(TORCH + "LinearLR(optimizer, 0.1, 1.0, 50)", "jon.schedules.warmup(1.0, 50, initial=0.1)"),
     ScheduleRow(TORCH + "PolynomialLR(optimizer, 150, 2.0)", "jon.schedules.polynomial(1.0, 0.0, 150, power=2.0)"),
     ScheduleRow(TORCH + "CosineAnnealingLR(optimizer, 200, 0.1)", "jon.schedules.cosine(1.0, 200, final=0.1)"),
+    ScheduleRow(TORCH + "CosineAnnealingLR(optimizer, 60, 0.1)", "torch_cosine(1.0, 60, final=0.1)"),
     ScheduleRow(KERAS + "ExponentialDecay(1.0, 30, 0.5)", "jon.schedules.exponential(1.0, 0.5, 30)"),
     ScheduleRow(
         KERAS + "ExponentialDecay(1.0, 30, 0.5, staircase=True)",
@@ -357,4 +393,5 @@ LOOKALIKES = [
     Row("keras.optimizers.Adagrad({rate})", "jon.adagrad({rate}, eps=1e-7)", 1e-2),
     Row("keras.optimizers.Adam({rate})", "jon.adam({rate}, eps=1e-7)", 1e-3),
     Row("torch.optim.AdamW(params, lr={rate})", "jon.adamw({rate})", 1e-3),
+    Row("torch.optim.Adam(params, lr={rate}, amsgrad=True)", 'jon.adam({rate}, amsgrad="corrected")', 1e-3),
 ]

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ import xarray
 import jaxopt_notes as jon
 from jaxopt_notes import Status, cli
 from jaxopt_notes.cli_sweeps import _space
+from jaxopt_notes.sweeps.arguments import arguments_of
 
 
 def run(*arguments, folder, **options):
@@ -221,7 +223,7 @@ def mine(tmp_path, monkeypatch):
 
 
 def test_a_sweep_of_a_users_own_problem_is_kept_and_its_end_point_judged(mine, called):
-    command = ["sweep", "mine.py:valley", "gradient_descent", "learning_rate=1e-3:0.04:5"]
+    command = ["sweep", "mine.py:valley", "gradient_descent", "learning_rate=1e-3:0.04:5", "--store", "runs/sweep"]
     done = run(*command, "--steps", "2000", "--seeds", "2", "--keep-params", folder=mine)
     assert done.returncode == 0, done.stderr
     assert "UserWarning" not in done.stderr  # the file uses JAX when it is read
@@ -236,13 +238,15 @@ def test_a_sweep_of_a_users_own_problem_is_kept_and_its_end_point_judged(mine, c
     other = called(*command, "--steps", "20", folder=mine)
     assert other.returncode == 2
     assert "steps" in other.stderr  # of another definition the store wants to know nothing
+    assert "--store runs/NAME" in other.stderr
 
 
 def test_axes_of_a_sweep_are_arguments_of_the_optimizer_or_of_the_problem(mine, called):
     axes = ["k=1,10", "learning_rate=0.01", "nesterov=True,False"]
     done = called("sweep", "mine.py:scaled", "momentum", "learning_rate=0.01", "k=1,10", "--steps", "5", folder=mine)
     assert done.returncode == 0, done.stderr
-    assert jon.open_sweep(mine / "runs/sweep").k.values.tolist() == [1, 10]
+    (store,) = (mine / "runs").iterdir()
+    assert jon.open_sweep(store).k.values.tolist() == [1, 10]
     planning = ["centered=True,False", "--plan", "--store", "runs/other"]
     planned = called("sweep", "bowl", "rmsprop", "learning_rate=0.01", *planning, folder=mine)
     assert planned.returncode == 0, planned.stderr
@@ -254,7 +258,7 @@ def test_axes_of_a_sweep_are_arguments_of_the_optimizer_or_of_the_problem(mine, 
 def test_a_sweep_with_axes_of_the_problem_is_judged_by_the_problem_of_its_best(mine, called):
     """With the maker's own default, k=-10, the end point would be a saddle."""
     axes = ["learning_rate=0.04", "k=1,10", "kind=mean", "half=False"]
-    options = ["--steps", "4000", "--seeds", "2", "--keep-params"]
+    options = ["--steps", "4000", "--seeds", "2", "--keep-params", "--store", "runs/sweep"]
     done = called("sweep", "mine.py:scaled", "gradient_descent", *axes, *options, folder=mine)
     assert done.returncode == 0, done.stderr
     winner, words, _ = done.stdout.partition(": median final_loss")
@@ -295,9 +299,24 @@ def test_after_ctrl_c_a_sweep_says_how_to_go_on(mine, monkeypatch, capsys, chunk
         patch.setattr(jon.sweeps, "sweep", functools.partial(jon.sweeps.sweep, on_chunk=stop, width=1))
         with pytest.warns(UserWarning, match="interrupted"):
             assert cli.main([*command, "--seeds", "32"]) == 130
-    assert "the same command goes on with what is in runs/sweep" in capsys.readouterr().out
+    (store,) = Path("runs").iterdir()
+    assert f"the same command goes on with what is in {store}" in capsys.readouterr().out
     assert cli.main([*command, "--seeds", "32"]) == 0
-    assert "report   jaxopt-notes report runs/sweep" in capsys.readouterr().out
+    assert f"report   jaxopt-notes report {store}" in capsys.readouterr().out
+
+
+def test_every_other_sweep_has_a_folder_of_its_own(mine, monkeypatch, capsys):
+    monkeypatch.chdir(mine)
+    command = ["sweep", "mine.py:scaled", "gradient_descent", "learning_rate=0.01", "k=1", "--seeds", "1"]
+    for steps in ("2", "3", "2"):
+        assert cli.main([*command, "--steps", steps]) == 0
+    stores = sorted(Path("runs").iterdir())
+    assert len(stores) == 2
+    assert sorted(jon.open_sweep(store).attrs["steps"] for store in stores) == [2, 3]
+    printed = capsys.readouterr().out
+    for store in stores:
+        assert store.name.startswith("mine-scaled-gradient_descent-")
+        assert f"store    {store}\n" in printed
 
 
 def test_a_geometric_axis_of_integers_holds_integers():
@@ -311,6 +330,28 @@ def test_a_point_of_a_function_is_judged(tmp_path, called):
     assert called("classify", "himmelblau", "--at", "3", "2", folder=tmp_path).stdout.startswith("minimum")
 
 
+def test_texts_become_what_the_argument_is():
+    def takes(flag: bool, count: int, name: str, rate: float = 0.1, plain=None, off=False, form: str | None = None):
+        """No more than a signature."""
+
+    arguments = arguments_of(takes)
+    read = {
+        "flag=true,FALSE,Yes,no,On,off": [True, False, True, False, True, False],
+        "off=TRUE,no": [True, False],
+        "count=5,1e3": [5, 1000],
+        "name=5,true,None": ["5", "true", "None"],
+        "rate=0.1,2": [0.1, 2],
+        "plain=true,None,text,3": [True, None, "text", 3],
+        "form=None,none": [None, "none"],
+    }
+    for axis, values in read.items():
+        found = _space((axis,), arguments)[axis.partition("=")[0]]
+        assert found == values, axis
+        assert [*map(type, found)] == [*map(type, values)], axis
+    with pytest.raises(ValueError, match="plain=no may be a boolean or a text"):
+        _space(("plain=no",), arguments)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -320,6 +361,11 @@ def test_a_point_of_a_function_is_judged(tmp_path, called):
         (["classify", "himmelblau", "--sweep", "nowhere"], "nowhere is no store of a sweep"),
         (["sweep", "bowl", "adm", "learning_rate=0.1"], "did you mean 'adam'"),
         (["sweep", "bowl", "adam"], "at least one axis, such as"),
+        (
+            ["sweep", "bowl", "rmsprop", "learning_rate=0.1", "centered=maybe"],
+            "'centered' chooses the program of rmsprop",
+        ),
+        (["sweep", "bowl", "rmsprop", "learning_rate=0.1", "centered=1"], "a number: write True"),
         (["sweep", "bowl", "adam", "learning_rate=0.1:x:3"], "two positive numbers and how many"),
         (["sweep", "bowl", "adam", "learning_rate"], "name=a,b,c"),
         (["sweep", "bowl", "adam", "b1=0.9", "b1=0.8"], "'b1' is given twice"),

@@ -1,6 +1,7 @@
 """What every optimizer of the registry keeps."""
 
 import pickle
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from cases import OPTIMIZER_CASES, follow, params, recorded_gradients
 
 import jaxopt_notes as jon
+from jaxopt_notes.minimize import derivatives_of
 
 every_optimizer = pytest.mark.parametrize(
     "case", OPTIMIZER_CASES, ids=lambda case: "-".join(filter(None, (case.name, case.label)))
@@ -187,6 +189,49 @@ def test_a_vector_or_a_function_in_place_of_a_number_is_refused(case):
                 case.factory(**{**case.first(), name: lambda count: 0.1})
 
 
+LOW, HIGH = (jax.tree.map(partial(jnp.full_like, fill_value=end), params()) for end in (-1, 1))
+PAIRS = {name: factory(0.1) for name, factory in jon.OPTIMIZERS.items()} | {
+    "rmsprop-all-slots": jon.rmsprop(0.1, beta=0.9, centered=True),
+    "scheduled": jon.adam(jon.schedules.cosine(0.1, steps=10)),
+    "ewma": jon.ewma(0.9),
+    "average_params": jon.average_params(jon.adam(0.1)),
+    "project": jon.project(jon.adam(0.1), optax.projections.projection_box, lower=LOW, upper=HIGH),
+    "stochastic_rounding": jon.stochastic_rounding(jon.adam(0.1), jax.random.key(0)),
+}
+every_pair = pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+
+
+@every_pair
+def test_update_takes_the_extra_arguments_of_optax(pair):
+    loss = lambda tree: sum(jnp.sum((leaf - 0.3) ** 4) for leaf in jax.tree.leaves(tree))  # noqa: E731
+    start = params()
+    grads = jax.grad(loss)(start)
+    assert optax.with_extra_args_support(pair) is pair
+    alone = {"value_fn": loss} if isinstance(pair.init(start), jon.optimizers.NewtonState) else {}
+    expected, _ = pair.update(grads, pair.init(start), start, **alone)
+    extra = {"value": loss(start), "grad": grads, "value_fn": loss, "nobody_asked_for_this": 1}
+    updates, _ = pair.update(grads, pair.init(start), start, **extra)
+    assert_trees_equal(updates, expected)
+    chained = optax.chain(pair, optax.contrib.reduce_on_plateau())  # which needs the value
+    with jax.numpy_dtype_promotion("standard"):
+        updates, _ = chained.update(grads, chained.init(start), start, **extra)
+    assert_trees_equal(updates, expected)
+
+
+@every_pair
+def test_abstract_parameters_have_the_state_that_eval_shape_finds(pair):
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), params())
+    found, expected = pair.init(shapes), jax.eval_shape(pair.init, shapes)
+    shape_and_type = lambda leaf: (leaf.shape, leaf.dtype)  # noqa: E731
+    assert jax.tree.map(shape_and_type, found) == jax.tree.map(shape_and_type, expected)
+
+
+@pytest.mark.parametrize("name", jon.OPTIMIZERS)
+def test_only_newton_differentiates_the_loss_once_more(name):
+    """What a loss with custom derivatives costs to trace; see `hoist`."""
+    assert derivatives_of(jon.OPTIMIZERS[name](0.1)) == (2 if "newton" in name else 1)
+
+
 @pytest.mark.parametrize(("decay", "bound"), [(0.9, 3e-7), (0.99, 3e-7), (0.999, 3e-7), (0.9999, 4e-7)])
 def test_bias_correction_is_accurate_in_float32(decay, bound):
     from jaxopt_notes.averaging import bias_correction
@@ -195,6 +240,34 @@ def test_bias_correction_is_accurate_in_float32(decay, bound):
     exact = -np.expm1(counts * np.log(float(np.float32(decay))))
     ours = jax.vmap(lambda count: bias_correction(jnp.float32(decay), count))(jnp.asarray(counts, jnp.float32))
     np.testing.assert_allclose(ours, exact, rtol=bound)
+
+
+@pytest.mark.parametrize("method", ["adam", "adamw"])
+def test_the_two_forms_of_amsgrad(method, x64):
+    """Against a loop in NumPy: torch and keras take the largest average before its correction, optax after it."""
+    gradients, b1, b2 = (
+        np.random.default_rng(0).standard_normal((30, 4)) * np.exp(-np.arange(30) / 6)[:, None],
+        0.8,
+        0.9,
+    )
+    decay = {"weight_decay": 0.1} if method == "adamw" else {}
+    start = np.linspace(-1.0, 1.0, 4)
+    found = {
+        form: follow(jon.OPTIMIZERS[method](0.1, b1, b2, amsgrad=form, **decay), jnp.asarray(gradients), start)
+        for form in (False, True, "corrected")
+    }
+    mean, square, largest, largest_corrected = (np.zeros(4) for _ in range(4))
+    for t, g in enumerate(gradients, 1):
+        mean, square = b1 * mean + (1 - b1) * g, b2 * square + (1 - b2) * g**2
+        largest = np.maximum(largest, square)
+        largest_corrected = np.maximum(largest_corrected, square / (1 - b2**t))
+        squares = {False: square / (1 - b2**t), True: largest / (1 - b2**t), "corrected": largest_corrected}
+        for form, each in squares.items():
+            step = mean / (1 - b1**t) / (np.sqrt(each) + 1e-8) + decay.get("weight_decay", 0) * start
+            np.testing.assert_allclose(found[form][t - 1], -0.1 * step, rtol=1e-10)
+    assert np.abs(found[True] - found["corrected"]).max() > 1e-3
+    with pytest.raises(ValueError, match=r"amsgrad must be False, True .* or 'corrected'"):
+        jon.OPTIMIZERS[method](0.1, amsgrad="torch")
 
 
 def test_the_first_adam_step_is_the_learning_rate():

@@ -45,6 +45,26 @@ def test_it_is_exact_with_as_many_products_as_the_matrix_has_columns(x64):
     np.testing.assert_allclose(trace(matrix, matvecs=6).value, 4.0, rtol=1e-9)
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 30])
+def test_a_small_trace_is_exact_and_costs_a_product_per_column(n):
+    matrix = np.random.default_rng(n).standard_normal((n, n)).astype(np.float32)
+    matrix += matrix.T
+    found = trace(jnp.asarray(matrix))
+    assert float(found.value) == pytest.approx(np.trace(matrix.astype(np.float64)), rel=1e-5)
+    assert (float(found.standard_error), int(found.matvecs)) == (0.0, n)
+    assert "+- 0 " in str(found)
+    assert np.isnan(trace(jnp.full((n, n), jnp.nan)).standard_error)
+
+
+def test_one_vector_does_not_tell_the_error_of_a_share():
+    spectrum = jnp.linspace(-1.0, 1.0, 30)
+    share, error = spectral_density(lambda v: spectrum * v, like=spectrum, probes=1, steps=10).below(0.0)
+    assert 0 < float(share) < 1
+    assert float(error) == np.inf
+    share, error = spectral_density(jnp.full((1, 1), -7.0), probes=1).below(0.0)
+    assert (float(share), float(error)) == (1.0, 0.0)
+
+
 def test_the_trace_of_a_hessian_on_a_pytree():
     def loss(params):
         return jnp.sum(params["a"] ** 4) + params["b"] ** 2 * jnp.sum(params["a"])

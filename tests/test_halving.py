@@ -237,7 +237,7 @@ class TestReportSeeds:
             for trial in range(60):
                 values = np.asarray(jax.random.permutation(jax.random.key(trial), noise.ravel())).reshape(81, 8)
                 columns = {"final_loss": values.ravel(), "status": np.zeros(values.size, int)}
-                medians = rungs._medians(columns, "final_loss", deciding)
+                medians = rungs._medians(columns, halving.Rule(pruner, "min", deciding))
                 survive = pruner.survivors(medians, np.ones(81, bool))
                 winner = np.flatnonzero(survive)[np.argmin(np.median(values[survive, :4], axis=1))]
                 errors.append(np.median(values[winner, 4:]))

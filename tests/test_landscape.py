@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -132,7 +133,6 @@ def test_sharded_and_unsharded_in_any_width_are_the_same(params, data, direction
 
 
 def test_other_parameters_and_data_of_the_same_shapes_are_no_new_compilation(params, data, directions):
-    engine._compiled.cache_clear()
     traces = []
 
     def loss(p, batch):
@@ -146,7 +146,7 @@ def test_other_parameters_and_data_of_the_same_shapes_are_no_new_compilation(par
     landscape.plane(loss, other, landscape.random_directions(jax.random.key(9), other), data=data, points=6)
     landscape.plane(lambda p, batch: loss(p, batch), other, directions, data=data, points=6, radius=3.0)
     assert compiled._cache_size() == 1
-    assert engine._compiled.cache_info().currsize == 1
+    assert [engine._compiled(*key) for key in _keys_of(lambda p, batch: loss(p, batch), other, data)] == [compiled]
 
 
 def _keys_of(loss, params, data):
@@ -255,6 +255,71 @@ def test_a_filter_of_one_entry_is_taken_with_its_leaf():
     assert float(jnp.linalg.norm(found[1]["thin"])) == pytest.approx(np.sqrt(55.0), rel=1e-6)
     assert float(found[0]["scalar"]) == 0.0
     assert abs(found.gram()[0, 1]) < 1e-5
+
+
+def test_scalars_are_taken_together_as_one_filter():
+    found = landscape.random_directions(jax.random.key(0), {"a": jnp.float32(2), "b": jnp.float32(3)})
+    np.testing.assert_allclose(found.gram(), 13 * np.eye(2), atol=1e-5)
+    by_layer = landscape.random_directions(
+        jax.random.key(1), {"a": jnp.float32(2), "b": jnp.zeros((1, 1)), "w": jnp.ones((4, 4))}, normalize="layer"
+    )
+    scalars = np.stack([by_layer.vectors["a"], by_layer.vectors["b"][:, 0, 0]])
+    np.testing.assert_allclose(scalars.T @ scalars, 4 * np.eye(2), atol=1e-5)
+    assert by_layer.attrs["left_out"] == ""
+    alone = landscape.random_directions(jax.random.key(0), {"a": jnp.float32(2), "w": jnp.ones((4, 4))})
+    assert alone.attrs["left_out"] == "a"
+    with pytest.raises(ValueError, match=r"are zero \(a hold too few numbers for 2 directions\)"):
+        landscape.random_directions(jax.random.key(0), {"a": jnp.float32(2), "w": jnp.zeros((4, 4))})
+
+
+class _Linear(NamedTuple):
+    """As equinox lays its layers out: (out, in)."""
+
+    weight: Any
+    bias: Any
+
+
+WEIGHT = jax.random.normal(jax.random.key(5), (6, 4)) * jnp.array([[1.0, 10, 100, 1000]])  # (in, out)
+SQUARE = jax.random.normal(jax.random.key(5), (4, 4)) * jnp.array([[1.0, 10, 100, 1000]])
+KERNELS = jnp.arange(1.0, 1 + 3 * 3 * 2 * 5).reshape(3, 3, 2, 5)  # (height, width, in, out)
+
+
+@pytest.mark.parametrize(
+    ("params", "axis", "words"),
+    [
+        ({"kernel": WEIGHT}, -1, "-1 (named kernel)"),
+        ({"weight": WEIGHT.T}, 0, "0 (named weight)"),
+        ({"fc.weight": SQUARE.T, "fc.bias": jnp.ones(4)}, 0, "0 (named weight)"),
+        ({"conv.weight": KERNELS.transpose(3, 2, 0, 1), "conv.bias": jnp.ones(5)}, 0, "0 (length of the bias)"),
+        ({"up.weight": KERNELS.transpose(2, 3, 0, 1), "up.bias": jnp.ones(5)}, 1, "1 (length of the bias)"),
+        ({"weight": WEIGHT, "bias": jnp.ones(4)}, -1, "-1 (length of the bias)"),
+        (_Linear(SQUARE.T, jnp.ones(4)), 0, "0 (named weight)"),
+        ([(WEIGHT.T, jnp.ones(4))], 0, "0 (length of the bias)"),
+        ({"w": WEIGHT}, -1, "-1 (default)"),
+    ],
+)
+def test_the_output_axis_of_a_layout_is_recognised_and_said(params, axis, words):
+    found = landscape.random_directions(jax.random.key(0), params)
+    leaf, drawn = (max(jax.tree.leaves(tree), key=jnp.size) for tree in (params, found[1]))
+    others = tuple(i for i in range(leaf.ndim) if i != axis % leaf.ndim)
+    norms = [np.sqrt(np.sum(np.asarray(each, np.float64) ** 2, axis=others)) for each in (drawn, leaf)]
+    np.testing.assert_allclose(norms[0], norms[1], rtol=1e-6)
+    assert found.attrs["output_axis"] == words
+    assert abs(found.gram()[0, 1]) < 1e-6 * found.gram()[0, 0]
+    table = landscape.plane(lambda p: jnp.sum(jax.tree.leaves(p)[-1]), params, found, points=3)
+    assert table.attrs["direction_output_axis"] == words
+
+
+def test_the_output_axis_can_be_given():
+    params = {"flax": WEIGHT, "torch": WEIGHT.T}
+    rule = lambda path, leaf: 0 if path == "torch" else None  # noqa: E731
+    found = landscape.random_directions(jax.random.key(0), params, output_axis=rule)
+    for name, axis in (("flax", 0), ("torch", 1)):
+        norms = [np.linalg.norm(np.asarray(tree[name]), axis=axis) for tree in (found[0], params)]
+        np.testing.assert_allclose(*norms, rtol=1e-6)
+    assert found.attrs["output_axis"] == "-1 (default): flax; 0 (given): torch"
+    first = landscape.random_directions(jax.random.key(0), params["torch"], output_axis=-2)
+    assert first.attrs["output_axis"] == "0 (given)"
 
 
 def test_hessian_directions_are_its_eigenvectors(params, data):
@@ -381,6 +446,21 @@ def test_curvature_maps_dense_and_by_lanczos():
         (lambda p: landscape.random_directions(jax.random.key(0), p, normalize="filters"), ValueError, "'filter'"),
         (lambda p: landscape.random_directions(jax.random.key(0), 0 * p), ValueError, "every direction is zero"),
         (lambda p: landscape.random_directions(0, p), TypeError, "random key"),
+        (
+            lambda p: landscape.random_directions(jax.random.key(0), {"w": jnp.outer(p, p)}, output_axis=2),
+            ValueError,
+            r"w of shape \(3, 3\) has no axis 2",
+        ),
+        (
+            lambda p: landscape.random_directions(jax.random.key(0), jnp.outer(p, p), output_axis="first"),
+            TypeError,
+            "output_axis must be an axis, such as -1 or 0, or a function",
+        ),
+        (
+            lambda p: landscape.random_directions(jax.random.key(0), p, normalize="layer", output_axis=0),
+            ValueError,
+            "needs normalize='filter'",
+        ),
         (lambda p: landscape.random_directions(jax.random.key(0), p, 4), ValueError, "at most 3"),
         (
             lambda p: landscape.random_directions(jax.random.key(0), {"bias": p}, ignore="bais"),

@@ -117,6 +117,52 @@ def test_curves_with_chords_tangents_points_and_a_path():
     assert "the path ends at x=1" in plots.alt_text(ax)
 
 
+@pytest.mark.parametrize("value", [5.0, 0.0, -3.0, 1e20, -1e20, 1e-30, 1e300])
+def test_a_constant_is_drawn_with_its_value(value):
+    x = np.linspace(-1, 1, 7)
+    values = np.full((7, 7), value)
+    table = xr.Dataset({"loss": (("y", "x"), values)}, {"x": x, "y": x})
+    nearly = table + 0.0
+    nearly.loss[0, 0] = np.nextafter(value, np.inf)
+    for each in (table, nearly):
+        ax = plots.contour(each)
+        (area,) = ax.collections
+        assert area.get_paths()[0].get_extents().bounds == (-1, -1, 2, 2)  # all of the window
+        (bar,) = ax.child_axes
+        low, high = bar.get_ylim()
+        assert low < value < high
+        assert [float(text.get_text()) for text in bar.get_yticklabels()] == pytest.approx([value], abs=1e-300)
+        assert f"loss {value:.6g} everywhere" in [text.get_text() for text in ax.texts]
+    assert plots.surface(table).get_zlim()[0] < value < plots.surface(table).get_zlim()[1]
+    ax = plots.curve(table.isel(y=0, drop=True))
+    assert artists(ax, "curve")[0].get_ydata().tolist() == [value] * 7
+    low, high = ax.get_ylim()
+    assert low < value < high
+    low, high = plots.histogram(table, variable="loss").get_xlim()
+    assert low < value < high
+
+
+def test_a_constant_with_holes_and_a_flow_that_stands_still():
+    x = np.linspace(-1, 1, 7)
+    values = np.where(np.hypot(*np.meshgrid(x, x)) < 0.5, np.nan, 2.0)
+    table = xr.Dataset({"loss": (("y", "x"), values)}, {"x": x, "y": x})
+    ax = plots.contour(table)
+    assert "loss 2 wherever it is finite" in [text.get_text() for text in ax.texts]
+    still = table.assign(flow_x=table.loss * 0, flow_y=table.loss * 0)
+    for draw in (plots.quiver, plots.streamlines):
+        ax = draw(still)
+        assert not ax.child_axes  # no colour bar of a speed that nothing has
+        assert "the flow is zero everywhere" in [text.get_text() for text in ax.texts]
+
+
+def test_a_colour_bar_tells_close_values_apart():
+    x = np.linspace(0, 1, 7)
+    table = xr.Dataset({"loss": (("y", "x"), 5 + 1e-7 * x[:, None] * x)}, {"x": x, "y": x})
+    (bar,) = plots.contour(table).child_axes
+    texts = [text.get_text() for text in bar.get_yticklabels()]
+    assert len(set(texts)) == len(texts) > 3
+
+
 def test_convex_sets():
     corners = {"x": ("vertex", [0.0, 2, 2, 1, 0]), "y": ("vertex", [0.0, 0, 2, 0.5, 2])}
     ax = plots.convex_set(xr.Dataset(corners), segment=[(0.2, 1.25), (1.8, 1.25)])

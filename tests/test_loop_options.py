@@ -278,6 +278,41 @@ class TestStream:
         expected = [regression(w, part) for w, part in zip(run.params_path, parts, strict=True)]
         np.testing.assert_allclose(run.loss, expected, rtol=1e-5)
 
+    def test_batches_that_end_before_the_steps_are_its_status(self):
+        optimizer, batch = jon.gradient_descent(0.1), DATA[:8]
+        short = jon.minimize_stream(regression, START, optimizer, [batch] * 5, steps=10)
+        assert (Status(int(short.status)), int(short.stopped_at)) == (Status.EXHAUSTED, 4)
+        assert not Status(int(short.status)).failed
+        for enough in (dict(steps=4), dict(), dict(steps=9, epochs=2), dict(epochs=3)):
+            run = jon.minimize_stream(regression, START, optimizer, [batch] * 5, **enough)
+            assert Status(int(run.status)) is Status.COMPLETED
+            assert int(run.stopped_at) == enough.get("steps", 5 * enough.get("epochs", 1) - 1)
+
+    def test_epochs_read_the_batches_again(self):
+        parts = [DATA[i : i + 8] for i in range(0, 40, 8)]
+        again = jon.minimize_stream(regression, START, jon.adam(0.1), parts, epochs=3)
+        whole = jon.minimize_stream(regression, START, jon.adam(0.1), parts * 3)
+        jax.tree.map(np.testing.assert_array_equal, again, whole)
+
+    def test_an_iterator_cannot_be_read_again(self):
+        """Also not one that looks as if it could."""
+        with pytest.raises(ValueError, match=r"epochs=2 needs batches that can be read again, .* got the iterator"):
+            jon.minimize_stream(regression, START, jon.adam(0.1), iter([DATA] * 5), epochs=2)
+
+        class Disguised:
+            def __init__(self):
+                self.source = iter([DATA] * 5)
+
+            def __iter__(self):
+                return self.source
+
+        run = jon.minimize_stream(regression, START, jon.adam(0.1), Disguised(), epochs=2)
+        assert (Status(int(run.status)), int(run.stopped_at)) == (Status.EXHAUSTED, 4)
+
+    def test_a_stream_at_a_rate_of_zero_is_stuck(self):
+        run = jon.minimize_stream(regression, START, optax.sgd(0.0), [DATA] * 5)
+        assert Status(int(run.status)) is Status.STUCK
+
     def test_it_stops_when_the_run_does(self):
         taken = []
 

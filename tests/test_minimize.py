@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cases import compiled_programs
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.minibatches import indices, random, reshuffle, shuffle_once
+from jaxopt_notes.minimize import program
 
 
 def valley(x):
@@ -83,9 +85,7 @@ def test_converged_diverged_and_stalled_are_told():
     assert int(diverged.status) == Status.DIVERGED
     stalled = jon.minimize(valley, START, jon.gradient_descent(0.0), steps=5, baseline=10.5)
     assert int(stalled.status) == Status.STALLED
-    assert (
-        int(jon.minimize(valley, START, jon.gradient_descent(0.0), steps=5, baseline=10.6).status) == Status.COMPLETED
-    )
+    assert int(jon.minimize(valley, START, jon.gradient_descent(0.0), steps=5, baseline=10.6).status) == Status.STUCK
     assert len({status.advice for status in Status}) == len(Status)
 
 
@@ -265,23 +265,12 @@ def test_a_fresh_lambda_and_a_new_number_reuse_the_compiled_loop():
         return jon.minimize(lambda x: jnp.mean((data - x) ** 2), jnp.zeros(()), jon.momentum(rate), steps=10).final_loss
 
     first, second = jnp.linspace(0, 1, 50), np.linspace(3, 4, 50, dtype=np.float32)
-    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
-        compiled = _count_compiles(patch)
+    with compiled_programs() as compiled:
         run(0.1, first)
         assert [name for name in compiled if "_minimize" in name] != []
         compiled.clear()
         assert float(run(0.2, second)) != float(run(0.1, first))
     assert [name for name in compiled if "_minimize" in name] == []
-
-
-def _count_compiles(patch):
-    """Names of the programs that JAX compiles from here on."""
-    import logging
-
-    names = []
-    for logger in ("jax._src.dispatch", "jax._src.interpreters.pxla"):
-        patch.setattr(logging.getLogger(logger), "handle", lambda record: names.append(record.getMessage()))
-    return names
 
 
 def test_closed_over_data_are_arguments_not_constants():
@@ -414,6 +403,80 @@ def test_minibatches_visit_every_example_once_an_epoch_in_an_order_of_their_own(
     assert not np.array_equal(rows[:3], rows[3:6])
     for first in (1, 5):
         np.testing.assert_array_equal(indices(reshuffle(4), key, first, 4, examples=14), rows[first : first + 4])
+
+
+@pytest.mark.parametrize("every", [1, 3, 15], ids=["many-entries-a-window", "few", "many-windows-an-entry"])
+def test_batches_drawn_window_by_window_are_those_drawn_at_once(every, monkeypatch):
+    """Seven batches an epoch and windows of one epoch, so entries, epochs and windows end at different steps."""
+    data = jnp.arange(15.0)
+    given = dict(data=data, minibatches=jon.minibatches.reshuffle(2), key=jax.random.key(3), every=every)
+
+    def runs(metrics):  # others make another program
+        loss, optimizer = lambda x, batch: jnp.mean((x - batch) ** 2), jon.gradient_descent(0.1)
+        whole = jon.minimize(loss, 0.0, optimizer, steps=45, metrics=metrics, **given)
+        return whole, jon.minimize_until(loss, 0.0, optimizer, max_steps=45, patience=1000, metrics=metrics, **given)
+
+    at_once = runs(lambda x: 2 * x)
+    monkeypatch.setattr(program, "INDICES", 0)
+    monkeypatch.setattr(program, "EPOCHS", 1)
+    drawn = []
+    indices = program.indices
+    monkeypatch.setattr(program, "indices", lambda *given: drawn.append(given[3]) or indices(*given))
+    windows = runs(lambda x: x + x)
+    assert max(drawn) <= 8
+    for one, other in zip(at_once, windows, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_indices_of_many_steps_are_never_held_together():
+    data = jnp.ones(1000)
+    options = dict(data=data, minibatches=jon.minibatches.reshuffle(100), key=jax.random.key(0), every=10**6)
+    with pytest.MonkeyPatch.context() as patch:
+        sizes = []
+        patch.setattr(
+            program.PerProgram,
+            "__call__",
+            lambda self, *parts: sizes.append(self.lower(*parts).compile().memory_analysis().temp_size_in_bytes),
+        )
+        jon.minimize(lambda x, b: jnp.mean((x - b) ** 2), 0.0, jon.adam(0.1), steps=10**6, **options)
+    assert sizes[0] < 2 * 10**8  # all at once are 4 * 10^8 bytes, and several copies of them
+
+
+def test_the_words_of_a_run_that_cannot_move():
+    """At a rate of 0, and past the end of a schedule, which also warns where the schedule is known."""
+    bowl, start = lambda x: jnp.sum((x - 3) ** 2), jnp.zeros(2)
+    still = jon.minimize(bowl, start, optax.sgd(0.0), steps=5)
+    assert Status(int(still.status)) is Status.STUCK
+    tx = jon.adam(jon.schedules.cosine(0.1, steps=10))
+    first = jon.minimize(bowl, start, tx, steps=10)
+    assert Status(int(first.status)) is Status.COMPLETED
+    with pytest.warns(UserWarning, match="ended at step 10: every step of this run has its last value, 0"):
+        more = jon.minimize(bowl, first.params, tx, state=first.state, steps=10)
+    assert Status(int(more.status)) is Status.STUCK
+    assert "past the end of a schedule" in more.status_text
+    assert Status(int(jon.minimize(bowl, jnp.full(2, 3.0), tx, steps=5).status)) is Status.COMPLETED  # nothing to gain
+
+
+@pytest.mark.parametrize(
+    ("schedule", "end"),
+    [
+        (jon.schedules.polynomial(0.1, 0.01, 20), 20),
+        (jon.schedules.warmup(jon.schedules.cosine(0.1, 30), 5), 35),
+        (jon.schedules.join([0.1, jon.schedules.cosine(0.1, 30)], [7]), 37),
+        (jon.schedules.warmup(0.1, 5), None),
+        (jon.schedules.step_decay(0.1, 0.5, 10), None),
+        (jon.schedules.join([jon.schedules.cosine(0.1, 7), 0.01], [7]), None),
+        (optax.linear_schedule(0.1, 0.0, 5), None),
+        (0.1, None),
+    ],
+)
+def test_the_end_of_a_schedule(schedule, end):
+    from jaxopt_notes.schedules import end_of
+
+    assert end_of(schedule) == end
+    if end is not None:
+        after = [float(schedule(step)) for step in (end - 1, end, end + 50)]
+        assert after[0] != after[1] == after[2]
 
 
 def test_streams_shuffle_once_or_draw_with_replacement():

@@ -180,8 +180,8 @@ def test_trials_of_the_living_are_left_alone_and_those_that_kill_are_given_up():
 
 def test_wrong_use_is_named():
     study = optuna.create_study()
-    with pytest.raises(ValueError, match="study must maximize 'final_accuracy', got the direction minimize"):
-        run(study, metric="final_accuracy")
+    with pytest.raises(ValueError, match="study must maximize 'final_loss', got the direction minimize"):
+        run(study, direction="max")
     with pytest.raises(ValueError, match="one objective, got 2"):
         run(optuna.create_study(directions=["minimize", "minimize"]))
     with pytest.raises(ValueError, match="unknown metric 'final_los'; did you mean 'final_loss'"):

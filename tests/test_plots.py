@@ -34,7 +34,7 @@ def sweep(seeds: int = 5, steps: int = 60, optimizer: str = "momentum") -> xr.Da
         "initial_loss": (dims, np.full(final.shape, 2.4)),
         "status": (dims, status.astype(np.int8)),
         "stopped_at": (dims, np.where(status == Status.NON_FINITE, 20, steps).astype(np.int32)),
-        "test_accuracy": (dims, np.clip(1 - final, 0.1, 1.0)),
+        "test_accuracy": (dims, np.clip(1 - final, 0.1, 1.0), {"direction": "max"}),
     }
     coords = {
         "learning_rate": ("learning_rate", RATES, {"scale": "log"}),
@@ -230,7 +230,7 @@ def test_heatmap_hatches_failed_cells_and_those_not_run_and_marks_the_winner(tab
     assert missing.get_x() < RATES[0] < missing.get_x() + missing.get_width()
     (star,) = lines(ax, "best")
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (pytest.approx(RATES[4]), 1)  # the second of three rows
-    assert legend(ax) == ["most seeds failed", "not run", "best"]
+    assert legend(ax) == ["most seeds failed", "not run", "lowest median"]
 
 
 def test_small_heatmap_writes_its_numbers_and_outlines_the_winner(table):
@@ -401,7 +401,7 @@ def test_lists_of_points_are_drawn_against_their_hyperparameters():
     np.testing.assert_allclose(drawn.get_offsets(), np.stack([RATES, middle], 1)[np.isfinite(middle)])
     (failed,) = [line for line in ax.lines if line.get_gid() == "failed"]
     np.testing.assert_allclose(failed.get_xdata(), RATES[np.isinf(middle)])
-    assert "The best median is 0.024, at eps=0.1; of 2 most seeds failed." in plots.alt_text(ax)
+    assert "The lowest median is 0.024, at eps=0.1; of 2 most seeds failed." in plots.alt_text(ax)
     kinds = [kind for kind, _ in plots.figures(table)]
     assert kinds == ["points-eps", "points-decay"]
     other = plots.samples(table, x="decay", metric="test_accuracy")

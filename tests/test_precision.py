@@ -1,13 +1,23 @@
 """bfloat16 and float16: state and arithmetic in float32 beside float64, and steps rounded at random without bias."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
+import narrow_runs
 import numpy as np
 import optax
 import pytest
 from cases import OPTIMIZER_CASES, follow
 
 import jaxopt_notes as jon
+from jaxopt_notes import Status
+from jaxopt_notes.landscape import Directions, Plane
+from jaxopt_notes.sweeps import shelf
+from jaxopt_notes.sweeps.store import Store
 
 narrow = pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 ADAPTIVE = [case for case in OPTIMIZER_CASES if case.name in ("momentum", "adagrad", "adadelta", "rmsprop", "adamw")]
@@ -254,3 +264,123 @@ def test_bad_input_is_named():
         optimizer.update(jnp.ones(2), state)
     with pytest.raises(ValueError, match=r"grads has shape \(1,\) and params has shape \(2,\)"):
         optimizer.update(jnp.ones(1), state, jnp.ones(2))
+
+
+def between(x):
+    """bfloat16 holds nothing between 1 and 1.0078."""
+    return jnp.sum((x.astype(jnp.float32) - 1.003) ** 2)
+
+
+class TestReportedPoints:
+    """XLA may go on with float32 where a sum of bfloat16 should be rounded; what is reported must not."""
+
+    @narrow
+    @pytest.mark.parametrize(
+        "optimizer", [jon.gradient_descent(0.0123), optax.sgd(0.0123, momentum=0.9)], ids=["ours", "optax"]
+    )
+    def test_every_entry_belongs_to_the_parameters_of_the_entry(self, dtype, optimizer):
+        narrow_runs.check_runs(dtype, optimizer)
+
+    @narrow
+    def test_trials_of_a_sweep_end_where_they_say(self, dtype):
+        narrow_runs.check_sweep(dtype)
+
+    def test_also_as_users_compile(self):
+        script = Path(narrow_runs.__file__)
+        flags = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+        found = subprocess.run([sys.executable, script], capture_output=True, text=True, env=flags, check=False)
+        assert found.returncode == 0, found.stderr[-2000:]
+
+    def test_a_start_that_is_computed_in_the_same_program_is_rounded_first(self):
+        @jax.jit
+        def begun(x):
+            return jon.minimize(between, x + x / 97, jon.gradient_descent(0.5), steps=1, record_params=True)
+
+        run = begun(jnp.ones(3, jnp.bfloat16))
+        np.testing.assert_allclose(run.loss, [between(x) for x in run.params_path], rtol=2e-6)
+        np.testing.assert_array_equal(run.initial_loss, run.loss[0])
+
+    def test_what_cannot_move_is_not_called_diverged(self):
+        run = jon.minimize_until(between, jnp.ones(3, jnp.bfloat16), jon.gradient_descent(0.5), max_steps=9, tol=1e-6)
+        assert Status(int(run.status)) is Status.STUCK
+        assert run.params.tolist() == [1, 1, 1]
+        np.testing.assert_allclose(run.loss, 3 * 0.003**2, rtol=1e-3)
+
+    @narrow
+    def test_the_average_is_of_the_points_that_were_visited(self, dtype):
+        tx = jon.average_params(jon.gradient_descent(0.0123))
+        run = jon.minimize(distance, jnp.asarray([1.0, -2.0], dtype), tx, steps=20, record_params=True)
+        np.testing.assert_allclose(run.state.average, as_numpy(run.params_path)[1:].mean(axis=0), rtol=1e-6)
+
+    @narrow
+    def test_a_plane_shows_the_loss_at_its_points(self, dtype):
+        center = jnp.asarray([1.0, -2.0, 3.0], dtype)
+        through = Plane(center, Directions(jnp.asarray([[0.3, 0.1, -0.7], [0.2, -0.9, 0.4]], dtype)))
+        x, y = np.linspace(-0.11, 0.13, 4), np.linspace(-0.2, 0.3, 3)
+        table = jon.landscape.plane(distance, through, x=x, y=y)
+        expected = [[distance(through.at([one, two])) for one in x] for two in y]
+        np.testing.assert_allclose(table.loss, expected, rtol=2e-6)
+
+    def test_derivatives_pass_the_rounding(self):
+        """The loss is 32 (2.3 (1 - rate)^20)^2 in exact arithmetic."""
+
+        def final(rate):
+            return jon.minimize(distance, jnp.ones(64, jnp.bfloat16), jon.gradient_descent(rate), steps=20).final_loss
+
+        np.testing.assert_allclose(jax.grad(final)(0.03), -64 * 2.3**2 * 20 * (1 - 0.03) ** 39, rtol=0.05)
+
+    def test_float32_costs_nothing(self):
+        def program(dtype):
+            return str(jax.make_jaxpr(lambda x: jon.minimize(distance, x, jon.adam(0.1), steps=2))(jnp.ones(3, dtype)))
+
+        assert "reduce_precision" not in program(jnp.float32)
+        assert "reduce_precision" in program(jnp.bfloat16)
+
+
+STUCK_OR_NOT = jon.Problem(lambda w: jnp.sum((w.astype(jnp.float32) - 1) ** 2), init=jnp.full(2, 3.0, jnp.bfloat16))
+OPTIONS = {"steps": 50, "progress": False}
+
+
+class TestStuckInASweep:
+    space = jon.grid(learning_rate=[1e-5, 0.3, 1e-4, 0.5])
+    expected = (Status.STUCK, Status.COMPLETED, Status.STUCK, Status.COMPLETED)
+
+    def test_it_is_what_minimize_says(self):
+        table = jon.sweep(STUCK_OR_NOT, jon.gradient_descent, self.space, **OPTIONS)
+        start = STUCK_OR_NOT.init(None)
+        runs = [
+            jon.minimize(STUCK_OR_NOT.loss, start, jon.gradient_descent(rate), steps=50)
+            for rate in table.learning_rate.values
+        ]
+        assert tuple(table.status.values.ravel()) == tuple(int(run.status) for run in runs) == self.expected
+
+    def test_from_a_store_after_an_interruption_inside_a_chunk(self, tmp_path, monkeypatch):
+        def run():
+            return jon.sweep(STUCK_OR_NOT, jon.gradient_descent, self.space, width=2, store=tmp_path / "x", **OPTIONS)
+
+        def interrupted(self, *arguments):
+            write(self, *arguments)
+            raise KeyboardInterrupt
+
+        write = Store.write_carry
+        monkeypatch.setattr(shelf, "SECONDS_PER_CHECKPOINT", 0.0)
+        with monkeypatch.context() as patched:
+            patched.setattr(Store, "write_carry", interrupted)
+            with pytest.warns(UserWarning, match="interrupted: 0 of 4"):
+                run()
+        assert tuple(run().status.values.ravel()) == self.expected
+        assert tuple(jon.open_sweep(tmp_path / "x").status.values.ravel()) == self.expected
+
+    def test_also_in_float32_without_a_move(self):
+        problem = jon.problems.quadratic([1.0, 20.0])
+        space = jon.grid(learning_rate=[0.0, 0.01])
+        table = jon.sweep(problem, jon.gradient_descent, space, seeds=2, steps=5, progress=False)
+        runs = [jon.minimize(problem.loss, problem.init(None), jon.gradient_descent(r), steps=5) for r in (0.0, 0.01)]
+        assert [int(run.status) for run in runs] == [Status.STUCK, Status.COMPLETED]
+        np.testing.assert_array_equal(table.status, [[Status.STUCK] * 2, [Status.COMPLETED] * 2])
+
+    def test_after_pruning(self):
+        slow = jon.grid(learning_rate=[1e-5, 1e-4, 1e-6])
+        prune = jon.halving(factor=2, rungs=2)
+        pruned = jon.sweep(STUCK_OR_NOT, jon.gradient_descent, slow, prune=prune, **OPTIONS)
+        assert sorted(pruned.status.values.ravel()) == [Status.PRUNED, Status.STUCK, Status.STUCK]

@@ -473,7 +473,7 @@ def test_the_table_tells_which_sweep_made_it(digits, reference):
 
 def test_the_highest_accuracy_is_the_best():
     accuracies = made_up([[0.1] * 8, [0.9] * 8, [0.8] * 8]).rename(final_loss="test_accuracy")
-    best = jon.best(accuracies, "test_accuracy")
+    best = jon.best(accuracies, "test_accuracy", direction="max")
     assert best.median == 0.9
     assert best.interval == (0.9, 0.9)
     assert best.ties == []

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program
+from .._kept import PerProgram
 from .bounds import checked_probability
 from .kinks import is_smooth
 from .lanczos import checked_key, euclidean_norm
@@ -113,7 +114,7 @@ def classify(
     )
 
 
-@functools.partial(jax.jit, static_argnames="program")
+@PerProgram
 def dense_verdict(
     program: Program,
     constants: list[Any],
@@ -132,7 +133,7 @@ def dense_verdict(
     return _judge(spectrum, nearby, loss, slope, product, dtype, params, gradient_tolerance, space)
 
 
-@functools.partial(jax.jit, static_argnames=("program", "matvecs"))
+@functools.partial(PerProgram, static_argnames=("matvecs",))
 def _lanczos_verdict(
     program: Program,
     constants: list[Any],

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
 from .._hoist import Program
+from .._kept import PerProgram
 from .._numerics import divide
 from .classify import dense_verdict
 from .operators import check_dense, flatten, matrix, prepared, second_order
@@ -184,7 +185,7 @@ def find_critical_points(
     Source: index-blind search Doye and Wales, 2002; gradient-flat points Frye et al., 2021.
     """
     starts = jax.tree.map(jnp.asarray, _checks.params("starts", starts))
-    count = _checks.examples("starts", starts)
+    count = _checks.examples("starts", starts, low=0)
     if not count:
         raise ValueError("starts must hold at least one start, got a leading axis of length 0")
     one = jax.tree.map(lambda leaf: leaf[0], starts)
@@ -248,7 +249,7 @@ class _Newton(NamedTuple):
     active: Array
 
 
-@functools.partial(jax.jit, static_argnames=("program", "steps"))
+@functools.partial(PerProgram, static_argnames=("steps",))
 def _search(
     program: Program,
     constants: list[Any],
@@ -297,7 +298,7 @@ def _search(
     return last.point, last.steps, jnp.nanmedian(norms)
 
 
-@functools.partial(jax.jit, static_argnames="program")
+@PerProgram
 def _verdicts(
     program: Program, constants: list[Any], points: PyTree, args: tuple[Any, ...], scale: Array
 ) -> CriticalPoint:

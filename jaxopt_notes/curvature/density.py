@@ -15,19 +15,19 @@ from .. import _checks
 from .._numerics import divide, power_of_two
 from .lanczos import checked_key, lanczos, ritz
 from .operators import flat, flat_space
-from .symmetric import SymmetricOperator, as_operator, refuse_asymmetric
+from .symmetric import PerOperator, SymmetricOperator, as_operator, refuse_asymmetric
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
 class Trace(NamedTuple):
-    """An estimate of the trace.
+    """The trace, or an estimate of it.
 
     Attributes:
-        value: the estimate.
+        value: the trace or its estimate.
         standard_error: of the estimate, from leaving out one vector at a time. What is left shares vectors, so it is
-            too small where the spectrum does not decay: by 1.6 on an even one.
+            too small where the spectrum does not decay: by 1.6 on an even one. 0 where the trace is exact.
         matvecs: products spent.
     """
 
@@ -36,7 +36,10 @@ class Trace(NamedTuple):
     matvecs: Int[Array, ""]
 
     def __str__(self) -> str:
-        return f"trace {float(self.value):.6g} +- {float(self.standard_error):.2g} ({int(self.matvecs)} products)"
+        if self.value.ndim:
+            return f"{self.value.size} traces"
+        products = f"{int(self.matvecs)} product{'s' * (int(self.matvecs) != 1)}"
+        return f"trace {float(self.value):.6g} +- {float(self.standard_error):.2g} ({products})"
 
 
 class SpectralDensity(NamedTuple):
@@ -98,11 +101,15 @@ class SpectralDensity(NamedTuple):
         """The share of eigenvalues below a threshold, and its standard error over the random vectors.
 
         A node on the threshold's other side is counted whole, so near a cluster of eigenvalues the share is coarse.
+        One vector does not tell the error: it is infinite, or 0 if all eigenvalues are one.
         """
         below = (self.nodes < threshold).astype(self.weights.dtype)
         shares = jnp.sum(below * self.weights, axis=1)  # a product, so that the NaN of an unknown spectrum stays
         probes = shares.size
-        return jnp.mean(shares), jnp.std(shares, ddof=1 if probes > 1 else 0) / math.sqrt(probes)
+        if probes > 1:
+            return jnp.mean(shares), jnp.std(shares, ddof=1) / math.sqrt(probes)
+        one_value = jnp.sum(jnp.isfinite(self.nodes)) == 1
+        return jnp.mean(shares), jnp.where(one_value, jnp.zeros_like(shares[0]), jnp.inf)
 
 
 def trace(
@@ -112,16 +119,16 @@ def trace(
 
     XTrace: half of the products find the directions in which A is large, whose part of the trace is exact; the other
     half measure it, and what is left is averaged over the random vectors, each with the directions that the others
-    found. Without bias; where the spectrum decays far more accurate than the plain average of w'Aw.
+    found. Without bias; where the spectrum decays far more accurate than the plain average of w'Aw. Where the products
+    are enough for every column, n of them give the trace itself.
 
     Arguments:
         operator, like: as in `eigsh`.
-        matvecs: products to spend: an even number of at least 4 and at most 2n; the smaller of 40 and 2n when None.
-            Static.
+        matvecs: products to spend at most, at least 4 and at most 2n; the smaller of 40 and 2n when None. Static.
         key: of the random vectors; `jax.random.key(0)` when None.
 
     Returns:
-        `Trace(value, standard_error, matvecs)`.
+        `Trace(value, standard_error, matvecs)`; the error is 0 if the trace is exact, which takes n products.
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
@@ -138,13 +145,24 @@ def trace(
     operator = as_operator(operator, like)
     size = sum(leaf.size for leaf in jax.tree.leaves(operator.like))
     most = max(4, 2 * size)
-    vectors = (min(40, most) if matvecs is None else _checks.count("matvecs", matvecs, low=4, high=most)) // 2
+    budget = min(40, most) if matvecs is None else _checks.count("matvecs", matvecs, low=4, high=most)
     key = checked_key(key)
     refuse_asymmetric(operator, key)
-    return _trace(operator, key, vectors=min(vectors, size))
+    return _exact_trace(operator) if budget >= size else _trace(operator, key, vectors=budget // 2)
 
 
-@functools.partial(jax.jit, static_argnames="vectors")
+@jax.jit
+def _exact_trace(operator: SymmetricOperator) -> Trace:
+    product, dtype, size = _flat_product(operator)
+
+    def entry(index: Int[Array, ""]) -> Float[Array, ""]:
+        return product((jnp.arange(size) == index).astype(dtype))[index]
+
+    value = jnp.sum(jax.lax.map(entry, jnp.arange(size)))
+    return Trace(value, jnp.where(jnp.isfinite(value), jnp.zeros_like(value), jnp.nan), jnp.int32(size))
+
+
+@functools.partial(PerOperator, static_argnames=("vectors",))
 def _trace(operator: SymmetricOperator, key: Any, *, vectors: int) -> Trace:
     product, dtype, size = _flat_product(operator)
     columns = functools.partial(jax.lax.map, product)
@@ -220,7 +238,7 @@ def spectral_density(
     return _spectral_density(operator, key, steps=steps, probes=probes)
 
 
-@functools.partial(jax.jit, static_argnames=("steps", "probes"))
+@functools.partial(PerOperator, static_argnames=("steps", "probes"))
 def _spectral_density(operator: SymmetricOperator, key: Any, *, steps: int, probes: int) -> SpectralDensity:
     product, dtype, size = _flat_product(operator)
 

@@ -18,7 +18,7 @@ from .evidence import Plan, rounding
 from .lanczos import checked_key
 from .operators import flat, flat_space
 from .restart import thick_restart
-from .symmetric import SymmetricOperator, as_operator, crooked_level, refuse_asymmetric
+from .symmetric import PerOperator, SymmetricOperator, as_operator, crooked_level, refuse_asymmetric
 from .wanted import WHICH
 
 
@@ -167,7 +167,7 @@ def eigsh(
     operator = as_operator(operator, like)
     size = sum(leaf.size for leaf in jax.tree.leaves(operator.like))
     k, ncv = _checked_sizes(size, k, ncv)
-    maxiter = _checks.count("maxiter", maxiter, low=k)
+    maxiter, verify = _checks.count("maxiter", maxiter, low=k), _checks.boolean("verify", verify)
     probability = checked_probability(probability)
     key = checked_key(key)
     dtype, _ = flat_space(operator.like)
@@ -176,12 +176,10 @@ def eigsh(
     tol = _checks.scalar("tol", tol, low=0.0)
     start = None if v0 is None else _checked_start(v0, operator, dtype)
     refuse_asymmetric(operator, key)
-    return _eigsh(
-        operator, start, key, tol, probability, k=k, which=which, ncv=ncv, maxiter=maxiter, verify=bool(verify)
-    )
+    return _eigsh(operator, start, key, tol, probability, k=k, which=which, ncv=ncv, maxiter=maxiter, verify=verify)
 
 
-@functools.partial(jax.jit, static_argnames=("k", "which", "ncv", "maxiter", "verify"))
+@functools.partial(PerOperator, static_argnames=("k", "which", "ncv", "maxiter", "verify"))
 def _eigsh(
     operator: SymmetricOperator,
     start: Any,

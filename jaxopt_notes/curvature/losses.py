@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
+from .._means import is_sum, refuse_sum
 from .._numerics import working_dtype
 from .operators import coarsest_dtype, linearised, real_tree
 from .symmetric import SymmetricOperator
@@ -32,7 +33,7 @@ class _LossOperator(SymmetricOperator):
         self._chosen = _chosen(params, only)
         self._varied = [leaf for leaf, chosen in zip(leaves, self._chosen, strict=True) if chosen]
         self._fixed = [leaf for leaf, chosen in zip(leaves, self._chosen, strict=True) if not chosen]
-        self._data = jax.tree.map(jnp.asarray, data)
+        self._data = jax.tree.map(jnp.asarray, _checks.not_empty("data", data))
         self._programs: tuple[tuple[Program, ...], ...] = ()
         self._constants: list[list[list[Any]]] = []
         if batch_size is not None and data is None:
@@ -47,6 +48,15 @@ class _LossOperator(SymmetricOperator):
             traced = trace(self._params(self._varied), *batch)
             self._programs += (tuple(program for program, _ in traced),)
             self._constants.append([constants for _, constants in traced])
+
+    def _refuse_sum(self, named: Callable, loss: Callable[..., Float[Array, ""]]) -> None:
+        """Refuse to stream a loss that is not a mean over its examples."""
+        if self._batch_size is None:
+            return
+        params = self._params(self._varied)
+        _checks.scalar_loss(loss, params, self._data)
+        if is_sum(self._programs[0][-1], loss, (params,), self._data):
+            refuse_sum(_checks.name_of(named), self._batch_size, _checks.examples("data", self._data))
 
     def _product(self, size: int, varied: list[Array], *batch: Any) -> Callable[[list[Array]], list[Array]]:
         """The map v -> A_i v of one batch on the list of varied leaves."""
@@ -84,6 +94,11 @@ class _LossOperator(SymmetricOperator):
 
     def _batch(self, start: Any, size: int) -> PyTree:
         return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, start, size), self._data)
+
+    @property
+    def program(self) -> Program:
+        """The traced loss or model of the first size of batch."""
+        return self._programs[0][0]
 
     @property
     def like(self) -> PyTree:
@@ -138,7 +153,7 @@ class HessianOperator(_LossOperator):
         params: the point, a pytree of real floating arrays.
         data: a pytree of arrays with one leading axis of examples; any pytree without `batch_size`.
         batch_size: examples to use at a time; batches are weighted by their size, so the last may be smaller. All of
-            the data at once when None.
+            the data at once when None. A loss that adds up over its examples is refused.
         only: vary only some parameters: a name on their path ("Dense_0"), or a function of the path
             ("params/Dense_0/kernel") that says which. Vectors then have None in place of the others.
 
@@ -172,6 +187,7 @@ class HessianOperator(_LossOperator):
             return [hoist(loss, params, *batch)]
 
         self._hoist(trace)
+        self._refuse_sum(loss, loss)
 
     def _value(self, i: int, varied: list[Array], *batch: Any) -> Float[Array, ""]:
         return self._programs[i][0](self._constants[i][0], self._params(varied), *batch)
@@ -228,6 +244,7 @@ class GaussNewtonOperator(_LossOperator):
             return [hoist(model, params, *batch, derivatives=1), hoist(loss, outputs, *batch)]
 
         self._hoist(trace)
+        self._refuse_sum(loss, lambda params, batch: loss(model(params, batch), batch))
 
     def _outputs(self, i: int, varied: list[Array], *batch: Any) -> PyTree:
         return self._programs[i][0](self._constants[i][0], self._params(varied), *batch)

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
-from .._numerics import working_dtype
+from .._kept import PerProgram
+from .._numerics import rounded, working_dtype
 
 DENSE_LIMIT = 20_000  # parameters: the float32 matrix takes 1.6 GB, and its columns several times that while computed
 _AT_ONCE, _COLUMNS = 64, 8  # parameters up to which all columns are computed at once; else so many
@@ -52,7 +53,7 @@ def hvp(loss: Callable[..., Float[Array, ""]], params: PyTree, vector: PyTree, *
     """
     params = real_tree("params", params)
     vector = like_params("vector", vector, params)
-    _checks.scalar_loss(loss, params, *args)
+    _checks.scalar_loss(loss, params, *_checks.not_empty("args", tuple(args)))
     return linearised(lambda params: loss(params, *args), params)[2](vector)
 
 
@@ -103,7 +104,7 @@ def prepared(loss: Callable, params: PyTree, args: Sequence[Any]) -> tuple[PyTre
     if not callable(loss):
         raise TypeError(f"loss must be a function of the parameters, got {loss!r}")
     params = real_tree("params", params)
-    _checks.scalar_loss(loss, params, *args)
+    _checks.scalar_loss(loss, params, *_checks.not_empty("args", tuple(args)))
     return (params, *hoist(loss, params, *args))
 
 
@@ -156,7 +157,7 @@ def flat_space(like: PyTree) -> tuple[Any, Callable[[Float[Array, " n"]], PyTree
     def unflatten(vector: Float[Array, " n"]) -> PyTree:
         parts = jnp.split(vector, ends)
         return structure.unflatten(
-            [part.reshape(leaf.shape).astype(leaf.dtype) for part, leaf in zip(parts, leaves, strict=True)]
+            [rounded(part.reshape(leaf.shape).astype(leaf.dtype)) for part, leaf in zip(parts, leaves, strict=True)]
         )
 
     return functools.reduce(jnp.promote_types, map(working_dtype, leaves)), unflatten
@@ -219,7 +220,7 @@ def matrix(product: Product, like: Float[Array, " n"]) -> Float[Array, "n n"]:
     return rows.reshape(-1, n)[:n].T
 
 
-@functools.partial(jax.jit, static_argnames="program")
+@PerProgram
 def _hessian(program: Program, constants: list[Any], params: PyTree, args: tuple[Any, ...]) -> Float[Array, "n n"]:
     _, gradient, product, _ = second_order(program, constants, params, args)
     return matrix(product, gradient)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .._hoist import Program
+from .._kept import PerProgram
 from .._numerics import divide
 from .bounds import zero_level
 from .lanczos import euclidean_norm, lanczos, ritz
@@ -40,7 +41,7 @@ def halved(
     return trials[chosen], gradients[chosen], jnp.any(falls)
 
 
-@functools.partial(jax.jit, static_argnames=("program", "steps", "products"))
+@functools.partial(PerProgram, static_argnames=("steps", "products"))
 def polished(
     program: Program, constants: list[Any], params: PyTree, args: tuple[Any, ...], *, steps: int, products: int
 ) -> PyTree:

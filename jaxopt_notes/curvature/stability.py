@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program
+from .._kept import PerProgram
 from .lanczos import checked_key, lanczos, random_start, ritz
 from .operators import like_params, preconditioned, prepared, second_order
 
@@ -66,7 +67,7 @@ def sharpness(
     return _sharpness(program, constants, params, args, preconditioner, key, matvecs=matvecs)
 
 
-@functools.partial(jax.jit, static_argnames=("program", "matvecs"))
+@functools.partial(PerProgram, static_argnames=("matvecs",))
 def _sharpness(
     program: Program,
     constants: list[Any],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,10 +13,14 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
+from .._kept import PerProgram
 from .._numerics import divide
 from .bounds import zero_level
 from .lanczos import checked_key, euclidean_norm
 from .operators import coarsest_dtype, flat, flat_space, like_params, real_tree
+
+# `jax.jit` of a function of an operator, kept with the operator's program.
+PerOperator = functools.partial(PerProgram, program_of=lambda operator: operator.program, leading=False)
 
 
 class SymmetricOperator:
@@ -34,6 +39,11 @@ class SymmetricOperator:
     def dtype(self) -> Any:
         """The coarsest floating dtype in the computation: it decides what is rounding."""
         return coarsest_dtype(*jax.tree.leaves(self.like))
+
+    @property
+    def program(self) -> Program | None:
+        """The traced program with which what is compiled for the operator is kept; None to keep it for ever."""
+        return None
 
     def product(self) -> Callable[[PyTree], PyTree]:
         """The map v -> A v, with what does not depend on v computed here, once."""
@@ -75,6 +85,11 @@ class FunctionOperator(SymmetricOperator):
     def like(self) -> PyTree:
         """The structure, shapes and dtypes of the vectors."""
         return self._like
+
+    @property
+    def program(self) -> Program:
+        """The traced function."""
+        return self._program
 
     def product(self) -> Callable[[PyTree], PyTree]:
         """The map v -> A v."""
@@ -206,6 +221,6 @@ def _zeros_like_shape(leaf: Any) -> Any:
     return jnp.zeros(leaf.shape, leaf.dtype) if isinstance(leaf, jax.ShapeDtypeStruct) else leaf
 
 
-@jax.jit
+@PerOperator
 def _apply(operator: SymmetricOperator, vector: PyTree) -> PyTree:
     return operator.product()(vector)

@@ -181,7 +181,7 @@ def _descend(
     first = begin(optimizer, origin, loss)
     last, rows = jax.lax.scan(body, first, jnp.arange(static.room, dtype=jnp.int32))
     track = jnp.concatenate([row(first)[None], rows])
-    status = end_status(last.status, first.loss, last.loss, np.inf)
+    status = end_status(last.status, first.loss, last.loss, np.inf, last.unmoved)
     way = _Way(track, jnp.stack([status, last.stopped_at]), _limit(static.name, named))
     state = last.state[-1] if static.noisy else last.state
     lowest = track[jnp.argmin(track[:, -2]), :-2]

@@ -14,7 +14,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
+from .._numerics import rounded
 from ..curvature.operators import like_params, real_tree
+from .filters import Layout, OutputAxis, described, layouts, orthogonal, paths_of, scaled
 
 AXES = ("x", "y", "z")
 NORMALISATIONS = ("filter", "layer", "none")
@@ -41,7 +43,7 @@ class Directions:
     attrs: Mapping[str, str | float | int] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return _checks.examples("vectors", self.vectors)
+        return _checks.examples("vectors", self.vectors, low=0)
 
     def __getitem__(self, index: int) -> PyTree:
         """One direction, a pytree like the parameters."""
@@ -81,7 +83,8 @@ def moved(params: PyTree, vectors: PyTree, coordinates: Float[Array, " count"]) 
 
     def leaf(base: Array, stack: Array) -> Array:
         for i in range(stack.shape[0]):
-            base = base + coordinates[i].astype(base.dtype) * stack[i].astype(base.dtype)
+            step = rounded(coordinates[i].astype(base.dtype) * stack[i].astype(base.dtype))
+            base = rounded(base + step)
         return base
 
     return jax.tree.map(leaf, params, vectors)
@@ -93,29 +96,35 @@ def random_directions(
     count: int = 2,
     *,
     normalize: str = "filter",
+    output_axis: OutputAxis | None = None,
     ignore: Ignore | None = None,
 ) -> Directions:
     """Random directions, orthogonal to each other, each as long as the parameters filter by filter or layer by layer.
 
         d_i ~ N(0, I),    <d_i, d_j> = 0,    |d_i restricted to f| = |params restricted to f|   for every filter f
 
-    A filter is what makes one output: the entries that share the last index of a leaf of two axes or more (a column of
-    a dense kernel, one kernel of a convolution in flax's layout). A bias is one filter. Directions are made orthogonal
-    inside every filter and then scaled, so both statements hold exactly; orthogonalising last would change the norms,
-    normalising last the angles. A filter of fewer entries than directions is taken with the rest of its leaf, and a
-    leaf of fewer entries than directions is left out. Before scaling, the numbers of a leaf depend on the key, its path
-    and its shape alone: networks that share layers are cut along the same random directions.
+    A filter is what makes one output: the entries of a leaf of two axes or more that share the index of its output
+    axis. That is the last axis in flax's layout (in, out), the first in that of torch and equinox (out, in). A bias is
+    one filter. Directions are made orthogonal inside every filter and then scaled, so both statements hold exactly;
+    orthogonalising last would change the norms, normalising last the angles. A filter of fewer entries than directions
+    is taken with the rest of its leaf. Leaves of fewer entries than directions, such as scalars, are taken together as
+    one filter, and left out if that is still too small. Before scaling, the numbers of a leaf depend on the key, its
+    path and its shape alone: networks that share layers are cut along the same random directions.
 
     Arguments:
         key: of the random numbers.
         params: a pytree of real floating arrays.
         count: how many directions, at least 1.
         normalize: "filter", "layer" (one norm per leaf), or "none" (plain Gaussian numbers, orthogonal as a whole).
+        output_axis: the axis that counts outputs, such as -1 or 0, or `output_axis(path, leaf) -> axis or None`. Where
+            it is None, the axis as long as the bias beside a weight, if one axis only is; else the first axis of a leaf
+            named "weight" (torch, equinox; not of `equinox.nn.Embedding`), and the last of any other. `attrs` say which
+            axis was taken and why: look there if the layout is neither.
         ignore: parameters that do not move: a name on their path ("bias"), or a function of the path
             ("params/Dense_0/bias") that says which. With batch normalisation leave out its scales and biases.
 
     Returns:
-        `Directions`, with `normalize`, `seed` and `ignore` in `attrs`.
+        `Directions`, with `normalize`, `seed`, `ignore`, `output_axis` and `left_out` in `attrs`.
 
     Raises:
         TypeError, ValueError: naming the argument, its value and what is accepted; also where every direction would be
@@ -137,6 +146,8 @@ def random_directions(
     key = _checks.key("key", key)
     count = _checks.count("count", count)
     _checks.choice("normalize", normalize, NORMALISATIONS)
+    if output_axis is not None and normalize != "filter":
+        raise ValueError(f"output_axis={output_axis!r} needs normalize='filter', got normalize={normalize!r}")
     leaves = jax.tree.leaves(params)
     structure: Any = jax.tree.structure(params)
     kept = _moving(params, ignore)
@@ -144,32 +155,42 @@ def random_directions(
     if count > size:
         raise ValueError(f"count must be at most {size}, the parameters that move, got {count}")
     # By name, so that two networks that share a layer share its numbers, whatever else they have.
-    keys = [jax.random.fold_in(key, zlib.crc32(path.encode())) for path in _paths(params)]
+    paths = paths_of(params)
+    keys = [jax.random.fold_in(key, zlib.crc32(path.encode())) for path in paths]
     drawn = [
         np.asarray(jax.random.normal(k, (count, *leaf.shape)), np.float64) * keep
         for k, leaf, keep in zip(keys, leaves, kept, strict=True)
     ]
+    found: list[Layout | None] = [None] * len(leaves)
+    left_out: list[str] = []
     if normalize == "none":
-        flat = _orthogonal(np.concatenate([part.reshape(count, -1) for part in drawn], axis=1), unit=False)
+        flat = orthogonal(np.concatenate([part.reshape(count, -1) for part in drawn], axis=1), unit=False)
         ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
         drawn = [
             part.reshape(count, *leaf.shape) for part, leaf in zip(np.split(flat, ends, axis=1), leaves, strict=True)
         ]
     else:
-        drawn = [
-            _scaled(part, np.asarray(leaf, np.float64), normalize) if keep else part
-            for part, leaf, keep in zip(drawn, leaves, kept, strict=True)
-        ]
+        found = layouts(params, output_axis) if normalize == "filter" else found
+        moving = [i for i, keep in enumerate(kept) if keep]
+        made, small = scaled(
+            [drawn[i] for i in moving],
+            [np.asarray(leaves[i], np.float64) for i in moving],
+            [None if (layout := found[i]) is None else layout.axis for i in moving],
+        )
+        left_out = [paths[moving[i]] for i in small]
+        for i, part in zip(moving, made, strict=True):
+            drawn[i] = part
     if not any(np.any(part) for part in drawn):
+        but = f" ({', '.join(left_out)} hold too few numbers for {count} directions)" if left_out else ""
         raise ValueError(
-            f"every direction is zero, because the parameters that move are zero and normalize={normalize!r} makes "
-            f"directions as long as the parameters; use normalize='none'"
+            f"every direction is zero, because the parameters that move are zero{but} and normalize={normalize!r} "
+            f"makes directions as long as the parameters; use normalize='none'"
         )
     vectors = structure.unflatten([jnp.asarray(part, leaf.dtype) for part, leaf in zip(drawn, leaves, strict=True)])
-    return Directions(
-        vectors,
-        {"kind": "random", "normalize": normalize, "seed": _seed_of(key), "ignore": _ignore_text(ignore)},
-    )
+    attrs: dict[str, str | float | int] = {"kind": "random", "normalize": normalize, "seed": _seed_of(key)}
+    attrs |= {"ignore": _ignore_text(ignore), "left_out": ", ".join(left_out)}
+    attrs |= {"output_axis": described(found, paths)}
+    return Directions(vectors, attrs)
 
 
 def coordinate_plane(params: PyTree, entries: Sequence[int] = (0, 1)) -> Plane:
@@ -271,7 +292,7 @@ def _check_span(gram: Float[np.ndarray, "count count"]) -> None:
 
 
 def _moving(params: PyTree, ignore: Ignore | None) -> list[bool]:
-    paths = _paths(params)
+    paths = paths_of(params)
     if ignore is None:
         return [True] * len(paths)
     if not isinstance(ignore, str) and not callable(ignore):
@@ -286,43 +307,8 @@ def _moving(params: PyTree, ignore: Ignore | None) -> list[bool]:
     return [not one for one in fixed]
 
 
-def _paths(params: PyTree) -> list[str]:
-    """The name of every leaf, such as "params/Dense_0/bias"."""
-    return [
-        jax.tree_util.keystr(path, simple=True, separator="/")
-        for path, _ in jax.tree_util.tree_leaves_with_path(params)
-    ]
-
-
 def _ignore_text(ignore: Ignore | None) -> str:
     return ignore if isinstance(ignore, str) else "" if ignore is None else _checks.name_of(ignore)
-
-
-def _scaled(part: np.ndarray, leaf: np.ndarray, normalize: str) -> np.ndarray:
-    """Directions of one leaf, orthogonal and as long as the leaf in every filter, or as a whole."""
-    count = len(part)
-    if leaf.size < count:
-        return np.zeros_like(part)
-    by_filter = normalize == "filter" and leaf.ndim >= 2 and leaf.size // leaf.shape[-1] >= count
-    groups = leaf.shape[-1] if by_filter else 1
-    # (count, entries, groups) -> (groups, count, entries): the last axis of a leaf counts its filters.
-    rows = np.moveaxis(part.reshape(count, -1, groups), 2, 0)
-    norms = np.linalg.norm(leaf.reshape(-1, groups), axis=0)
-    rows = _orthogonal(rows, unit=True) * norms[:, None, None]
-    return np.moveaxis(rows, 0, 2).reshape(part.shape)
-
-
-def _orthogonal(rows: np.ndarray, *, unit: bool) -> np.ndarray:
-    """Rows made orthogonal in order (Gram-Schmidt, twice), of their own lengths or of length 1; batched in front."""
-    done: list[np.ndarray] = []
-    for i in range(rows.shape[-2]):
-        row = rows[..., i, :]
-        length = np.linalg.norm(row, axis=-1, keepdims=True)
-        for earlier in done * 2:
-            squared = np.sum(earlier**2, axis=-1, keepdims=True)
-            row = row - np.sum(row * earlier, axis=-1, keepdims=True) / squared * earlier
-        done.append(row / np.linalg.norm(row, axis=-1, keepdims=True) * (1.0 if unit else length))
-    return np.stack(done, axis=-2)
 
 
 def _seed_of(key: Any) -> str:

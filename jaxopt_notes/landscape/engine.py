@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import json
 import os
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +15,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
-from .._files import write_whole
+from .._digests import read_arrays, read_json, write_arrays, write_json
 from .._hoist import Program
+from .._kept import kept_with
 from .directions import moved
 
 CHUNK = 1024  # points: the unit of progress and of files, whatever the number of devices
@@ -116,7 +114,7 @@ def _mesh(devices: Sequence[jax.Device] | None) -> Mesh:
     return jax.make_mesh((len(devices),), ("points",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-@functools.lru_cache(maxsize=64)
+@kept_with(lambda task, mesh, width: task.program)
 def _compiled(task: Task, mesh: Mesh, width: int) -> Callable[[Inputs, Array], dict[str, Array]]:
     """The jitted measurement of a chunk; no point talks to another, so it holds no collectives."""
 
@@ -139,17 +137,15 @@ class _Folder:
 
     def __init__(self, folder: Path, task: Task, inputs: Inputs, points: np.ndarray) -> None:
         self.folder = folder
-        manifest = {
-            "format": 1,
-            "points": len(points),
-            "chunk": CHUNK,
-            "fingerprint": _fingerprint(task, inputs, points),
-        }
+        self._fingerprint = _fingerprint(task, inputs, points)
+        manifest = {"format": 2, "points": len(points), "chunk": CHUNK, "fingerprint": self._fingerprint}
         path = folder / "manifest.json"
-        if not path.exists():
-            write_whole(path, lambda temporary: temporary.write_text(json.dumps(manifest)))
+        try:
+            there = read_json(path, "delete it, and what is there of this slice is found again")
+        except FileNotFoundError:
+            write_json(path, manifest)
             return
-        if json.loads(path.read_text()) != manifest:
+        if there != manifest:
             raise ValueError(
                 f"folder {str(folder)!r} holds another slice (other loss, parameters, directions, data or points); "
                 f"give this one a folder of its own, or delete that one"
@@ -160,18 +156,10 @@ class _Folder:
 
     def read(self, number: int) -> dict[str, np.ndarray] | None:
         """The values of a finished chunk; None if it is missing or cannot be read, and has to be measured again."""
-        try:
-            with np.load(self.path(number), allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
-        except (FileNotFoundError, zipfile.BadZipFile, ValueError, EOFError):
-            return None
+        return read_arrays(self.path(number), self._fingerprint)
 
     def write(self, number: int, part: dict[str, np.ndarray]) -> None:
-        def save(temporary: Path) -> None:
-            with temporary.open("wb") as file:
-                np.savez(file, allow_pickle=False, **part)
-
-        write_whole(self.path(number), save)
+        write_arrays(self.path(number), part, self._fingerprint)
 
 
 def _fingerprint(task: Task, inputs: Inputs, points: np.ndarray) -> str:

@@ -14,6 +14,8 @@ from jaxtyping import Array, PyTree
 
 from .. import _checks
 from .._hoist import hoist
+from .._means import is_sum, refuse_sum
+from ..minibatches import batch_shapes
 from ..problems import Problem
 from . import engine, labels, measures
 from .directions import AXES, Directions, Plane, checked_plane, coordinate_plane
@@ -279,9 +281,9 @@ def _measured(
         raise ValueError(f"axes must hold the coordinates along one, two or three directions, got {len(axes)}")
     grid = [_coordinates(name, axis) for name, axis in zip(AXES, axes, strict=False)]
     where = checked_plane(params, _rows_of(directions), [len(grid)])
-    function, inputs = _streamed(function, data, args, batch_size)
+    function, inputs = _streamed(function, where.center, data, args, batch_size)
     _checks.scalar_loss(function, where.center, *inputs)
-    program, constants = hoist(function, where.center, *inputs, derivatives=derivatives)
+    program, constants = hoist(function, where.center, *inputs, derivatives=derivatives, owner=loss)
     shared = engine.Inputs(constants, where.center, where.directions.vectors, inputs)
     task = engine.Task(measure, program, settings)
     # The first axis varies fastest, as in the Dataset, whose dims are (z, y, x). The last point is the centre.
@@ -359,7 +361,7 @@ def _rows_of(directions: Any) -> Any:
 
 
 def _streamed(
-    function: Callable, data: PyTree, args: Sequence[Any], batch_size: int | None
+    function: Callable, params: PyTree, data: PyTree, args: Sequence[Any], batch_size: int | None
 ) -> tuple[Callable, tuple[Any, ...]]:
     """The loss with its further arguments; with a batch size a mean over batches weighted by their sizes."""
     if data is None:
@@ -372,6 +374,10 @@ def _streamed(
     examples = _checks.examples("data", data)
     size = _checks.count("batch_size", batch_size, high=examples)
     count = examples // size
+    _checks.scalar_loss(function, params, data, *args)
+    few = batch_shapes(data, size)
+    if is_sum(hoist(function, params, few, *args, derivatives=0)[0], function, (params,), data, args):
+        refuse_sum(_checks.name_of(function), size, examples)
 
     def mean(params: PyTree, data: PyTree, *args: Any) -> Array:
         whole = jax.tree.map(lambda leaf: leaf[: count * size].reshape(count, size, *leaf.shape[1:]), data)

@@ -119,7 +119,7 @@ def pca_plane(path: PyTree, count: int = 2, *, center: str = "last") -> Plane:
     Source: Li, Xu, Taylor, Studer and Goldstein, 2018, section 7.
     """
     path = real_tree("path", path)
-    points = _checks.examples("path", path)
+    points = _checks.examples("path", path, low=0)
     count = _checks.count("count", count)
     _checks.choice("center", center, ("last", "first", "mean"))
     if points <= count:
@@ -211,8 +211,8 @@ def of_problem(loss: Problem | Callable, data: PyTree) -> tuple[Callable, PyTree
     if not isinstance(loss, Problem):
         if not callable(loss):
             raise TypeError(f"loss must be a Problem or a function of the parameters, got {loss!r}")
-        return loss, data
-    return loss.loss, loss.data if data is None else data
+        return loss, _checks.not_empty("data", data)
+    return loss.loss, loss.data if data is None else _checks.not_empty("data", data)
 
 
 def _as_path(path: PyTree, center: PyTree) -> tuple[PyTree, bool]:

@@ -1,12 +1,15 @@
 """The one loop. `step` is its body for one run, `run` what comes back, `loop` and `stream` drive it."""
 
+from .loop import checked_evaluation as checked_evaluation
 from .loop import derivatives_of as derivatives_of
 from .loop import minimize as minimize
 from .loop import minimize_until as minimize_until
+from .program import evaluated_at as evaluated_at
 from .run import Run as Run
 from .status import Status as Status
 from .step import Carry as Carry
 from .step import advance as advance
 from .step import end_status as end_status
 from .step import start as start
+from .step import unmoved as unmoved
 from .stream import minimize_stream as minimize_stream

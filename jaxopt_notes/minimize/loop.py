@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -14,8 +15,11 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
+from .._means import is_sum, warn_of_sum
 from .._partials import as_pytree
 from ..minibatches import Minibatches, batch_shapes, check_batch_size
+from ..optimizers.base import Rule
+from ..optimizers.rate import ended_schedule
 from . import program
 from .program import Inputs, Static
 from .run import Run
@@ -38,12 +42,16 @@ def minimize(
     tol: float | Float[Array, ""] | None = None,
     baseline: float | Float[Array, ""] | None = None,
     record_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     donate: bool = False,
+    allow_nan: bool = False,
 ) -> Run:
     """Minimise a loss by a fixed number of steps of any optax optimizer, in one compiled loop.
 
     Each step forms the candidate x + u, evaluates loss and gradient there, and accepts it only if loss, gradient norm
-    and update norm are finite; a run that meets anything else rests on its last finite point and says so in `status`.
+    and update norm are finite; a run that meets anything else rests on its last finite point and says so in `status`,
+    or goes on with `skip_non_finite`.
     So `run.loss[k]` is the loss at the k-th parameters, never at the ones before. Works under `jit`, `vmap` (also over
     the numbers of the optimizer) and `grad`: the derivative of the final loss by a learning rate is finite even when
     the run stopped (in reverse mode; `jax.jacfwd` meets a `custom_vjp`). Arrays that `loss` closes over become
@@ -51,7 +59,8 @@ def minimize(
 
     Arguments:
         loss: `loss(params, *args)`, or `loss(params, batch, *args)` with `data`; returns a real scalar. A mean over the
-            batch, not a sum, if the learning rate should mean the same for every batch size.
+            batch, not a sum, if the learning rate should mean the same for every batch size; with minibatches a sum is
+            warned of.
         params: a pytree of floating or complex arrays, the start.
         optimizer: an (init, update) pair, ours or optax's. Its update is also given `value`, `grad` and `value_fn`.
         steps: number of steps, at least 1. Static.
@@ -61,7 +70,8 @@ def minimize(
         args: further arguments of `loss`, such as a regularisation strength; may be traced.
         aux: the first state of a stateful loss, such as batch statistics or a dropout key. The loss is then
             `loss(params, aux, [batch,] *args) -> (value, new_aux)`, and `run.aux` is the last accepted state.
-        metrics: `metrics(params)`, or `metrics(params, aux)` with `aux`: any pytree of arrays, recorded at every entry.
+        metrics: `metrics(params)`, or `metrics(params, aux)` with `aux`: any pytree of arrays, recorded at every entry,
+            at the parameters that `evaluation_params` gives.
         state: the optimizer's state to begin with, as `run.state` of an earlier run, to go on from its end; fresh when
             None. With minibatches give another key, or the same batches come again.
         every: record one entry per this many steps; must divide `steps`. Static.
@@ -69,7 +79,18 @@ def minimize(
             and in float32 a norm below 1e-22 or above 1e19 is 0 or infinite.
         baseline: loss of the best constant predictor on the full data; a run that ends no better is `stalled`.
         record_params: keep the parameters of every entry in `run.params_path`. Static.
+        evaluation_params: `evaluation_params(state, params) -> params`, the parameters at which `initial_loss`,
+            `final_loss` and `metrics` are measured, for a method whose result is not its iterate. When None those of
+            `optimizers.evaluation_params`: averages and schedule-free methods are recognised, of any other it is the
+            iterate. The histories of loss and gradient norm are of the iterate. Static.
+        skip_non_finite: how many steps in a row may give a loss, gradient or update that is not finite. Each is skipped
+            and counted in `run.skipped`: the parameters stay, the entry repeats the one before with an update norm of
+            0, and the next batch judges them. One more in a row ends the run. 0 ends it at the first; whether it is 0
+            is static. `optax.apply_if_finite`, `zero_nans` and `MultiSteps` that skips get such gradients themselves.
         donate: give the memory of `params` and `aux` to the run; they cannot be used afterwards. Static.
+        allow_nan: whether `data` may hold NaN, for a loss whose value and gradient leave it out: begin with
+            `jnp.where(jnp.isnan(y), 0, y - prediction)`, as a `jnp.nanmean` of what was computed from NaN has a
+            gradient of NaN.
 
     Returns:
         A `Run`.
@@ -83,9 +104,10 @@ def minimize(
         >>> run.loss.shape, bool(run.final_loss < 1e-10), int(run.status)
         ((21,), True, 0)
     """
+    donate = _checks.boolean("donate", donate)
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "steps", steps, data, minibatches, key, args, aux, metrics, state, every, tol,
-        baseline, record_params,
+        baseline, record_params, evaluation_params, skip_non_finite, allow_nan,
     )  # fmt: skip
     return (program.scan_donating if donate else program.scan)(static, params, aux, inputs)
 
@@ -109,7 +131,10 @@ def minimize_until(
     every: int = 1,
     baseline: float | Float[Array, ""] | None = None,
     record_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     donate: bool = False,
+    allow_nan: bool = False,
 ) -> Run:
     """Minimise until a stopping rule holds, and compute no step after it.
 
@@ -123,12 +148,13 @@ def minimize_until(
     Arguments:
         loss, params, optimizer, data, minibatches, key, args: as in `minimize`. The gradient is looked at in every
             step. With minibatches its norm does not fall to zero: use `patience`.
-        aux, metrics, state, every, baseline, record_params, donate: as in `minimize`. `patience` is looked at at every
-            recorded entry.
+        aux, metrics, state, every, baseline, record_params, evaluation_params, skip_non_finite: as in `minimize`.
+        donate, allow_nan: as in `minimize`.
         max_steps: the most steps to take, at least 1. Static.
         tol: >= 0, in units of the gradient norm.
         rtol: >= 0, relative to the gradient norm at the start.
-        patience: steps without a lower loss after which to stop, at least 1; never when None.
+        patience: steps without a lower loss after which to stop, at least 1, checked at every recorded entry;
+            never when None.
 
     Returns:
         A `Run`; `run.stopped_at` counts the steps, `run.status` tells which rule held (`completed` when none did).
@@ -144,9 +170,10 @@ def minimize_until(
         (10, 'converged')
     """
     tol = _checks.scalar("tol", tol, low=0.0)
+    donate = _checks.boolean("donate", donate)
     static, params, aux, inputs = _prepare(
         loss, params, optimizer, "max_steps", max_steps, data, minibatches, key, args, aux, metrics, state, every, tol,
-        baseline, record_params,
+        baseline, record_params, evaluation_params, skip_non_finite, allow_nan,
     )  # fmt: skip
     inputs = inputs._replace(
         rtol=_checks.scalar("rtol", rtol, low=0.0),
@@ -172,6 +199,9 @@ def _prepare(
     tol,
     baseline,
     record_params,
+    evaluation_params,
+    skip_non_finite,
+    allow_nan,
 ) -> tuple[Static, PyTree, PyTree, Inputs]:
     """Check everything, and part what decides the program from what it is run on."""
     optimizer = as_pytree(optimizer)
@@ -180,21 +210,29 @@ def _prepare(
     args = checked_args(args)
     key = None if key is None else _checks.key("key", key)
     state = checked_state(optimizer, params, state)
+    warn_past_schedule(optimizer, state)
     steps = _checks.count(steps_name, steps)
     every = _checks.divisor("every", every, steps_name, steps)
-    minibatches, batch = _checked_batch(data, minibatches, key)
+    minibatches, batch = _checked_batch(data, minibatches, key, allow_nan)
     # Whoever differentiates through this call traces its arguments; then second derivatives are run too.
     traced = any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, state, data, args, aux))))
     lifted = checked_loss(loss, params, aux, *batch, *args)
-    hoisted = partial(hoist, lifted, params, aux, derivatives=derivatives_of(optimizer) + traced)
+    hoisted = partial(hoist, lifted, params, aux, derivatives=derivatives_of(optimizer) + traced, owner=loss)
     batch_program, batch_constants = hoisted(*batch, *args)
     full_program, full_constants = batch_program, batch_constants
     if minibatches is not None:
         full_program, full_constants = hoisted(data, *args)
+        _checks.scalar_value(f"on all of the data loss {_checks.name_of(loss)!r}", full_program.output()[0])
+        value = lambda *arguments: lifted(*arguments)[0]  # noqa: E731
+        if is_sum(batch_program, value, (params, aux), data, args):
+            size, examples = len(jax.tree.leaves(batch)[0]), _checks.examples("data", data)
+            warn_of_sum(_checks.name_of(loss), size, examples, stacklevel=3)
     measure, measure_constants = checked_metrics(metrics, params, aux, traced)
-    static = Static(batch_program, full_program, measure, steps, every, minibatches, bool(record_params))
+    record_params = _checks.boolean("record_params", record_params)
+    evaluation, evaluation_constants = checked_evaluation(evaluation_params, optimizer, params, traced)
+    static = Static(batch_program, full_program, measure, steps, every, minibatches, record_params, evaluation)
     inputs = Inputs(
-        (batch_constants, full_constants, measure_constants),
+        (batch_constants, full_constants, measure_constants, evaluation_constants),
         optimizer,
         state,
         data,
@@ -204,20 +242,22 @@ def _prepare(
         rtol=None,
         patience=None,
         baseline=np.inf if baseline is None else _checks.scalar("baseline", baseline),
+        skip=checked_skip(skip_non_finite),
     )
     return static, params, aux, inputs
 
 
 def derivatives_of(optimizer: optax.GradientTransformation) -> int:
-    """How often an optimizer's steps differentiate the loss: once more if it may be given the loss itself."""
-    return 1 + isinstance(optimizer, optax.GradientTransformationExtraArgs)
+    """How often an optimizer's steps differentiate the loss: once more if its update may use the loss itself."""
+    ignores_the_loss = isinstance(getattr(optimizer.update, "func", None), Rule)
+    return 1 + (isinstance(optimizer, optax.GradientTransformationExtraArgs) and not ignores_the_loss)
 
 
 def checked_args(args: Any) -> tuple[Any, ...]:
     """The further arguments of the loss, which must come as a tuple or a list."""
     if not isinstance(args, (tuple, list)):
         raise TypeError(f"args must be a tuple of further arguments of the loss, as in args=(x,), got {args!r}")
-    return tuple(args)
+    return _checks.not_empty("args", tuple(args))
 
 
 def checked_state(optimizer: optax.GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
@@ -233,6 +273,18 @@ def checked_state(optimizer: optax.GradientTransformation, params: PyTree, state
         )
     _checks.matching("init(params)", fresh, "state", state)
     return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), state, fresh)
+
+
+def warn_past_schedule(optimizer: optax.GradientTransformation, state: PyTree) -> None:
+    """Warn of a run that starts past the end of its schedule, so that all of it has the schedule's last value."""
+    ended = None if state is None else ended_schedule(optimizer, state)
+    if ended is not None:
+        done, end, value = ended
+        warnings.warn(
+            f"state has {done} steps done, and the schedule of the learning rate ended at step {end:g}: every step of "
+            f"this run has its last value, {value:g}. Give an optimizer with a longer schedule to go on decaying.",
+            stacklevel=4,
+        )
 
 
 def checked_loss(loss: Callable, params: PyTree, aux: PyTree, *rest: Any) -> Callable:
@@ -262,17 +314,42 @@ def checked_metrics(
     if not callable(metrics):
         raise TypeError(f"metrics must be a function of the parameters that returns a pytree, got {metrics!r}")
     measure = lambda params, aux: metrics(params) if aux is None else metrics(params, aux)  # noqa: E731
-    return hoist(measure, params, aux, derivatives=int(traced))
+    return hoist(measure, params, aux, derivatives=int(traced), owner=metrics)
 
 
-def _checked_batch(data: PyTree, minibatches: Any, key: Any) -> tuple[Minibatches | None, tuple[Any, ...]]:
+def checked_evaluation(
+    evaluation: Callable | None, optimizer: optax.GradientTransformation, params: PyTree, traced: bool = False
+) -> tuple[Program | None, list[Any]]:
+    """The user's choice of the parameters that are evaluated, as a program of (state, params), and its constants."""
+    if evaluation is None:
+        return None, []
+    if not callable(evaluation):
+        raise TypeError(f"evaluation_params must be a function (state, params) -> params, got {evaluation!r}")
+    state = jax.eval_shape(optimizer.init, params)
+    found = jax.eval_shape(evaluation, state, params)
+    _checks.matching("evaluation_params(state, params)", found, "params", params)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=True):
+        if one.dtype != other.dtype:
+            raise TypeError(f"evaluation_params must return the dtypes of params, {other.dtype}; got {one.dtype}")
+    return hoist(evaluation, state, params, derivatives=int(traced))
+
+
+def checked_skip(skip_non_finite: Any) -> Array | None:
+    """How many steps in a row may be skipped; None for none."""
+    limit = _checks.count("skip_non_finite", skip_non_finite, low=0)
+    return jnp.int32(limit) if limit else None
+
+
+def _checked_batch(
+    data: PyTree, minibatches: Any, key: Any, allow_nan: bool
+) -> tuple[Minibatches | None, tuple[Any, ...]]:
     """The stream, None if it is of everything, and one example batch as a tuple of no or one argument of the loss."""
     if data is None:
         if minibatches is not None:
             raise ValueError("minibatches needs data: pass the arrays to draw from as data=")
         return None, ()
     n = _checks.examples("data", data)
-    _checks.finite_data("data", data)
+    _checks.finite_data("data", data, allow_nan=allow_nan)
     if minibatches is not None and not isinstance(minibatches, Minibatches):
         raise TypeError(f"minibatches must be a stream such as minibatches.reshuffle(64), got {minibatches!r}")
     if minibatches is None or minibatches.batch_size is None:

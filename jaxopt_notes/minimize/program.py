@@ -13,11 +13,16 @@ from jaxtyping import Array, PyTree
 
 from .. import _checks
 from .._hoist import Program
-from ..minibatches import Minibatches, gather, indices
-from ..optimizers import current_learning_rate
+from .._kept import PerProgram
+from .._numerics import rounded
+from ..minibatches import Minibatches, examples_per_step, gather, indices, steps_per_epoch
+from ..optimizers import current_learning_rate, evaluation_params
 from .run import Run
 from .status import Status
-from .step import Carry, Loss, advance, end_status, start
+from .step import Carry, Loss, advance, end_status, start, unmoved
+
+INDICES = 2**22  # of examples, held at a time where that is more than some epochs
+EPOCHS = 4
 
 
 class Static(NamedTuple):
@@ -30,12 +35,13 @@ class Static(NamedTuple):
     every: int
     minibatches: Minibatches | None
     record_params: bool
+    evaluation: Program | None
 
 
 class Inputs(NamedTuple):
     """What the program is run on, besides the parameters and the aux that it may overwrite."""
 
-    constants: tuple[list[Any], list[Any], list[Any]]
+    constants: tuple[list[Any], list[Any], list[Any], list[Any]]
     optimizer: optax.GradientTransformation
     state: PyTree
     data: PyTree
@@ -45,6 +51,7 @@ class Inputs(NamedTuple):
     rtol: Any
     patience: Any
     baseline: Any
+    skip: Any
 
 
 class History(NamedTuple):
@@ -65,81 +72,146 @@ def record(
     metrics: Program | None,
     metrics_constants: Sequence[Any],
     record_params: bool,
+    evaluated: PyTree,
 ) -> History:
-    """What the history keeps of one point."""
+    """What the history keeps of one point, whose metrics are those of the parameters that are evaluated."""
     return History(
         carry.loss,
         carry.grad_norm,
         carry.update_norm,
         current_learning_rate(optimizer, carry.state),
         carry.params if record_params else None,
-        None if metrics is None else metrics(metrics_constants, carry.params, carry.aux),
+        None if metrics is None else metrics(metrics_constants, evaluated, carry.aux),
         carry.unmoved,
     )
 
 
+def evaluated_at(evaluation: Program | None, constants: Sequence[Any], state: PyTree, params: PyTree) -> PyTree:
+    """The parameters that are evaluated: by the user's function, or as the optimizer's state says."""
+    return evaluation_params(state, params) if evaluation is None else rounded(evaluation(constants, state, params))
+
+
 class _Functions(NamedTuple):
-    """The pieces of one run that `scan` and `until` put together."""
+    """The pieces of one run that `scan` and `until` put together.
+
+    Attributes:
+        block: the entries of which the example indices are drawn together.
+        draw: the example indices for a block of so many entries from a first one on; None where there are none to hold.
+        entry: the steps of one entry of a block that begins at a given entry, with that block's indices.
+    """
 
     full_loss: Loss
-    first: Callable[[PyTree, PyTree], Carry]
-    entry: Callable[[Carry, Array, Any], Carry]
+    first: Callable[[PyTree, PyTree, Array | None], Carry]
+    block: int
+    draw: Callable[[Any, int], Array | None]
+    entry: Callable[[Carry, Array | None, Any, Array, Any], Carry]
     record: Callable[[Carry], History]
+    evaluated: Callable[[Carry], PyTree]
+
+
+def _steps_at_once(static: Static, examples: int) -> int:
+    """The steps whose example indices are held at a time; those of whole epochs, since an order is drawn whole."""
+    assert static.minibatches is not None
+    per_epoch, size = steps_per_epoch(static.minibatches, examples), examples_per_step(static.minibatches, examples)
+    return max(INDICES // size, EPOCHS * per_epoch)
 
 
 def _functions(static: Static, inputs: Inputs) -> _Functions:
-    batch_constants, full_constants, measure_constants = inputs.constants
-    minibatches, optimizer = static.minibatches, inputs.optimizer
+    batch_constants, full_constants, measure_constants, evaluation_constants = inputs.constants
+    minibatches, optimizer, every = static.minibatches, inputs.optimizer, static.every
+    examples = 0 if minibatches is None else _checks.examples("data", inputs.data)
+    at_once = static.steps if minibatches is None else _steps_at_once(static, examples)
+    block = min(static.steps, max(at_once, every)) // every
 
     def full_loss(params, aux):
         return static.full_loss(
             full_constants, params, aux, *(() if inputs.data is None else (inputs.data,)), *inputs.args
         )
 
-    if minibatches is not None:
-        rows = indices(minibatches, inputs.key, 0, static.steps + 1, _checks.examples("data", inputs.data))
+    def rows_of(first, steps):
+        # One more, as the last candidate is judged by the batch of the step after it.
+        return indices(minibatches, inputs.key, first, steps + 1, examples)
 
-    def batch_loss(step):
+    def batch_loss(rows, position):
         if minibatches is None:
             return full_loss
         return lambda params, aux: static.batch_loss(
-            batch_constants, params, aux, gather(inputs.data, rows[step]), *inputs.args
+            batch_constants, params, aux, gather(inputs.data, rows[position]), *inputs.args
         )
 
-    def entry(carry, number, tol):
-        def body(carry, step):
-            return advance(optimizer, carry, batch_loss(step), batch_loss(step + 1), tol), None
+    def taken(carry, rows, position, steps, tol):
+        def body(carry, position):
+            losses = (batch_loss(rows, position), batch_loss(rows, position + 1))
+            return advance(optimizer, carry, *losses, tol, inputs.skip), None
 
-        steps = number * static.every + jnp.arange(static.every, dtype=jnp.int32)
-        return jax.lax.scan(body, carry, steps)[0]
+        return jax.lax.scan(body, carry, position + jnp.arange(steps, dtype=jnp.int32))[0]
+
+    def draw(first_entry, entries):
+        return None if minibatches is None or every > at_once else rows_of(first_entry * every, entries * every)
+
+    def entry(carry, rows, first_entry, number, tol):
+        if minibatches is None or rows is not None:
+            return taken(carry, rows, (number - first_entry) * every, every, tol)
+
+        def window(carry, first, steps):
+            return taken(carry, rows_of(first, steps), 0, steps, tol)
+
+        # An entry of too many steps for one drawing is taken in windows.
+        windows, rest = divmod(every, at_once)
+        firsts = number * every + at_once * jnp.arange(windows, dtype=jnp.int32)
+        carry = jax.lax.scan(lambda carry, first: (window(carry, first, at_once), None), carry, firsts)[0]
+        return window(carry, (number + 1) * every - rest, rest) if rest else carry
+
+    def evaluated(carry):
+        return evaluated_at(static.evaluation, evaluation_constants, carry.state, carry.params)
 
     def kept(carry):
-        return record(carry, optimizer, static.metrics, measure_constants, static.record_params)
+        return record(carry, optimizer, static.metrics, measure_constants, static.record_params, evaluated(carry))
 
-    def first(params, aux):
-        return start(optimizer, params, batch_loss(0), inputs.tol, aux, inputs.state)
+    def first(params, aux, rows):
+        rows = rows_of(0, 0) if rows is None and minibatches is not None else rows
+        return start(optimizer, params, batch_loss(rows, 0), inputs.tol, aux, inputs.state, inputs.skip)
 
-    return _Functions(full_loss, first, entry, kept)
+    return _Functions(full_loss, first, block, draw, entry, kept, evaluated)
 
 
 def _minimize(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Run:
     pieces = _functions(static, inputs)
 
-    def body(carry, number):
-        carry = pieces.entry(carry, number, inputs.tol)
-        return carry, pieces.record(carry)
+    def block(carry, first_entry, entries, rows=None):
+        rows = pieces.draw(first_entry, entries) if rows is None else rows
 
-    first = pieces.first(params, aux)
-    last, tail = jax.lax.scan(body, first, jnp.arange(static.steps // static.every, dtype=jnp.int32))
-    history = jax.tree.map(lambda head, rest: jnp.concatenate([head[None], rest]), pieces.record(first), tail)
-    return _finish(static, inputs, pieces, params, aux, first, last, history)
+        def body(carry, number):
+            carry = pieces.entry(carry, rows, first_entry, number, inputs.tol)
+            return carry, pieces.record(carry)
+
+        return jax.lax.scan(body, carry, first_entry + jnp.arange(entries, dtype=jnp.int32))
+
+    blocks, rest = divmod(static.steps // static.every, pieces.block)
+    rows = pieces.draw(0, pieces.block) if blocks == 1 else None
+    first = pieces.first(params, aux, rows)
+    parts = [jax.tree.map(lambda row: row[None], pieces.record(first))]
+    if blocks == 1:
+        last, tail = block(first, 0, pieces.block, rows)
+    else:
+        firsts = pieces.block * jnp.arange(blocks, dtype=jnp.int32)
+        last, tail = jax.lax.scan(lambda carry, first: block(carry, first, pieces.block), first, firsts)
+        tail = jax.tree.map(lambda row: row.reshape(-1, *row.shape[2:]), tail)
+    parts.append(tail)
+    if rest:
+        last, tail = block(last, blocks * pieces.block, rest)
+        parts.append(tail)
+    history = jax.tree.map(lambda *rows: jnp.concatenate(rows), *parts)
+    return _finish(static, inputs, pieces, aux, first, last, history)
 
 
 def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Run:
     pieces = _functions(static, inputs)
     entries = static.steps // static.every
-    first = pieces.first(params, aux)
-    tol = inputs.tol + inputs.rtol * first.grad_norm
+    whole = pieces.draw(0, entries) if pieces.block == entries else None
+    first = pieces.first(params, aux, whole)
+    # Of a start whose batch is not finite nothing is known that the norm could be compared with.
+    tol = inputs.tol + inputs.rtol * jnp.where(jnp.isfinite(first.grad_norm), first.grad_norm, 0)
     arrived = (first.status == Status.COMPLETED) & (first.grad_norm <= tol)
     first = first._replace(status=jnp.where(arrived, jnp.int32(Status.CONVERGED), first.status))
     patience = np.inf if inputs.patience is None else inputs.patience
@@ -149,39 +221,46 @@ def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs)
         waited = (number - lowest_at).astype(float) * static.every
         return (number < entries) & (carry.status == Status.COMPLETED) & (waited < patience)
 
-    def body(loop):
-        number, carry, history, lowest, lowest_at = loop
-        carry = pieces.entry(carry, number, tol)
-        number = number + 1
-        history = jax.tree.map(lambda rows, row: rows.at[number].set(row), history, pieces.record(carry))
-        lower = carry.loss < lowest
-        return number, carry, history, jnp.where(lower, carry.loss, lowest), jnp.where(lower, number, lowest_at)
+    def block(loop):
+        first_entry = loop[0]
+        rows = pieces.draw(first_entry, pieces.block) if whole is None else whole
+
+        def body(loop):
+            number, carry, history, lowest, lowest_at = loop
+            carry = pieces.entry(carry, rows, first_entry, number, tol)
+            number = number + 1
+            history = jax.tree.map(lambda rows, row: rows.at[number].set(row), history, pieces.record(carry))
+            lower = (carry.loss < lowest) | jnp.isnan(lowest)
+            return number, carry, history, jnp.where(lower, carry.loss, lowest), jnp.where(lower, number, lowest_at)
+
+        return jax.lax.while_loop(lambda loop: going(loop) & (loop[0] < first_entry + pieces.block), body, loop)
 
     history = jax.tree.map(lambda row: jnp.broadcast_to(row, (entries + 1, *row.shape)), pieces.record(first))
     loop = (jnp.int32(0), first, history, first.loss, jnp.int32(0))
-    number, last, history, _, _ = jax.lax.while_loop(going, body, loop)
+    number, last, history, _, _ = block(loop) if pieces.block == entries else jax.lax.while_loop(going, block, loop)
     plateaued = (last.status == Status.COMPLETED) & (number < entries)
     last = last._replace(status=jnp.where(plateaued, jnp.int32(Status.PLATEAUED), last.status))
     resting = pieces.record(last._replace(update_norm=jnp.zeros_like(last.update_norm)))
     after = jnp.arange(entries + 1) > number
     history = jax.tree.map(lambda rows, row: jnp.where(after.reshape(-1, *[1] * row.ndim), row, rows), history, resting)
-    return _finish(static, inputs, pieces, params, aux, first, last, history)
+    return _finish(static, inputs, pieces, aux, first, last, history)
 
 
 def _finish(
     static: Static,
     inputs: Inputs,
     pieces: _Functions,
-    params: PyTree,
     aux: PyTree,
     first: Carry,
     last: Carry,
     history: History,
 ) -> Run:
     initial, final = first.loss, last.loss
-    if static.minibatches is not None:
-        initial, final = pieces.full_loss(params, aux)[0], pieces.full_loss(last.params, last.aux)[0]
-    status = end_status(last.status, initial, final, inputs.baseline, last.unmoved)
+    begin, end = pieces.evaluated(first), pieces.evaluated(last)
+    if static.minibatches is not None or end is not last.params:
+        initial, final = pieces.full_loss(begin, aux)[0], pieces.full_loss(end, last.aux)[0]
+    initial, final = rounded((initial, final))
+    status = end_status(last.status, initial, final, inputs.baseline, unmoved(first, last))
     return Run(
         params=last.params,
         state=last.state,
@@ -190,11 +269,14 @@ def _finish(
         status=status,
         stopped_at=last.stopped_at,
         aux=last.aux,
+        evaluation=None if end is last.params else end,
+        skipped=None if last.skips is None else last.skips.total,
         **history._asdict(),
     )
 
 
-scan = jax.jit(_minimize, static_argnums=0)
-scan_donating = jax.jit(_minimize, static_argnums=0, donate_argnums=(1, 2))
-until = jax.jit(_minimize_until, static_argnums=0)
-until_donating = jax.jit(_minimize_until, static_argnums=0, donate_argnums=(1, 2))
+_of_loss: dict[str, Any] = {"program_of": lambda static: static.batch_loss}
+scan = PerProgram(_minimize, **_of_loss)
+scan_donating = PerProgram(_minimize, donate_argnames=("params", "aux"), **_of_loss)
+until = PerProgram(_minimize_until, **_of_loss)
+until_donating = PerProgram(_minimize_until, donate_argnames=("params", "aux"), **_of_loss)

@@ -9,34 +9,41 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
 from .._numerics import scale_of, storable
+from ..problems.metric import LOSSES, direction_attrs
 from .status import Status
 
 if TYPE_CHECKING:
     import xarray
 
 _HISTORIES = ("loss", "grad_norm", "update_norm")
-_NUMBERS = ("initial_loss", "final_loss", "status", "stopped_at")
+_NUMBERS = ("initial_loss", "final_loss", "status", "stopped_at", "skipped")
 
 
 class Run(NamedTuple):
     """The result of `minimize`: a pytree of arrays.
 
     Attributes:
-        params: the parameters at the end; the last finite point when the run stopped early.
+        params: the parameters at the end; the last finite point when the run stopped early. Go on from them; evaluate
+            at `evaluation_params`.
         state: the optimizer's state there.
         loss, grad_norm, update_norm: histories with `steps / every + 1` entries; entry k belongs to step `k * every`.
             With minibatches the loss and the gradient are of that step's batch. A run that stopped repeats its last
             loss and gradient norm, with an update norm of 0.
         learning_rate: history of the rate in force at every entry, the one that the step after it uses; NaN when the
             optimizer is a closure that does not tell it, as `optax.chain` is (see `optimizers.current_learning_rate`).
-        initial_loss, final_loss: the loss on the full data at the start and at the end.
+        initial_loss, final_loss: the loss on the full data at the start and at the end, at `evaluation_params`.
         status: a `Status` code; `status_text` says it in words.
-        stopped_at: number of steps taken; less than asked for when the run converged, plateaued or became non-finite.
+        stopped_at: number of steps taken, skipped ones included; less than asked for when the run converged, plateaued
+            or became non-finite.
         params_path: the parameters of every entry, stacked along a leading axis; None unless `record_params`.
-        metrics: what `metrics` returned at every entry, stacked along a leading axis; None without.
+        metrics: what `metrics` returned at every entry, stacked along a leading axis; None without. Measured at the
+            evaluation parameters of the entry.
         aux: the state of a stateful loss at the end; None without.
         unmoved_share: history of the share of the updated entries that the last step did not move, as they are coarser
             than their updates; None unless some parameters are bfloat16 or float16.
+        skipped: number of steps skipped, as their loss, gradient or update was not finite; None without
+            `skip_non_finite`. A start that its batch finds not finite counts as one.
+        evaluation: the evaluation parameters at the end where they are not `params`; None where they are.
     """
 
     params: PyTree
@@ -53,6 +60,13 @@ class Run(NamedTuple):
     metrics: PyTree = None
     aux: PyTree = None
     unmoved_share: Float[Array, " entries"] | None = None
+    evaluation: PyTree = None
+    skipped: Int[Array, ""] | None = None
+
+    @property
+    def evaluation_params(self) -> PyTree:
+        """The parameters to evaluate, to classify and to keep: an average where the method's result is one."""
+        return self.params if self.evaluation is None else self.evaluation
 
     @property
     def status_text(self) -> str:
@@ -65,8 +79,9 @@ class Run(NamedTuple):
     def __str__(self) -> str:
         if np.ndim(self.status):
             return f"{np.size(self.status)} runs: {self.status_text}"
+        steps = f"{int(self.stopped_at)} steps" + ("" if self.skipped is None else f", {int(self.skipped)} skipped")
         return (
-            f"loss {float(self.initial_loss):.6g} -> {float(self.final_loss):.6g} in {int(self.stopped_at)} steps, "
+            f"loss {float(self.initial_loss):.6g} -> {float(self.final_loss):.6g} in {steps}, "
             f"|grad| {float(self.grad_norm[-1]):.3g}; {self.status_text}"
         )
 
@@ -113,7 +128,12 @@ class Run(NamedTuple):
             shape = (*shape, 1)
         table = xarray.Dataset(coords=coordinates | {"step": stride * np.arange(np.shape(self.loss)[-1])})
         for name in _NUMBERS:
+            if getattr(self, name) is None:
+                continue
             table[name] = (tuple(coordinates), np.reshape(storable(np.asarray(getattr(self, name))), shape))
         for name in _HISTORIES:
             table[name] = ((*coordinates, "step"), np.reshape(storable(np.asarray(getattr(self, name))), (*shape, -1)))
+        for name in LOSSES:
+            if name in table:
+                table[name].attrs |= direction_attrs(name, "min")
         return table

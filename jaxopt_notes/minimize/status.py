@@ -8,6 +8,7 @@ import enum
 class Status(enum.IntEnum):
     """How a run ended. `advice` says in words what it means and what to do."""
 
+    EXHAUSTED = -3
     PRUNED = -2
     NOT_RUN = -1
     COMPLETED = 0
@@ -30,17 +31,20 @@ class Status(enum.IntEnum):
 
 
 _ADVICE = {
+    Status.EXHAUSTED: "exhausted: the batches ended before the steps or epochs did. Give `epochs` to read a loader "
+    "again, or fewer `steps`.",
     Status.PRUNED: "pruned: the sweep stopped this trial early, because others did better; nothing is wrong with it.",
     Status.NOT_RUN: "not run: the sweep stopped before this trial; run it again.",
     Status.COMPLETED: "completed: every step was taken; more steps may still improve the loss.",
     Status.CONVERGED: "converged: the gradient norm fell to the tolerance, and the run rests there.",
     Status.PLATEAUED: "plateaued: no lower loss for `patience` steps, and the gradient is above the tolerance. Lower "
     "the learning rate if the loss oscillates, raise `patience` or the learning rate if it is flat.",
-    Status.STUCK: "stuck: the last update was too small for the precision of most parameters, which did not move. It "
-    "rests as near as it gets; to come nearer keep the parameters in float32, or use `stochastic_rounding`.",
+    Status.STUCK: "stuck: most parameters did not move although the gradient is not zero. The updates are zero, as "
+    "with a learning rate of 0 or past the end of a schedule, or too small for the precision of the parameters: then "
+    "keep them in float32, or use `stochastic_rounding`.",
     Status.NON_FINITE: "non_finite: a step gave an infinite or NaN loss, gradient or update; the run rests on the last "
-    "finite point. Lower the learning rate. Newton's method at a singular Hessian wants damping; after 0 steps look "
-    "at the start.",
+    "finite point. Lower the learning rate, or give `skip_non_finite` where only some batches do this. Newton's method "
+    "at a singular Hessian wants damping; after 0 steps look at the start.",
     Status.DIVERGED: "diverged: finite, but the final loss is above the initial one. Lower the learning rate.",
     Status.STALLED: "stalled: finite, but no better than a constant predictor, as when every ReLU is dead. Lower the "
     "learning rate or change the initialisation.",

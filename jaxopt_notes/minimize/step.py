@@ -15,11 +15,18 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from .._numerics import tree_norm, tree_where
+from .._numerics import rounded, tree_finite, tree_norm, tree_where
 from ..precision import unmoved_share
 from .status import Status
 
 Loss = Callable[[PyTree, PyTree], tuple[Float[Array, ""], PyTree]]
+
+
+class Skips(NamedTuple):
+    """Steps of a run that tolerates some whose loss, gradient or update is not finite."""
+
+    total: Int[Array, ""]
+    in_a_row: Int[Array, ""]
 
 
 class Carry(NamedTuple):
@@ -35,6 +42,7 @@ class Carry(NamedTuple):
     stopped_at: Int[Array, ""]
     unmoved: Float[Array, ""] | None = None
     aux: PyTree = None
+    skips: Skips | None = None
 
 
 def start(
@@ -44,27 +52,38 @@ def start(
     tol: Any = None,
     aux: PyTree = None,
     state: PyTree = None,
+    skip: Any = None,
 ) -> Carry:
-    """Evaluate the start; the optimizer begins there, or goes on from `state`."""
+    """Evaluate the start; the optimizer begins there, or goes on from `state`. `skip` is that of `advance`."""
+    params = rounded(params)
     value, aux, grad = _evaluate(loss, params, aux)
     grad_norm = tree_norm(grad)
-    status = jnp.where(jnp.isfinite(value) & jnp.isfinite(grad_norm), Status.COMPLETED, Status.NON_FINITE).astype(
-        jnp.int32
-    )
-    if tol is not None:
-        status = jnp.where((status == Status.COMPLETED) & (grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
     state = optimizer.init(params) if state is None else state
+    finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
+    goes_on = finite if skip is None and not _takes_non_finite(state) else jnp.bool_(True)
+    status = jnp.where(goes_on, jnp.int32(Status.COMPLETED), jnp.int32(Status.NON_FINITE))
+    if tol is not None:
+        status = jnp.where(finite & (grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
+    skips = None if skip is None else Skips(*(jnp.where(finite, jnp.int32(0), jnp.int32(1)),) * 2)
     nothing = jnp.zeros_like(grad_norm)
     unmoved = jnp.zeros((), jnp.float32) if _narrow(params) else None
-    return Carry(params, state, value, grad, grad_norm, nothing, status, jnp.int32(0), unmoved, aux)
+    return Carry(params, state, value, grad, grad_norm, nothing, status, jnp.int32(0), unmoved, aux, skips)
 
 
 def advance(
-    optimizer: optax.GradientTransformation, carry: Carry, loss: Loss, next_loss: Loss, tol: Any = None
+    optimizer: optax.GradientTransformation,
+    carry: Carry,
+    loss: Loss,
+    next_loss: Loss,
+    tol: Any = None,
+    skip: Any = None,
 ) -> Carry:
     """One step: from the accepted point under `loss` to the candidate under `next_loss`, if that is finite.
 
-    The two losses differ by their minibatch. A carry that has stopped is returned as it is.
+    The two losses differ by their minibatch. A carry that has stopped is returned as it is. One that is not finite ends
+    the run, or where it is one of at most `skip` in a row, is left out: the next step judges the same candidate by its
+    own batch. So a bad batch leaves no trace in parameters, state and aux, and no run rests on a point that no batch
+    found finite.
     """
     # What the functions hold becomes an argument too, so that derivatives by all of it know of rejections.
     closed, shapes = jax.make_jaxpr(partial(_attempt, optimizer, loss, next_loss), return_shape=True)(carry)
@@ -75,10 +94,17 @@ def advance(
 
     candidate, accept = _unless_rejected(attempt, closed.consts, carry)
     alive = carry.status == Status.COMPLETED
-    status = jnp.where(alive & ~accept, jnp.int32(Status.NON_FINITE), carry.status)
+    ended = alive & ~accept
+    rests = carry._replace(update_norm=jnp.zeros_like(carry.update_norm))
+    if carry.skips is not None:
+        skipped = ended & (carry.skips.in_a_row < skip)
+        ended &= ~skipped
+        one = skipped.astype(jnp.int32)
+        skips = Skips(carry.skips.total + one, carry.skips.in_a_row + one)
+        rests = rests._replace(stopped_at=carry.stopped_at + one, skips=skips)
+    status = jnp.where(ended, jnp.int32(Status.NON_FINITE), carry.status)
     if tol is not None:
         status = jnp.where(accept & (candidate.grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
-    rests = carry._replace(update_norm=jnp.zeros_like(carry.update_norm))
     return tree_where(accept, candidate, rests)._replace(status=status)
 
 
@@ -86,24 +112,57 @@ def _attempt(
     optimizer: optax.GradientTransformation, loss: Loss, next_loss: Loss, carry: Carry
 ) -> tuple[Carry, Bool[Array, ""]]:
     """The candidate, and whether it is accepted."""
-    updates, state = optax.with_extra_args_support(optimizer).update(
-        carry.grad,
-        carry.state,
-        carry.params,
-        value=carry.loss,
-        grad=carry.grad,
-        value_fn=lambda params: loss(params, carry.aux)[0],
-    )
-    params = optax.apply_updates(carry.params, updates)
+    params, state, updates = _moved(optimizer, loss, carry)
     value, aux, grad = _evaluate(next_loss, params, carry.aux)
     grad_norm, update_norm = tree_norm(grad), tree_norm(updates)
-    finite = jnp.isfinite(value) & jnp.isfinite(grad_norm) & jnp.isfinite(update_norm)
+    finite = jnp.isfinite(update_norm)
+    if _takes_non_finite(carry.state):
+        finite &= tree_finite(params)
+    else:
+        finite &= jnp.isfinite(value) & jnp.isfinite(grad_norm)
     unmoved = None if carry.unmoved is None else _unmoved(carry, updates, grad_norm)
+    skips = None if carry.skips is None else carry.skips._replace(in_a_row=jnp.int32(0))
     taken = carry.stopped_at + 1
-    new = Carry(params, state, value, grad, grad_norm, update_norm, carry.status, taken, unmoved, aux)
-    # Some of optax's states widen when a number is wider than the parameters; the carry keeps its types.
-    candidate = jax.tree.map(lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), new, carry)
-    return candidate, (carry.status == Status.COMPLETED) & finite
+    new = Carry(params, state, value, grad, grad_norm, update_norm, carry.status, taken, unmoved, aux, skips)
+    return _typed(new, carry), (carry.status == Status.COMPLETED) & finite
+
+
+def _moved(optimizer: optax.GradientTransformation, loss: Loss, carry: Carry) -> tuple[PyTree, PyTree, PyTree]:
+    """The next parameters and state, and the updates that lead there."""
+    value, grad = carry.loss, carry.grad
+    known = jnp.isfinite(value) & jnp.isfinite(carry.grad_norm)
+    if carry.skips is not None:  # not so where the batch of the start is to be skipped; zeros keep derivatives finite
+        value, grad = tree_where(known, (value, grad), jax.tree.map(jnp.zeros_like, (value, grad)))
+    # Rounded as bfloat16 and float16 are stored, so that loss and gradient are those of the parameters that are kept.
+    updates, state = rounded(
+        optax.with_extra_args_support(optimizer).update(
+            grad,
+            carry.state,
+            carry.params,
+            value=value,
+            grad=grad,
+            value_fn=lambda params: loss(rounded(params), carry.aux)[0],
+        )
+    )
+    moved = rounded(optax.apply_updates(carry.params, updates)), _typed(state, carry.state), updates
+    if carry.skips is None:
+        return moved
+    return tree_where(known, moved, (carry.params, carry.state, jax.tree.map(jnp.zeros_like, updates)))
+
+
+def _typed(new: PyTree, old: PyTree) -> PyTree:
+    """In the types of the carry, since some of optax's states widen when a number is wider than the parameters."""
+    return jax.tree.map(lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), new, old)
+
+
+def _takes_non_finite(state: PyTree) -> bool:
+    """Whether the optimizer is made for gradients that are not finite, so that it is to see them."""
+
+    def made_for_them(node: Any) -> bool:
+        counted = isinstance(node, (optax.ApplyIfFiniteState, optax.ZeroNansState))
+        return counted or (isinstance(node, optax.MultiStepsState) and bool(jax.tree.leaves(node.skip_state)))
+
+    return any(map(made_for_them, jax.tree.leaves(state, is_leaf=made_for_them)))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -125,6 +184,14 @@ def _backward(attempt: Callable, saved: Any, cotangents: Any) -> Any:
 _unless_rejected.defvjp(_forward, _backward)
 
 
+def unmoved(first: Carry, last: Carry) -> Float[Array, ""]:
+    """The share of parameters that do not move: in the last step if they are narrow, else all or none in the run."""
+    where = zip(jax.tree.leaves(first.params), jax.tree.leaves(last.params), strict=True)
+    stays = jnp.stack([jnp.all(before == after) for before, after in where]).all()
+    share = jnp.float32(0) if last.unmoved is None else last.unmoved
+    return jnp.where(stays & (last.grad_norm > 0) & (last.stopped_at > 0), jnp.float32(1), share)
+
+
 def end_status(
     status: Array, initial_loss: Array, final_loss: Array, baseline: Any, unmoved: Array | None = None
 ) -> Int[Array, "*lanes"]:
@@ -138,12 +205,14 @@ def end_status(
     stalled = final_loss + slack >= jnp.asarray(baseline, final_loss.dtype)
     judged = jnp.where(stalled, jnp.int32(Status.STALLED), judged)
     judged = jnp.where(~(final_loss - slack <= initial_loss), jnp.int32(Status.DIVERGED), judged)
+    judged = jnp.where(jnp.isfinite(final_loss), judged, jnp.int32(Status.NON_FINITE))
     open_end = (status == Status.COMPLETED) | (status == Status.PLATEAUED)
     return jnp.where(open_end, judged, status)
 
 
 def _evaluate(loss: Loss, params: PyTree, aux: PyTree) -> tuple[Array, PyTree, PyTree]:
     (value, aux), grad = jax.value_and_grad(loss, has_aux=True)(params, aux)
+    value, aux, grad = rounded((value, aux, grad))
     return value, aux, jax.tree.map(jnp.conj, grad)  # the steepest ascent, if complex; the identity for a real one
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,13 +14,23 @@ from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
+from .._kept import PerProgram
 from .._partials import as_pytree
 from ..minibatches import prefetch as read_ahead
-from .loop import checked_args, checked_loss, checked_metrics, checked_state, derivatives_of
-from .program import History, record
+from .loop import (
+    checked_args,
+    checked_evaluation,
+    checked_loss,
+    checked_metrics,
+    checked_skip,
+    checked_state,
+    derivatives_of,
+    warn_past_schedule,
+)
+from .program import History, evaluated_at, record
 from .run import Run
 from .status import Status
-from .step import advance, end_status, start
+from .step import advance, end_status, start, unmoved
 
 
 def minimize_stream(
@@ -30,6 +40,7 @@ def minimize_stream(
     batches: Iterable[PyTree],
     *,
     steps: int | None = None,
+    epochs: int | None = None,
     args: Sequence[Any] = (),
     aux: PyTree = None,
     metrics: Callable[..., PyTree] | None = None,
@@ -37,6 +48,8 @@ def minimize_stream(
     every: int = 1,
     tol: float | Float[Array, ""] | None = None,
     record_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     prefetch: int = 2,
 ) -> Run:
     """Minimise a loss over batches from an iterator, for data that do not fit the memory.
@@ -49,16 +62,18 @@ def minimize_stream(
     Arguments:
         loss, params, optimizer, args, aux, metrics, state, tol, record_params: as in `minimize`; the loss takes a
             batch.
+        evaluation_params, skip_non_finite: as in `minimize`.
         batches: an iterable of pytrees of arrays: a generator, `minibatches.batches`, a grain or torch data loader.
         steps: number of steps, at most; takes `steps + 1` batches and no more. Until `batches` ends when None, which is
             read up to `prefetch + 1` batches ahead.
+        epochs: how often to read `batches`, a list or a data loader that can be read again, at least 1; once when None.
         every: record one entry per this many steps; must divide `steps`.
         prefetch: batches to hold ready on the device, at least 1.
 
     Returns:
         A `Run` of what was done before `batches` ended or the run stopped: its histories end there, at the last entry,
-        and `stopped_at` counts the steps. `initial_loss` and `final_loss` are of the first and the last batch, too
-        little to call a run diverged.
+        and `stopped_at` counts the steps. Its status is `exhausted` if `batches` ended before `steps`. `initial_loss`
+        and `final_loss` are of the first and the last batch, too little to call a run diverged.
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted; inside a compiled
@@ -77,44 +92,88 @@ def minimize_stream(
     aux = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), aux)
     if any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, aux, args)))):
         raise TypeError("minimize_stream is a loop in Python: inside jit, vmap and grad use minimize(data=...)")
+    start_params = jax.device_get(params)  # on the host, as steps overwrite their carry
     args, state = checked_args(args), checked_state(optimizer, params, state)
+    warn_past_schedule(optimizer, state)
     state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
     most = None if steps is None else _checks.count("steps", steps)
     every = _checks.count("every", every) if most is None else _checks.divisor("every", every, "steps", most)
-    tol = None if tol is None else _checks.scalar("tol", tol, low=0.0)
+    tol, skip = None if tol is None else _checks.scalar("tol", tol, low=0.0), checked_skip(skip_non_finite)
     measure, measure_constants = checked_metrics(metrics, params, aux)
-    needed = batches if most is None else itertools.islice(batches, most + 1)
+    evaluation, evaluation_constants = checked_evaluation(evaluation_params, optimizer, params)
+    whole = batches if epochs is None else _Epochs(batches, _checks.count("epochs", epochs))
+    needed = whole if most is None else itertools.islice(whole, most + 1)
     source = read_ahead(needed, _checks.count("prefetch", prefetch))
     try:
         begin = list(itertools.islice(source, 2))
         if len(begin) < 2:
-            raise ValueError("batches must hold at least two batches, one more than the steps")
+            raise ValueError(f"batches must hold at least two batches, one more than the steps; got {len(begin)}")
         judge = _Judge(loss, params, aux, args, derivatives_of(optimizer))
-        keep = partial(_record, measure, bool(record_params), measure_constants, optimizer)
-        carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state)
+        constants = (measure_constants, evaluation_constants)
+        record_params = _checks.boolean("record_params", record_params)
+        keep = partial(_record, (measure, evaluation, record_params), constants, optimizer)
+        carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state, skip)
         initial, entries = jnp.copy(carry.loss), [keep(carry)]
+        begin_params = _evaluated(evaluation, evaluation_constants, carry)
+        if begin_params is not None:
+            initial = _value(*judge(begin[0]), begin_params, aux)
         pairs = itertools.pairwise(itertools.chain(begin, source))
-        for step, (batch, next_batch) in enumerate(pairs, start=1):
-            carry = _advance(*judge(batch), *judge(next_batch), carry, optimizer, tol)
-            if step % every == 0:
-                entries.append(keep(carry))
-                # The status of the entry before is there already, so looking at it does not wait for the device.
-                if entries[-2].status != Status.COMPLETED:
-                    break
+        carry, last_batch, step = _driven(pairs, judge, keep, every, carry, entries, optimizer, tol, skip)
     finally:
         source.close()
     history = jax.tree.map(lambda *rows: jnp.stack(rows), *(entry.history for entry in entries))
+    end_params = _evaluated(evaluation, evaluation_constants, carry)
+    final = carry.loss if end_params is None else _value(*judge(last_batch), end_params, carry.aux)
+    # Two batches do not show whether the loss rose; only what is not finite counts as diverged here.
+    stays = unmoved(carry._replace(params=start_params), carry)
+    status = end_status(carry.status, jnp.full_like(initial, jnp.inf), final, jnp.inf, stays)
+    short = step < most if most is not None else isinstance(whole, _Epochs) and whole.ended
+    if short and carry.status == Status.COMPLETED:
+        status = jnp.full_like(status, Status.EXHAUSTED)
     return Run(
         params=carry.params,
         state=carry.state,
         initial_loss=initial,
-        final_loss=carry.loss,
-        # Two batches do not tell whether the loss rose; only what is not finite counts as diverged here.
-        status=end_status(carry.status, jnp.full_like(initial, jnp.inf), carry.loss, jnp.inf, carry.unmoved),
+        final_loss=final,
+        status=status,
         stopped_at=carry.stopped_at,
         aux=carry.aux,
+        evaluation=end_params,
+        skipped=None if carry.skips is None else carry.skips.total,
         **history._asdict(),
     )
+
+
+def _driven(pairs, judge, keep, every, carry, entries, optimizer, tol, skip):
+    """Take the steps, adding to the entries; the last carry and batch, and the number of steps."""
+    for step, (batch, next_batch) in enumerate(pairs, start=1):
+        (program, *given), (next_program, *next_given) = judge(batch), judge(next_batch)
+        carry = _advance((program, next_program), *given, *next_given, carry, optimizer, tol, skip)
+        if step % every == 0:
+            entries.append(keep(carry))
+            # The status of the entry before is there already, so looking at it does not wait for the device.
+            if entries[-2].status != Status.COMPLETED:
+                break
+    return carry, next_batch, step
+
+
+class _Epochs:
+    """Batches read several times. `ended` is whether one of these times gave none, as of an iterator in disguise."""
+
+    def __init__(self, batches: Iterable[PyTree], epochs: int) -> None:
+        if epochs > 1 and isinstance(batches, Iterator):
+            raise ValueError(
+                f"epochs={epochs} needs batches that can be read again, such as a list or a data loader; got the "
+                f"iterator {batches!r}, which ends once"
+            )
+        self._batches, self._epochs, self.ended = batches, epochs, False
+
+    def __iter__(self) -> Iterator[PyTree]:
+        for _ in range(self._epochs):
+            self.ended = True
+            for batch in self._batches:
+                self.ended = False
+                yield batch
 
 
 class _Judge:
@@ -129,11 +188,29 @@ class _Judge:
         leaves, tree = jax.tree.flatten(batch)
         shapes = (tree, *((leaf.shape, leaf.dtype) for leaf in leaves))
         if shapes not in self._held:
+            _checks.not_empty("a batch", batch)
             lifted = checked_loss(self._loss, self._params, self._aux, batch, *self._args)
+            if all(leaf.shape[:1] == (1,) for leaf in leaves):
+                self._check_more_examples(lifted, batch)
             self._held[shapes] = hoist(
-                lifted, self._params, self._aux, batch, *self._args, derivatives=self._derivatives
+                lifted,
+                self._params,
+                self._aux,
+                batch,
+                *self._args,
+                derivatives=self._derivatives,
+                owner=self._loss,
             )
         return *self._held[shapes], (batch, *self._args)
+
+    def _check_more_examples(self, lifted: Callable, batch: PyTree) -> None:
+        """Refuse a loss per example, which is a scalar on one example only."""
+        two = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape[1:]), leaf.dtype), batch)
+        try:
+            value = jax.eval_shape(lifted, self._params, self._aux, two, *self._args)[0]
+        except Exception:  # a loss of one example, which is its own affair
+            return
+        _checks.scalar_value(f"on two examples loss {_checks.name_of(self._loss)!r}", value)
 
 
 def _shapes(tree: PyTree) -> PyTree:
@@ -145,25 +222,43 @@ class _Entry(NamedTuple):
     status: Array
 
 
-@partial(jax.jit, static_argnums=0)
-def _start(program, constants, arguments, params, aux, optimizer, tol, state):
-    return start(optimizer, params, lambda params, aux: program(constants, params, aux, *arguments), tol, aux, state)
+@PerProgram
+def _start(program, constants, arguments, params, aux, optimizer, tol, state, skip):
+    def loss(params, aux):
+        return program(constants, params, aux, *arguments)
+
+    return start(optimizer, params, loss, tol, aux, state, skip)
 
 
-@partial(jax.jit, static_argnums=(0, 3), donate_argnums=6)
-def _advance(program, constants, arguments, next_program, next_constants, next_arguments, carry, optimizer, tol):
+@partial(PerProgram, program_of=lambda programs: programs[0], donate_argnames=("carry",))
+def _advance(programs, constants, arguments, next_constants, next_arguments, carry, optimizer, tol, skip):
+    program, next_program = programs
+
     def loss(params, aux):
         return program(constants, params, aux, *arguments)
 
     def next_loss(params, aux):
         return next_program(next_constants, params, aux, *next_arguments)
 
-    return advance(optimizer, carry, loss, next_loss, tol)
+    return advance(optimizer, carry, loss, next_loss, tol, skip)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _record(measure, record_params, measure_constants, optimizer, carry):
+@PerProgram
+def _value(program, constants, arguments, params, aux):
+    return program(constants, params, aux, *arguments)[0]
+
+
+@PerProgram
+def _evaluated(evaluation, constants, carry):
+    """The parameters that are evaluated; None where they are the iterate."""
+    found = evaluated_at(evaluation, constants, carry.state, carry.params)
+    return None if found is carry.params else jax.tree.map(jnp.copy, found)
+
+
+@partial(PerProgram, program_of=lambda recorded: recorded[0])
+def _record(recorded, constants, optimizer, carry):
     """What is kept of a point; copies, since the next step overwrites the carry."""
-    return jax.tree.map(
-        jnp.copy, _Entry(record(carry, optimizer, measure, measure_constants, record_params), carry.status)
-    )
+    measure, evaluation, record_params = recorded
+    evaluated = evaluated_at(evaluation, constants[1], carry.state, carry.params)
+    kept = record(carry, optimizer, measure, constants[0], record_params, evaluated)
+    return jax.tree.map(jnp.copy, _Entry(kept, carry.status))

@@ -19,6 +19,7 @@ from .adaptive import adagrad as adagrad
 from .adaptive import adam as adam
 from .adaptive import adamw as adamw
 from .adaptive import rmsprop as rmsprop
+from .evaluation import evaluation_params as evaluation_params
 from .first_order import GradientDescentState as GradientDescentState
 from .first_order import MomentumState as MomentumState
 from .first_order import gradient_descent as gradient_descent

@@ -7,15 +7,19 @@ Where `eps` stands differs between libraries: outside the root in torch and in A
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Int, PyTree
 
+from .. import _checks
 from .._numerics import divide, real_dtype, sqrt, squared_modulus
 from .base import Number, Rule, Schedule, decay, pair, scalar
+
+Amsgrad = bool | Literal["corrected"]
 
 
 class AdagradState(NamedTuple):
@@ -43,16 +47,17 @@ class RMSPropState(NamedTuple):
 
 
 class AdamState(NamedTuple):
-    """State of `adam`: steps done, the average gradient `mu` and the average squared gradient `nu` (real)."""
+    """State of `adam`: steps done, average gradient `mu`, average squared gradient `nu` (real); `nu_max` if amsgrad."""
 
     count: Int[Array, ""]  # type: ignore[assignment]
     mu: PyTree
     nu: PyTree
+    nu_max: PyTree = None
 
 
 def adagrad(
     learning_rate: Number | Schedule, eps: Number = 1e-10, eps_root: Number = 0.0, initial_accumulator: Number = 0.0
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """AdaGrad: each coordinate's rate falls with the root of the sum of its squared gradients.
 
         s <- s + |g|^2
@@ -95,7 +100,7 @@ def adagrad(
 
 def adadelta(
     learning_rate: Number | Schedule = 1.0, rho: Number = 0.9, eps: Number = 1e-6
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Adadelta: the step is measured by the steps before, so that it has the units of the parameters.
 
         n <- r n + (1 - r) |g|^2
@@ -137,7 +142,7 @@ def rmsprop(
     beta: Number | None = None,
     centered: bool = False,
     debias: bool = False,
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """RMSProp: the gradient over the root of its average square.
 
         n <- r n + (1 - r) |g|^2                      (centred: m <- r m + (1 - r) g, and n - |m|^2 in place of n)
@@ -179,18 +184,27 @@ def rmsprop(
     }
     if beta is not None:
         numbers["beta"] = decay("beta", beta)
+    centered, debias = _checks.boolean("centered", centered), _checks.boolean("debias", debias)
     rule = Rule(RMSPropState, _rmsprop, debias=("decay_rate",) if debias else ())
-    return pair(rule, learning_rate, initial=_RMSPropSlots(bool(centered), beta is not None), **numbers)
+    return pair(rule, learning_rate, initial=_RMSPropSlots(centered, beta is not None), **numbers)
 
 
 def adam(
-    learning_rate: Number | Schedule, b1: Number = 0.9, b2: Number = 0.999, eps: Number = 1e-8, eps_root: Number = 0.0
-) -> optax.GradientTransformation:
+    learning_rate: Number | Schedule,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    eps_root: Number = 0.0,
+    *,
+    amsgrad: Amsgrad = False,
+) -> optax.GradientTransformationExtraArgs:
     """Adam: momentum over the root of the average squared gradient, both corrected for their start at zero.
 
         m <- b1 m + (1 - b1) g
         n <- b2 n + (1 - b2) |g|^2
         x <- x - a m/(1 - b1^t) / (sqrt(n/(1 - b2^t) + eps_root) + eps)
+        amsgrad=True             N <- max(N, n), and N/(1 - b2^t) in place of n/(1 - b2^t)
+        amsgrad="corrected"      N <- max(N, n/(1 - b2^t)), and N in its place
 
     A coordinate whose gradients were all exactly zero does not move, and derivatives through it exist.
 
@@ -200,9 +214,12 @@ def adam(
         b2: in [0, 1), memory of the average squared gradient.
         eps: >= 0, added outside the root, in units of the gradient.
         eps_root: >= 0, added inside the root.
+        amsgrad: divide by the largest average so far, so that no coordinate's rate grows: True takes it before the
+            correction, as torch and keras do, "corrected" after it, as `optax.amsgrad` does. The second one holds the
+            first steps' averages, which are of few gradients. Static.
 
     Returns:
-        An (init, update) pair over pytrees with state `AdamState(count, mu, nu)`.
+        An (init, update) pair over pytrees with state `AdamState(count, mu, nu, nu_max)`; a slot not used is None.
 
     Raises:
         TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range.
@@ -214,12 +231,14 @@ def adam(
         >>> [round(float(u), 4) for u in updates]
         [-0.1, 0.1]
 
-    Source: Kingma and Ba, 2015.
+    Source: Kingma and Ba, 2015; amsgrad Reddi, Kale and Kumar, 2018.
     """
+    amsgrad = _checked_amsgrad(amsgrad)
+    function = _adam_corrected_maximum if amsgrad == "corrected" else _adam
     return pair(
-        Rule(AdamState, _adam, debias=("b1", "b2")),
+        Rule(AdamState, function, debias=("b1", "b2")),
         learning_rate,
-        initial=_first_and_second_moment,
+        initial=_AdamSlots(bool(amsgrad)),
         b1=decay("b1", b1),
         b2=decay("b2", b2),
         eps=scalar("eps", eps, low=0.0),
@@ -234,7 +253,9 @@ def adamw(
     eps: Number = 1e-8,
     eps_root: Number = 0.0,
     weight_decay: Number = 1e-4,
-) -> optax.GradientTransformation:
+    *,
+    amsgrad: Amsgrad = False,
+) -> optax.GradientTransformationExtraArgs:
     """Adam with decoupled weight decay: the pull to zero is not scaled by the gradients' history.
 
         x <- x - a (adam's direction + w x)
@@ -243,11 +264,11 @@ def adamw(
 
     Arguments:
         learning_rate: a >= 0, a number or a schedule.
-        b1, b2, eps, eps_root: as in `adam`.
+        b1, b2, eps, eps_root, amsgrad: as in `adam`.
         weight_decay: w >= 0, per unit of the learning rate.
 
     Returns:
-        An (init, update) pair over pytrees with state `AdamState(count, mu, nu)`; update needs the parameters.
+        An (init, update) pair over pytrees with state `AdamState(count, mu, nu, nu_max)`; update needs the parameters.
 
     Raises:
         TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range, or update
@@ -262,10 +283,12 @@ def adamw(
 
     Source: Loshchilov and Hutter, 2019.
     """
+    amsgrad = _checked_amsgrad(amsgrad)
+    function = _adamw_corrected_maximum if amsgrad == "corrected" else _adamw
     return pair(
-        Rule(AdamState, _adamw, uses_params=True, debias=("b1", "b2")),
+        Rule(AdamState, function, uses_params=True, debias=("b1", "b2")),
         learning_rate,
-        initial=_first_and_second_moment,
+        initial=_AdamSlots(bool(amsgrad)),
         b1=decay("b1", b1),
         b2=decay("b2", b2),
         eps=scalar("eps", eps, low=0.0),
@@ -299,8 +322,26 @@ class _RMSPropSlots:
         )
 
 
-def _first_and_second_moment(param):
-    return jnp.zeros_like(param), jnp.zeros_like(param, real_dtype(param.dtype))
+@dataclass(frozen=True)
+class _AdamSlots:
+    """Makes the slots of Adam, with one for the largest average if that is needed."""
+
+    maximum: bool
+
+    def __call__(self, param):
+        square = jnp.zeros_like(param, real_dtype(param.dtype))
+        return jnp.zeros_like(param), square, square if self.maximum else None
+
+
+def _checked_amsgrad(amsgrad: Any) -> Amsgrad:
+    if isinstance(amsgrad, (bool, np.bool_)):
+        return bool(amsgrad)
+    if isinstance(amsgrad, str) and amsgrad == "corrected":
+        return "corrected"
+    raise ValueError(
+        f"amsgrad must be False, True (the largest average before its correction, as in torch and keras) or "
+        f"'corrected' (after it, as in optax.amsgrad), got {amsgrad!r}"
+    )
 
 
 def _adagrad(grad, sum_of_squares, *, learning_rate, eps, eps_root):
@@ -328,14 +369,37 @@ def _rmsprop(grad, nu, mu, velocity, *, learning_rate, decay_rate, eps, eps_root
     return -learning_rate * step, nu, mu, velocity
 
 
-def _adam(grad, mu, nu, *, learning_rate, b1, b2, eps, eps_root, b1_correction, b2_correction):
-    mu = b1 * mu + (1 - b1) * grad
-    nu = b2 * nu + (1 - b2) * squared_modulus(grad)
+def _adam(grad, mu, nu, nu_max, *, b2_correction, **numbers):
+    mu, nu = _moments(grad, mu, nu, **numbers)
+    if nu_max is not None:
+        nu_max = jnp.maximum(nu_max, nu)
+    nu_hat = (nu if nu_max is None else nu_max) / b2_correction
+    return _adam_update(mu, nu_hat, **numbers), mu, nu, nu_max
+
+
+def _adam_corrected_maximum(grad, mu, nu, nu_max, *, b2_correction, **numbers):
+    mu, nu = _moments(grad, mu, nu, **numbers)
+    nu_max = jnp.maximum(nu_max, nu / b2_correction)
+    return _adam_update(mu, nu_max, **numbers), mu, nu, nu_max
+
+
+def _moments(grad, mu, nu, *, b1, b2, **unused):
+    return b1 * mu + (1 - b1) * grad, b2 * nu + (1 - b2) * squared_modulus(grad)
+
+
+def _adam_update(mu, nu_hat, *, learning_rate, eps, eps_root, b1_correction, **unused):
     mu_hat = mu / b1_correction
-    nu_hat = nu / b2_correction
-    return -learning_rate * divide(mu_hat, sqrt(nu_hat + eps_root) + eps), mu, nu
+    return -learning_rate * divide(mu_hat, sqrt(nu_hat + eps_root) + eps)
 
 
-def _adamw(grad, param, mu, nu, *, learning_rate, weight_decay, **numbers):
-    update, mu, nu = _adam(grad, mu, nu, learning_rate=learning_rate, **numbers)
-    return update - learning_rate * weight_decay * param.astype(update.dtype), mu, nu
+def _adamw(grad, param, *slots, weight_decay, **numbers):
+    return _decayed(_adam(grad, *slots, **numbers), param, weight_decay, **numbers)
+
+
+def _adamw_corrected_maximum(grad, param, *slots, weight_decay, **numbers):
+    return _decayed(_adam_corrected_maximum(grad, *slots, **numbers), param, weight_decay, **numbers)
+
+
+def _decayed(moved, param, weight_decay, *, learning_rate, **unused):
+    update, *slots = moved
+    return update - learning_rate * weight_decay * param.astype(update.dtype), *slots

@@ -4,9 +4,10 @@ A rule is a module-level function
 
     rule(grad, *slots, learning_rate, **numbers) -> (update, *slots)
 
-of one array and its state slots. `pair` lifts it to an `optax.GradientTransformation` whose two functions are
+of one array and its state slots. `pair` lifts it to an `optax.GradientTransformationExtraArgs` whose two functions are
 `jax.tree_util.Partial` objects. So an optimizer is itself a pytree, its numbers the leaves: it crosses `jit` and `vmap`
-as an argument, and a new learning rate is a new value, never a new program.
+as an argument, and a new learning rate is a new value, never a new program. Like optax's, `update` accepts and ignores
+further arguments such as `value`, and `init` accepts abstract parameters.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
-from .._numerics import real_dtype, working_dtype
+from .._numerics import real_dtype, working, working_dtype
 from .._partials import as_partial
 from ..averaging import bias_correction
 
@@ -48,7 +49,9 @@ class Rule:
     uses_params: bool = False
     debias: tuple[str, ...] = ()
 
-    def __call__(self, numbers: dict[str, Any], grads: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, Any]:
+    def __call__(
+        self, numbers: dict[str, Any], grads: PyTree, state: Any, params: PyTree = None, **unused: Any
+    ) -> tuple[PyTree, Any]:
         """Return the updates and the next state."""
         if self.uses_params and params is None:
             raise ValueError("this optimizer needs the parameters: call update(grads, state, params)")
@@ -101,7 +104,7 @@ def _one_array(function: Callable, numbers: dict[str, Array], grad: Array, *slot
 
 def pair(
     rule: Rule, learning_rate: Number | Schedule, initial: Callable | None = None, **numbers: Number
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Lift the rule for one array to an (init, update) pair over pytrees.
 
     Arguments:
@@ -112,7 +115,7 @@ def pair(
         numbers: every other hyperparameter, each a scalar.
     """
     numbers = dict(numbers, learning_rate=rate_or_schedule(learning_rate))
-    return optax.GradientTransformation(
+    return optax.GradientTransformationExtraArgs(
         init=Partial(_init, Partial(rule.state_type), as_partial(initial) if initial else None),
         update=Partial(rule, numbers),
     )
@@ -121,7 +124,14 @@ def pair(
 def rate_or_schedule(learning_rate: Number | Schedule) -> Any:
     """Return a checked learning rate, or a schedule as a pytree."""
     if not callable(learning_rate):
-        return scalar("learning_rate", learning_rate, low=0.0)
+        try:
+            return scalar("learning_rate", learning_rate, low=0.0)
+        except ValueError as error:
+            if np.asarray(learning_rate) < 0:
+                raise ValueError(
+                    f"{error}; to maximise f minimise -f, or give a schedule, which may be negative"
+                ) from None
+            raise
     # A schedule that is not a pytree becomes one without leaves, so that the optimizer still is.
     return as_partial(_checks.schedule("learning_rate", learning_rate))
 
@@ -144,8 +154,7 @@ def scalar(name: str, value: Any, **interval: Any) -> Any:
 def _init(state_type: Partial, initial: Callable | None, params: PyTree) -> Any:
     names = state_type.func._fields[1:]  # type: ignore[attr-defined]
     leaves, tree = jax.tree.flatten(_checks.inexact("params", params))
-    working = [jnp.asarray(leaf, working_dtype(leaf)) for leaf in leaves]
-    slots = [initial(leaf) if initial else (jnp.zeros_like(leaf),) * len(names) for leaf in working]
+    slots = [initial(leaf) if initial else (jnp.zeros_like(leaf),) * len(names) for leaf in map(working, leaves)]
     columns = zip(*slots, strict=True) if slots else [()] * len(names)  # a tree without leaves has slots without leaves
     return state_type(jnp.zeros((), jnp.int32), *(_tree(tree, column) for column in columns))
 

@@ -23,7 +23,7 @@ class MomentumState(NamedTuple):
     velocity: PyTree
 
 
-def gradient_descent(learning_rate: Number | Schedule) -> optax.GradientTransformation:
+def gradient_descent(learning_rate: Number | Schedule) -> optax.GradientTransformationExtraArgs:
     """Gradient descent; stochastic gradient descent when the gradient is of a minibatch.
 
         x <- x - a g
@@ -51,7 +51,7 @@ def gradient_descent(learning_rate: Number | Schedule) -> optax.GradientTransfor
 
 def momentum(
     learning_rate: Number | Schedule, beta: Number = 0.9, dampening: Number = 0.0
-) -> optax.GradientTransformation:
+) -> optax.GradientTransformationExtraArgs:
     """Gradient descent with momentum, the heavy ball.
 
         v <- b v + (1 - d) g
@@ -91,7 +91,7 @@ def momentum(
     )
 
 
-def nesterov(learning_rate: Number | Schedule, beta: Number = 0.9) -> optax.GradientTransformation:
+def nesterov(learning_rate: Number | Schedule, beta: Number = 0.9) -> optax.GradientTransformationExtraArgs:
     """Nesterov's accelerated gradient, in the form that takes the gradient where the parameters are.
 
         v <- b v + g

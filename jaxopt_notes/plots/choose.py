@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 
 from ..curvature import CriticalPoints, SpectralDensity
 from ..minimize import Run
+from ..problems.metric import Direction
+from ..sweeps.direction import SIGNS
 from ..sweeps.space import CONFIGURATION
 from . import flow, lines, spreads, surfaces, tables
 from .curves import loss_curves
@@ -19,6 +21,7 @@ from .samples import numbers, samples
 from .sensitivity import Bound, learning_rate_sensitivity
 
 MOST_SCATTERS = 6
+MOST_CURVES = 6  # of metrics on test data
 
 
 def plot(table: xr.Dataset | Run | CriticalPoints | SpectralDensity, ax: Axes | None = None) -> Axes:
@@ -65,15 +68,24 @@ def plot(table: xr.Dataset | Run | CriticalPoints | SpectralDensity, ax: Axes | 
 
 
 def figures(
-    table: xr.Dataset, winner: Mapping[str, float] | None = None, bound: Bound | None = None
+    table: xr.Dataset,
+    winner: Mapping[str, float] | None = None,
+    bound: Bound | None = None,
+    *,
+    metric: str = "final_loss",
+    direction: Direction | None = None,
 ) -> Iterator[tuple[str, Axes]]:
-    """Every figure that suits a table: points, U curves of loss and test accuracy, heat map, and loss curves.
+    """Every figure that suits a table: points, U curves of a metric and the test metrics, heat map, and loss curves.
+
+    A test metric that does not say which direction is better is left out.
 
     Arguments:
         table: the Dataset of a sweep.
         winner: the configuration whose loss curve is drawn, among others of its first axis; without it there are none.
             Of a list of points five from the best to the worst.
         bound: stability bound(s) at initialisation, as in `learning_rate_sensitivity`.
+        metric: what the points, the first U curve and the heat map show.
+        direction: "max" or "min", which value of it is the better; as the table says when None.
 
     Returns:
         An iterator over (kind, Axes).
@@ -84,17 +96,22 @@ def figures(
         >>> [kind for kind, _ in figures(xr.Dataset(data, {"learning_rate": [0.01, 0.1]}))]
         ['learning-rate']
     """
+    table = tables.check_table(table)
     varying = _varying(table)
+    shown: dict[str, Any] = {"metric": metric, "direction": direction}
     for name in numbers(table)[:MOST_SCATTERS]:
-        yield f"points-{name.replace('_', '-')}", samples(table, x=name)
+        yield f"points-{name.replace('_', '-')}", samples(table, x=name, **shown)
     if "learning_rate" in varying:
-        for kind, metric in (("learning-rate", "final_loss"), ("test-accuracy", "test_accuracy")):
-            if metric in table:
-                yield kind, learning_rate_sensitivity(table, metric=metric, bound=bound)
+        yield "learning-rate", learning_rate_sensitivity(table, bound=bound, **shown)
+        tested = [
+            name for name in tables.judged(table) if name.startswith("test_") and name not in (metric, "test_loss")
+        ]
+        for name in tested[:MOST_CURVES]:
+            yield name.replace("_", "-"), learning_rate_sensitivity(table, metric=name, bound=bound)
     if len(varying) > 1:
-        yield "heat-map", heatmap(table, bound=bound if "learning_rate" in varying else None)
+        yield "heat-map", heatmap(table, bound=bound if "learning_rate" in varying else None, **shown)
     if winner is not None and "loss" in table:
-        yield "loss", loss_curves(table, **_around(table, winner, varying))
+        yield "loss", loss_curves(table, **_around(table, winner, varying, tables.quartiles(table, **shown)))
 
 
 def is_sweep(table: Any, name: str = "table") -> bool:
@@ -150,13 +167,13 @@ def _varying(table: xr.Dataset) -> list[str]:
     return [axis for axis in tables.axis_names(table) if table.sizes[axis] > 1]
 
 
-def _around(table: xr.Dataset, winner: Mapping[str, float], varying: list[str]) -> dict[str, Any]:
+def _around(table: xr.Dataset, winner: Mapping[str, float], varying: list[str], summary: xr.Dataset) -> dict[str, Any]:
     """The winner with up to two values on either side along the learning rate, or else along the first axis."""
     if not varying:
         return dict(winner)
     if varying == [CONFIGURATION]:  # a list of points: from the best to the worst that did not fail
-        loss = tables.quartiles(table, "final_loss").middle
-        order = np.argsort(loss.values)[: int(np.isfinite(loss).sum())]
+        cost = SIGNS[summary.attrs["direction"]] * summary.middle
+        order = np.argsort(cost.values)[: int(np.isfinite(cost).sum())]
         ranks = np.unique(np.linspace(0, len(order) - 1, min(5, len(order))).round().astype(int))
         return {CONFIGURATION: table[CONFIGURATION].values[order[ranks]].tolist()}
     axis = "learning_rate" if "learning_rate" in varying else varying[0]

@@ -55,6 +55,7 @@ def loss_curves(
         >>> ax.lines[0].get_ydata().tolist()
         [1.0, 0.1]
     """
+    hide_labels = _checks.boolean("hide_labels", hide_labels)
     table = tables.select(tables.check_table(table), selection)
     if "loss" not in table or "step" not in table.loss.dims:
         raise ValueError("table holds no loss over step, so there is no curve to draw")
@@ -179,8 +180,8 @@ def _fit(ax: Axes, table: xr.Dataset) -> None:
         ax.set_yscale("log")
         ax.set_ylim(values.min() / 1.2, values.max() * 1.2)
     elif values.size:
-        margin = 0.05 * np.ptp(values) or 1.0
-        ax.set_ylim(values.min() - margin, values.max() + margin)
+        margin = 0.05 * np.ptp(values)
+        ax.set_ylim((values.min() - margin, values.max() + margin) if margin else style.around(values[0]))
     top = ax.transData.inverted().transform(ax.transAxes.transform((0, 0.97)))[1]
     for mark, line in zip(lines["failed"], lines["crashed"], strict=True):
         end = np.asarray(mark.get_xdata(), float)[0]

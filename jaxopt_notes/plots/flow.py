@@ -12,6 +12,8 @@ from matplotlib.lines import Line2D
 
 from . import style, surfaces
 
+STILL = "the flow is zero everywhere"
+
 
 def quiver(table: xr.Dataset, ax: Axes | None = None, *, eigendirections: xr.Dataset | None = None) -> Axes:
     """Draw the direction of steepest descent as arrows of one length, coloured by its speed.
@@ -42,8 +44,8 @@ def quiver(table: xr.Dataset, ax: Axes | None = None, *, eigendirections: xr.Dat
         norm=_norm(speed), pivot="mid", angles="xy", scale_units="width", scale=1.15 * table.sizes["x"], width=0.004,
         zorder=2,
     )  # fmt: skip
-    _speed_bar(ax, drawn)
-    return _finish(ax, table, eigendirections, "arrows of one length")
+    _speed_bar(ax, drawn, speed)
+    return _finish(ax, table, eigendirections, "arrows of one length" if (speed > 0).any() else STILL)
 
 
 def streamlines(
@@ -74,8 +76,8 @@ def streamlines(
         x, y, u, v, color=np.where(speed > 0, speed, speed[speed > 0].min() if (speed > 0).any() else 1.0),
         cmap="viridis", norm=_norm(speed), density=density, linewidth=1.1, arrowsize=1.0,
     )  # fmt: skip
-    _speed_bar(ax, drawn.lines)
-    return _finish(ax, table, eigendirections, "lines of steepest descent")
+    _speed_bar(ax, drawn.lines, speed)
+    return _finish(ax, table, eigendirections, "lines of steepest descent" if (speed > 0).any() else STILL)
 
 
 def _begin(table: Any, ax: Axes | None) -> tuple[Axes, np.ndarray, np.ndarray, np.ndarray]:
@@ -84,7 +86,7 @@ def _begin(table: Any, ax: Axes | None) -> tuple[Axes, np.ndarray, np.ndarray, n
     losses, scale = surfaces.checked_plane(table, "loss", None, None)
     ax = style.new_axes(ax, size=(6.4, 4.8))
     finite = np.isfinite(losses)
-    if finite.any() and np.ptp(losses[finite]) > 0:
+    if finite.any() and not surfaces.is_constant(losses[finite], 14):
         edges = surfaces.level_edges(losses[finite], 14, scale)
         look: dict[str, Any] = {"colors": "0.75", "linewidths": 0.8, "zorder": 0}
         ax.contour(table.x.values, table.y.values, np.ma.masked_invalid(losses), levels=edges, **look)
@@ -92,7 +94,9 @@ def _begin(table: Any, ax: Axes | None) -> tuple[Axes, np.ndarray, np.ndarray, n
     return ax, values, v, np.nan_to_num(np.hypot(values, v))
 
 
-def _speed_bar(ax: Axes, drawn: Any) -> None:
+def _speed_bar(ax: Axes, drawn: Any, speed: np.ndarray) -> None:
+    if not (speed > 0).any():
+        return
     bar = ax.figure.colorbar(drawn, cax=style.beside(ax), format="%.3g")
     bar.ax.minorticks_off()
     low, high = drawn.get_clim()

@@ -17,6 +17,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.transforms import ScaledTranslation
 
 from .. import _checks
+from ..problems.metric import Direction
+from ..sweeps.direction import SIGNS, SUPERLATIVES
 from . import style, tables
 from .sensitivity import Bound, bounds_at
 
@@ -39,6 +41,7 @@ def heatmap(
     y: str | None = None,
     *,
     metric: str = "final_loss",
+    direction: Direction | None = None,
     ax: Axes | None = None,
     bound: Bound | None = None,
     **fixed: Any,
@@ -52,6 +55,7 @@ def heatmap(
         table: the Dataset of a sweep with at least two axes.
         x, y: the axes to show; by default the first two with more than one value, `learning_rate` horizontally.
         metric: a variable with one number per trial.
+        direction: "max" or "min", which value of the metric is the better; as the table says when None.
         ax: where to draw; None makes a figure.
         bound: stability bound(s) at initialisation, in learning rates: one number, or a mapping or DataArray from
             values of the other axis.
@@ -61,7 +65,8 @@ def heatmap(
         The Axes, with alt text (`style.alt_text`).
 
     Raises:
-        TypeError, ValueError: not a sweep's table, unknown metric, axis or value, or a bound without learning rates.
+        TypeError, ValueError: not a sweep's table, unknown metric, axis or value, a metric that does not say which
+            direction is better, or a bound without learning rates.
 
     Example:
         >>> dims = ("learning_rate", "beta", "seed")
@@ -76,11 +81,12 @@ def heatmap(
     single = [axis for axis in tables.axis_names(table) if table.sizes[axis] == 1 and axis not in (x, y)]
     table, fixed = table.squeeze(single), {**fixed, **{axis: table[axis].item() for axis in single}}
     others = [axis for axis in tables.axis_names(table) if axis not in (x, y)]
-    median = tables.best_over(tables.quartiles(table, metric), others, metric).middle.transpose(y, x)
+    summary = tables.quartiles(table, metric, direction)
+    better, median = summary.attrs["direction"], tables.best_over(summary, others).middle.transpose(y, x)
     ax = style.new_axes(ax, size=(7.5, 4.4))
     columns, rows = _cells(table, x), _cells(table, y)
-    best = _draw_cells(ax, median, columns, rows, metric)
-    entries = _mark(ax, median, columns, rows, best)
+    best = _draw_cells(ax, median, columns, rows, metric, better)
+    entries = _mark(ax, median, columns, rows, best, f"{SUPERLATIVES[better]} median")
     if bound is not None:
         entries.append(_draw_bound(ax, table, bound, {x: columns, y: rows}, x, y))
     for axis, name, cells in ((ax.xaxis, x, columns), (ax.yaxis, y, rows)):
@@ -90,7 +96,7 @@ def heatmap(
     chosen = f"; each cell at its best {style.names(others)}" if others else ""
     style.set_title(ax, tables.heading(table, fixed), seeds + chosen)
     _legend_below(ax, entries)
-    style.describe(ax, _alt_text(table, median, best, metric))
+    style.describe(ax, _alt_text(table, median, best, metric, better))
     return ax
 
 
@@ -144,16 +150,18 @@ def _cells(table: xr.Dataset, name: str) -> Cells:
     return Cells(np.arange(len(values) + 1) - 0.5, index, position, "index")
 
 
-def _draw_cells(ax: Axes, median: xr.DataArray, columns: Cells, rows: Cells, metric: str) -> xr.DataArray | None:
+def _draw_cells(
+    ax: Axes, median: xr.DataArray, columns: Cells, rows: Cells, metric: str, better: Direction
+) -> xr.DataArray | None:
     """Colour the finite cells, with a colour bar; return the best of them, or None."""
     finite = median.where(np.isfinite(median))
-    higher = tables.higher_is_better(metric)
+    higher = better == "max"
     cmap = mpl.colormaps["viridis" if higher else "viridis_r"]  # light is good, as against the hatched cells
     shown = finite.values[np.isfinite(finite.values)]
     low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
-    log = low > 0 and not higher
+    log = low > np.finfo(float).tiny and not higher
     if low == high:
-        low, high = (low / 1.1, high * 1.1) if log else (low - 0.5, high + 0.5)
+        low, high = style.around(low)
     norm = LogNorm(low, high) if log else Normalize(low, high)
     mesh = ax.pcolormesh(
         columns.edges, rows.edges, np.ma.masked_invalid(finite.values), cmap=cmap, norm=norm, gid="cells"
@@ -178,11 +186,12 @@ def _draw_cells(ax: Axes, median: xr.DataArray, columns: Cells, rows: Cells, met
                     "color": "white" if dark else "black",
                 }
                 ax.annotate(f"{value:.3g}", at, gid="value", **look)
-    cost = -finite if higher else finite
-    return finite.isel(cost.argmin(...))  # type: ignore[arg-type]
+    return finite.isel((SIGNS[better] * finite).argmin(...))  # type: ignore[arg-type]
 
 
-def _mark(ax: Axes, median: xr.DataArray, columns: Cells, rows: Cells, best: xr.DataArray | None) -> list[Any]:
+def _mark(
+    ax: Axes, median: xr.DataArray, columns: Cells, rows: Cells, best: xr.DataArray | None, label: str
+) -> list[Any]:
     """Hatch the failed cells and those that did not run, star the best; return legend entries."""
     entries: list[Any] = []
     for gid, text, hatching, where in (
@@ -202,11 +211,11 @@ def _mark(ax: Axes, median: xr.DataArray, columns: Cells, rows: Cells, best: xr.
             size = (np.diff(columns.edges)[column], np.diff(rows.edges)[row])
             corner = (columns.edges[column], rows.edges[row])
             ax.add_patch(Rectangle(corner, *size, fill=False, edgecolor="black", linewidth=2.5, gid="best", zorder=3))
-            entries.append(Patch(label="best", facecolor="none", edgecolor="black", linewidth=2))
+            entries.append(Patch(label=label, facecolor="none", edgecolor="black", linewidth=2))
         else:
             look: dict[str, Any] = {"marker": "*", "color": "black", "markerfacecolor": "white", "linestyle": "none"}
             ax.plot(columns.centers[column], rows.centers[row], **look, markersize=14, gid="best")
-            entries.append(Line2D([], [], **look, markersize=11, label="best"))
+            entries.append(Line2D([], [], **look, markersize=11, label=label))
     return entries
 
 
@@ -237,7 +246,9 @@ def _label(axis: Axis, name: str, values: np.ndarray, cells: Cells) -> None:
             text.set_parse_math(False)
 
 
-def _alt_text(table: xr.Dataset, median: xr.DataArray, best: xr.DataArray | None, metric: str) -> str:
+def _alt_text(
+    table: xr.Dataset, median: xr.DataArray, best: xr.DataArray | None, metric: str, better: Direction
+) -> str:
     """The best cell, and how many failed."""
     y, x = map(str, median.dims)
     start = f"Heat map of {tables.label(metric)} over {x} and {y} for {tables.heading(table, {})}."
@@ -245,4 +256,5 @@ def _alt_text(table: xr.Dataset, median: xr.DataArray, best: xr.DataArray | None
     if best is None:
         return f"{start} " + ("Every configuration failed." if run else "No trial has run.")
     where = tables.configuration({x: best[x].item(), y: best[y].item()})
-    return f"{start} The best median is {best.item():.4g}, at {where}. In {failures} of {run} cells most seeds failed."
+    found = f"The {SUPERLATIVES[better]} median is {best.item():.4g}, at {where}."
+    return f"{start} {found} In {failures} of {run} cells most seeds failed."

@@ -107,7 +107,9 @@ def _padded(y: np.ndarray) -> tuple[float, float]:
     finite = y[np.isfinite(y)]
     if not finite.size:
         return 0.0, 1.0
-    margin = 0.08 * np.ptp(finite) or 0.5
+    margin = 0.08 * np.ptp(finite)
+    if finite.max() + margin == finite.max():  # a constant, but for rounding
+        return style.around(float(finite[0]))
     return float(finite.min() - margin), float(finite.max() + margin)
 
 
@@ -199,6 +201,7 @@ def series(
     """
     if not isinstance(table, xr.Dataset):
         raise TypeError(f"table must be an xarray.Dataset, got {type(table).__name__}")
+    debias = _checks.boolean("debias", debias)
     _checks.choice("variable", variable, map(str, table.data_vars))
     if len(table[variable].dims) != 1:
         raise ValueError(f"{variable} must be over one dim, got {table[variable].dims}")

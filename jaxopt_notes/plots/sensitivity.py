@@ -10,6 +10,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from .. import _checks
+from ..problems.metric import LOSSES, Direction
+from ..sweeps.direction import SIGNS, SUPERLATIVES, common_direction
 from . import style, tables
 
 Bound = float | Mapping[float, float] | xr.DataArray
@@ -50,7 +53,13 @@ def bounds_at(bound: Bound | None, axis: str | None, values: np.ndarray) -> np.n
 
 
 def learning_rate_sensitivity(
-    table: xr.Dataset, ax: Axes | None = None, metric: str = "final_loss", bound: Bound | None = None, **fixed: Any
+    table: xr.Dataset,
+    ax: Axes | None = None,
+    metric: str = "final_loss",
+    bound: Bound | None = None,
+    *,
+    direction: Direction | None = None,
+    **fixed: Any,
 ) -> Axes:
     """Draw the U curve: median and quartile band over seeds against the learning rate, a line per value of axis two.
 
@@ -64,13 +73,15 @@ def learning_rate_sensitivity(
         metric: a variable with one number per trial, such as "final_loss" or "test_accuracy".
         bound: stability bound(s) at initialisation, in learning rates: one number, or a mapping or DataArray from
             values of the second axis.
+        direction: "max" or "min", which value of the metric is the better; as the table says when None.
         **fixed: values of other axes to draw alone, for example `beta=0.9`.
 
     Returns:
         The Axes, with alt text (`style.alt_text`). To see it use `ax.figure`.
 
     Raises:
-        TypeError, ValueError: not a sweep's table, no learning rate axis, unknown metric, axis or value.
+        TypeError, ValueError: not a sweep's table, no learning rate axis, unknown metric, axis or value, or a metric
+            that does not say which direction is better.
 
     Example:
         >>> losses = ("learning_rate", "seed"), [[0.3, 0.4], [0.1, 0.2]]
@@ -81,7 +92,7 @@ def learning_rate_sensitivity(
     """
     table, fixed = _prepare(table, fixed)
     others = [axis for axis in tables.axis_names(table) if axis != "learning_rate"]
-    lines = tables.best_over(tables.quartiles(table, metric), others[1:], metric)
+    lines = tables.best_over(tables.quartiles(table, metric, direction), others[1:])
     if others:
         values = table[others[0]].values
         labels = [tables.configuration({others[0]: value}) for value in values]
@@ -94,40 +105,52 @@ def learning_rate_sensitivity(
 
     ax = style.new_axes(ax)
     _draw_references(ax, table, metric)
-    best = _draw_lines(ax, lines, labels, looks, limits, metric)
+    best = _draw_lines(ax, lines, labels, looks, limits)
     chosen = f"; each point at its best {style.names(others[1:])}" if others[1:] else ""
-    _finish(ax, table, metric)
+    _finish(ax, table, metric, lines.attrs["direction"])
     style.set_title(ax, tables.heading(table, fixed), tables.spread(table) + chosen)
     style.describe(ax, _alt_text(table, lines, best, metric))
     return ax
 
 
-def compare(sweeps: Mapping[str, xr.Dataset], ax: Axes | None = None, metric: str = "final_loss") -> Axes:
+def compare(
+    sweeps: Mapping[str, xr.Dataset],
+    ax: Axes | None = None,
+    metric: str = "final_loss",
+    *,
+    direction: Direction | None = None,
+) -> Axes:
     """Draw one U curve per sweep into the same axes, each at the other hyperparameters of its winner.
 
     Arguments:
         sweeps: names to Datasets of sweeps with a `learning_rate` axis; one in which nothing ran is left out.
         ax: where to draw; None makes a figure.
-        metric: a variable with one number per trial. The winner is chosen by `final_loss` all the same.
+        metric: a variable with one number per trial, by which the winner is chosen too.
+        direction: "max" or "min", which value of the metric is the better; as the tables say when None.
 
     Returns:
         The Axes, with alt text (`style.alt_text`).
 
     Raises:
-        TypeError, ValueError: not sweeps' tables, no learning rate axis, unknown metric, or nothing ran in any.
+        TypeError, ValueError: not sweeps' tables, no learning rate axis, unknown metric, one that does not say which
+            direction is better, or in one table another than in the others, or nothing ran in any.
 
     Example:
         >>> losses = ("learning_rate", "seed"), [[0.3], [0.1]]
         >>> data = {"final_loss": losses, "status": (("learning_rate", "seed"), [[0], [0]])}
         >>> table = xr.Dataset(data, {"learning_rate": [0.01, 0.1], "seed": [0]})
         >>> [text.get_text() for text in compare({"adam": table, "momentum": table}).get_legend().get_texts()]
-        ['adam', 'momentum', 'best median']
+        ['adam', 'momentum', 'lowest median']
     """
     from ..sweeps.select import best as winner_of
 
-    started = {name: table for name, table in sweeps.items() if (tables.check_table(table).status >= 0).any()}
+    checked = {name: tables.check_table(table) for name, table in sweeps.items()}
+    started = {name: table for name, table in checked.items() if (table.status >= 0).any()}
     if not started:
         raise ValueError(f"compare needs at least one sweep in which a trial ran, got {list(sweeps)}")
+    for table in started.values():
+        _checks.choice("metric", metric, tables.metrics(table))
+    better = common_direction(started.values(), metric, direction)
     families = [str(table.attrs.get("optimizer", name)) for name, table in started.items()]
     distinct = len(set(families)) == len(families)
     looks = [style.style_of(family) for family in families] if distinct else style.ordered_styles(len(families))
@@ -135,18 +158,20 @@ def compare(sweeps: Mapping[str, xr.Dataset], ax: Axes | None = None, metric: st
     problem = problems.pop() if len(problems) == 1 else ""
     ax, said = style.new_axes(ax), []
     for (name, table), look in zip(started.items(), looks, strict=True):
-        config = {axis: value for axis, value in winner_of(table).config.items() if axis != "learning_rate"}
+        winner = winner_of(table, metric, direction=better)
+        config = {axis: value for axis, value in winner.config.items() if axis != "learning_rate"}
         part, fixed = _prepare(table, config)
         if problem:  # the losses to beat are the same for all
             _draw_references(ax, part, metric)
-        lines, label = tables.quartiles(part, metric).expand_dims("line"), tables.named(name, fixed)
-        best = _draw_lines(ax, lines, [label], [look], np.full(1, np.nan), metric)
+        lines, label = tables.quartiles(part, metric, better).expand_dims("line"), tables.named(name, fixed)
+        best = _draw_lines(ax, lines, [label], [look], np.full(1, np.nan))
         said.append(f"{label}: {best.words}" if best else f"{label}: every configuration failed")
-        _finish(ax, part, metric)
+        _finish(ax, part, metric, better)
     where = f" on {problem}" if problem else ""
     most = max(started.values(), key=lambda table: table.sizes["seed"])
     style.set_title(ax, f"Each at its best other hyperparameters{where}", tables.spread(most))
-    style.describe(ax, f"Curves of {tables.label(metric)} against learning rate. Best medians: {'; '.join(said)}.")
+    most_medians = f"{SUPERLATIVES[better].capitalize()} medians"
+    style.describe(ax, f"Curves of {tables.label(metric)} against learning rate. {most_medians}: {'; '.join(said)}.")
     return ax
 
 
@@ -174,18 +199,18 @@ def _prepare(table: Any, fixed: Mapping[str, Any]) -> tuple[xr.Dataset, dict[str
 
 
 def _draw_lines(
-    ax: Axes, lines: xr.Dataset, labels: list[str], looks: list[style.Style], limits: np.ndarray, metric: str
+    ax: Axes, lines: xr.Dataset, labels: list[str], looks: list[style.Style], limits: np.ndarray
 ) -> _Best | None:
     """Draw quartiles over (line, learning_rate) with pins and bounds, and star the best median, which it returns."""
     lines = lines.transpose("line", "learning_rate")
     shown = set(np.linspace(0, len(labels) - 1, min(len(labels), 8)).round().astype(int))  # a legend of 8 says enough
     x = lines.learning_rate.values
     for i, (look, limit) in enumerate(zip(looks, limits, strict=True)):
-        _draw_one(ax, x, lines.isel(line=i), look, labels[i] if i in shown else None, metric)
+        _draw_one(ax, x, lines.isel(line=i), look, labels[i] if i in shown else None)
         if x.min() / 10 <= limit <= x.max() * 10:  # farther away it would squash the curve
             ax.axvline(limit, color=look.color, linestyle=(0, (1, 1.5)), linewidth=1.5, gid="bound")
     median = lines.middle.values
-    cost = np.where(np.isfinite(median), -median if tables.higher_is_better(metric) else median, np.inf)
+    cost = np.where(np.isfinite(median), SIGNS[lines.attrs["direction"]] * median, np.inf)
     if not np.isfinite(cost).any():
         return None
     line, column = np.unravel_index(np.argmin(cost), cost.shape)
@@ -195,15 +220,18 @@ def _draw_lines(
     return best
 
 
-def _draw_one(ax: Axes, x: np.ndarray, one: xr.Dataset, look: style.Style, label: str | None, metric: str) -> None:
+def _draw_one(ax: Axes, x: np.ndarray, one: xr.Dataset, look: style.Style, label: str | None) -> None:
     """One median line with its band, and an x at the worse edge wherever the median failed."""
     finite = {name: np.where(np.isfinite(one[name]), one[name], np.nan) for name in ("lower", "middle", "upper")}
     kind: dict[str, Any] = {"color": look.color, "linestyle": look.linestyle}
     ax.plot(x, finite["middle"], **kind, marker=look.marker, markersize=4.5, linewidth=1.6, label=label, gid="median")
-    higher = tables.higher_is_better(metric)
+    higher = one.attrs["direction"] == "max"
     worst = finite["lower" if higher else "upper"]
     if np.isfinite(worst).any():  # a band that reaches failure leaves the axes at the worse edge
-        beyond = -1.0 if higher else 10 * np.nanmax([np.nanmax(worst), *_heights(ax, "reference")])
+        known = np.concatenate([*finite.values(), _heights(ax, "reference", "quartile", "median")])
+        low, high = np.nanmin(known), np.nanmax(known)
+        far = 9 * max(abs(low), abs(high), high - low)
+        beyond = low - far if higher else high + far
         band = {**finite, "lower" if higher else "upper": np.where(np.isfinite(worst), worst, beyond)}
         where = np.isfinite(finite["middle"])
         ax.fill_between(x, band["lower"], band["upper"], where=where, color=look.color, alpha=0.15, linewidth=0)
@@ -229,7 +257,7 @@ def _draw_one(ax: Axes, x: np.ndarray, one: xr.Dataset, look: style.Style, label
 
 def _draw_references(ax: Axes, table: xr.Dataset, metric: str) -> None:
     """Thin lines at the losses that a run must beat, once per axes."""
-    if not metric.endswith("loss"):
+    if metric not in LOSSES:
         return
     initial = float(table.initial_loss.median()) if "initial_loss" in table else np.nan
     lines = [
@@ -252,9 +280,9 @@ def _heights(ax: Axes, *gids: str) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def _finish(ax: Axes, table: xr.Dataset, metric: str) -> None:
+def _finish(ax: Axes, table: xr.Dataset, metric: str, better: Direction) -> None:
     """Scales, limits, axis labels, and a legend: the lines first, then in neutral grey what the marks mean."""
-    _fit(ax, tables.higher_is_better(metric))
+    _fit(ax, better == "max")
     scale = "log" if ax.get_xscale() == "log" else tables.scale_of(table, "learning_rate")
     x = np.concatenate([np.asarray(line.get_xdata(), float) for line in _kept(ax, "median", "bound")])
     low, high = x.min(), x.max()
@@ -264,7 +292,9 @@ def _finish(ax: Axes, table: xr.Dataset, metric: str) -> None:
     grey: dict[str, Any] = {"color": "0.25", "linestyle": "none"}
     theory = "stability bound at\ninitialisation\n(quadratic theory)"
     marks = {
-        "best": Line2D([], [], **grey, marker="*", markersize=11, markerfacecolor="white", label="best median"),
+        "best": Line2D(
+            [], [], **grey, marker="*", markersize=11, markerfacecolor="white", label=f"{SUPERLATIVES[better]} median"
+        ),
         "failed": Line2D([], [], **grey, marker="x", markeredgewidth=1.6, label="most seeds failed"),
         "bound": Line2D([], [], color="0.25", linestyle=(0, (1, 1.5)), linewidth=1.5, label=theory),
     }
@@ -284,7 +314,7 @@ def _fit(ax: Axes, higher: bool) -> None:
     ax.set_yscale("log" if log else "linear")
     low, high = (np.log10(values) if log else values).min(), (np.log10(values) if log else values).max()
     margin = 0.06 * (high - low) or 0.1
-    low, high = low - margin, high + margin
+    low, high = style.around(low) if low == high and not log else (low - margin, high + margin)
     room = (high - low) * (ROW * rows / (1 - ROW * rows))
     low, high = (low - room, high) if higher else (low, high + room)
     ax.set_ylim((10**low, 10**high) if log else (low, high))
@@ -297,6 +327,6 @@ def _alt_text(table: xr.Dataset, lines: xr.Dataset, best: _Best | None, metric: 
     if best is None:
         return f"{start} " + ("Every configuration failed." if run else "No trial has run.")
     return (
-        f"{start} The best median is {best.words} ({best.label}). "
+        f"{start} The {SUPERLATIVES[lines.attrs['direction']]} median is {best.words} ({best.label}). "
         f"In {failures} of {run} configurations shown most seeds failed."
     )

@@ -151,7 +151,7 @@ def _bins(values: np.ndarray, count: int) -> tuple[np.ndarray, float | None]:
     """Edges, and the end of the linear part if they are even on a symmetric log scale."""
     low, high = values.min(), values.max()
     if low == high:
-        low, high = low - 0.5, high + 0.5
+        low, high = style.around(low)
     sizes = np.abs(values[values != 0])
     if not (low < 0 < high) or not sizes.size or np.quantile(sizes, 0.99) < 100 * np.quantile(sizes, 0.1):
         return np.linspace(low, high, count + 1), None

@@ -119,6 +119,21 @@ def new_axes(ax: Axes | None = None, *, size: tuple[float, float] = (7.5, 4.2)) 
     return ax
 
 
+def around(value: float) -> tuple[float, float]:
+    """An interval in the middle of which a constant can be seen: a tenth of its size to each side."""
+    half = abs(value) / 10 if abs(value) > 1e-290 else 0.5
+    return value - half, value + half
+
+
+def tick_texts(ticks: Sequence[float] | np.ndarray) -> list[str]:
+    """Numbers in as few digits as tell them apart, at least three."""
+    for digits in range(3, 18):
+        texts = [f"{tick:.{digits}g}" for tick in ticks]
+        if len(set(texts)) == len(set(map(float, ticks))):
+            break
+    return texts
+
+
 def panels(rows: int, columns: int, *, size: tuple[float, float] = (5.0, 3.6)) -> tuple[Figure, list[Axes]]:
     """A new figure of several Axes that pyplot does not know, so nothing stays open.
 

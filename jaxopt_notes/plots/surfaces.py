@@ -35,6 +35,8 @@ def contour(
 ) -> Axes:
     """Draw a plane as filled contours, with paths on it; cells that are not finite are hatched.
 
+    A plane of one value is one colour, and the colour bar and the title say which.
+
     A path begins in a ring, has a dot at every step and ends in a diamond; where it leaves the window it is cut, and
     the window stays. Its colour, dash and marker are those of the optimizer it is named after.
 
@@ -70,10 +72,15 @@ def contour(
     if vmin is not None:
         values = np.maximum(values, float(_checks.scalar("vmin", vmin)))
     spread = np.append(values[finite], [end for end in (vmin, vmax) if end is not None])
-    if finite.any() and np.ptp(spread) > 0:
+    shown = np.ma.masked_invalid(values)
+    constant = finite.any() and is_constant(spread, levels)
+    if constant:
+        edges = np.array(style.around(float(spread[0])))
+        drawn = ax.contourf(x, y, shown, levels=edges, cmap="viridis", norm=BoundaryNorm(edges, 256), zorder=-1)
+        _color_bar(ax, drawn, spread[:1], variable)
+    elif finite.any():
         signed = variable in SIGNED and spread.min() < 0 < spread.max()
         edges = _signed_edges(spread, levels) if signed else level_edges(spread, levels, scale)
-        shown = np.ma.masked_invalid(values)
         colors: dict[str, Any] = {"cmap": "PuOr_r" if signed else "viridis", "norm": BoundaryNorm(edges, 256)}
         drawn = ax.contourf(x, y, shown, levels=edges, **colors, zorder=-1)
         lines: dict[str, Any] = {"linewidths": 0.4, "alpha": 0.5, "colors": "0.3" if signed else "white"}
@@ -81,9 +88,7 @@ def contour(
         if signed:
             ax.contour(x, y, shown, levels=[0.0], colors="black", linewidths=1.5, zorder=-1)
         ticks = edges[:: max(1, len(edges) // 7)] if not signed else edges[:: max(1, levels // 6)]
-        bar = ax.figure.colorbar(drawn, cax=style.beside(ax), ticks=ticks)
-        bar.ax.set_yticklabels([f"{tick:.3g}" for tick in ticks])
-        bar.set_label(LABELS.get(variable, variable.replace("_", " ")))
+        _color_bar(ax, drawn, ticks, variable)
     ax.set(xlim=x[[0, -1]], ylim=y[[0, -1]], xlabel=axis_label(table, "x"), ylabel=axis_label(table, "y"))
     ax.locator_params(nbins=6)
     if _same_units(table):
@@ -96,7 +101,9 @@ def contour(
         )
     if paths:
         style.legend_right(ax) if len(paths) > 4 else ax.legend(fontsize=8.5, framealpha=0.85)
-    style.set_title(ax, heading(table), "; ".join(filter(None, [how_made(table), _off_plane(paths or {})])))
+    where = "everywhere" if finite.all() else "wherever it is finite"
+    said = f"{_named(variable)} {float(spread[0]):.6g} {where}" if constant else ""
+    style.set_title(ax, heading(table), "; ".join(filter(None, [said, how_made(table), _off_plane(paths or {})])))
     style.describe(ax, _alt(table, variable, values, paths or {}))
     return ax
 
@@ -151,8 +158,7 @@ def surface(
         ticks = style.log_ticks(10 ** shown.min(), 10 ** shown.max())
         axes.set_zticks(np.log10(ticks), [f"{tick:g}" for tick in ticks])
     axes.view_init(elevation, azimuth)
-    name = LABELS.get(variable, variable.replace("_", " "))
-    axes.set(xlabel=axis_label(table, "x"), ylabel=axis_label(table, "y"), zlabel=name)
+    axes.set(xlabel=axis_label(table, "x"), ylabel=axis_label(table, "y"), zlabel=_named(variable))
     axes.tick_params(labelsize=8)
     ax.set_title(heading(table) + (f"\n{made}" if (made := how_made(table)) else ""), fontsize=10)
     style.describe(ax, _alt(table, variable, values, {}))
@@ -232,6 +238,22 @@ def level_edges(values: np.ndarray, count: int, scale: str) -> np.ndarray:
     # Above the lowest value, in equal ratios down to what a hundredth of the cells stay below.
     first = max(float(np.quantile(values, 0.01)) - low, 1e-4 * (high - low))
     return np.concatenate([[low], low + np.geomspace(first, high - low, count)])
+
+
+def is_constant(values: np.ndarray, levels: int) -> bool:
+    """Whether the values are too alike for so many levels between them, as numbers of the same type."""
+    float64, size = np.finfo(float), float(np.abs(values).max())
+    return bool(np.ptp(values) <= max(2 * levels * float64.eps * size, float64.tiny))
+
+
+def _color_bar(ax: Axes, drawn: Any, ticks: np.ndarray, variable: str) -> None:
+    bar = ax.figure.colorbar(drawn, cax=style.beside(ax), ticks=ticks)
+    bar.ax.set_yticklabels(style.tick_texts(ticks))
+    bar.set_label(_named(variable))
+
+
+def _named(variable: str) -> str:
+    return LABELS.get(variable, variable.replace("_", " "))
 
 
 def _signed_edges(values: np.ndarray, count: int) -> np.ndarray:

@@ -10,7 +10,9 @@ import xarray as xr
 
 from .. import _checks
 from ..minimize import Status
-from ..sweeps.select import higher_is_better as higher_is_better
+from ..problems.metric import LOSSES, Direction
+from ..sweeps.axes import axes_of, in_order
+from ..sweeps.direction import SIGNS, direction_of, said_direction
 
 LABELS = {
     "loss": "training loss",
@@ -23,13 +25,13 @@ LABELS = {
 
 
 def check_table(table: Any) -> xr.Dataset:
-    """Return `table` if it is the Dataset of a sweep with at least one trial.
+    """Return `table`, with its dims in the order of `sweep`, if it is the Dataset of a sweep with at least one trial.
 
     Arguments:
         table: what a caller passed.
 
     Returns:
-        The same Dataset.
+        The same Dataset: the axes in the order of the coordinates, `seed`, and whatever else it has.
 
     Raises:
         TypeError: it is not a Dataset. ValueError: it has no `final_loss` over `seed`, no `status`, or an empty axis.
@@ -50,11 +52,11 @@ def check_table(table: Any) -> xr.Dataset:
     empty = [str(axis) for axis in table.final_loss.dims if table.sizes[axis] == 0]
     if empty:
         raise ValueError(f"table has no entry along {', '.join(empty)}; there is nothing to show")
-    return table
+    return in_order(table, "final_loss")
 
 
 def axis_names(table: xr.Dataset) -> list[str]:
-    """Names of the hyperparameter axes, in the table's order.
+    """Names of the hyperparameter axes, in the order of the table's coordinates.
 
     Arguments:
         table: the Dataset of a sweep.
@@ -66,7 +68,7 @@ def axis_names(table: xr.Dataset) -> list[str]:
         >>> axis_names(xr.Dataset({"final_loss": (("learning_rate", "seed"), np.ones((2, 3)))}))
         ['learning_rate']
     """
-    return [str(axis) for axis in table.final_loss.dims if axis != "seed"]
+    return axes_of(table, "final_loss")
 
 
 def select(table: xr.Dataset, fixed: Mapping[str, Any]) -> xr.Dataset:
@@ -146,8 +148,26 @@ def metrics(table: xr.Dataset) -> list[str]:
         >>> metrics(xr.Dataset({"final_loss": ("seed", [1.0]), "status": ("seed", [0])}))
         ['final_loss']
     """
-    hidden = ("status", "stopped_at")
-    return [str(name) for name in table.data_vars if table[name].dims == table.final_loss.dims and name not in hidden]
+    hidden = ("status", "stopped_at", "skipped")
+    trials = {*table.final_loss.dims}
+    return [str(name) for name in table.data_vars if {*table[name].dims} == trials and name not in hidden]
+
+
+def judged(table: xr.Dataset) -> list[str]:
+    """Those of the metrics, `final_loss` first, of which the table says which direction is better.
+
+    Arguments:
+        table: the Dataset of a sweep.
+
+    Returns:
+        For example ["final_loss", "test_accuracy"].
+
+    Example:
+        >>> judged(xr.Dataset({"final_loss": ("seed", [1.0]), "final_score": ("seed", [0.5])}))
+        ['final_loss']
+    """
+    known = [name for name in metrics(table) if name in LOSSES or said_direction(table[name])]
+    return sorted(known, key=lambda name: name != "final_loss")
 
 
 def failed(table: xr.Dataset) -> xr.DataArray:
@@ -166,7 +186,7 @@ def failed(table: xr.Dataset) -> xr.DataArray:
     return table.status >= Status.NON_FINITE
 
 
-def quartiles(table: xr.Dataset, metric: str) -> xr.Dataset:
+def quartiles(table: xr.Dataset, metric: str, direction: Direction | None = None) -> xr.Dataset:
     """Lower quartile, median and upper quartile over seeds, where a failed trial counts as worse than any number.
 
     So a configuration most of whose seeds failed has an infinite median, and cannot look good by the few that did not.
@@ -174,13 +194,14 @@ def quartiles(table: xr.Dataset, metric: str) -> xr.Dataset:
     Arguments:
         table: the Dataset of a sweep.
         metric: one of `metrics(table)`.
+        direction: "max" or "min", which value is the better; as the table says when None.
 
     Returns:
         Dataset of `lower, middle, upper, failed` over the axes, `middle` being the median: infinite where failure
-        reaches, NaN where nothing ran; `failed` is the share of the seeds run.
+        reaches, NaN where nothing ran; `failed` is the share of the seeds run. `attrs["direction"]` is the direction.
 
     Raises:
-        ValueError: unknown metric.
+        ValueError: unknown metric, or one that does not say which direction is better.
 
     Example:
         >>> table = xr.Dataset({"final_loss": ("seed", [1.0, 2.0, 9.0]), "status": ("seed", [0, 0, 4])})
@@ -188,7 +209,8 @@ def quartiles(table: xr.Dataset, metric: str) -> xr.Dataset:
         (2.0, inf)
     """
     _checks.choice("metric", metric, metrics(table))
-    sign = -1.0 if higher_is_better(metric) else 1.0
+    better = direction_of(table, metric, direction)
+    sign = float(SIGNS[better])
     ran = table.status != Status.NOT_RUN
     cost = sign * table[metric].astype(float)
     cost = cost.where(~failed(table) & cost.notnull(), np.inf).where(ran)
@@ -200,9 +222,8 @@ def quartiles(table: xr.Dataset, metric: str) -> xr.Dataset:
         low, middle, high = -high, -middle, -low
     share = failed(table).sum("seed") / ran.sum("seed").where(ran.any("seed"))
     coords = {axis: table[axis] for axis in dims if axis in table.coords}
-    return xr.Dataset({"lower": (dims, low), "middle": (dims, middle), "upper": (dims, high)}, coords).assign(
-        failed=share
-    )
+    found = xr.Dataset({"lower": (dims, low), "middle": (dims, middle), "upper": (dims, high)}, coords)
+    return found.assign(failed=share).assign_attrs(direction=better)
 
 
 def _sorted_quantile(values: np.ndarray, count: Any, q: float) -> np.ndarray:
@@ -216,26 +237,25 @@ def _sorted_quantile(values: np.ndarray, count: Any, q: float) -> np.ndarray:
         return np.where((part == 0) | (lower == upper), lower, lower * (1 - part) + upper * part)
 
 
-def best_over(summary: xr.Dataset, axes: list[str], metric: str) -> xr.Dataset:
+def best_over(summary: xr.Dataset, axes: list[str]) -> xr.Dataset:
     """Keep, for each remaining configuration, the entry with the best median along `axes`.
 
     Arguments:
-        summary: the result of `quartiles`.
+        summary: the result of `quartiles`, which says what is better.
         axes: the axes to remove; none returns `summary`.
-        metric: its name decides which direction is better.
 
     Returns:
         Dataset without `axes`.
 
     Example:
-        >>> summary = xr.Dataset({"middle": (("beta", "eps"), [[3.0, 1.0], [2.0, np.nan]])})
-        >>> best_over(summary, ["eps"], "final_loss").middle.values.tolist()
+        >>> middle = (("beta", "eps"), [[3.0, 1.0], [2.0, np.nan]])
+        >>> best_over(xr.Dataset({"middle": middle}, attrs={"direction": "min"}), ["eps"]).middle.values.tolist()
         [1.0, 2.0]
     """
     if not axes:
         return summary
     flat = summary.stack(_others=axes, create_index=False)
-    cost = -flat.middle if higher_is_better(metric) else flat.middle
+    cost = SIGNS[summary.attrs["direction"]] * flat.middle
     return flat.isel(_others=cost.fillna(np.inf).argmin("_others")).drop_vars(axes, errors="ignore")
 
 

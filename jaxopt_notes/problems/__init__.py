@@ -40,6 +40,8 @@ from .images import batch_norm_loss as batch_norm_loss
 from .images import classifier as classifier
 from .images import digits_cnn as digits_cnn
 from .images import digits_resnet as digits_resnet
+from .metric import Metric as Metric
+from .metric import maximize as maximize
 from .models import MLP as MLP
 from .models import digits_mlp as digits_mlp
 from .problem import Problem as Problem

@@ -85,7 +85,7 @@ class Conv(nn.Module):
         init: Any = nn.initializers.he_normal()
         kernel = self.param("kernel", init, shape, inputs.dtype)
         outputs = convolve(inputs, kernel, strides=self.strides, method=self.method)
-        if not self.use_bias:
+        if not _checks.boolean("use_bias", self.use_bias):
             return outputs
         bias: Any = self.param("bias", nn.initializers.zeros, (self.features,), inputs.dtype)
         return outputs + bias.reshape(1, 1, 1, -1)

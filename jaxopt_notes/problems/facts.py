@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, PyTree
 
+from .. import _checks
+
 _LISTED = 1000  # points; a product of one-dimensional tables with more of them is counted, not listed
 
 
@@ -69,6 +71,10 @@ class Facts:
     starts: tuple[Float[np.ndarray, " n"], ...] = ()
     levels: str = "linear"
     source: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("complete", "smooth"):
+            _checks.boolean(name, getattr(self, name))
 
     def __repr__(self) -> str:
         extent = "all" if self.complete else "not all"

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, PyTree
 from .. import _checks
 from .convolution import METHODS, Conv
 from .datasets import Examples, digits
+from .metric import maximize
 from .problem import Problem
 
 NORMS = ("batch", "none")
@@ -58,7 +59,7 @@ class Block(nn.Module):
         hidden = nn.relu(_normalized(hidden, self.norm, train))
         hidden = Conv(self.features, use_bias=self.norm == "none", method=self.method)(hidden)
         hidden = _normalized(hidden, self.norm, train)
-        if not self.skip:
+        if not _checks.boolean("skip", self.skip):
             return nn.relu(hidden)
         if inputs.shape != hidden.shape:
             inputs = Conv(self.features, size=1, strides=self.strides, use_bias=False, method=self.method)(inputs)
@@ -149,7 +150,7 @@ def classifier(model: nn.Module, train: Examples, test: Examples | None = None, 
         init=lambda key: {"params": model.init(key, train.inputs[:2])["params"]},
         data=train,
         test_data=test,
-        metrics={"accuracy": accuracy},
+        metrics={"accuracy": maximize(accuracy)},
         baseline=float(entropy),
         name=name or type(model).__name__.lower(),
     )
@@ -249,8 +250,7 @@ def digits_resnet(
     if (depth - 2) % 6:
         below = depth - (depth - 2) % 6
         raise ValueError(f"depth must be 6 n + 2, got {depth}; the nearest are {below} and {below + 6}")
-    if not isinstance(skip, bool):
-        raise TypeError(f"skip must be True or False, got {skip!r}")
+    skip = _checks.boolean("skip", skip)
     _checks.choice("norm", norm, NORMS)
     _checks.choice("method", method, METHODS)
     model = ResNet(depth, skip, norm, _checks.count("width", width), method=method)
@@ -273,6 +273,7 @@ def as_images(inputs: Array) -> Float[Array, "batch height width channels"]:
 def _normalized(hidden: Array, norm: str, train: bool) -> Array:
     if norm == "none":
         return hidden
+    train = _checks.boolean("train", train)
     layer: Any = nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=hidden.dtype, param_dtype=hidden.dtype)
     return layer(hidden)
 

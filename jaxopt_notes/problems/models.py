@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
 from .datasets import Examples, digits
+from .metric import maximize
 from .problem import Problem
 
 
@@ -87,7 +88,7 @@ def digits_mlp(hidden: int | Sequence[int] = 64, *, test_fraction: float = 0.2, 
         init=lambda key: model.init(key, train.inputs[:1]),
         data=train,
         test_data=test,
-        metrics={"accuracy": accuracy},
+        metrics={"accuracy": maximize(accuracy)},
         baseline=float(-jnp.sum(frequencies * jnp.log(frequencies))),
         name="digits_mlp",
         null_directions=lambda params: _null_directions(params, dead),

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
 from .facts import Facts
+from .metric import PARTS
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,17 +24,22 @@ class Problem:
         data: a pytree of arrays with one leading axis of training examples, or None.
         test_data: the same for examples held out, or None.
         metrics: name -> `metric(params)` or `metric(params, data)`, scalars reported at the end on both parts of the
-            data.
+            data. To be compared by, it declares its direction: `jon.maximize(metric)`, or
+            `jon.Metric(metric, direction="min")`. The loss is minimised.
         baseline: the loss of the best constant predictor on `data`; a run that ends no better is called stalled.
         name: a short name for tables and figures.
         facts: what is known of the function, its critical points first of all; or None.
         null_directions: `null_directions(params)`, the directions along which a symmetry keeps the loss constant, as a
             pytree like the parameters with one more axis in front; or None. At a critical point each is a null
             direction of the Hessian.
+        allow_nan: whether the data may hold NaN, for a loss whose value and gradient leave it out: begin with
+            `jnp.where(jnp.isnan(y), 0, y - prediction)`, as a `jnp.nanmean` of what was computed from NaN has a
+            gradient of NaN.
 
     Raises:
         TypeError: `loss` is not callable, or `init` is neither a function nor a pytree of floating arrays.
-        ValueError: a leaf of the data holds NaN or infinity, leading axes differ, or a metric is named `loss`.
+        ValueError: a leaf of the data holds no example, NaN or infinity, leading axes differ, or a metric is named
+            `loss`.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -51,6 +57,7 @@ class Problem:
     name: str = ""
     facts: Facts | None = None
     null_directions: Callable[[PyTree], PyTree] | None = None
+    allow_nan: bool = False
 
     def __post_init__(self) -> None:
         if not callable(self.loss):
@@ -66,7 +73,7 @@ class Problem:
         for part in ("data", "test_data"):
             if getattr(self, part) is not None:
                 _checks.examples(part, getattr(self, part))
-                _checks.finite_data(part, getattr(self, part))
+                _checks.finite_data(part, getattr(self, part), allow_nan=self.allow_nan)
         if self.baseline is not None:
             _checks.scalar("baseline", self.baseline)
         if self.facts is not None and not isinstance(self.facts, Facts):
@@ -90,7 +97,7 @@ class Problem:
 
     def evaluate(self, params: PyTree, data: PyTree, test_data: PyTree) -> dict[str, Float[Array, ""]]:
         """Loss and metrics on `data` as `final_*` and on `test_data` as `test_*`; data are arguments, not constants."""
-        parts = {"final": data, "test": test_data} if test_data is not None else {"final": data}
+        parts = dict(zip(PARTS, (data, test_data) if test_data is not None else (data,), strict=False))
         measured = {"loss": self.loss, **self.metrics}
         return {
             f"{part}_{name}": jnp.asarray(metric(params) if values is None else metric(params, values), float)

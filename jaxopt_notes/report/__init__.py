@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from .. import plots
     from ..curvature import CriticalPoint
+    from ..problems.metric import Direction
 
 
 class Section(NamedTuple):
@@ -29,6 +30,8 @@ def report(
     tables: xarray.Dataset | xarray.DataTree | Mapping[str, xarray.Dataset | xarray.DataTree],
     path: str | os.PathLike[str],
     *,
+    metric: str = "final_loss",
+    direction: Direction | None = None,
     title: str = "Sweep report",
     sections: Sequence[Section] = (),
     verdicts: Mapping[str, CriticalPoint] | None = None,
@@ -46,6 +49,9 @@ def report(
     Arguments:
         tables: a Dataset, a DataTree, or a mapping from names to them. Empty nodes of a tree are passed over.
         path: where to write, for example "runs/report.html"; folders are made, and the file appears whole or not.
+        metric: what the winner of a sweep is chosen by, as in `best`.
+        direction: "max" or "min", which value of it is the better; as the tables say when None. Other metrics are shown
+            if their tables say it.
         title: the heading.
         sections: further text and tables, after the sweeps.
         verdicts: a name to what `classify` said, such as of each winner's end point.
@@ -59,7 +65,8 @@ def report(
 
     Raises:
         TypeError, ValueError: a Dataset with nothing to draw, an empty one, no table, `path` is a folder, a bound for
-            an unknown table. ModuleNotFoundError: Jinja or matplotlib is missing.
+            an unknown table, an unknown metric, or one that does not say which direction is better.
+            ModuleNotFoundError: Jinja or matplotlib is missing.
 
     Example:
         >>> import tempfile, xarray
@@ -75,7 +82,7 @@ def report(
     from . import page, parts
     from .entries import entries_of
 
-    entries = entries_of(tables)
+    entries = entries_of(tables, metric, direction)
     bounds = dict(bounds or {})
     for name in bounds:
         _checks.choice("table in bounds", name, [entry.name for entry in entries])

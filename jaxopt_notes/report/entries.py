@@ -8,22 +8,30 @@ from typing import Any, NamedTuple
 
 import xarray
 
+from .. import _checks
 from ..plots.choose import is_sweep
-from ..plots.tables import check_table, failed
+from ..plots.tables import check_table, failed, metrics
+from ..problems.metric import Direction, direction_attrs
+from ..sweeps.direction import direction_of
 from ..sweeps.select import Best, best
 
 
 class Entry(NamedTuple):
-    """One table: name, id of its part of the page, whether it is a sweep, and its winner if a trial succeeded."""
+    """One table: name, id of its part of the page, whether it is a sweep, and its winner if a trial succeeded.
+
+    The winner of a sweep is chosen by `metric`, in the `direction` that is better.
+    """
 
     name: str
     table: xarray.Dataset
     id: str
     sweep: bool
     winner: Best | None
+    metric: str
+    direction: Direction
 
 
-def entries_of(tables: Any) -> list[Entry]:
+def entries_of(tables: Any, metric: str = "final_loss", direction: Direction | None = None) -> list[Entry]:
     """Every table that holds something, checked.
 
     Raises:
@@ -35,10 +43,24 @@ def entries_of(tables: Any) -> list[Entry]:
     entries = []
     for i, (name, table) in enumerate(named, 1):
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "table"
-        sweep = is_sweep(table, name)
-        winner = best(table) if sweep and _any_succeeded(check_table(table)) else None
-        entries.append(Entry(name, table, f"{i}-{slug}", sweep, winner))
+        sweep, winner, better = is_sweep(table, name), None, direction or "min"
+        if sweep:
+            table, better = _judged(name, check_table(table), metric, direction)
+            winner = best(table, metric, direction=better) if _any_succeeded(table) else None
+        entries.append(Entry(name, table, f"{i}-{slug}", sweep, winner, metric, better))
     return entries
+
+
+def _judged(
+    name: str, table: xarray.Dataset, metric: str, direction: Direction | None
+) -> tuple[xarray.Dataset, Direction]:
+    """The table, whose metric says which direction is better, and that direction."""
+    try:
+        _checks.choice("metric", metric, metrics(table))
+        better = direction_of(table, metric, direction)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return table.assign({metric: table[metric].assign_attrs(direction_attrs(metric, better))}), better
 
 
 def _named(tables: Any, prefix: str = "") -> Iterator[tuple[str, xarray.Dataset]]:

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray
 
-from ..plots.tables import axis_names, metrics, quartiles
-from ..sweeps.select import Best, hyperparameters
+from ..plots.tables import axis_names, judged, metrics, quartiles
+from ..sweeps.direction import SIGNS
+from ..sweeps.select import hyperparameters
 from ..sweeps.space import is_absent
+from .entries import Entry
 
 BEST = "★ best"
 MOST_ROWS = 500  # a longer table is slow to read and to sort; all numbers are in the JSON
@@ -65,30 +67,35 @@ def cell(value: Any) -> Cell:
     return Cell(text, str(float(value)) if math.isfinite(value) else "")
 
 
-def configurations(name: str, table: xarray.Dataset, winner: Best | None) -> Grid:
-    """A sortable table of configurations: the winner, then by median, then those that failed, then those not run."""
+def configurations(entry: Entry) -> Grid:
+    """A sortable table of configurations: the winner, then by median, then those that failed, then those not run.
+
+    Of the metrics that it was not chosen by those are shown of which the table says which direction is better.
+    """
+    name, table, winner = entry.name, entry.table, entry.winner
     axes = axis_names(table)
-    summary = {metric: quartiles(table, metric).transpose(*axes) for metric in metrics(table)}
-    loss = summary.pop("final_loss")
-    further = {
-        metric: one.middle
-        for metric, one in summary.items()
-        if metric.startswith("test") or metric.endswith("accuracy")
-    }
+    known = [metric for metric in judged(table) if metric != "initial_loss"]
+    summary = {metric: quartiles(table, metric).transpose(*axes) for metric in known}
+    by, median = summary.pop(entry.metric), f"median {entry.metric.replace('_', ' ')}"
+    further = {metric: one.middle for metric, one in summary.items()}
     names = hyperparameters(table)
     rows: list[dict[str, Any]] = []
-    for index in np.ndindex(loss.middle.shape):
+    for index in np.ndindex(by.middle.shape):
         at = dict(zip(axes, index, strict=True))
         values = {one: _plain(table, one, at) for one in names}
         config = {one: value for one, value in values.items() if not is_absent(value)}
         mark = BEST if winner and config == winner.config else "tied" if winner and config in winner.ties else ""
         row: dict[str, Any] = {"": mark, **{one: config.get(one, "") for one in names}}
-        row |= {"median final loss": Median(loss.middle[index])}
-        row |= {"lower quartile": Median(loss.lower[index]), "upper quartile": Median(loss.upper[index])}
-        row |= {"seeds failed": Share(loss.failed[index])}
+        row |= {median: Median(by.middle[index])}
+        row |= {"lower quartile": Median(by.lower[index]), "upper quartile": Median(by.upper[index])}
+        row |= {"seeds failed": Share(by.failed[index])}
         rows.append(row | {f"median {one.replace('_', ' ')}": Median(each[index]) for one, each in further.items()})
-    rows.sort(key=lambda row: (row[""] != BEST, math.isnan(row["median final loss"]), row["median final loss"]))
+    sign = SIGNS[entry.direction]
+    rows.sort(key=lambda row: (row[""] != BEST, math.isnan(row[median]), sign * row[median]))
     note = "A failed seed counts as worse than any number, so “failed” stands where at least half of the seeds failed."
+    unknown = [metric for metric in metrics(table) if metric not in judged(table)]
+    if unknown:
+        note += f" Left out, as the table does not say whether higher or lower is better: {', '.join(unknown)}."
     if len(rows) > MOST_ROWS:
         note += f" The first {MOST_ROWS} of {len(rows):,} are shown; the JSON in this page has all."
     caption, said = f"Configurations of {name}", {"heading": "Configurations", "note": note}

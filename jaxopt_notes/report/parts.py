@@ -12,7 +12,7 @@ import numpy as np
 from .. import plots
 from .._version import __version__
 from ..plots import style
-from ..plots.tables import check_table
+from ..sweeps.direction import SUPERLATIVES
 from .entries import Entry
 from .grids import Grid, Share, configurations, grid_of
 from .summary import in_words, interval, standing, summary
@@ -61,23 +61,24 @@ def _comparison(entries: Sequence[Entry], drawn: Drawn) -> Part:
         if winner is None:
             row["best configuration"] = "every trial failed" if (entry.table.status >= 0).any() else "not run"
         else:
-            row |= {"best configuration": in_words(winner.config), "median final loss": winner.median}
+            most = f"{SUPERLATIVES[winner.direction]} {winner.by} {winner.metric.replace('_', ' ')}"
+            row |= {"best configuration": in_words(winner.config), most: winner.median}
             row |= {"interval (coverage)": interval(winner), "seeds failed": Share(winner.failed)}
             row["ties"] = len(winner.ties)
         rows.append(row)
     rated = {e.name: e.table for e in entries if e.winner and "learning_rate" in e.table.final_loss.dims}
     together = len(rated) > 1 and len({table.attrs.get("problem") for table in rated.values()}) == 1
-    pictures = [_picture(plots.compare(rated), "comparison", drawn)] if together else []
+    together = together and len({entry.direction for entry in entries}) == 1
+    pictures = [_picture(plots.compare(rated, metric=entries[0].metric), "comparison", drawn)] if together else []
     said = list(standing([entry for entry in entries if entry.winner])) if together else []
     return Part("comparison", "The best of each", said, pictures, [grid_of(rows, "The winner of each sweep")])
 
 
 def _sweep(entry: Entry, bound: plots.Bound | None, drawn: Drawn) -> Part:
     """Everything about one sweep."""
-    shown = plots.figures(entry.table, entry.winner.config if entry.winner else None, bound)
+    shown = plots.figures(entry.table, entry.winner.config if entry.winner else None, bound, metric=entry.metric)
     pictures = [_picture(ax, f"{entry.id}-{kind}", drawn) for kind, ax in shown]
-    table = configurations(entry.name, check_table(entry.table), entry.winner)
-    return Part(entry.id, entry.name, list(summary(entry)), pictures, [table])
+    return Part(entry.id, entry.name, list(summary(entry)), pictures, [configurations(entry)])
 
 
 def _other(entry: Entry, drawn: Drawn) -> Part:

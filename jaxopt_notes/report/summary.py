@@ -7,6 +7,7 @@ from typing import Any
 
 from ..plots.style import names
 from ..plots.tables import axis_names, configuration, failed, heading, status_counts
+from ..sweeps.direction import SIGNS, SUPERLATIVES
 from ..sweeps.select import Best
 from .entries import Entry
 
@@ -48,7 +49,9 @@ def _fates(entry: Entry) -> Iterator[str]:
         yield f"Failed: {failures:,} of {ran:,} trials, {how}." if failures else "No trial failed."
     if pruned:
         how = table.attrs.get("prune", "their rank")
-        yield f"Pruned: {pruned:,} of {trials:,} trials were stopped early, by {how}."
+        most = SUPERLATIVES.get(table.attrs.get("prune_direction", ""))
+        kept = f"; the {most} went on" if most else ""
+        yield f"Pruned: {pruned:,} of {trials:,} trials were stopped early, by {how}{kept}."
     if missing:
         yield f"Unfinished: {missing:,} of {trials:,} trials were not run."
 
@@ -58,7 +61,8 @@ def verdict(winner: Best) -> Iterator[str]:
     lead = "No configuration succeeded from most of its seeds; the least bad" if winner.failed >= 0.5 else "Best"
     seeds = f"{winner.seeds} seeds, interval" if winner.seeds > 1 else "1 seed, interval"
     what = f"{winner.by} {winner.metric.replace('_', ' ')} of {winner.median:.4g}"
-    yield f"{lead}: {in_words(winner.config)}, with a {what} over {seeds} {interval(winner)}."
+    most = SUPERLATIVES[winner.direction]
+    yield f"{lead}: {in_words(winner.config)}, with a {what} over {seeds} {interval(winner)}, the {most}."
     if winner.failed:
         yield f"Of the seeds of this configuration {winner.failed:.0%} failed."
     others = "1 other configuration" if len(winner.ties) == 1 else f"{len(winner.ties)} other configurations"
@@ -72,10 +76,13 @@ def verdict(winner: Best) -> Iterator[str]:
 def standing(entries: Sequence[Entry]) -> Iterator[str]:
     """Which sweep has the best winner, and from which others its interval does not set it apart."""
     winners = {entry.name: entry.winner for entry in entries if entry.winner}
-    first, *others = sorted(winners, key=lambda name: winners[name].median)
+    first, *others = sorted(winners, key=lambda name: SIGNS[winners[name].direction] * winners[name].median)
     best = winners[first]
-    yield f"Lowest: {first}, with a {best.by} {best.metric.replace('_', ' ')} of {best.median:.4g}."
-    near = [name for name in others if winners[name].interval[0] <= best.interval[1]]
+    most = SUPERLATIVES[best.direction].capitalize()
+    yield f"{most}: {first}, with a {best.by} {best.metric.replace('_', ' ')} of {best.median:.4g}."
+    low, high = best.interval
+    reach = [(name, winners[name].interval) for name in others]
+    near = [name for name, (least, most) in reach if (least <= high if best.direction == "min" else most >= low)]
     if best.seeds < 6:
         yield "Fewer than 6 seeds rank no two optimizers at 95 %."
     elif near:

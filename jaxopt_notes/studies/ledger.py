@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _checks
+from ..sweeps.saved import load as load_table
 from .claim import Claim
 from .registry import STUDIES, load_study
 
@@ -277,12 +278,9 @@ def measured(folder: str | os.PathLike[str]) -> dict[str, Claim]:
         >>> ledger.measured(tempfile.mkdtemp())
         {}
     """
-    import xarray
-
     found: dict[str, Claim] = {}
     for name in STUDIES:
         path = Path(folder) / f"{name}.nc"
         if path.is_file():
-            dataset = xarray.load_dataset(path, engine="h5netcdf")
-            found |= {f"{name}/{claim.name}": claim for claim in load_study(name).claims(dataset)}
+            found |= {f"{name}/{claim.name}": claim for claim in load_study(name).claims(load_table(path))}
     return found

@@ -17,6 +17,7 @@ from filelock import FileLock
 from .. import _checks
 from .._files import write_whole
 from .._version import __version__
+from ..sweeps import StoreError, load, save
 from .claim import Claim, tally
 from .registry import STUDIES, Size, Study, load_study
 
@@ -93,8 +94,7 @@ def run_study(name: str, out: str | os.PathLike[str], *, seed: int = 0, size: Si
         reused = dataset is not None
         if dataset is None:
             dataset = _measured(study, seed, size, identity)
-            whole = dataset
-            write_whole(path, lambda temporary: whole.to_netcdf(temporary, engine="h5netcdf"))
+            save(dataset, path)
     figure = study.figure(dataset)
     picture = write_whole(folder / f"{name}.png", lambda temporary: plots.write_png(figure, temporary))
     alt = " ".join(plots.alt_text(ax) for ax in figure.axes if ax.get_label() != "<colorbar>")
@@ -161,12 +161,10 @@ def _identity(name: str, seed: int, size: str) -> dict[str, str | int]:
 
 def _saved(path: Path, identity: dict[str, str | int]) -> xarray.Dataset | None:
     """The Dataset in the file when it is whole and of the same identity."""
-    import xarray
-
     if not path.is_file():
         return None
     try:
-        dataset = xarray.load_dataset(path, engine="h5netcdf")
-    except (OSError, ValueError):  # not a whole NetCDF file: as good as none
+        dataset = load(path)
+    except StoreError:  # not a whole NetCDF file: as good as none
         return None
     return dataset if all(dataset.attrs.get(key) == value for key, value in identity.items()) else None

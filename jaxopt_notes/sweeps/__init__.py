@@ -8,6 +8,8 @@ from .planning import SweepPlan as SweepPlan  # its maker, `plan`, has the name 
 from .points import sample as sample
 from .points import trials as trials
 from .run import sweep as sweep
+from .saved import load as load
+from .saved import save as save
 from .select import Best as Best
 from .select import best as best
 from .space import Space as Space
@@ -15,5 +17,4 @@ from .space import grid as grid
 from .space import zipped as zipped
 from .store import StoreError as StoreError
 from .store import open_sweep as open_sweep
-from .store import save as save
 from .table import end_point as end_point

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..problems.metric import direction_attrs
+
 if TYPE_CHECKING:
     import xarray
 
@@ -27,10 +29,11 @@ class Decisions(NamedTuple):
 
 def add_decisions(table: xarray.Dataset, decisions: Decisions) -> xarray.Dataset:
     """The table with `pruned_at`, and `rung_metric` along `rung`, the steps of the decisions."""
+    known = table.attrs.get("prune_direction")
     axes = [str(dim) for dim in table["status"].dims if dim != "seed"]
     shape = [table.sizes[axis] for axis in axes]
     table = table.assign_coords(rung=("rung", np.asarray(decisions.rungs, int), {"units": "steps"}))
     table["pruned_at"] = (axes, np.array(decisions.pruned_at, float).reshape(shape))
     measured = np.array(decisions.measured, float).reshape(len(decisions.rungs), *shape)
-    table["rung_metric"] = (("rung", *axes), measured)
+    table["rung_metric"] = (("rung", *axes), measured, {} if known is None else direction_attrs("rung_metric", known))
     return table.assign(rung_metric=table["rung_metric"].transpose(*axes, "rung"))

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 
 from .engine import lanes_in_use, limit_lanes, run_chunks
+from .folders import is_store
 from .layout import Columns, Layout, layout_of
 from .plan import Plan
 from .progress import Progress
@@ -57,13 +58,14 @@ class Outline(NamedTuple):
     steps: int
     devices: int
 
-    def pruned(self, how: str, report_seeds: list[int]) -> Outline:
+    def pruned(self, how: str, direction: str, report_seeds: list[int]) -> Outline:
         """The outline of a sweep that is pruned in this way by the seeds that do not report: another sweep."""
-        fingerprint = hashlib.sha256(f"{self.fingerprint}{how}".encode()).hexdigest()
-        attributes = {**self.layout.attributes, "fingerprint": fingerprint, "prune": how}
+        fingerprint = hashlib.sha256(f"{self.fingerprint}{how}{direction}".encode()).hexdigest()
+        said = {"prune": how, "prune_direction": direction}
+        attributes = {**self.layout.attributes, "fingerprint": fingerprint, **said}
         attributes |= {"report_seeds": json.dumps(report_seeds)} if report_seeds else {}
         layout = self.layout._replace(attributes=attributes)
-        return self._replace(identity={**self.identity, "prune": how}, fingerprint=fingerprint, layout=layout)
+        return self._replace(identity={**self.identity, **said}, fingerprint=fingerprint, layout=layout)
 
     @property
     def chunks(self) -> int:
@@ -172,15 +174,16 @@ def run_share(
 ) -> tuple[int, list[Columns]]:
     """What a worker does: run chunks, and write them into the store in `folder` or return their columns.
 
-    With them it returns the lanes per device that they ran with, fewer than the width if memory ran out.
+    With them it returns the lanes per device that they ran with, fewer than the width if memory ran out. `sys.exit` is
+    an error here: an executor would pass it on, and end the process that waits for the result without a word.
 
     Chunks that have a file by now are not run again, and a chunk that another worker had begun goes on from where it
     was saved. Two workers on one chunk do no harm: both write the same file, and it appears whole.
     """
-    with _settings(payload):
+    with _no_exit(), _settings(payload):
         plan, keep_params = _plan(payload, width)
         _check_same(identity, plan.identity)
-        if folder is None:
+        if folder is None or not is_store(Path(folder)):  # deleted while the sweep ran
             ran = run_chunks(plan, chunks, keep_params=keep_params)
             return lanes_in_use(plan), [columns_of(plan, trials) for trials in ran]
         store = Store(Path(folder))
@@ -191,13 +194,15 @@ def run_share(
             told = dict(run_here(plan, shelf, chunks, keep_params=keep_params))
         finally:
             shelf.close()
-        earlier = {chunk: store.chunk(chunk, plan.fingerprint) for chunk in chunks if chunk not in told}
-        return lanes_in_use(plan), [_summary({**told, **earlier}[chunk]) for chunk in chunks]
+        earlier = {chunk: shelf.chunk(chunk) for chunk in chunks if chunk not in told}
+        kept = {**told, **earlier}
+        there = store.finished()  # a chunk is returned whole where the folder was deleted meanwhile
+        return lanes_in_use(plan), [_summary(kept[each]) if each in there else kept[each] for each in chunks]
 
 
 def outline_there(payload: bytes, width: int | str | None) -> Outline:
     """What a worker does first: make the plan and tell its outline, which that of every other worker must equal."""
-    with _settings(payload):
+    with _no_exit(), _settings(payload):
         return outline_of(*_plan(payload, width))
 
 
@@ -231,6 +236,15 @@ def check_executor(executor: Any) -> concurrent.futures.Executor:
             f"mp_context=multiprocessing.get_context({accepted[0]!r})"
         )
     return executor
+
+
+@contextlib.contextmanager
+def _no_exit() -> Iterator[None]:
+    """`sys.exit` in what a user gave as an error."""
+    try:
+        yield
+    except SystemExit as error:
+        raise RuntimeError(f"a worker called sys.exit({error.code!r}), so it computed nothing") from error
 
 
 @contextlib.contextmanager

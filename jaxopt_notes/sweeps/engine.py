@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
 from .plan import Plan, measure
-from .programs import EVERYWHERE, HISTORIES, TRIALS, Lanes, Shared, Trials, place, programs
+from .programs import EVERYWHERE, HISTORIES, TRIALS, Lanes, Shared, Trials, place, programs, standing
 from .progress import Progress
 
 SECONDS_PER_SEGMENT = 0.5  # long enough that returning to the host costs little, short enough for a live progress bar
@@ -58,8 +58,8 @@ def run_chunks(
 
     Returns:
         Per chunk name -> host array whose leading axis is the chunk's trials: the histories (trials, entries), what
-        `problem.evaluate` measures at the end, `initial_loss`, `status`, `stopped_at`, and `params` (a pytree) with
-        `keep_params`.
+        `problem.evaluate` measures at the end, `initial_loss`, `status`, `stopped_at`, the share that is
+        `unmoved`, `skipped` where steps may be, and `params` (a pytree) with `keep_params`.
     """
 
     def attempt(lanes: int) -> list[dict[str, Any]]:
@@ -270,8 +270,12 @@ def _results(plan: Plan, chunks: Sequence[int], lanes: Lanes, keep_params: bool)
     """What is known of the trials of every chunk, on the host, padding left out."""
     histories = {name: getattr(lanes, name).T for name in ("loss", "grad_norm", "update_norm")}
     ends = {"status": lanes.carry.status, "stopped_at": lanes.carry.stopped_at}
-    params = {"params": lanes.carry.params} if keep_params else {}
-    measured = measure(plan, lanes.carry.params, max(len(plan.trials_of(chunk)) for chunk in chunks))
+    seeds = place(_trials(plan, chunks), plan.group.mesh, TRIALS).seed
+    ends["unmoved"] = standing(plan.group.mesh)(plan.replicated[3], seeds, lanes.carry)
+    ends |= {} if lanes.carry.skips is None else {"skipped": lanes.carry.skips.total}
+    evaluated = plan.evaluated(lanes.carry)
+    params = {"params": evaluated} if keep_params else {}
+    measured = measure(plan, evaluated, max(len(plan.trials_of(chunk)) for chunk in chunks))
     whole = jax.device_get({**histories, **measured, **ends, **params})
     parts = []
     for i, chunk in enumerate(chunks):

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from .. import _checks
+from ..problems.metric import DIRECTIONS, Direction
+from .direction import SIGNS, declared_direction, known_direction
 from .intervals import middle
 from .plan import Plan
-from .select import higher_is_better, parted
+from .select import NOT_COMPARED, parted
 from .table import no_trials
 
 
@@ -24,7 +26,8 @@ from .table import no_trials
 class Pruner(Protocol):
     """What `sweep(..., prune=)` takes. Its `repr` is what the table records.
 
-    It may have `report_seeds` as `best` takes them, a number or a tuple: seeds that decide nothing.
+    It may have `report_seeds` as `best` takes them, a number or a tuple: seeds that decide nothing; and a `direction`,
+    "max" or "min", where the metric declares none or another.
     """
 
     @property
@@ -58,6 +61,7 @@ class Halving(_Recorded):
     rungs: int
     metric: str
     report_seeds: int | tuple[int, ...] | None = None
+    direction: Direction | None = None
 
     def decide_at(self, steps: int) -> list[int]:
         """Steps / factor^k, all of which must differ and be at least 1."""
@@ -79,6 +83,7 @@ class MedianStopping(_Recorded):
     start: float
     metric: str
     report_seeds: int | tuple[int, ...] | None = None
+    direction: Direction | None = None
 
     def decide_at(self, steps: int) -> list[int]:
         """Evenly spaced from `start`; all must differ and be at least 1."""
@@ -110,11 +115,16 @@ def _report_seeds(given: Any) -> int | tuple[int, ...] | None:
     return tuple(_checks.count("report_seeds", seed, low=0) for seed in given)
 
 
+def _direction(given: Any) -> Any:
+    return None if given is None else _checks.choice("direction", given, DIRECTIONS)
+
+
 def halving(
     factor: float = 3,
     rungs: int = 3,
     *,
     metric: str = "final_loss",
+    direction: Direction | None = None,
     report_seeds: int | Sequence[int] | None = None,
 ) -> Halving:
     """Successive halving: after steps / factor^(rungs-1), ..., steps / factor the best 1 / factor go on.
@@ -128,6 +138,8 @@ def halving(
         factor: which part goes on at each rung, and how much longer; above 1.
         rungs: how many budgets there are, the full one included; one less decisions.
         metric: what to compare by, measured on the full data at every rung: "final_loss", "test_accuracy", ...
+        direction: "max" if the highest go on, "min" if the lowest do; when None as the problem declares the metric
+            (`maximize`). Losses are minimised.
         report_seeds: seeds that decide nothing, for `best(table, report_seeds=)`: how many, the last ones of the sweep,
             or which. The table keeps which ones they are.
 
@@ -136,7 +148,7 @@ def halving(
 
     Raises:
         TypeError, ValueError: a factor of 1 or less, or fewer than 2 rungs. From `sweep`, before a trial runs: a rung
-            of no steps, or an unknown metric.
+            of no steps, an unknown metric, or one that does not say which direction is better.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -149,7 +161,8 @@ def halving(
     """
     if not _checks.scalar("factor", factor, low=1.0) > 1.0:
         raise ValueError(f"factor must be above 1, got {factor}")
-    return Halving(float(factor), _checks.count("rungs", rungs, low=2), metric, _report_seeds(report_seeds))
+    held, rungs = _report_seeds(report_seeds), _checks.count("rungs", rungs, low=2)
+    return Halving(float(factor), rungs, metric, held, _direction(direction))
 
 
 def median_stopping(
@@ -157,6 +170,7 @@ def median_stopping(
     start: float = 0.1,
     *,
     metric: str = "final_loss",
+    direction: Direction | None = None,
     report_seeds: int | Sequence[int] | None = None,
 ) -> MedianStopping:
     """The median rule: at every check stop the configurations that are worse than the median of all.
@@ -168,6 +182,7 @@ def median_stopping(
         checks: how many checks there are, evenly spaced.
         start: the first, as a part of the steps in (0, 1).
         metric: what to compare by, measured on the full data at every check.
+        direction: "max" or "min", as in `halving`.
         report_seeds: seeds that decide nothing, as in `halving`.
 
     Returns:
@@ -175,7 +190,7 @@ def median_stopping(
 
     Raises:
         TypeError, ValueError: a number out of its range. From `sweep`, before a trial runs: checks that fall on one
-            step or none, or an unknown metric.
+            step or none, an unknown metric, or one that does not say which direction is better.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -186,7 +201,8 @@ def median_stopping(
     """
     if not 0 < _checks.scalar("start", start, low=0.0, high=1.0) < 1:
         raise ValueError(f"start must be between 0 and 1, got {start}")
-    return MedianStopping(_checks.count("checks", checks), float(start), metric, _report_seeds(report_seeds))
+    held, checks = _report_seeds(report_seeds), _checks.count("checks", checks)
+    return MedianStopping(checks, float(start), metric, held, _direction(direction))
 
 
 def check_pruner(pruner: Any, executor: Any, several: bool) -> None:
@@ -205,16 +221,21 @@ def check_pruner(pruner: Any, executor: Any, several: bool) -> None:
         )
 
 
-def replay(pruner: Pruner, rungs: list[int], measured: np.ndarray) -> np.ndarray:
+def replay(pruner: Pruner, rungs: list[int], measured: np.ndarray, *, direction: Direction | None = None) -> np.ndarray:
     """When every configuration is pruned, given what was measured: shape (rungs, configurations).
 
     Arguments:
         pruner: from `halving` or `median_stopping`; also another one, to see what it would have done so far.
         rungs: the steps of the decisions.
         measured: `rung_metric` of a table, NaN as unknown.
+        direction: "max" or "min", of what was measured: `table.rung_metric.attrs["direction"]`. When None that of the
+            pruner, and losses are minimised.
 
     Returns:
         Steps, shape (configurations,); NaN for those that are not pruned.
+
+    Raises:
+        ValueError: the direction of the metric is unknown.
 
     Example:
         >>> import numpy as np, jaxopt_notes as jon
@@ -222,19 +243,38 @@ def replay(pruner: Pruner, rungs: list[int], measured: np.ndarray) -> np.ndarray
         >>> replay(jon.halving(rungs=2), [30], np.array([[0.3, 0.1, 0.2]])).tolist()
         [30.0, nan, 30.0]
     """
-    sign = -1 if higher_is_better(pruner.metric) else 1
+    better = known_direction(pruner.metric, getattr(pruner, "direction", None), direction)
     alive, pruned = np.ones(measured.shape[1], bool), np.full(measured.shape[1], np.nan)
     for step, values in zip(rungs, measured, strict=True):
-        survivors = pruner.survivors(np.where(np.isnan(values), np.inf, sign * values), alive)
+        survivors = pruner.survivors(np.where(np.isnan(values), np.inf, SIGNS[better] * values), alive)
         pruned[alive & ~survivors] = step
         alive &= survivors
     return pruned
 
 
-def check_fits(plan: Plan, pruner: Pruner) -> np.ndarray:
-    """Which seeds decide, after everything that the pruner asks of a plan was checked."""
+class Rule(NamedTuple):
+    """How a plan is pruned.
+
+    Attributes:
+        pruner: what decides.
+        direction: of its metric.
+        deciding: which of the seeds decide.
+    """
+
+    pruner: Pruner
+    direction: Direction
+    deciding: np.ndarray
+
+    def replay(self, rungs: list[int], measured: np.ndarray) -> np.ndarray:
+        """`replay` by this rule."""
+        return replay(self.pruner, rungs, measured, direction=self.direction)
+
+
+def rule_of(plan: Plan, pruner: Pruner) -> Rule:
+    """The rule of a plan, after everything that the pruner asks of it was checked."""
     pruner.decide_at(plan.steps)
     columns = no_trials(plan, keep_params=False)
-    measured = [name for name, v in columns.items() if v.ndim == 1 and name not in ("status", "stopped_at")]
+    measured = [name for name, v in columns.items() if v.ndim == 1 and name not in NOT_COMPARED]
     _checks.choice("metric", pruner.metric, measured)
-    return parted(plan.seeds, getattr(pruner, "report_seeds", None))[0]
+    direction = declared_direction(plan.problem, pruner.metric, getattr(pruner, "direction", None))
+    return Rule(pruner, direction, parted(plan.seeds, getattr(pruner, "report_seeds", None))[0])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import _checks
+from ..problems.metric import Direction
 from .effects import Effect, first_order
 from .intervals import CONFIDENCE, middle
 from .select import hyperparameters, scores_of
@@ -54,7 +55,9 @@ class Importance:
         )
 
 
-def importance(table: xarray.Dataset, metric: str = "final_loss", *, scale: str = "rank") -> Importance:
+def importance(
+    table: xarray.Dataset, metric: str = "final_loss", *, direction: Direction | None = None, scale: str = "rank"
+) -> Importance:
     """How much of the variance of a metric between configurations each hyperparameter explains by itself.
 
     With f the metric of a configuration, the share of hyperparameter a is its first-order Sobol' index
@@ -98,6 +101,7 @@ def importance(table: xarray.Dataset, metric: str = "final_loss", *, scale: str 
     Arguments:
         table: from `sweep`.
         metric: a variable over the axes and `seed`.
+        direction: "max" or "min", as in `best`: failed trials count as the worst.
         scale: "rank", or "value" for the metric itself, which needs every median to be finite.
 
     Returns:
@@ -122,7 +126,7 @@ def importance(table: xarray.Dataset, metric: str = "final_loss", *, scale: str 
     """
     _checks.one_table("importance", table)
     _checks.choice("scale", scale, ("rank", "value"))
-    scores = scores_of(table, metric)
+    scores = scores_of(table, metric, direction)
     whole = scores.ran.all(axis=1)
     medians = np.array([middle(row) for row in scores.values])
     names = hyperparameters(table)

@@ -6,8 +6,10 @@ families has `families.json` and a folder for each.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,19 +17,19 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .._files import write_whole
+from .._digests import StoreError, read_json, set_aside, write_json
 from .._numerics import scale_of
 from .choices import Part, labels_of
+from .folders import ANEW, holds_results, is_store, is_written, part_of, parts_in, place_of, records_in
 from .layout import NOT_RUN, spread_of
 from .select import FAMILY
 from .space import CONFIGURATION, Space
-from .store import StoreError, holds_results, is_written
 
 if TYPE_CHECKING:
     import xarray
 
 _ADDED = ("segment_programs", "wall_seconds", "trials_finished")
-_FILES = ("manifest.json", "groups.json", "families.json")
+FORMAT = 1
 
 
 def sweep_parts(
@@ -35,7 +37,7 @@ def sweep_parts(
 ) -> xarray.Dataset:
     """Run every group with `sweep`, and join the tables; after an interruption the other groups are left out."""
     record = _record(parts, space)
-    claim(store, "groups.json", record)
+    claim(store, "groups.json", record, options["repair"])
     tables: list[xarray.Dataset] = []
     for i, part in enumerate(parts):
         folder = None if store is None else store / f"group-{i:03}"
@@ -54,7 +56,7 @@ def sweep_families(
     import xarray
 
     pairs = dict(check_families(families))
-    claim(store, "families.json", {"families": list(pairs)})
+    claim(store, "families.json", {"families": list(pairs)}, options["repair"])
     tables: dict[str, xarray.Dataset] = {}
     for name, (optimizer, space) in pairs.items():
         folder = None if store is None else store / name
@@ -84,57 +86,99 @@ def check_families(families: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any
         yield name, pair
 
 
-def open_joined(folder: Path, open_one: Callable[[Path], xarray.Dataset]) -> Any:
-    """The table or tree of a stored sweep of groups or families; None if the folder holds neither."""
+def open_joined(folder: Path, name: str, open_one: Callable[[Path], xarray.Dataset]) -> Any:
+    """The table or tree of a stored sweep of groups or families, whose record has this name."""
     import xarray
 
-    if (folder / "families.json").exists():
-        names = _read(folder / "families.json")["families"]
-        return xarray.DataTree.from_dict({name: open_one(folder / name) for name in names if begun(folder / name)})
-    if not (folder / "groups.json").exists():
-        return None
-    record = _read(folder / "groups.json")
-    groups = [folder / f"group-{i:03}" for i in range(len(record["rows"]))]
-    found = [open_one(group) if begun(group) else None for group in groups]
-    if not any(table is not None for table in found):
+    record = read_json(folder / name, ANEW)
+    parts = {part: folder / part for part in parts_in(record)}
+    begun = [part for part, path in parts.items() if is_store(path) or any(path.rglob("chunk-*.nc"))]
+    for path in sorted({manifest.parent for manifest in folder.glob("*/*.json")}):
+        place = _place(path)  # None of one that cannot be read, as opening it will say
+        if (place or (place == "" and path.name in parts)) and place != part_of(path):
+            raise StoreError(f"{path} is no part of the sweep in {folder}, or {name} is another's; {ANEW}")
+    if "families" in record:
+        if not begun:
+            raise FileNotFoundError(f"no family of the sweep in {folder} has begun")
+        return xarray.DataTree.from_dict({part: open_one(parts[part]) for part in begun})
+    if not begun:
         raise FileNotFoundError(f"no group of the sweep in {folder} has begun")
-    return _joined(record, found)
+    return _joined(record, [open_one(path) if part in begun else None for part, path in parts.items()])
 
 
-def claim(store: Path | None, name: str, record: dict[str, Any] | None) -> None:
+def claim(store: Path | None, name: str, record: dict[str, Any] | None, repair: bool = False) -> None:
     """Write what a folder holds, or compare with what is there; a sweep of which nothing came makes room.
+
+    With `repair` a record that cannot be read is set aside, and so is one of another kind whose results are not there.
 
     Raises:
         StoreError: the folder holds another sweep.
     """
     if store is None:
         return
-    others = [other for other in _FILES if other != name and (store / other).exists()]
-    path = store / name
+    others, path = [other for other in records_in(store) if other != name], store / name
     free = not holds_results(store) and not is_written(store) and jax.process_count() == 1
-    if others and not free:
-        raise StoreError(f"{store} holds another kind of sweep, with a {others[0]}; choose another folder")
     for other in others:
-        (store / other).unlink()
+        if not free and not (repair and _is_stray(store, other, name)):
+            raise StoreError(f"{store} holds another kind of sweep, with a {other}; choose another folder")
+        if repair:
+            set_aside(store / other)
+        else:
+            (store / other).unlink()
     if record is None:
         return
-    if path.exists() and not free:
-        there, now = _read(path), json.loads(json.dumps(record))
+    now = json.loads(json.dumps({"format": FORMAT, **record, "part_of": part_of(store)}))
+    there = None if free and path.is_file() else _there(path, repair)
+    if there is not None:
         # As text, since the NaN of an absent hyperparameter equals nothing.
         changed = [part for part in {**there, **now} if json.dumps(there.get(part)) != json.dumps(now.get(part))]
-        if changed:
-            lines = [f"  {part}: {there.get(part)} there, {now.get(part)} now" for part in changed]
-            hint = f"{store} holds another sweep; finish it as it was defined, or choose another folder"
-            raise StoreError("\n".join([hint, *lines]))
-        return
+        if not changed:
+            return
+        if changed != ["part_of"]:
+            if not (repair and ("part_of" in changed or _parts_say(store, now))):
+                lines = [f"  {part}: {there.get(part)} there, {now.get(part)} now" for part in changed]
+                hint = f"{store} holds another sweep; finish it as it was defined, or choose another folder"
+                raise StoreError("\n".join([hint, *lines]))
+            set_aside(path)
     store.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda temporary: temporary.write_text(json.dumps(record, indent=1)))
+    write_json(path, now)
+
+
+def _there(path: Path, repair: bool) -> dict[str, Any] | None:
+    """The record that is there; one that cannot be read is set aside with `repair`."""
+    try:
+        return read_json(path, ANEW)
+    except FileNotFoundError:
+        return None
+    except StoreError:
+        if not repair:
+            raise
+        set_aside(path)
+        return None
+
+
+def _is_stray(store: Path, other: str, name: str) -> bool:
+    """Whether the record of another kind cannot be right: the wanted one is there, or nothing that it speaks of."""
+    pattern = {"manifest.json": "chunk-*", "groups.json": "group-*", "families.json": "*/*.json"}[other]
+    return os.path.lexists(store / name) or not any(store.glob(pattern))
+
+
+def _place(folder: Path) -> str | None:
+    """What a folder says of its place in a sweep of groups or families; None where that cannot be read."""
+    for name in records_in(folder):
+        with contextlib.suppress(StoreError, FileNotFoundError):
+            return read_json(folder / name, ANEW).get("part_of", "")
+    return None
+
+
+def _parts_say(store: Path, record: dict[str, Any]) -> bool:
+    """Whether a group or family that is there says that it is part of the sweep of this record."""
+    return any(_place(store / part) == place_of(record, part) for part in parts_in(record))
 
 
 def _record(parts: Sequence[Part], space: Space) -> dict[str, Any]:
     """What joining needs to know, as plain data."""
-    static = {name for part in parts for name in part.choices}
-    columns = {name: labels_of(v.tolist(), name in static) for name, v in (space.points or space.axes).items()}
+    columns = {name: labels_of(v.tolist()) for name, v in (space.points or space.axes).items()}
     listed = {CONFIGURATION: list(range(len(space)))}
     return {
         "axes": listed if space.points else columns,
@@ -191,15 +235,3 @@ def _attributes(tables: Sequence[xarray.Dataset], groups: int) -> dict[str, Any]
     if "width" not in attributes:
         attributes["width"] = ", ".join(str(table.attrs["width"]) for table in tables)
     return attributes
-
-
-def begun(folder: Path) -> bool:
-    """Whether a sweep is stored in a folder, of whatever kind."""
-    return any((folder / name).exists() for name in _FILES)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise StoreError(f"{path} cannot be read ({error}); move it away to start anew") from None

@@ -12,6 +12,8 @@ from .._numerics import scale_of
 from .._version import __version__
 from ..minibatches import steps_per_epoch
 from ..minimize import Status
+from ..problems.metric import Direction, direction_attrs, directions
+from .choices import labels_of
 from .space import CONFIGURATION
 
 if TYPE_CHECKING:
@@ -29,8 +31,9 @@ _DESCRIPTIONS = {
     "final_loss": "loss on the full training data at the end",
     "status": "how the trial ended: " + ", ".join(f"{s.value} {s.name.lower()}" for s in Status),
     "stopped_at": "steps taken",
+    "skipped": "steps skipped, as their loss, gradient or update was not finite",
 }
-NOT_RUN = {"status": Status.NOT_RUN, "stopped_at": -1}
+NOT_RUN = {"status": Status.NOT_RUN, "stopped_at": -1, "skipped": -1}
 
 
 class Layout(NamedTuple):
@@ -43,6 +46,7 @@ class Layout(NamedTuple):
         columns: name -> (shape of one trial's value, dtype) of every variable.
         attributes: strings and numbers.
         points: name -> one value per configuration, of a space that is a list of points; NaN where it is absent.
+        directions: name -> "max" or "min" of every column that is known to be better the higher or the lower.
     """
 
     axes: dict[str, list[float]]
@@ -51,11 +55,22 @@ class Layout(NamedTuple):
     columns: dict[str, tuple[list[int], str]]
     attributes: dict[str, Any]
     points: dict[str, list[Any]] = {}  # noqa: RUF012 - never changed
+    directions: dict[str, Direction] = {}  # noqa: RUF012 - never changed; none in manifests of before there were any
 
     @property
     def trials(self) -> int:
         """Number of trials."""
         return int(np.prod([len(values) for values in self.axes.values()], dtype=int)) * len(self.seeds)
+
+    def trials_of(self, chunk: int) -> range:
+        """The trials of a chunk; none of a number beyond the last."""
+        width = self.attributes["width"]
+        return range(chunk * width, min((chunk + 1) * width, self.trials))
+
+    @property
+    def owner(self) -> str:
+        """What the files of a sweep say that they belong to: its fingerprint and width."""
+        return f"{self.attributes['fingerprint']} {self.attributes['width']}"
 
     def empty(self) -> Columns:
         """Columns of all trials, none of them run."""
@@ -64,17 +79,23 @@ class Layout(NamedTuple):
             for name, (shape, dtype) in self.columns.items()
         }
 
+    def attrs_of(self, name: str) -> dict[str, str]:
+        """The attributes of a variable."""
+        described = {"long_name": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}
+        directed = direction_attrs(name, self.directions[name]) if name in self.directions else {}
+        return {**described, **directed}
+
 
 def layout_of(plan: Plan, columns: Columns) -> Layout:
     """The layout of a plan's table, given the columns of some of its trials."""
-    kind = float if plan.space.points is None else int
     return Layout(
-        axes={name: values.astype(kind).tolist() for name, values in plan.space.axes.items()},
+        axes={name: labels_of(values) for name, values in plan.space.axes.items()},
         seeds=plan.seeds.tolist(),
         coordinates=_coordinates(plan),
         columns={name: (list(column.shape[1:]), column.dtype.name) for name, column in columns.items()},
         attributes=_attributes(plan),
-        points={name: values.astype(float).tolist() for name, values in (plan.space.points or {}).items()},
+        points={name: labels_of(values) for name, values in (plan.space.points or {}).items()},
+        directions=directions(plan.problem.metrics, columns),
     )
 
 
@@ -86,8 +107,8 @@ def build_table(layout: Layout, columns: Columns) -> xarray.Dataset:
     shape = (*map(len, layout.axes.values()), len(layout.seeds))
     variables = {}
     for name, values in columns.items():
-        attrs = {"long_name": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}
-        variables[name] = ((*dims, *inner_dims(name, values)), values.reshape(*shape, *values.shape[1:]), attrs)
+        shaped = values.reshape(*shape, *values.shape[1:])
+        variables[name] = ((*dims, *inner_dims(name, values)), shaped, layout.attrs_of(name))
     coordinates: dict[str, Any] = {axis: np.asarray(points) for axis, points in layout.axes.items()}
     for name, points in layout.points.items():
         coordinates[name] = (CONFIGURATION, np.asarray(points))

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import numpy as np
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PyTree
 
 from .. import _checks
 from ..minimize import Status
 from ..problems import Problem
+from ..problems.metric import Direction
 from .choices import labels_of, parts_of
+from .direction import declared_direction
 from .intervals import middle
 from .plan import Plan, make_plan
 from .points import trials as points_of
 from .run import sweep
-from .select import higher_is_better
+from .select import NOT_COMPARED
 from .space import Space
 from .table import no_trials
 
@@ -50,7 +52,10 @@ def optimize(
     seeds: int | Sequence[int] = 1,
     batch_size: int | None = None,
     metric: str = "final_loss",
+    direction: Direction | None = None,
     key: Key[Array, ""] | None = None,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     width: int | None = None,
     devices: Sequence[jax.Device] | None = None,
     repair: Literal["dead", "all", "none"] = "dead",
@@ -69,15 +74,17 @@ def optimize(
     problem and its data, the distributions, the key, versions and whatever else decides a trial.
 
     Arguments:
-        study: from `optuna.create_study`, in the direction of the metric.
+        study: from `optuna.create_study`, in the direction of the metric; made with direction="maximize" it also says
+            the direction of a metric that declares none.
         problem: what to minimise; or a function that makes it, some of whose arguments have distributions.
         optimizer: a function from numbers to an (init, update) pair.
         distributions: name of a hyperparameter -> `optuna.distributions.FloatDistribution(1e-4, 1, log=True)`, ...
         trials: how many trials the study is to have in the end, repaired ones not counted.
         batch: trials asked for at a time.
-        steps, seeds, batch_size, key, width, devices, progress: as in `sweep`. The study remembers the width, on which
-            floats depend.
+        steps, seeds, batch_size, key, evaluation_params, skip_non_finite, width, devices, progress: as in `sweep`. The
+            study remembers the width, on which floats depend.
         metric: a metric of the sweep at the end of every trial.
+        direction: "max" or "min"; when None as the problem declares the metric (`maximize`). Losses are minimised.
         repair: which RUNNING trials of earlier calls to repair: those of "dead" processes of this machine, or "all",
             also of other machines and those that nobody has signed, when no other process works on this study; or
             "none". Trials that another thread of this process is running are left alone.
@@ -101,10 +108,14 @@ def optimize(
     """
     trials, batch = _checks.count("trials", trials), _checks.count("batch", batch)
     _checks.choice("repair", repair, ("dead", "all", "none"))
-    _check_direction(study, metric)
+    _checks.boolean("progress", progress)
+    if len(study.directions) > 1:
+        raise ValueError(f"study must have one objective, got {len(study.directions)}")
     options: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": steps, "batch_size": batch_size, "key": key}
+    options |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
     options |= {"width": width, "devices": devices}
-    definition = _definition(problem, optimizer, distributions, metric, options)
+    plan, definition = _definition(problem, optimizer, distributions, metric, options)
+    _check_direction(study, plan.problem, metric, direction)
     options["width"] = _remembered(study, definition, width)
     if repair != "none":
         _repair(study, everyone=repair == "all")
@@ -139,8 +150,8 @@ def optimize(
 
 def _definition(
     problem: Any, optimizer: Any, distributions: Any, metric: str, options: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What decides the trials of a study, as plain data, after everything was checked on a few points of its space.
+) -> tuple[Plan, dict[str, Any]]:
+    """A plan of a few points of a study's space, on which everything was checked, and what decides the trials as data.
 
     Raises:
         TypeError, ValueError: as `sweep`; what is no distribution of Optuna, or an unknown metric.
@@ -154,14 +165,12 @@ def _definition(
         first = parts[0]
         plan = make_plan(first.problem, first.optimizer, first.space, **{**options, "batch_size": first.batch_size})
     columns = no_trials(plan, keep_params=False)
-    _checks.choice(
-        "metric", metric, [n for n, v in columns.items() if v.ndim == 1 and n not in ("status", "stopped_at")]
-    )
+    _checks.choice("metric", metric, [n for n, v in columns.items() if v.ndim == 1 and n not in NOT_COMPARED])
     identity = {name: value for name, value in plan.identity.items() if name not in ("axes", "every", "choices")}
     name = problem.name if isinstance(problem, Problem) else _checks.name_of(problem)
     described = {name: _described(one) for name, one in distributions.items()}
     whole = {"problem": name, "metric": metric, **identity, "distributions": described}
-    return json.loads(json.dumps(whole))  # as a storage gives it back
+    return plan, json.loads(json.dumps(whole))  # as a storage gives it back
 
 
 def _examples(distributions: Any) -> dict[str, list[Any]]:
@@ -189,7 +198,7 @@ def _examples(distributions: Any) -> dict[str, list[Any]]:
 
 def _described(distribution: BaseDistribution) -> str:
     choices = getattr(distribution, "choices", None)
-    return repr(distribution) if choices is None else f"CategoricalDistribution({labels_of(choices, True)})"
+    return repr(distribution) if choices is None else f"CategoricalDistribution({labels_of(choices)})"
 
 
 def _points(params: Sequence[Mapping[str, Any]]) -> tuple[Space, list[int]]:
@@ -314,13 +323,21 @@ def _remembered(study: Study, definition: dict[str, Any], width: int | None) -> 
     return there or width
 
 
-def _check_direction(study: Study, metric: str) -> None:
-    """The study must have one objective, in the direction of the metric."""
-    if len(study.directions) > 1:
-        raise ValueError(f"study must have one objective, got {len(study.directions)}")
-    wanted = "maximize" if higher_is_better(metric) else "minimize"
-    if study.direction.name.lower() != wanted:
+def _check_direction(study: Study, problem: Problem, metric: str, direction: Direction | None) -> None:
+    """The study must have the direction of the metric.
+
+    One that maximises was told so, and says it of a metric that declares nothing; one that minimises may not have been.
+    """
+    told: Direction = "max" if study.direction.name == "MAXIMIZE" else "min"
+    try:
+        wanted = declared_direction(problem, metric, direction)
+    except ValueError:
+        if direction is not None or told == "min":
+            raise
+        return
+    if told != wanted:
+        words = {"max": "maximize", "min": "minimize"}
         raise ValueError(
-            f"study must {wanted} {metric!r}, got the direction {study.direction.name.lower()}; make it with "
-            f"optuna.create_study(direction={wanted!r})"
+            f"study must {words[wanted]} {metric!r}, got the direction {words[told]}; make it with "
+            f"optuna.create_study(direction={words[wanted]!r}), or pass direction={told!r}"
         )

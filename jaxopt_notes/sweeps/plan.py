@@ -18,12 +18,16 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
+from .._kept import PerProgram
+from .._means import is_sum, warn_of_sum
 from .._version import __version__
 from ..minibatches import Minibatches, batch_shapes, check_batch_size, examples_per_step, indices, reshuffle
-from ..minimize import derivatives_of
+from ..minimize import Carry, checked_evaluation, derivatives_of
+from ..optimizers.evaluation import returns_its_iterate
 from ..problems import Problem
 from .choices import Chosen
-from .programs import EVERYWHERE, TRIALS, Group, evaluator, place, trials_mesh
+from .programs import EVERYWHERE, TRIALS, Group, evaluator, place, settled, trials_mesh
+from .shaping import first_update
 from .space import Space, check_space, is_absent, label
 
 WINDOW_BYTES = 2**28  # of example indices held at a time
@@ -41,7 +45,9 @@ class Plan:
         root: the key of the sweep.
         keys: per seed the keys of initialisation and of the data order, shape (seeds, 2).
         initial: the start of every seed, stacked.
-        constants, evaluate_constants: what the closures of the loss and of `problem.evaluate` hold.
+        evaluation: the user's choice of the parameters that are evaluated; None for what the optimizer's state says.
+        constants, evaluate_constants, evaluation_constants: what the closures of the loss, of `problem.evaluate` and of
+            `evaluation` hold.
         kept: trials per chunk where that is more than `width`: each chunk is then cut into pieces of `width` lanes, and
             the numbers below are those of pieces. None mostly.
     """
@@ -59,13 +65,15 @@ class Plan:
     constants: list[Any]
     evaluate: Program
     evaluate_constants: list[Any]
+    evaluation: Program | None = None
+    evaluation_constants: Sequence[Any] = ()
     kept: int | None = None
 
     @property
     def choices(self) -> dict[str, str]:
         """The choices that make this program, in words; for example `centered`: "True"."""
         chosen = self.group.factory.choices if isinstance(self.group.factory, Chosen) else ()
-        return {name: str(label(value)) for name, value in chosen}
+        return {name: str(label(value)) for name, value, _ in chosen}
 
     @property
     def trials(self) -> int:
@@ -134,10 +142,13 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """What decides a trial, part by part; the bits of its floats depend on the width as well."""
         data = (self.problem.data, self.problem.test_data)
-        starts = (self.constants, self.evaluate_constants, self.initial)
+        starts = (self.constants, self.evaluate_constants, self.initial, *self.evaluation_constants)
+        evaluation = {} if self.evaluation is None else {"evaluation_params": self.evaluation.fingerprint[:16]}
         return {
             "loss": self.group.loss.fingerprint[:16],
             "metrics": self.evaluate.fingerprint[:16],
+            **evaluation,
+            **({"skip_non_finite": self.group.skip} if self.group.skip else {}),
             "optimizer": _checks.name_of(self.group.factory),
             "update": self._update_digest,
             **({"choices": self.choices} if self.choices else {}),
@@ -162,7 +173,7 @@ class Plan:
         """Hash of what the optimizer does, since two of them may have one name: its first step, traced."""
         one = jax.tree.map(lambda leaf: leaf[0], self.initial)
         numbers = {name: jnp.float32(0.1) for name in next(self.space.configurations(), {})}
-        program, constants = hoist(functools.partial(_first_update, self.group.factory), numbers, one, derivatives=0)
+        program, constants = hoist(functools.partial(first_update, self.group.factory), numbers, one, derivatives=0)
         return hashlib.sha256(f"{program.fingerprint}{_digest(constants)}".encode()).hexdigest()[:16]
 
     @functools.cached_property
@@ -222,6 +233,12 @@ class Plan:
         shared = (self.constants, problem.data, problem.test_data, self.initial, self.evaluate_constants)
         return place(shared, self.group.mesh, EVERYWHERE)
 
+    def evaluated(self, carry: Carry) -> PyTree:
+        """The parameters of every lane that are measured and kept: the iterate, or what its method returns."""
+        if self.evaluation is None and returns_its_iterate(carry.state):
+            return carry.params
+        return settled(self.evaluation, self.group.mesh)(list(self.evaluation_constants), carry.state, carry.params)
+
 
 def measure(plan: Plan, params: PyTree, count: int) -> dict[str, Float[Array, " lanes"]]:
     """What `problem.evaluate` measures in the first `count` lanes of every device."""
@@ -232,14 +249,6 @@ def measure(plan: Plan, params: PyTree, count: int) -> dict[str, Float[Array, " 
 def _named(values: np.ndarray) -> list[Any]:
     """Values as JSON knows them: NaN is no number there."""
     return [None if is_absent(value) else label(value) for value in values.tolist()]
-
-
-def _first_update(factory: Callable[..., Any], numbers: dict[str, Array], params: PyTree) -> PyTree:
-    """The update from a fresh state, with the parameters for gradients and their square sum for a loss."""
-    optimizer = optax.with_extra_args_support(factory(**numbers))
-    square_sum = lambda tree: sum(jnp.sum(jnp.abs(leaf).astype(float) ** 2) for leaf in jax.tree.leaves(tree))  # noqa: E731
-    extra = dict(value=square_sum(params), grad=params, value_fn=square_sum)
-    return optimizer.update(params, optimizer.init(params), params, **extra)
 
 
 def _digest(tree: PyTree) -> str:
@@ -264,6 +273,8 @@ def make_plan(
     key: Key[Array, ""] | None,
     width: int | None,
     devices: Sequence[jax.Device] | None,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
 ) -> Plan:
     """Check every argument of `sweep`, then trace; nothing of the sweep is compiled before this returns."""
     if not isinstance(problem, Problem):
@@ -274,6 +285,7 @@ def make_plan(
     if not isinstance(optimizer, Chosen):  # the whole space was checked before it was cut into groups
         check_space(space, optimizer)
     steps, every = _checks.count("steps", steps), _checks.divisor("every", every, "steps", steps)
+    skip = _checks.count("skip_non_finite", skip_non_finite, low=0)
     seed_values = _seeds(seeds)
     minibatches = _minibatches(problem, batch_size)
     mesh = trials_mesh(devices)
@@ -283,15 +295,21 @@ def make_plan(
     one = jax.tree.map(lambda leaf: leaf[0], initial)
     batch = _example_batch(problem, minibatches)
     _checks.scalar_loss(problem.loss, one, *batch)
-    loss, constants = hoist(problem.loss, one, *batch, derivatives=_derivatives(optimizer, space))
+    example = optimizer(**next(space.configurations(), {}))
+    loss, constants = hoist(problem.loss, one, *batch, derivatives=derivatives_of(example))
+    if minibatches is not None:
+        _checks.scalar_loss(problem.loss, one, problem.data)
+        if is_sum(loss, problem.loss, (one,), problem.data):
+            size = examples_per_step(minibatches, problem.examples)
+            warn_of_sum(_checks.name_of(problem.loss), size, problem.examples, stacklevel=4)
     evaluate, evaluate_constants = hoist(
-        functools.partial(_evaluated, problem), one, problem.data, problem.test_data, derivatives=0
+        functools.partial(_evaluated, problem), one, problem.data, problem.test_data, derivatives=0, owner=problem
     )
     if width is None:
         share = -(-len(space) * len(seed_values) // mesh.size)
         width = min(share, _lanes_that_fit(optimizer, space, one, mesh.devices.flat[0].platform))
     width = _checks.count("width", width)
-    group = Group(optimizer, loss, steps // every + 1, every, minibatches is not None, mesh)
+    group = Group(optimizer, loss, steps // every + 1, every, minibatches is not None, mesh, skip)
     return Plan(
         problem,
         space,
@@ -306,6 +324,7 @@ def make_plan(
         constants,
         evaluate,
         evaluate_constants,
+        *checked_evaluation(evaluation_params, example, one),
     )
 
 
@@ -324,11 +343,6 @@ def seed_keys(root: Key[Array, ""], seed: int) -> Key[Array, " 2"]:
         >>> init_key, order_key = jon.seed_keys(jax.random.key(0), seed=3)
     """
     return jax.random.split(jax.random.fold_in(root, seed))
-
-
-def _derivatives(optimizer: Callable[..., optax.GradientTransformation], space: Space) -> int:
-    """How often the steps differentiate the loss."""
-    return derivatives_of(optimizer(**next(space.configurations(), {})))
 
 
 def _seeds(seeds: int | Sequence[int]) -> np.ndarray:
@@ -360,7 +374,7 @@ def _initial(problem: Problem, keys: Key[Array, " seeds"]) -> PyTree:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@PerProgram
 def _call(program: Program, constants: list[Any], key: Array) -> PyTree:
     return program(constants, key)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PyTree
 
 from .. import _checks
 from ..problems import Problem
@@ -142,6 +142,8 @@ def plan(
     batch_size: int | None = None,
     every: int = 1,
     key: Key[Array, ""] | None = None,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> SweepPlan:
@@ -152,7 +154,8 @@ def plan(
     width is not given and might be too much for the memory; it is then the largest power of two that fits.
 
     Arguments:
-        problem, optimizer, space, seeds, steps, batch_size, every, key, width, devices: as in `sweep`.
+        problem, optimizer, space, seeds, steps, batch_size, every, key, evaluation_params, skip_non_finite, width,
+            devices: as in `sweep`.
 
     Returns:
         A `SweepPlan`. `timed()` times a few widths and takes the fastest; `check_invariance` checks it.
@@ -170,6 +173,7 @@ def plan(
     """
     options: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": every, "key": key}
     options |= {"width": width, "devices": devices, "batch_size": batch_size}
+    options |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
 
     def remake(**changes: Any) -> SweepPlan:
         return plan(problem, optimizer, space, **{**options, **changes})

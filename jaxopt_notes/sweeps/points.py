@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -108,7 +109,7 @@ def _inverse(name: str, distribution: Any) -> Callable[[np.ndarray], Any]:
         if callable(inverse):
             if hasattr(distribution, "freeze"):
                 raise TypeError(f"{name} must be a frozen distribution: call it with its numbers, got {distribution!r}")
-            return inverse
+            return functools.partial(_whole, inverse) if hasattr(distribution, "pmf") else inverse
     if callable(distribution):
         raise TypeError(
             f"{name} must be a frozen distribution of scipy.stats, a list or a value, got {distribution!r}; for "
@@ -116,6 +117,12 @@ def _inverse(name: str, distribution: Any) -> Callable[[np.ndarray], Any]:
         )
     values = column(name, distribution)
     return lambda u: values[(u * len(values)).astype(int)]
+
+
+def _whole(inverse: Callable[[np.ndarray], Any], points: np.ndarray) -> np.ndarray:
+    """Values of a discrete distribution, which SciPy gives as floats, as integers where they are."""
+    values = np.asarray(inverse(points))
+    return values.astype(int) if np.array_equal(values, np.floor(values)) and np.isfinite(values).all() else values
 
 
 def _unit_points(n: int, dimensions: int, key: Key[Array, ""], method: str) -> Float[np.ndarray, "n dimensions"]:

@@ -17,8 +17,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._hoist import Program
+from .._kept import kept_with
 from ..minibatches import gather
-from ..minimize import Carry, advance, start
+from ..minimize import Carry, advance, evaluated_at, start, unmoved
 
 TRIALS = PartitionSpec("trials")
 HISTORIES = PartitionSpec(None, "trials")
@@ -58,6 +59,7 @@ class Group(NamedTuple):
     every: int
     batched: bool
     mesh: Mesh
+    skip: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def place(tree: PyTree, mesh: Mesh, spec: PartitionSpec) -> PyTree:
     return jax.device_put(tree, NamedSharding(mesh, spec))
 
 
-@functools.lru_cache(maxsize=64)
+@kept_with(lambda group: group.loss)
 def programs(group: Group) -> Programs:
     """The jitted, sharded functions of a group; no lane talks to another, so they hold no collectives."""
     specs: Any = (TRIALS, HISTORIES, HISTORIES, HISTORIES)
@@ -101,7 +103,7 @@ def programs(group: Group) -> Programs:
     return Programs(jax.jit(begin), jax.jit(advanced, donate_argnums=0), traces)
 
 
-@functools.lru_cache(maxsize=64)
+@kept_with(lambda evaluate, mesh: evaluate)
 def evaluator(evaluate: Program, mesh: Mesh) -> Callable:
     """The compiled `evaluate(constants, params, data, test_data)` of the first lanes of every device, one at a time.
 
@@ -123,6 +125,31 @@ def evaluator(evaluate: Program, mesh: Mesh) -> Callable:
     return jax.jit(jax.shard_map(lanewise, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
 
 
+@functools.lru_cache(maxsize=64)
+def settled(evaluation: Program | None, mesh: Mesh) -> Callable:
+    """The compiled `(constants, state, params) -> params`: what every lane's method returns, given its iterate."""
+
+    def lanes(constants: Sequence[Any], state: PyTree, params: PyTree) -> PyTree:
+        return jax.vmap(functools.partial(evaluated_at, evaluation, constants))(state, params)
+
+    specs = (EVERYWHERE, TRIALS, TRIALS)
+    return jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
+
+
+@functools.lru_cache(maxsize=64)
+def standing(mesh: Mesh) -> Callable:
+    """The compiled `(starts, seed, carry) -> share` of every lane's parameters that do not move."""
+
+    def lanes(initial: PyTree, seeds: Array, carries: Carry) -> Array:
+        def one(seed: Array, carry: Carry) -> Array:
+            return unmoved(carry._replace(params=jax.tree.map(lambda leaf: leaf[seed], initial)), carry)
+
+        return jax.vmap(one)(seeds, carries)
+
+    specs = (EVERYWHERE, TRIALS, TRIALS)
+    return jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
+
+
 def _batch_loss(group: Group, shared: Shared, seed: Array, position: Array) -> Callable:
     """The loss of the batch that `seed` sees at `position` of the window; of everything when there are no batches."""
 
@@ -139,7 +166,10 @@ def _begin(group: Group, initial: PyTree, trials: Trials, shared: Shared) -> Lan
 
     def one(numbers: dict[str, Array], seed: Array) -> Carry:
         params = jax.tree.map(lambda leaf: leaf[seed], initial)
-        return start(group.factory(**numbers), params, _batch_loss(group, shared, seed, jnp.int32(0)))
+        loss = _batch_loss(group, shared, seed, jnp.int32(0))
+        begun = start(group.factory(**numbers), params, loss, skip=group.skip or None)
+        # A segment gives no weak types back, so with them the second segment would be another program.
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype) if jax.typeof(leaf).weak_type else leaf, begun)
 
     carry = jax.vmap(one)(trials.numbers, trials.seed)
     # A trial that stops repeats its last record, so a history starts as its first row repeated.
@@ -156,7 +186,7 @@ def segment_of(
         def one(carry: Carry, numbers: dict[str, Array], seed: Array) -> Carry:
             now = step - window_start
             losses = (_batch_loss(group, shared, seed, now), _batch_loss(group, shared, seed, now + 1))
-            return advance(group.factory(**numbers), carry, *losses)
+            return advance(group.factory(**numbers), carry, *losses, skip=group.skip or None)
 
         carry = jax.vmap(one)(lanes.carry, trials.numbers, trials.seed)
         records = (carry.loss, carry.grad_norm, carry.update_norm)

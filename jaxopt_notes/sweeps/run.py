@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import optax
-from jaxtyping import Array, Key
+from jaxtyping import Array, Key, PyTree
 
 from .. import _checks
+from .._digests import StoreError
 from ..problems import Problem
 from .choices import check_kept, parts_of
 from .decisions import Decisions, add_decisions
@@ -30,7 +31,8 @@ from .distribute import (
     plan_of,
     run_here,
 )
-from .halving import Pruner, check_fits, check_pruner
+from .folders import holds_results
+from .halving import Pruner, check_pruner, rule_of
 from .joining import claim, sweep_families, sweep_parts
 from .layout import Columns, build_table
 from .planning import plan
@@ -40,12 +42,13 @@ from .rungs import run_pruned
 from .shelf import Disk, Memory, Shelf, open_disk
 from .signals import Terminated, sigterm
 from .space import Space
-from .store import Store, holds_results
+from .store import Store
 from .table import chunk_table
 
 if TYPE_CHECKING:
     import xarray
 
+_CHOSEN = ("evaluation_params", "skip_non_finite")
 Family = tuple[Callable[..., optax.GradientTransformation], Space]
 
 
@@ -60,6 +63,8 @@ def sweep(
     every: int = 1,
     key: Key[Array, ""] | None = None,
     keep_params: bool = False,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
+    skip_non_finite: int = 0,
     width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -72,10 +77,11 @@ def sweep(
     """Run every configuration of a space from every seed, as one compiled program, and return a labelled table.
 
     Choices in the space (booleans, None, texts, functions, `batch_size`, arguments of a problem) make one program each.
-    Numbers are traced and vmapped; trials are cut into chunks of `width` lanes per device and sharded over all local
-    devices. All configurations of one seed share initial parameters and data order, so differences between
-    configurations are paired. A trial's keys, data order and start depend on its seed alone, not on the rest of the
-    space, the chunk or the devices; its floats depend on nothing else but the width.
+    So does each value of a number that the optimizer cannot be traced with, such as a `memory_size` or one that a
+    Python `if` looks at. All other numbers are traced and vmapped; trials are cut into chunks of `width` lanes per
+    device and sharded over all local devices. All configurations of one seed share initial parameters and data order,
+    so differences between configurations are paired. A trial's keys, data order and start depend on its seed alone, not
+    on the rest of the space, the chunk or the devices; its floats depend on nothing else but the width.
 
     Arguments:
         problem: what to minimise; or a function that makes it, whose arguments are axes of the space.
@@ -88,7 +94,12 @@ def sweep(
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
         every: record one entry per this many steps; must divide `steps`. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
-        keep_params: keep the parameters at the end points, for `end_point`.
+        keep_params: keep the parameters at the end points, for `end_point`; those of `evaluation_params`.
+        evaluation_params: `evaluation_params(state, params) -> params`, the parameters at which everything of the end
+            is measured, also by pruners, for methods whose result is not their iterate. When None those of
+            `optimizers.evaluation_params`: averages and schedule-free methods are recognised. Static.
+        skip_non_finite: how many steps in a row of a trial may be skipped because their loss, gradient or update is not
+            finite, as in `minimize`; the table then has a column `skipped`. Static.
         width: lanes per device and chunk. When None it is chosen by the number of trials, the size of a lane and the
             memory of the machine, so fix it where the floats of two sweeps must be the same bits. "fastest" times a
             few, as `plan(...).timed()` does. A store keeps the width it began with. Where memory runs out the lanes
@@ -100,7 +111,8 @@ def sweep(
             SIGTERM saves where the chunks are and then ends the process.
             Processes of `jax.distributed` that make the same call run a share of the chunks each, by their index, and
             never wait for each other: each returns what is on disk when its own share is.
-        repair: set files of the store aside that cannot be read or belong to another sweep, and run them again.
+        repair: set files of the store aside that were changed or belong to another sweep, and make them again: chunks
+            are run again, what stands beside them is written anew. Another definition is refused as without it.
         prune: `jon.halving(...)` or `jon.median_stopping(...)`: stop the configurations that do worse early, and pack
             the others together. Their trials have status -2, no history after `pruned_at`, and as `final_*` what was
             measured there; `rung_metric` holds what decided. Groups of other programs compete among themselves. One
@@ -116,10 +128,11 @@ def sweep(
     Returns:
         An `xarray.Dataset`: dims are the axes, or `configuration` of a list of points, then `seed` and `step`; several
         families give an `xarray.DataTree` with one such Dataset each. Histories `loss`, `grad_norm`, `update_norm` (of
-        the minibatch); at the end `final_loss` and every metric as `final_*` on the full training data and `test_*` on
-        the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that was not run has
-        status -1. After Ctrl-C the chunks that finished are returned, with a warning; so they are when a worker dies
-        whom the executor does not replace and there is no store.
+        the minibatch) of the iterate; at the end `final_loss` and every metric as `final_*` on the full training data
+        and `test_*` on the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that
+        was not run has status -1. After Ctrl-C the chunks that finished are returned, with a warning; so they are when
+        a worker dies whom the executor does not replace and there is no store, and when the store is deleted while the
+        sweep runs.
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
@@ -139,8 +152,11 @@ def sweep(
     options = {
         **{"seeds": seeds, "steps": steps, "every": every, "key": key, "keep_params": keep_params, "width": width},
         **{"devices": devices, "repair": repair, "prune": prune, "executor": executor},
+        **{"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite},
         **{"on_chunk": on_chunk, "progress": progress},
     }
+    for name, value in (("keep_params", keep_params), ("repair", repair), ("progress", progress)):
+        _checks.boolean(name, value)
     path = None if store is None else _folder(store)
     if on_chunk is not None and not callable(on_chunk):
         raise TypeError(f"on_chunk must be a function of a table, got {on_chunk!r}")
@@ -159,7 +175,7 @@ def sweep(
             check_kept(parts)
         _plan_all(problem, optimizer, space, batch_size, options)
         return sweep_parts(sweep, parts, space, path, options)
-    claim(path, "manifest.json", None)
+    claim(path, "manifest.json", None, repair)
     return _sweep_one(problem, optimizer, space, batch_size, path, options)
 
 
@@ -172,7 +188,7 @@ def _folder(store: Any) -> Path:
 def _plan_all(problem: Any, optimizer: Any, space: Any, batch_size: int | None, options: dict[str, Any]) -> None:
     """Check and trace every program before the first runs or claims a folder; workers plan for themselves."""
     if options["executor"] is None:
-        same = {name: options[name] for name in ("seeds", "steps", "every", "key", "devices")}
+        same = {name: options[name] for name in ("seeds", "steps", "every", "key", "devices", *_CHOSEN)}
         plan(problem, optimizer, space, batch_size=batch_size, width=1, **same)
 
 
@@ -183,11 +199,11 @@ def _sweep_one(
     width, executor, keep_params = (options[name] for name in ("width", "executor", "keep_params"))
     folder = None if path is None else Store(path)
     if folder is not None and not isinstance(width, int) and _is_begun(folder):
-        width = folder.manifest()["identity"]["width"]  # floats depend on it, so it stays
+        width = _kept_width(folder, options["repair"], width)  # floats depend on it, so it stays
     began = time.monotonic()
     definition = {
         **{"problem": problem, "optimizer": optimizer, "space": space, "batch_size": batch_size},
-        **{name: options[name] for name in ("seeds", "steps", "every", "key")},
+        **{name: options[name] for name in ("seeds", "steps", "every", "key", *_CHOSEN)},
     }
     made, payload, prune, told = None, b"", options["prune"], list[Decisions]()
     if executor is None:
@@ -198,7 +214,8 @@ def _sweep_one(
         payload = pack(definition, keep_params)
         outline = check_executor(executor).submit(outline_there, payload, width).result()
     if made is not None and prune is not None:  # checked before a folder is claimed
-        outline = outline.pruned(repr(prune), made.seeds[~check_fits(made, prune)].tolist())
+        rule = rule_of(made, prune)
+        outline = outline.pruned(repr(prune), rule.direction, made.seeds[~rule.deciding].tolist())
     shelf = Memory(outline.layout, outline) if folder is None else _disk(folder, outline, options, executor is None)
     share = _share(outline, folder) if executor is None else range(outline.chunks)
     trials, left = (_trials_in(outline, chunks) for chunks in (share, shelf.unfinished(share)))
@@ -207,13 +224,16 @@ def _sweep_one(
     if made is not None:
         agree_on_lanes(made, shelf)
     if made is not None and prune is not None:
-        finished = run_pruned(made, shelf, prune, told, keep_params=keep_params, bar=bar, store=folder)
+        files: dict[str, Any] = {"store": folder, "owner": outline.layout.owner}
+        finished = run_pruned(made, shelf, prune, told, keep_params=keep_params, bar=bar, **files)
     elif made is not None:
         finished = run_here(made, shelf, share, keep_params=keep_params, bar=bar)
     else:
         finished = hand_out(executor, payload, outline, shelf, folder=path, bar=bar)
     gentle = made is not None and prune is None
     interrupted = _consume(finished, shelf, outline, bar, options["on_chunk"], gentle=gentle)
+    if isinstance(shelf, Disk):
+        shelf.warn_if_deleted()
     table = build_table(outline.layout, shelf.columns())
     table = add_decisions(table, told[-1]) if told else table
     table.attrs |= {"devices": outline.devices} | ({"interrupted": 1} if interrupted else {})
@@ -244,7 +264,7 @@ def _consume(
             with contextlib.closing(finished):
                 for chunk, columns in finished:
                     bar.chunk(columns["status"], columns["final_loss"])
-                    if on_chunk:
+                    if on_chunk and shelf.holds(chunk):
                         on_chunk(chunk_table(outline.layout, outline.trials_of(chunk).start, shelf.chunk(chunk)))
         except (KeyboardInterrupt, Terminated) as error:
             why = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"
@@ -262,7 +282,17 @@ def _consume(
 def _is_begun(folder: Store) -> bool:
     """Whether a store keeps to a width: it, or a group beside it, has results, or others write it at this moment."""
     whole = folder.folder.parent if folder.folder.name.startswith("group-") else folder.folder
-    return (folder.folder / "manifest.json").exists() and (holds_results(whole) or jax.process_count() > 1)
+    return folder.is_begun() and (holds_results(whole) or jax.process_count() > 1)
+
+
+def _kept_width(folder: Store, repair: bool, width: Any) -> Any:
+    """The width that a store began with; where it cannot be known any more, the one asked for."""
+    try:
+        return folder.width(repair)
+    except StoreError:
+        if not repair:
+            raise
+        return width
 
 
 def _trials_in(outline: Outline, chunks: Iterable[int]) -> int:

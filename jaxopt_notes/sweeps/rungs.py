@@ -9,13 +9,13 @@ import numpy as np
 
 from ..minimize import Status
 from .decisions import Decisions
+from .direction import SIGNS
 from .engine import Checkpoint, run_until
-from .halving import Pruner, check_fits, replay
+from .halving import Pruner, Rule, rule_of
 from .intervals import middle
 from .layout import Columns
 from .plan import Plan
 from .progress import Progress
-from .select import higher_is_better
 from .shelf import Shelf
 from .space import listed
 from .store import Store
@@ -74,12 +74,14 @@ def run_pruned(
     keep_params: bool,
     bar: Progress | None,
     store: Store | None,
+    owner: str,
 ) -> Generator[tuple[int, Columns]]:
     """Run a sweep rung by rung; yields every chunk at the end, and appends to `told` what was decided so far.
 
-    With a store what the rungs leave is kept there until the sweep is finished, so a kill costs one pass of chunks.
+    With a store what the rungs leave is kept there until the sweep is finished, so a kill costs one pass of chunks;
+    `owner` is the sweep that they belong to.
     """
-    deciding = check_fits(plan, pruner)
+    rule = rule_of(plan, pruner)
     known = None if store is None or shelf.unfinished(range(plan.chunks)) else store.decisions()
     if known is not None and store is not None:
         told.append(Decisions(*known))
@@ -90,17 +92,17 @@ def run_pruned(
     decisions = Decisions([], [], [np.nan] * len(alive))
     state: _State | None = None
     columns: Columns = {}
-    run = _Rungs(plan, shelf, keep_params, bar, store)
+    run = _Rungs(plan, shelf, keep_params, bar, store, owner)
     for rung, until in enumerate([*rungs, plan.steps]):
         if bar:
-            bar.expect(seeds * _steps_expected(pruner, rungs, decisions, plan.steps))
+            bar.expect(seeds * _steps_expected(rule, rungs, decisions, plan.steps))
 
         def may_stay(
             so_far: Columns, decisions: Decisions = decisions, until: int = until, alive: np.ndarray = alive
         ) -> np.ndarray:
-            medians = _medians(so_far, pruner.metric, deciding)
+            medians = _medians(so_far, rule)
             unknown = np.full(int(alive.sum()) - len(medians), np.nan)  # which count as infinitely bad
-            decided = _decided(pruner, decisions, until, alive, np.concatenate([medians, unknown]))
+            decided = _decided(rule, decisions, until, alive, np.concatenate([medians, unknown]))
             stay = np.isnan(decided.pruned_at)[alive]
             stay[len(medians) :] = True
             return np.repeat(stay, seeds)
@@ -112,7 +114,7 @@ def run_pruned(
             whole[rows] = values
         if until == plan.steps:
             break
-        decisions = _decided(pruner, decisions, until, alive, _medians(results, pruner.metric, deciding))
+        decisions = _decided(rule, decisions, until, alive, _medians(results, rule))
         told.append(decisions)
         survive = np.isnan(decisions.pruned_at)
         state = waiting.of(np.flatnonzero(np.repeat(survive[alive], seeds)))
@@ -137,11 +139,11 @@ def _part(plan: Plan, alive: np.ndarray) -> Plan:
     return plan.with_space(listed(columns))
 
 
-def _steps_expected(pruner: Pruner, rungs: list[int], decisions: Decisions, steps: int) -> int:
+def _steps_expected(rule: Rule, rungs: list[int], decisions: Decisions, steps: int) -> int:
     """Steps of all configurations, those to be decided ranked as they were at the last rung, or in any order."""
     last = decisions.measured[-1] if decisions.measured else list(range(len(decisions.pruned_at)))
     measured = [*decisions.measured, *[last] * (len(rungs) - len(decisions.measured))]
-    pruned_at = replay(pruner, rungs, np.array(measured, float))
+    pruned_at = rule.replay(rungs, np.array(measured, float))
     return int(np.where(np.isnan(pruned_at), steps, pruned_at).sum())
 
 
@@ -153,6 +155,7 @@ class _Rungs(NamedTuple):
     keep_params: bool
     bar: Progress | None
     store: Store | None
+    owner: str
 
     def rung(
         self, part: Plan, state: _State | None, until: int, rung: int, may_stay: Callable[[Columns], np.ndarray]
@@ -179,7 +182,7 @@ class _Rungs(NamedTuple):
     ) -> list[tuple[Columns, _State]]:
         """Some chunks side by side: from the disk, if an earlier process has taken them there."""
         plan, store = self.plan, self.store
-        known = [None if store is None else store.rung(rung, chunk, plan.fingerprint) for chunk in chunks]
+        known = [None if store is None else store.rung(rung, chunk, self.owner) for chunk in chunks]
         if all(one is not None for one in known):
             if self.bar:
                 steps = until - (0 if state is None else state.step)
@@ -192,7 +195,7 @@ class _Rungs(NamedTuple):
         for i, chunk in enumerate(chunks):
             ran.append((columns_of(part, trials[i]), _unpacked(saved, i, len(part.trials_of(chunk)))))
             if store is not None:
-                store.write_rung(rung, chunk, _to_disk(*ran[-1], ends=until == part.steps), plan.fingerprint)
+                store.write_rung(rung, chunk, _to_disk(*ran[-1], ends=until == part.steps), self.owner)
         return ran
 
 
@@ -238,20 +241,20 @@ def _unpacked(saved: Checkpoint, i: int, trials: int) -> _State:
     return _State(saved.step, lanes)
 
 
-def _medians(columns: Columns, metric: str, deciding: np.ndarray) -> np.ndarray:
+def _medians(columns: Columns, rule: Rule) -> np.ndarray:
     """The median of the metric of every configuration over the seeds that decide, infinitely bad where most failed."""
-    sign = -1 if higher_is_better(metric) else 1
-    values = sign * columns[metric].astype(float)
+    sign, deciding = SIGNS[rule.direction], rule.deciding
+    values = sign * columns[rule.pruner.metric].astype(float)
     lost = np.isin(columns["status"], (Status.NON_FINITE, Status.DIVERGED)) | ~np.isfinite(values)
     of_seeds = np.where(lost, np.inf, values).reshape(-1, len(deciding))[:, deciding]
     return sign * np.array([middle(row) for row in of_seeds])
 
 
-def _decided(pruner: Pruner, before: Decisions, step: int, alive: np.ndarray, measured: np.ndarray) -> Decisions:
+def _decided(rule: Rule, before: Decisions, step: int, alive: np.ndarray, measured: np.ndarray) -> Decisions:
     last = np.array(before.measured[-1]) if before.measured else np.full(len(alive), np.nan)
     last[alive] = measured
     rungs, values = [*before.rungs, step], [*before.measured, last.tolist()]
-    return Decisions(rungs, values, replay(pruner, rungs, np.array(values)).tolist())
+    return Decisions(rungs, values, rule.replay(rungs, np.array(values)).tolist())
 
 
 def _mark(columns: Columns, pruned_at: np.ndarray, every: int) -> None:

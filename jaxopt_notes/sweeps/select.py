@@ -11,13 +11,17 @@ import numpy as np
 
 from .. import _checks
 from ..minimize import Status
+from ..problems.metric import Direction
+from .axes import axes_of
+from .axes import hyperparameters as hyperparameters
+from .direction import SIGNS, SUPERLATIVES, direction_of
 from .intervals import CONFIDENCE, center_of, finite_mean, interval_of, most_coverage, told_apart
 from .space import CONFIGURATION, in_words, is_absent, is_number
 
 if TYPE_CHECKING:
     import xarray
 
-NOT_COMPARED = ("status", "stopped_at")
+NOT_COMPARED = ("status", "stopped_at", "skipped")
 FAMILY = "family"  # of a configuration of a tree
 
 
@@ -27,7 +31,7 @@ class Best:
 
     Attributes:
         config: its hyperparameters; of a tree of several families also its `family`.
-        metric: what was compared; lower is better, except for accuracies.
+        metric: what was compared.
         median: median of the metric over the seeds, or the mean where `by` says so.
         interval: (low, high) around the median of the seeds' distribution, or around the mean.
         coverage: probability that an interval made this way covers that median; 0.95 or more with six seeds or more,
@@ -41,6 +45,7 @@ class Best:
         chosen_by: number of seeds that the winner was chosen by.
         held_out: whether the seeds reported are others than those, so that the estimate is not optimistic.
         families: of a tree the best of each family, which competes within it alone, the best family first.
+        direction: "min" where the lowest of the metric won, "max" where the highest did.
     """
 
     config: dict[str, Any]
@@ -57,6 +62,7 @@ class Best:
     chosen_by: int = 0
     held_out: bool = False
     families: Mapping[str, Best] = field(default_factory=dict)
+    direction: Direction = "min"
 
     def __str__(self) -> str:
         lines = []
@@ -65,9 +71,11 @@ class Best:
         interval = f", {self.coverage:.1%} interval [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
         seeds = f"{self.seeds} seeds{interval}" if self.seeds > 1 else "1 seed, which gives no interval"
         name = in_words(self.config) or "the only configuration"
-        lines.append(f"{name}: {self.by} {self.metric} {self.median:.4g} over {seeds}")
+        most = SUPERLATIVES[self.direction]
+        chosen = "" if self.held_out else f", the {most}"
+        lines.append(f"{name}: {self.by} {self.metric} {self.median:.4g} over {seeds}{chosen}")
         if self.held_out:
-            lines.append(f"chosen by {self.chosen_by} other seeds, so this {self.by} is no lowest of many")
+            lines.append(f"chosen by {self.chosen_by} other seeds, so this {self.by} is no {most} of many")
         lines.append(f"failed seeds: {self.failed:.0%} of this configuration, {self.trials_failed:.0%} of all trials")
         if self.ties:
             shown = "; ".join(in_words(tie) for tie in self.ties[:3]) + ("; ..." if len(self.ties) > 3 else "")
@@ -90,7 +98,7 @@ class Scores(NamedTuple):
         failed: whether it ended non-finite, diverged, stalled or stuck.
         begun: number of trials that were run, pruned ones included.
         configs: the configurations.
-        sign: -1 where the table's metric is the better the higher.
+        direction: "max" where the table's metric is the better the higher; it is here with the other sign, `sign`.
     """
 
     values: np.ndarray
@@ -99,13 +107,19 @@ class Scores(NamedTuple):
     failed: np.ndarray
     begun: int
     configs: list[dict[str, Any]]
-    sign: int
+    direction: Direction
+
+    @property
+    def sign(self) -> int:
+        """What the table's metric was multiplied with."""
+        return SIGNS[self.direction]
 
 
 def best(
     table: xarray.Dataset | xarray.DataTree,
     metric: str = "final_loss",
     *,
+    direction: Direction | None = None,
     by: str = "median",
     interval: str | None = None,
     report_seeds: int | Sequence[int] | None = None,
@@ -121,14 +135,16 @@ def best(
     ties unless the same interval of the paired differences lies above 0. Each is compared on its own, without
     correction for their number.
 
-    The winner's own median over the seeds that chose it is optimistic, being the lowest of many. With `report_seeds` it
+    The winner's own median over the seeds that chose it is optimistic, being the best of many. With `report_seeds` it
     is chosen by the other seeds and reported by these. That cures the luck of the seeds, not that of the data: for an
     estimate on new data report `test_*` metrics of data that chose nothing. Pruning chooses too: a pruned table needs
     the same `report_seeds` in its `halving` or `median_stopping`.
 
     Arguments:
         table: from `sweep`, of several families the tree; trials that did not run are left out.
-        metric: a variable over the axes and `seed`. The lowest wins, or the highest if the name ends in "accuracy".
+        metric: a variable over the axes and `seed`.
+        direction: "max" if the highest wins, "min" if the lowest does; when None as the metric declares it
+            (`maximize`), which the table keeps in its attributes. Losses are minimised.
         by: "median" or "mean" over the seeds; one infinitely bad seed makes the mean infinite.
         interval: "order" or "bootstrap"; when None "order" of a median and "bootstrap" of a mean.
         report_seeds: how many seeds, the last ones, or which are held out of the choice and reported.
@@ -137,9 +153,9 @@ def best(
         A `Best`; `print` it for the answer in words.
 
     Raises:
-        TypeError, ValueError: no table of a sweep, the metric is unknown or has no `seed` axis, no trial was run,
-            "order" of a mean, or report seeds that the table lacks, that leave none to choose by, or that decided what
-            was pruned.
+        TypeError, ValueError: no table of a sweep, the metric is unknown, has no `seed` axis or does not say which
+            direction is better, no trial was run, "order" of a mean, or report seeds that the table lacks, that leave
+            none to choose by, or that decided what was pruned.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -158,20 +174,22 @@ def best(
         raise ValueError("interval='order' covers a median; by='mean' needs interval='bootstrap'")
     options: dict[str, Any] = {"metric": metric, "by": by, "interval": interval, "report_seeds": report_seeds}
     if hasattr(table, "children"):
-        return _best_of_families(families_of(table), **options)
+        return _best_of_families(families_of(table), direction=direction, **options)
     one: Any = table
-    found = _best_of([one], scores_of(one, metric), **options)
+    found = _best_of([one], scores_of(one, metric, direction), **options)
     return replace(found, edges=_edges(one, found.config))
 
 
-def _best_of_families(tables: Mapping[str, xarray.Dataset], metric: str, **options: Any) -> Best:
+def _best_of_families(
+    tables: Mapping[str, xarray.Dataset], metric: str, direction: Direction | None, **options: Any
+) -> Best:
     """The best of all families, each hyperparameter on its own family's grid, and the best of each."""
     known = {name: one for name, one in tables.items() if np.any(one.get("status", 0) != Status.NOT_RUN)}
     if len({tuple(one["seed"].values.tolist()) for one in known.values()}) > 1:
         raise ValueError("the families must have the same seeds, which are compared in pairs")
-    scores = _pooled({name: scores_of(one, metric) for name, one in (known or tables).items()})
+    scores = _pooled({name: scores_of(one, metric, direction) for name, one in (known or tables).items()})
     found = _best_of(known.values(), scores, metric, **options)
-    families = {name: best(one, metric, **options) for name, one in known.items()}
+    families = {name: best(one, metric, direction=direction, **options) for name, one in known.items()}
     ordered = sorted(families, key=lambda name: (name != found.config[FAMILY], scores.sign * families[name].median))
     return replace(found, edges=families[ordered[0]].edges, families={name: families[name] for name in ordered})
 
@@ -204,7 +222,7 @@ def _best_of(
         config=scores.configs[winner],
         metric=metric,
         median=scores.sign * center_of(by)(scores.values[winner][reported]),
-        interval=(low, high) if scores.sign > 0 else (-high, -low),
+        interval=(low, high) if scores.direction == "min" else (-high, -low),
         coverage=coverage,
         seeds=int(reported.sum()),
         failed=float(scores.failed[winner][reported].mean()),
@@ -214,6 +232,7 @@ def _best_of(
         by=by,
         chosen_by=int(chosen.sum()),
         held_out=report_seeds is not None,
+        direction=scores.direction,
     )
 
 
@@ -230,20 +249,29 @@ def families_of(tree: Any) -> dict[str, xarray.Dataset]:
 
 
 def _pooled(of_families: Mapping[str, Scores]) -> Scores:
-    """The configurations of all families, with their family."""
+    """The configurations of all families, with their family.
+
+    Raises:
+        ValueError: the families declare different directions.
+    """
     parts = of_families.values()
+    said = {name: one.direction for name, one in of_families.items()}
+    if len(set(said.values())) > 1:
+        words = ", ".join(f"{name} {direction!r}" for name, direction in said.items())
+        raise ValueError(f"the families declare the metric with different directions, {words}; pass direction=")
     configs = [{FAMILY: name, **config} for name, one in of_families.items() for config in one.configs]
     values, measured, ran, failed = (
         np.concatenate([getattr(one, name) for one in parts]) for name in ("values", "measured", "ran", "failed")
     )
-    return Scores(values, measured, ran, failed, sum(one.begun for one in parts), configs, next(iter(parts)).sign)
+    return Scores(values, measured, ran, failed, sum(one.begun for one in parts), configs, next(iter(parts)).direction)
 
 
-def scores_of(table: xarray.Dataset, metric: str) -> Scores:
+def scores_of(table: xarray.Dataset, metric: str, direction: Direction | None = None) -> Scores:
     """The metric of every configuration and seed.
 
     Raises:
-        TypeError, ValueError: no table of a sweep, the metric is unknown or has no `seed` axis, or no trial was run.
+        TypeError, ValueError: no table of a sweep, the metric is unknown, has no `seed` axis or no direction, or no
+            trial was run.
     """
     if not hasattr(table, "data_vars"):
         raise TypeError(f"table must be the xarray.Dataset of a sweep, got {type(table).__name__}")
@@ -251,12 +279,12 @@ def scores_of(table: xarray.Dataset, metric: str) -> Scores:
         raise ValueError(
             f"table must come from sweep, with `status` and a `seed` axis; it holds {', '.join(map(str, table))}"
         )
-    axes = [str(dim) for dim in table["status"].dims if dim != "seed"]
-    comparable = [str(name) for name in table if table[name].dims == (*axes, "seed") and name not in NOT_COMPARED]
+    axes = axes_of(table)
+    comparable = [str(name) for name in table if {*table[name].dims} == {*axes, "seed"} and name not in NOT_COMPARED]
     _checks.choice("metric", metric, comparable)
+    better = direction_of(table, metric, direction)
     status = table["status"].transpose(*axes, "seed").values.reshape(-1, table.sizes["seed"])
-    sign = -1 if higher_is_better(metric) else 1
-    measured = sign * table[metric].transpose(*axes, "seed").values.reshape(status.shape).astype(float)
+    measured = SIGNS[better] * table[metric].transpose(*axes, "seed").values.reshape(status.shape).astype(float)
     ran = (status != Status.NOT_RUN) & (status != Status.PRUNED)
     begun = int((status != Status.NOT_RUN).sum())
     if "pruned_at" in table:  # of a pruned configuration all seeds are, also those that failed before
@@ -266,7 +294,7 @@ def scores_of(table: xarray.Dataset, metric: str) -> Scores:
     lost = np.isin(status, (Status.NON_FINITE, Status.DIVERGED)) | ~np.isfinite(measured)
     values = np.where(lost, np.inf, measured)
     measured = np.where((status == Status.NON_FINITE) | ~np.isfinite(measured), np.nan, measured)
-    return Scores(values, measured, ran, status >= Status.NON_FINITE, begun, _configurations(table, axes), sign)
+    return Scores(values, measured, ran, status >= Status.NON_FINITE, begun, _configurations(table, axes), better)
 
 
 def _ranking(scores: Scores, choosing: np.ndarray, by: str) -> list[int]:
@@ -321,18 +349,13 @@ def _check_pruned(table: xarray.Dataset, reporting: np.ndarray) -> None:
     )
 
 
-def higher_is_better(metric: str) -> bool:
-    """Whether a larger value of the metric is the better one: so for accuracies."""
-    return metric.endswith("accuracy")
-
-
 def _configurations(table: xarray.Dataset, axes: list[str]) -> list[dict[str, Any]]:
     """The hyperparameters of every row: values of the axes, or of the coordinates along a list of points."""
     if not axes:
         return [{}]  # of one run, or of a sweep's slice
     if axes == [CONFIGURATION]:
         names = hyperparameters(table)
-        columns = [table[name].values for name in names]
+        columns = [_whole(table[name].values) for name in names]
     else:
         names = axes
         columns = [column.ravel() for column in np.meshgrid(*(table[axis].values for axis in axes), indexing="ij")]
@@ -340,18 +363,18 @@ def _configurations(table: xarray.Dataset, axes: list[str]) -> list[dict[str, An
     return [{name: value for name, value in zip(names, row, strict=True) if not is_absent(value)} for row in rows]
 
 
-def hyperparameters(table: xarray.Dataset) -> list[str]:
-    """The names of the hyperparameters of a sweep's table, axes or coordinates along `configuration`."""
-    axes = [str(dim) for dim in table["status"].dims if dim != "seed"]
-    if axes != [CONFIGURATION]:
-        return axes
-    return [str(name) for name, one in table.coords.items() if one.dims == (CONFIGURATION,) and name != CONFIGURATION]
+def _whole(values: np.ndarray) -> np.ndarray:
+    """Integers that the NaN of an absent one made floats of, as integers again: one may be the length of something."""
+    present = values[~np.isnan(values)] if values.dtype.kind == "f" else values[:0]
+    if len(present) == len(values) or not len(present) or (present != np.floor(present)).any():
+        return values
+    return np.array([value if np.isnan(value) else int(value) for value in values], object)
 
 
 def _edges(table: xarray.Dataset, winner: dict[str, Any]) -> list[str]:
     """Where the winner sits on an end that could be extended; no hyperparameter goes below 0."""
     sentences = []
-    of = "points" if table["status"].dims[0] == CONFIGURATION else "grid"
+    of = "points" if CONFIGURATION in table["status"].dims else "grid"
     for name, value in winner.items():
         values = {known for known in table[name].values.tolist() if not is_absent(known)}
         if len(values) < 2 or not all(map(is_number, values)):

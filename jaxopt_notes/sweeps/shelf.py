@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from .._digests import StoreError, set_aside
 from .engine import Checkpoint
 from .layout import Columns, Layout
 from .signals import Stop
-from .store import Store, StoreError
+from .store import Store
 
 SECONDS_PER_CHECKPOINT = 60.0
 
@@ -68,6 +71,9 @@ class Shelf(Protocol):
     def chunk(self, chunk: int) -> Columns:
         """The columns of a chunk that is kept."""
 
+    def holds(self, chunk: int) -> bool:
+        """Whether a chunk is kept."""
+
     def trials_finished(self) -> int:
         """Number of trials kept."""
 
@@ -116,6 +122,10 @@ class Memory:
         trials = self._cut.trials_of(chunk)
         return {name: column[trials.start : trials.stop] for name, column in self._columns.items()}
 
+    def holds(self, chunk: int) -> bool:
+        """Whether a chunk is kept."""
+        return chunk in self._finished
+
     def trials_finished(self) -> int:
         """Number of trials kept."""
         return sum(len(self._cut.trials_of(chunk)) for chunk in self._finished)
@@ -137,10 +147,11 @@ class Memory:
 
 
 class Disk:
-    """Chunks in a `Store`, those of an earlier process included."""
+    """Chunks in a `Store`, those of an earlier process included; those that this one made are in memory as well."""
 
     def __init__(self, store: Store, layout: Layout, cut: Cut) -> None:
         self._store, self._layout, self._cut = store, layout, cut
+        self._kept: dict[int, Columns] = {}
         self.stop = Stop(gentle=True)
 
     def unfinished(self, chunks: Iterable[int]) -> list[int]:
@@ -151,7 +162,7 @@ class Disk:
     def missing(self, chunks: Iterable[int]) -> Iterator[Pass]:
         """The unfinished chunks; those that had got to the same step go together."""
         to_run = self.unfinished(chunks)
-        saved = {chunk: self._store.carry(chunk, self._cut.fingerprint) for chunk in to_run}
+        saved = {chunk: self._store.carry(chunk, self._layout.owner) for chunk in to_run}
         steps = {chunk: 0 if one is None else one.step for chunk, one in saved.items()}
         for step in sorted(set(steps.values()), reverse=True):
             for together in _passes([c for c in to_run if steps[c] == step], self._cut.devices):
@@ -165,7 +176,7 @@ class Disk:
         def take(taken: Callable[[], Checkpoint]) -> None:
             nonlocal last
             if self.stop.requested or time.monotonic() - last >= SECONDS_PER_CHECKPOINT:
-                self._store.write_carry(chunks, taken(), self._cut.fingerprint)
+                self._store.write_carry(chunks, taken(), self._layout.owner)
                 last = time.monotonic()
             self.stop.check()
 
@@ -176,21 +187,39 @@ class Disk:
         if columns.keys() != self._layout.columns.keys():
             self._store.reported.add(chunk)
             return
-        self._store.write(chunk, self._cut.trials_of(chunk).start, columns, self._cut.fingerprint)
+        self._kept[chunk] = columns
+        self._store.write(chunk, columns, self._layout)
 
     def chunk(self, chunk: int) -> Columns:
-        """The columns of a chunk, from its file."""
-        self._store.flush()
-        return self._store.chunk(chunk, self._cut.fingerprint)
+        """The columns of a chunk; where a worker made it, from its file."""
+        return self._kept[chunk] if chunk in self._kept else self._store.chunk(chunk, self._layout)
 
     def trials_finished(self) -> int:
-        """Number of trials on disk."""
+        """Number of trials kept."""
         self._store.flush()
-        return sum(len(self._cut.trials_of(chunk)) for chunk in self._store.finished())
+        return sum(len(self._cut.trials_of(chunk)) for chunk in {*self._store.finished(), *self._kept})
 
     def columns(self) -> Columns:
-        """The columns of all trials, as they stand on disk."""
-        return self._store.read(self._layout)[0]
+        """The columns of all trials."""
+        return self._store.read(self._layout, self._kept)[0]
+
+    def holds(self, chunk: int) -> bool:
+        """Whether a chunk is kept; one that a worker wrote may be deleted since."""
+        return chunk in self._kept or chunk in self._store.finished()
+
+    def warn_if_deleted(self) -> None:
+        """Warn if what was written while the sweep ran is no longer there; to be called when it is closed."""
+        written, there = {*self._kept, *self._store.reported}, self._store.finished()
+        lost = [chunk for chunk in sorted(written) if chunk not in there]
+        if lost or not os.path.lexists(self._store.folder / "manifest.json"):
+            lack = f"{len(lost)} of the {len(written)} chunks that were written there" if lost else "its manifest"
+            returned = [chunk for chunk in lost if chunk in self._kept]
+            rest = "" if len(returned) == len(lost) else f", but for {len(lost) - len(returned)} that workers wrote"
+            warnings.warn(
+                f"{self._store.folder} was deleted or changed while the sweep ran: it lacks {lack}. The table that is "
+                f"returned has all that was computed{rest}; jon.save(table, path) keeps it",
+                stacklevel=4,
+            )
 
     def narrowed(self, lanes: int) -> None:
         """Write at once that chunks run with so few lanes per device, as memory ran out."""
@@ -210,13 +239,13 @@ class Disk:
 
 def open_disk(store: Store, layout: Layout, cut: Cut, repair: bool, share: str = "") -> Disk:
     """Become the writer of a store, or of a share of it, and make sure that it holds this sweep and nothing broken."""
-    store.lock(share)
+    store.lock(share, repair)
     try:
-        store.create({**cut.identity, "width": cut.width, "variables": sorted(layout.columns)}, layout)
-        for path, reason in store.unreadable(cut.fingerprint).items():
+        store.create({**cut.identity, "width": cut.width, "variables": sorted(layout.columns)}, layout, repair)
+        for path, reason in store.unreadable(layout):
             if not repair:
                 raise StoreError(reason)
-            path.replace(path.with_name(f"{path.name}.bad"))
+            set_aside(path)
     except BaseException:
         store.close()
         raise

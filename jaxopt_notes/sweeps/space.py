@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import jax
 import numpy as np
 
 from .. import _checks
+from .arguments import Argument, arguments_of, exact, is_number, plain
 
 CONFIGURATION = "configuration"  # the dim of a space that is a list of points
 RESERVED = frozenset(
@@ -25,8 +27,11 @@ RESERVED = frozenset(
         "grad_norm",
         "update_norm",
         "initial_loss",
+        "final_loss",
+        "params",
         "status",
         "stopped_at",
+        "skipped",
         "rung",
         "rung_metric",
         "pruned_at",
@@ -74,7 +79,7 @@ class Space:
         """The configurations one by one, each without the hyperparameters that are absent in it."""
         columns = self.columns()
         for row in zip(*columns.values(), strict=True):
-            yield {name: value for name, value in zip(columns, row, strict=True) if not is_absent(value)}
+            yield {name: plain(value) for name, value in zip(columns, row, strict=True) if not is_absent(value)}
 
     def __mul__(self, other: Space) -> Space:
         both = _both(self, other, "*")
@@ -175,6 +180,8 @@ def column(name: str, values: Any, absent: bool = False) -> np.ndarray:
     """
     if isinstance(values, Mapping):
         raise TypeError(f"axis {name!r} must be a list of values, got {values!r}")
+    if isinstance(values, (set, frozenset)):
+        raise TypeError(f"axis {name!r} must be a list, as a set has another order in every process; give sorted(...)")
     if hasattr(values, "__next__"):
         values = list(values)
     if isinstance(values, str) or not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0:
@@ -219,11 +226,6 @@ def _objects(name: str, values: list[Any]) -> np.ndarray:
     return objects
 
 
-def is_number(value: Any) -> bool:
-    """Whether the value is a real number, and no boolean."""
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
 def in_words(configuration: Mapping[str, Any]) -> str:
     """Such as "learning_rate=0.1, centered=True"."""
     shown = (f"{name}={value:.4g}" if is_number(value) else f"{name}={value}" for name, value in configuration.items())
@@ -264,7 +266,8 @@ def check_space(space: Any, factory: Callable, elsewhere: Sequence[str] = (), ot
         others: what an axis may be called besides the factory's arguments.
 
     Raises:
-        TypeError: not a space, not an optimizer factory, or a required hyperparameter has no axis.
+        TypeError: not a space, not an optimizer factory, a required hyperparameter has no axis, or a value of another
+            kind than the factory declares.
         ValueError: an axis that is no hyperparameter, or a value out of its range.
     """
     if not isinstance(space, Space):
@@ -274,41 +277,50 @@ def check_space(space: Any, factory: Callable, elsewhere: Sequence[str] = (), ot
             f"optimizer must be a function from hyperparameters to an (init, update) pair, such as "
             f"jaxopt_notes.momentum, without calling it; got {factory!r}"
         )
-    family, columns = _checks.name_of(factory), space.columns()
+    family, columns, arguments = _checks.name_of(factory), space.columns(), arguments_of(factory)
     for name in space.names:
-        if name in RESERVED or name.startswith(("final_", "test_", "params")):
+        if name in RESERVED or re.fullmatch(r"params_\d+", name):
             raise ValueError(f"axis {name!r} is a name that every table has already; wrap {family} to rename it")
         if name not in elsewhere:
-            _check_axis(name, columns[name], factory, others)
+            if name not in arguments and not _checks.takes_any(factory):
+                _refuse_unknown(name, family, list(arguments), others)
+            check_kinds(arguments.get(name, Argument(name)), columns[name], family)
             if space.points is None:
                 _check_different(name, space.axes[name])
-    for name, parameter in inspect.signature(factory).parameters.items():
-        needed = parameter.default is inspect.Parameter.empty and name in _checks.keyword_names(factory)
-        if needed and name not in space.names:
+    for name, argument in arguments.items():
+        if argument.default is not inspect.Parameter.empty:
+            continue
+        if name not in space.names:
             raise TypeError(f"{family} needs {name}: give it an axis, for example grid({name}=[0.01, 0.1, 1.0])")
-        if needed and any(map(is_absent, columns[name])):
+        if any(map(is_absent, columns[name])):
             raise TypeError(f"{family} needs {name}, which is absent in some configurations: give it in every part")
     for configuration in _telling(space):
-        _check_accepted({name: v for name, v in configuration.items() if name not in elsewhere}, factory)
+        seen = {name: value for name, value in configuration.items() if name not in elsewhere}
+        _check_accepted(exact(seen, arguments), factory)
     return space
 
 
-def _check_axis(name: str, values: np.ndarray, factory: Callable, others: Sequence[str]) -> None:
-    family, accepted = _checks.name_of(factory), _checks.keyword_names(factory)
-    if name not in accepted:
-        sweep_takes = f", and the sweep {', '.join(others)}" if others else ""
-        known = f"{family} takes {', '.join(accepted)}{sweep_takes}"
-        raise ValueError(f"unknown axis {name!r} for {family}{_checks.nearest(name, [*accepted, *others], known)}")
-    default = inspect.signature(factory).parameters[name].default
+def check_kinds(argument: Argument, values: Iterable[Any], family: str) -> None:
+    """Refuse values that an argument certainly does not take, such as the text "false" for a boolean.
+
+    Raises:
+        TypeError: it says what to write instead.
+    """
     for value in values:
-        if isinstance(default, bool) and is_number(value) and not is_absent(value):
-            raise TypeError(f"{name!r} chooses the program of {family}, it is no number: give it True or False")
-        if is_number(default) and not is_number(value) and not callable(value):
-            raise TypeError(f"axis {name!r} must hold real numbers for {family}, got {value!r}")
+        if not is_absent(value) and not argument.takes(value):
+            raise TypeError(argument.refusal(family, value))
+
+
+def _refuse_unknown(name: str, family: str, accepted: list[str], others: Sequence[str]) -> None:
+    sweep_takes = f", and the sweep {', '.join(others)}" if others else ""
+    known = f"{family} takes {', '.join(accepted) or 'no arguments by name'}{sweep_takes}"
+    raise ValueError(f"unknown axis {name!r} for {family}{_checks.nearest(name, [*accepted, *others], known)}")
 
 
 def _check_different(name: str, values: np.ndarray) -> None:
-    """Refuse numbers of a grid that are one number in the precision of the sweep."""
+    """Refuse numbers of a grid that are one number in the precision of the sweep; integers too large are choices."""
+    if values.dtype.kind == "i":
+        return
     dtype = jax.dtypes.canonicalize_dtype(float)
     seen: dict[Any, Any] = {}
     for value in filter(is_number, values.tolist()):
@@ -321,6 +333,9 @@ def _check_accepted(configuration: dict[str, Any], factory: Callable) -> None:
     try:
         factory(**configuration)
     except TypeError as error:
+        if _checks.takes_any(factory) and "unexpected keyword argument" in str(error):
+            family = _checks.name_of(factory)
+            raise TypeError(f"{family} passes its axes on, and where they arrive one is unknown: {error}") from error
         choices = [name for name, value in configuration.items() if not is_number(value)]
         if not choices:
             raise

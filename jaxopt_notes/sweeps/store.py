@@ -7,67 +7,38 @@ folder/narrowed.json       the lanes per device that chunks ran with, if memory 
 folder/rung-00-00000.npz   a chunk of a pruned sweep at a rung, gone when the sweep is finished
 folder/decisions.json      what the pruner decided
 folder/lock                held while a process writes; lock-0, lock-1, ... while several write a share each
+
+Every file but the locks has a digest and says which sweep it belongs to; `_digests` checks the one before it is parsed,
+this room the other.
 """
 
 from __future__ import annotations
 
-import io
-import json
+import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from statistics import mode
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._files import write_whole
+from .._digests import StoreError as StoreError
+from .._digests import read_arrays, read_json, set_aside, write_arrays, write_json
+from .chunks import read_chunk, widths_there, write_chunk
 from .decisions import Decisions, add_decisions
 from .engine import Checkpoint
+from .folders import ANEW, holds_results, part_of, records_in
 from .layout import Columns, Layout, build_table
 
 if TYPE_CHECKING:
     import xarray
 
-FORMAT = 1
+FORMAT = 2
 SECONDS_TO_LOOK = 10.0  # at the lock of another, which is held for ever or for a moment
-_REPAIR = "sweep(..., repair=True) sets it aside and runs its trials again"
-_CHUNK = re.compile(r"chunk-(\d+)\.nc$")
-
-
-class StoreError(ValueError):
-    """A store that holds another sweep, a file that cannot be read, or another writer. Nothing on disk was changed."""
-
-
-def save(table: xarray.Dataset | xarray.DataTree, path: str | os.PathLike[str]) -> Path:
-    """Write a table as a NetCDF file, which `xarray.open_dataset(path)` reads back, or `xarray.open_datatree` a tree.
-
-    The file is made in memory, written under a temporary name, flushed to the disk and renamed, so nobody ever reads
-    half of it.
-
-    Arguments:
-        table: from `sweep`, or any other Dataset.
-        path: the file; folders are made.
-
-    Returns:
-        The path written.
-
-    Raises:
-        OSError: the file cannot be written, as of a full disk; nothing is there then. TypeError: it is no table.
-
-    Example:
-        >>> import tempfile, jaxopt_notes as jon
-        >>> valley = jon.problems.quadratic([1.0, 20.0])
-        >>> table = jon.sweep(valley, jon.gradient_descent, jon.grid(learning_rate=[0.01]), steps=5, progress=False)
-        >>> jon.save(table, tempfile.mkdtemp() + "/valley.nc").name
-        'valley.nc'
-    """
-    if not hasattr(table, "to_netcdf"):
-        raise TypeError(f"table must be an xarray.Dataset or DataTree, got {type(table).__name__}")
-    # In memory first, as chunks are: a file that HDF5 cannot finish stays open there and later ends the process.
-    whole = table.to_netcdf(None, engine="h5netcdf")
-    return write_whole(Path(path), lambda temporary: temporary.write_bytes(whole))
+_CHUNK = re.compile(r"chunk-(\d{5,})\.nc$")
 
 
 def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
@@ -78,11 +49,11 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
 
     Returns:
         The Dataset, or of several families the DataTree, that `sweep` returns; trials that are not finished are NaN
-        with status -1, and
-        `attrs["trials_finished"]` counts the others.
+        with status -1, and `attrs["trials_finished"]` counts the others.
 
     Raises:
-        FileNotFoundError: no sweep is stored there. StoreError: a file of it cannot be read; it is named.
+        FileNotFoundError: no sweep is stored there. StoreError: a file of it was changed since it was written, belongs
+            to another sweep, or cannot be read; it is named, and `sweep(..., repair=True)` makes it again.
 
     Example:
         >>> import tempfile, jaxopt_notes as jon
@@ -94,46 +65,22 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
     """
     from .joining import open_joined
 
-    joined = open_joined(Path(folder), open_sweep)
-    if joined is not None:
-        return joined
-    store = Store(Path(folder))
+    folder = Path(folder)
+    records = records_in(folder)
+    if len(records) > 1:
+        raise StoreError(f"{folder} holds {' and '.join(records)}, of which only one is right; {ANEW}")
+    if records and records[0] != "manifest.json":
+        return open_joined(folder, records[0], open_sweep)
+    store = Store(folder)
     layout = store.layout()
     columns, finished = store.read(layout)
     table = build_table(layout, columns)
     table.attrs["trials_finished"] = finished
-    decided = store.decisions()
+    decided = store.decisions_with_chunks()
     if decided is not None:
         table = add_decisions(table, Decisions(*decided))
     lanes = store.noted_lanes()
     return table if lanes is None else table.assign_attrs(narrowed_to=lanes)
-
-
-def holds_results(folder: Path) -> bool:
-    """Whether a folder, or one inside, keeps anything that a sweep computed."""
-    return any(True for pattern in ("chunk-*", "carry-*", "rung-*", "decisions.json") for _ in folder.rglob(pattern))
-
-
-def is_written(folder: Path) -> bool:
-    """Whether a process is writing a sweep in a folder or in one inside."""
-    from filelock import FileLock, Timeout
-
-    for path in folder.rglob("lock*"):
-        try:
-            with FileLock(path, timeout=0):
-                pass
-        except Timeout:
-            return True
-        except OSError:  # of a folder that nobody here may write, as writing will say
-            return False
-    return False
-
-
-def is_store(folder: Path) -> bool:
-    """Whether a sweep is stored in a folder, of one program or of several."""
-    from .joining import begun
-
-    return begun(folder)
 
 
 class Store:
@@ -147,35 +94,42 @@ class Store:
         self._writes: list[Future[Any]] = []
         self.reported: set[int] = set()  # chunks that workers say they wrote, which a listing over NFS may lack
 
+    def is_begun(self) -> bool:
+        """Whether a sweep was begun here, also one whose manifest is gone."""
+        return os.path.lexists(self.folder / "manifest.json") or any(self.folder.glob("chunk-*.nc"))
+
     def manifest(self) -> dict[str, Any]:
         """The manifest as it stands on disk."""
         path = self.folder / "manifest.json"
         try:
-            found = json.loads(path.read_text())
+            found = read_json(path, ANEW)
         except FileNotFoundError:
+            if any(self.folder.glob("chunk-*.nc")):
+                raise StoreError(f"{self.folder} holds chunks without a manifest; {ANEW}") from None
             raise FileNotFoundError(f"no sweep is stored in {self.folder}: it has no manifest.json") from None
-        except ValueError as error:
-            raise StoreError(f"{path} cannot be read ({error}); move it away to start anew") from None
-        missing = {"format", "identity", "layout"} - set(found)
-        if missing:
-            raise StoreError(
-                f"{path} is no manifest: it lacks {', '.join(sorted(missing))}; move it away to start anew"
-            )
-        if found["format"] != FORMAT:
-            raise StoreError(f"{path} has format {found['format']}, this version reads {FORMAT}")
+        if found.get("format") != FORMAT:
+            raise StoreError(f"{path} has format {found.get('format')}, this version reads {FORMAT}")
         return found
 
     def layout(self) -> Layout:
         """The layout of the table."""
         return Layout(**self.manifest()["layout"])
 
-    def lock(self, share: str = "") -> None:
+    def width(self, repair: bool) -> int:
+        """The width of the sweep; where the manifest may be wrong, that of most chunks."""
+        widths = widths_there(self.folder) if repair else []
+        return mode(widths) if widths else self.manifest()["identity"]["width"]
+
+    def lock(self, share: str = "", repair: bool = False) -> None:
         """Become the writer, of everything or of one share, or say who is; then `start`.
 
         The operating system gives the lock back when this process ends.
         """
+        path = self.folder / f"lock{share}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            if repair and os.path.lexists(path) and not path.is_file():
+                set_aside(path)
             self._lock = self._acquired(f"lock{share}", 0.0)
         except OSError as error:
             reason = f"a sweep cannot write its store: {error.strerror or error}; open_sweep only reads one"
@@ -210,88 +164,101 @@ class Store:
             ) from None
         return lock
 
-    def create(self, identity: dict[str, Any], layout: Layout) -> None:
+    def create(self, identity: dict[str, Any], layout: Layout, repair: bool = False) -> None:
         """Write the manifest, or compare with the one that is there.
+
+        With `repair` one that cannot be read is set aside, and so is a readable one of another sweep, if it was brought
+        here from elsewhere: it says so, or there are chunks of this sweep.
 
         Raises:
             StoreError: the store holds a sweep of another definition; every difference is named.
         """
-        path = self.folder / "manifest.json"
-        if path.exists():
-            there = self.manifest()["identity"]
-            changed = [name for name in {**there, **identity} if there.get(name) != identity.get(name)]
-            if not changed:
+        path, place = self.folder / "manifest.json", part_of(self.folder)
+        there = self._manifest_there(repair)
+        if there is not None:
+            known = there["identity"]
+            changed = [name for name in {**known, **identity} if known.get(name) != identity.get(name)]
+            if not changed and there["part_of"] == place:
                 return
-            if holds_results(self.folder) or self._shared:
-                lines = [f"  {name}: {there.get(name)} there, {identity.get(name)} now" for name in changed]
+            if changed and repair and (there["part_of"] != place or self._holds_any(layout)):
+                set_aside(path)
+            elif changed and (holds_results(self.folder) or self._shared):
+                lines = [f"  {name}: {known.get(name)} there, {identity.get(name)} now" for name in changed]
                 hint = f"{self.folder} holds another sweep; finish it as it was defined, or choose another folder"
                 raise StoreError("\n".join([hint, *lines]))
-            # Nothing came of the sweep that is there, as when its first call failed; it makes room.
-            (self.folder / "narrowed.json").unlink(missing_ok=True)
-        elif any(self.folder.glob("chunk-*.nc")):
-            raise StoreError(f"{self.folder} holds chunks without a manifest; choose another folder")
-        manifest = {"format": FORMAT, "identity": identity, "layout": layout._asdict()}
-        write_whole(path, lambda temporary: temporary.write_text(json.dumps(manifest, indent=1)))
+            elif changed:  # nothing came of the sweep that is there, as when its first call failed; it makes room
+                (self.folder / "narrowed.json").unlink(missing_ok=True)
+        write_json(path, {"format": FORMAT, "identity": identity, "layout": layout._asdict(), "part_of": place})
+
+    def _manifest_there(self, repair: bool) -> dict[str, Any] | None:
+        path = self.folder / "manifest.json"
+        try:
+            return self.manifest()
+        except FileNotFoundError:
+            return None
+        except StoreError:
+            if not repair:
+                raise
+            if os.path.lexists(path):
+                set_aside(path)
+            return None
+
+    def _holds_any(self, layout: Layout) -> bool:
+        """Whether there is a chunk of this sweep, finished or on its way."""
+        wrong = dict(self._unreadable_chunks(layout))
+        begun = (read_arrays(path, layout.owner) for path in self._begun())
+        return any(path not in wrong for path in self.finished().values()) or any(one is not None for one in begun)
+
+    def _begun(self) -> list[Path]:
+        return sorted({*self.folder.glob("carry-*.npz"), *self.folder.glob("rung-*.npz")})
 
     def note_lanes(self, lanes: int) -> None:
         """Keep that chunks run with so few lanes, as memory ran out."""
         known = self.noted_lanes()
         if known is None or lanes < known:
-            path = self.folder / "narrowed.json"
-            write_whole(path, lambda temporary: temporary.write_text(json.dumps({"lanes": lanes})))
+            self._put(lambda: self._write_note("narrowed.json", lanes=lanes))
 
     def noted_lanes(self) -> int | None:
         """The fewest lanes that chunks ran with, if fewer than the width."""
-        path = self.folder / "narrowed.json"
-        try:
-            return int(json.loads(path.read_text())["lanes"])
-        except FileNotFoundError:
-            return None
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"{path} cannot be read ({error}); delete it, and memory that runs out is noted anew"
-            ) from None
+        found = self._note("narrowed.json")
+        return None if found is None else found["lanes"]
 
     def finished(self) -> dict[int, Path]:
         """Chunk number to its file."""
         found = ((_CHUNK.match(path.name), path) for path in sorted(self.folder.glob("chunk-*.nc")))
-        listed = {int(match[1]): path for match, path in found if match}
-        return listed | {chunk: self._path(chunk) for chunk in self.reported}
+        listed = {int(match[1]): path for match, path in found if match and path == self._path(int(match[1]))}
+        reported = {chunk: self._path(chunk) for chunk in self.reported}
+        return listed | {chunk: path for chunk, path in reported.items() if os.path.lexists(path)}
 
-    def chunk(self, chunk: int, fingerprint: str) -> Columns:
+    def chunk(self, chunk: int, layout: Layout) -> Columns:
         """The columns of a finished chunk."""
-        return _read_chunk(self._path(chunk), fingerprint)[1]
+        return read_chunk(self._path(chunk), chunk, layout)
 
-    def write(self, chunk: int, first: int, columns: Columns, fingerprint: str) -> None:
+    def write(self, chunk: int, columns: Columns, layout: Layout) -> None:
         """Write a finished chunk in the background; an error of an earlier write is raised here."""
-        assert self._thread is not None
         self._raise_errors()
-        self._writes.append(self._thread.submit(self._write, chunk, first, columns, fingerprint))
+        self._submit(lambda: self._write(chunk, columns, layout))
 
-    def write_carry(self, chunks: Iterable[int], saved: Checkpoint, fingerprint: str) -> None:
+    def write_carry(self, chunks: Iterable[int], saved: Checkpoint, owner: str) -> None:
         """Write chunks on their way, in the background."""
-        assert self._thread is not None
         for chunk, lanes in zip(chunks, saved.lanes, strict=True):
             arrays = {f"lanes.{i:03}": leaf for i, leaf in enumerate(lanes)}
-            named = {"step": np.asarray(saved.step), "fingerprint": np.asarray(fingerprint), **arrays}
-            self._writes.append(self._thread.submit(_write_npz, self.folder / f"carry-{chunk:05}.npz", named))
+            self._write_arrays(self._carry(chunk), {"step": np.asarray(saved.step), **arrays}, owner)
 
-    def carry(self, chunk: int, fingerprint: str) -> Checkpoint | None:
+    def carry(self, chunk: int, owner: str) -> Checkpoint | None:
         """Where a chunk had got to, if that is on disk; what cannot be read is as good as not there."""
-        file = _read_npz(self.folder / f"carry-{chunk:05}.npz", fingerprint)
+        file = read_arrays(self._carry(chunk), owner)
         if file is None:
             return None
         return Checkpoint(int(file["step"]), [[file[name] for name in sorted(file) if name[:6] == "lanes."]])
 
-    def write_rung(self, rung: int, chunk: int, arrays: dict[str, np.ndarray], fingerprint: str) -> None:
+    def write_rung(self, rung: int, chunk: int, arrays: dict[str, np.ndarray], owner: str) -> None:
         """Write where a chunk of a pruned sweep is at a rung, in the background."""
-        assert self._thread is not None
-        named = {"fingerprint": np.asarray(fingerprint), **arrays}
-        self._writes.append(self._thread.submit(_write_npz, self._rung(rung, chunk), named))
+        self._write_arrays(self._rung(rung, chunk), arrays, owner)
 
-    def rung(self, rung: int, chunk: int, fingerprint: str) -> dict[str, np.ndarray] | None:
+    def rung(self, rung: int, chunk: int, owner: str) -> dict[str, np.ndarray] | None:
         """Where a chunk was at a rung, if that is on disk."""
-        return _read_npz(self._rung(rung, chunk), fingerprint)
+        return read_arrays(self._rung(rung, chunk), owner)
 
     def forget_rungs(self) -> None:
         """Remove what was kept between rungs."""
@@ -301,13 +268,38 @@ class Store:
 
     def write_decisions(self, decisions: Sequence[Any]) -> None:
         """Write what a pruner decided, before the chunks that it made."""
-        text = json.dumps([list(part) for part in decisions])
-        write_whole(self.folder / "decisions.json", lambda temporary: temporary.write_text(text))
+        self._put(lambda: self._write_note("decisions.json", decisions=[list(part) for part in decisions]))
 
     def decisions(self) -> list[Any] | None:
         """What a pruner decided, once that is whole."""
-        path = self.folder / "decisions.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        found = self._note("decisions.json")
+        return None if found is None else found["decisions"]
+
+    def decisions_with_chunks(self) -> list[Any] | None:
+        """The same; where there are chunks of a pruned sweep, they were decided before.
+
+        Raises:
+            StoreError: the decisions cannot be read, or are not there.
+        """
+        ended = bool(self.finished())
+        found = self.decisions()
+        if found is None and ended and "prune" in self.layout().attributes:
+            raise StoreError(f"{self.folder / 'decisions.json'} is not there, but chunks are; {ANEW}")
+        return found
+
+    def _write_note(self, name: str, **values: Any) -> None:
+        write_json(self.folder / name, {"format": FORMAT, "owner": self.layout().owner, **values})
+
+    def _note(self, name: str) -> dict[str, Any] | None:
+        """What stands in a small file beside the manifest, if it is there."""
+        path = self.folder / name
+        try:
+            found = read_json(path, ANEW)
+        except FileNotFoundError:
+            return None
+        if found.get("owner") != self.layout().owner:
+            raise StoreError(f"{path} does not belong to this sweep; {ANEW}")
+        return found
 
     def flush(self) -> None:
         """Wait until everything is on the disk."""
@@ -324,34 +316,59 @@ class Store:
             self._lock.release()
             self._lock = None
 
-    def read(self, layout: Layout) -> tuple[Columns, int]:
-        """The columns of all trials, and how many are finished."""
-        columns, finished = layout.empty(), 0
-        for first, values in self._chunks():
-            rows = slice(first, first + len(values["status"]))
+    def read(self, layout: Layout, known: Mapping[int, Columns] | None = None) -> tuple[Columns, int]:
+        """The columns of all trials, and how many are finished; chunks that are known are not read."""
+        columns, finished, known = layout.empty(), 0, known or {}
+        files = self.finished()
+        for chunk in sorted({*files, *known}):
+            values = known[chunk] if chunk in known else read_chunk(files[chunk], chunk, layout)
+            trials = layout.trials_of(chunk)
             for name, column in columns.items():
-                column[rows] = values[name]
-            finished += rows.stop - rows.start
+                column[trials.start : trials.stop] = values[name]
+            finished += len(trials)
         return columns, finished
 
-    def unreadable(self, fingerprint: str) -> dict[Path, str]:
-        """The files of chunks that cannot be read or belong to another sweep, and what is wrong with each."""
-        reasons = {}
-        for path in self.finished().values():
+    def unreadable(self, layout: Layout) -> Iterator[tuple[Path, str]]:
+        """Files that cannot be read or belong to another sweep, and what is wrong with each.
+
+        What was kept of chunks on their way is not among them: it is only used where it is sound.
+        """
+        yield from self._unreadable_chunks(layout)
+        for name, read in (("decisions.json", self.decisions_with_chunks), ("narrowed.json", self.noted_lanes)):
             try:
-                _read_chunk(path, fingerprint)
+                read()
             except StoreError as error:
-                reasons[path] = str(error)
-        return reasons
+                yield self.folder / name, str(error)
+        for path in self._begun():
+            if path.is_dir() and not path.is_symlink():  # where a file is to be written
+                yield path, f"{path} is a folder; {ANEW}"
 
-    def _chunks(self) -> Iterator[tuple[int, Columns]]:
-        fingerprint = self.manifest()["layout"]["attributes"]["fingerprint"]
-        for path in self.finished().values():
-            yield _read_chunk(path, fingerprint)
+    def _unreadable_chunks(self, layout: Layout) -> Iterator[tuple[Path, str]]:
+        for chunk, path in self.finished().items():
+            try:
+                read_chunk(path, chunk, layout)
+            except StoreError as error:
+                yield path, str(error)
 
-    def _write(self, chunk: int, first: int, columns: Columns, fingerprint: str) -> None:
-        write_whole(self._path(chunk), lambda path: _write_chunk(path, first, columns, fingerprint))
-        (self.folder / f"carry-{chunk:05}.npz").unlink(missing_ok=True)
+    def _write(self, chunk: int, columns: Columns, layout: Layout) -> None:
+        write_chunk(self._path(chunk), chunk, columns, layout)
+        self._carry(chunk).unlink(missing_ok=True)
+
+    def _write_arrays(self, path: Path, arrays: dict[str, np.ndarray], owner: str) -> None:
+        self._submit(lambda: write_arrays(path, arrays, owner))
+
+    def _submit(self, write: Callable[[], object]) -> None:
+        assert self._thread is not None
+        self._writes.append(self._thread.submit(self._put, write))
+
+    def _put(self, write: Callable[[], object]) -> None:
+        """Write, unless the folder was deleted meanwhile: a sweep that runs goes on without it."""
+        if self.folder.is_dir():
+            with contextlib.suppress(FileNotFoundError):  # deleted while it was written
+                write()
+
+    def _carry(self, chunk: int) -> Path:
+        return self.folder / f"carry-{chunk:05}.npz"
 
     def _rung(self, rung: int, chunk: int) -> Path:
         return self.folder / f"rung-{rung:02}-{chunk:05}.npz"
@@ -363,62 +380,3 @@ class Store:
         for write in [write for write in self._writes if write.done()]:
             self._writes.remove(write)
             write.result()
-
-
-def _write_chunk(path: Path, first: int, columns: Columns, fingerprint: str) -> None:
-    import h5netcdf
-
-    # In memory first: a file that HDF5 cannot finish, as on a full disk, stays open there and later ends the process.
-    whole = io.BytesIO()
-    with h5netcdf.File(whole, "w") as file:
-        trials = len(columns["status"])
-        file.dimensions = {"trial": trials}
-        file.attrs.update(first=first, trials=trials, fingerprint=fingerprint)
-        for name, column in columns.items():
-            inner = [f"{name}_{axis}" for axis in range(column.ndim - 1)]
-            for dimension, size in zip(inner, column.shape[1:], strict=True):
-                file.dimensions[dimension] = size
-            # A checksum, which HDF5 keeps of chunked data only: a byte that a disk changed is no result.
-            sums: dict[str, Any] = {"fletcher32": True, "chunks": column.shape} if column.size else {}
-            file.create_variable(name, ("trial", *inner), data=column, **sums)
-        file.attrs["whole"] = 1  # written last
-    path.write_bytes(whole.getbuffer())
-
-
-def _read_chunk(path: Path, fingerprint: str) -> tuple[int, Columns]:
-    """The first trial of a chunk and its columns."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            owner, whole = file.attrs.get("fingerprint"), file.attrs.get("whole")
-            first = int(np.asarray(file.attrs.get("first", -1)).item())
-            # NetCDF writes a dimension as a variable that says in its name that it is none.
-            columns = {name: variable[()] for name, variable in file.items() if "NAME" not in variable.attrs}
-    except (OSError, RuntimeError, KeyError) as error:
-        raise StoreError(f"{path} cannot be read ({error}); {_REPAIR}") from None
-    if owner != fingerprint or whole is None:
-        raise StoreError(f"{path} does not belong to this sweep; {_REPAIR}")
-    return first, columns
-
-
-def _read_npz(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
-    """The arrays of a file of this sweep; None of one that is not there, cannot be read, or is another's."""
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        return arrays if str(arrays.pop("fingerprint")) == fingerprint else None
-    except (OSError, ValueError, KeyError, EOFError):
-        return None
-    except Exception as error:  # zipfile.BadZipFile and zlib.error, of a file cut short by a full disk
-        if type(error).__module__ in ("zipfile", "zlib"):
-            return None
-        raise
-
-
-def _write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-
-    write_whole(path, write)

@@ -26,7 +26,8 @@ def columns_of(plan: Plan, trials: dict[str, Any]) -> Columns:
     """The columns of a table: the final status in place of the loop's own, and parameters by their paths."""
     baseline = np.inf if plan.problem.baseline is None else plan.problem.baseline
     status, initial, final = (jnp.asarray(trials[name]) for name in ("status", "initial_loss", "final_loss"))
-    judged = {**trials, "status": np.asarray(end_status(status, initial, final, baseline))}
+    judged = {**trials}
+    judged["status"] = np.asarray(end_status(status, initial, final, baseline, judged.pop("unmoved", None)))
     params = judged.pop("params", None)
     named = [] if params is None else named_leaves(params)
     return {name: storable(np.asarray(column)) for name, column in (*judged.items(), *named)}
@@ -41,7 +42,8 @@ def no_trials(plan: Plan, keep_params: bool) -> Columns:
     columns = {name: np.zeros((0, plan.group.entries), getattr(lanes, name).dtype) for name in names}
     columns |= {name: np.zeros(0, like.dtype) for name, like in measured.items()}
     columns |= {"initial_loss": np.zeros(0, measured["final_loss"].dtype)}
-    columns |= {name: np.zeros(0, np.int32) for name in ("status", "stopped_at")}
+    counted = ("status", "stopped_at", "skipped") if plan.group.skip else ("status", "stopped_at")
+    columns |= {name: np.zeros(0, np.int32) for name in counted}
     if keep_params:
         columns |= {name: np.zeros((0, *leaf.shape), leaf.dtype) for name, leaf in named_leaves(one)}
     return {name: storable(column) for name, column in columns.items()}
@@ -58,7 +60,9 @@ def chunk_table(layout: Layout, first: int, columns: Columns) -> xarray.Dataset:
     steps = {
         name: ("step", np.asarray(values), {"units": units}) for name, (values, units) in layout.coordinates.items()
     }
-    variables = {name: (("trial", *inner_dims(name, values)), values) for name, values in columns.items()}
+    variables = {
+        name: (("trial", *inner_dims(name, values)), values, layout.attrs_of(name)) for name, values in columns.items()
+    }
     return xarray.Dataset(variables, {"trial": trials, **along, **steps}, layout.attributes)
 
 
@@ -73,7 +77,9 @@ def named_leaves(params: PyTree) -> list[tuple[str, Any]]:
 
 
 def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTree:
-    """The parameters at the end of one trial of a sweep that kept them.
+    """The parameters at the end of one trial of a sweep that kept them: those that its `final_loss` was measured at.
+
+    For a method whose result is not its iterate these are its evaluation parameters.
 
     Arguments:
         table: from `sweep(..., keep_params=True)`.
@@ -112,7 +118,12 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTr
         raise ValueError(f"seed must be one of {table['seed'].values.tolist()}, got {selection['seed']}")
     trial = table[paths].sel(seed=selection.pop("seed"))
     trial = trial.isel({name: _place(name, table[name].values, value) for name, value in selection.items()})
-    leaves = [jnp.asarray(trial[name].values, shape.dtype) for name, shape in named_leaves(shapes)]
+    # By the names of their dims, which a transposed table has in another order.
+    stored = {
+        name: trial[name].transpose(*(f"{name}_{axis}" for axis in range(len(shape.shape))))
+        for name, shape in named_leaves(shapes)
+    }
+    leaves = [jnp.asarray(stored[name].values, shape.dtype) for name, shape in named_leaves(shapes)]
     return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
 

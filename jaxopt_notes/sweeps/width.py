@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import _checks
 from .._hoist import equations
+from .._kept import kept_with
 from ..devices import memory_for
 from .engine import first_pass, segment_shapes
 from .plan import Plan, make_plan
@@ -110,7 +111,7 @@ def _most_bytes(plan: Plan) -> int:
     return _size(shared) + plan.width * (2 * _size(lanes) + _bytes_computed(plan.group, structure, tuple(leaves)))
 
 
-@functools.lru_cache(maxsize=64)
+@kept_with(lambda group, structure, leaves: group.loss)
 def _bytes_computed(group: Group, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]) -> int:
     """The bytes of everything that a segment computes in a step; the same for every sweep of one program."""
     traced = jax.make_jaxpr(functools.partial(segment_of, group))(*jax.tree.unflatten(structure, leaves))

@@ -191,6 +191,21 @@ class TestImportance:
         np.testing.assert_allclose(list(found.shares.values()), expected, rtol=1e-12)
         assert found.rest == pytest.approx(0, abs=1e-12)
 
+    def test_each_seed_may_move_the_shares_of_a_grid_within_their_intervals(self):
+        a, b = np.linspace(0, 1, 5), np.linspace(0, 1, 4)
+        values = (3 * a)[:, None, None] + b[None, :, None]
+        truth = {"a": np.var(3 * a) / np.var(values), "b": np.var(b) / np.var(values)}
+        alone = jon.importance(grid_table(values, a=a, b=b), scale="value")
+        assert alone.intervals == {name: (share, share) for name, share in alone.shares.items()}
+        assert "a 89%, b 11%;" in str(alone)
+        covered = []
+        for seed in range(20):
+            noise = np.random.default_rng(seed).normal(size=(5, 4, 9)) / 3
+            found = jon.importance(grid_table(values + noise, a=a, b=b), scale="value")
+            covered.append([low <= truth[name] <= high for name, (low, high) in found.intervals.items()])
+            assert all(low <= found.shares[name] <= high for name, (low, high) in found.intervals.items())
+        assert np.mean(covered) >= 0.9
+
     def test_a_pure_interaction_belongs_to_nobody(self):
         sign = np.array([-1.0, 1.0])
         table = grid_table(np.repeat((sign[:, None] * sign)[..., None], 2, axis=-1), learning_rate=sign, beta=sign)
@@ -248,3 +263,143 @@ class TestImportance:
         space = space * jon.grid(beta=[0.0, 0.5])
         table = jon.sweep(jon.problems.quadratic([1.0, 20.0]), jon.momentum, space, steps=30, progress=False)
         assert next(iter(jon.importance(table).shares)) == "learning_rate"
+
+
+def ishigami(a, b, c):
+    return np.sin(a) + 7 * np.sin(b) ** 2 + 0.1 * c**4 * np.sin(a)
+
+
+def g_function(a, b, c):
+    return np.prod([(np.abs(4 * x - 2) + k) / (1 + k) for x, k in ((a, 0), (b, 0.5), (c, 3))], axis=0)
+
+
+PARTS = 1 / (3 * (1 + np.array([0, 0.5, 3])) ** 2)  # of the variance of the g function
+UNIT, ANGLE = scipy.stats.uniform(), scipy.stats.uniform(-np.pi, 2 * np.pi)
+
+
+def shares_of_samples(n, method, function, repeats=20, seeds=1, noise=0.0, **distributions):
+    """Of every sample and hyperparameter (share, low, high), for a function of the columns."""
+    found = []
+    for repeat in range(repeats):
+        columns = jon.sample(n, jax.random.key(repeat), method, **distributions).columns()
+        values = function(*columns.values())[:, None]
+        values = values + noise * np.random.default_rng(repeat).normal(size=(n, seeds))
+        one = jon.importance(points_table(values, **columns), scale="value")
+        found.append([(one.shares[name], *one.intervals[name]) for name in distributions])
+    return np.array(found)
+
+
+def assert_right(found, truth, within=0.03):
+    share, low, high = np.moveaxis(found, -1, 0)
+    np.testing.assert_allclose(share.mean(axis=0), truth, atol=within)
+    assert ((low <= np.add(truth, 1e-9)) & (np.subtract(truth, 1e-9) <= high)).mean() >= 0.9
+    assert ((low <= share) & (share <= high)).all()
+
+
+@pytest.mark.parametrize("method", ["random", "sobol", "latin", "halton"])
+class TestSharesKnownInClosedForm:
+    def test_a_line_on_a_linear_and_a_logarithmic_scale(self, method):
+        rate = scipy.stats.loguniform(1e-4, 1)
+        found = shares_of_samples(
+            64, method, lambda a, b, c: 0.75 * np.log10(a) + b, a=rate, b=UNIT, c=scipy.stats.uniform()
+        )
+        assert_right(found, [0.9, 0.1, 0.0], within=0.01)
+        assert (found[..., 2] - found[..., 1]).mean() < 0.1
+
+    def test_ishigami(self, method):
+        assert_right(
+            shares_of_samples(64, method, ishigami, a=ANGLE, b=ANGLE, c=ANGLE), [0.3139, 0.4424, 0.0], within=0.03
+        )
+
+    def test_the_g_function(self, method):
+        found = shares_of_samples(128, method, g_function, repeats=10, a=UNIT, b=UNIT, c=UNIT)
+        assert_right(found, PARTS / (np.prod(1 + PARTS) - 1))
+
+    def test_noise_of_the_seeds_is_explained_by_nothing(self, method):
+        noise = np.sqrt(10 / 12)  # as much variance as the line has
+        found = shares_of_samples(128, method, lambda a, b, c: 3 * a + b, noise=noise, a=UNIT, b=UNIT, c=UNIT)
+        assert_right(found, [0.45, 0.05, 0.0])
+        assert_right(shares_of_samples(64, method, lambda a, b: 0 * a, noise=1, a=UNIT, b=UNIT), [0, 0])
+
+    def test_texts_booleans_and_integers(self, method):
+        def value(kind, nesterov, batch):
+            return np.select([kind == "a", kind == "b"], [0.0, 1.0], 3.0) + nesterov.astype(float) + np.log2(batch) / 2
+
+        kinds = {"kind": ["a", "b", "c"], "nesterov": [False, True], "batch": [16, 32, 64, 128]}
+        parts = np.array([np.var([0, 1, 3]), 0.25, np.var([0, 1, 2, 3]) / 4])
+        assert_right(shares_of_samples(64, method, value, **kinds), parts / parts.sum())
+
+    def test_a_sample_times_a_grid(self, method):
+        parts = np.array([9 / 12, 0.25, 4 / 48])
+        found = []
+        for repeat in range(20):
+            space = jon.sample(32, jax.random.key(repeat), method, a=UNIT) * jon.grid(b=[0.0, 1.0])
+            columns = space.columns()
+            a, b = columns["a"], columns["b"]
+            values = 3 * a + b + 2 * (a - 0.5) * (b - 0.5)
+            one = jon.importance(points_table(values[:, None], **columns), scale="value")
+            found.append([(one.shares[name], *one.intervals[name]) for name in "ab"])
+        assert_right(np.array(found), (parts / parts.sum())[:2])
+
+
+class TestPointsThatDependOnEachOther:
+    def test_copies_have_the_same_share(self):
+        a, c = np.random.default_rng(0).uniform(size=(2, 64))
+        found = jon.importance(points_table(a[:, None], a=a, copy=10 * a, c=c), scale="value")
+        assert found.shares["a"] == pytest.approx(1, abs=0.01)
+        assert found.shares["copy"] == pytest.approx(1, abs=0.01)
+        assert found.shares["c"] == pytest.approx(0, abs=0.01)
+
+    def test_an_effect_through_another_counts(self):
+        """Of a + b with unit normal a, b of correlation r, E[f | a] = (1 + r) a."""
+        found = []
+        for seed in range(20):
+            a, other = np.random.default_rng(seed).normal(size=(2, 256))
+            b = 0.8 * a + 0.6 * other
+            one = jon.importance(points_table((a + b)[:, None], a=a, b=b), scale="value")
+            found.append([(one.shares[name], *one.intervals[name]) for name in "ab"])
+        assert_right(np.array(found), [1.8**2 / 3.6] * 2)
+
+    def test_an_absent_hyperparameter_is_a_level_of_its_own(self):
+        rng = np.random.default_rng(0)
+        a, b = rng.uniform(size=(2, 256))
+        b[:128] = np.nan
+        values = a + np.where(np.isnan(b), 0, 1 + b)
+        found = jon.importance(points_table(values[:, None], a=a, b=b), scale="value")
+        part = 0.5 / 12 + 0.25 * 1.5**2
+        assert found.shares["b"] == pytest.approx(part / (part + 1 / 12), abs=0.03)
+        assert found.intervals["b"][0] < part / (part + 1 / 12) < found.intervals["b"][1]
+
+
+class TestIntervalsOfPoints:
+    def test_they_are_printed_and_in_the_order_of_the_shares(self):
+        a, b = np.random.default_rng(0).uniform(size=(2, 64))
+        found = jon.importance(points_table((a + 3 * b)[:, None], a=a, b=b))
+        assert list(found.intervals) == list(found.shares) == ["b", "a"]
+        low, high = found.intervals["b"]
+        assert f"b {found.shares['b']:.0%} [{low:.0%}, {high:.0%}]" in str(found)
+
+    def test_a_jump_loses_little_and_is_covered(self):
+        """Where a learning rate diverges the rank jumps, which no smooth function follows."""
+        for n, lost in ((64, 0.06), (256, 0.03)):
+            columns = jon.sample(n, jax.random.key(0), "sobol", a=UNIT, b=UNIT).columns()
+            found = jon.importance(points_table((columns["a"] > 0.7).astype(float)[:, None], **columns))
+            assert 1 - lost < found.shares["a"] <= 1
+            assert found.intervals["a"][1] == 1
+
+    def test_what_says_nothing(self):
+        a = np.arange(16.0)
+        found = jon.importance(points_table(a[:, None], a=a, same=np.ones(16), text=a.astype(str)), scale="value")
+        assert found.shares["a"] > 0.95
+        assert found.intervals["same"] == (0, 0)  # it does not vary
+        assert (found.shares["text"], found.intervals["text"]) == (0, (0, 1))  # a value of its own at each point
+
+    def test_the_order_of_the_points_does_not_matter(self):
+        columns = jon.sample(64, jax.random.key(0), "random", a=ANGLE, b=ANGLE, c=ANGLE).columns()
+        values, order = ishigami(*columns.values()), np.random.default_rng(0).permutation(64)
+        first = jon.importance(points_table(values[:, None], **columns))
+        mixed = {name: column[order] for name, column in columns.items()}
+        second = jon.importance(points_table(values[order, None], **mixed))
+        for name, share in first.shares.items():
+            assert second.shares[name] == pytest.approx(share, abs=1e-6)
+            assert second.intervals[name] == pytest.approx(first.intervals[name], abs=1e-6)

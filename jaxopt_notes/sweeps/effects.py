@@ -16,7 +16,7 @@ from .space import is_absent, is_number
 SIZES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # how many functions of one hyperparameter a surrogate may have
 FEW_LEVELS = 8  # up to here each level of a number has an effect of its own
 PAIR_SIDE, PAIR_COLUMNS = 4, 1000  # functions of either one in the products of two, and columns of all such products
-DEPENDENT = 0.001  # how often points drawn independently may be taken for dependent ones
+DEPENDENT, DOUBTFUL = 0.003, 0.05  # below these chances two hyperparameters are, or may be, dependent
 
 Columns = Float[np.ndarray, "n k"]
 
@@ -54,16 +54,20 @@ def first_order(points: Sequence[np.ndarray], values: Float[np.ndarray, " n"]) -
     mains = [_functions_of(number, column) for number, column in enumerate(points)]
     if np.ptp(values) == 0:
         return [Effect(0.0, 0.0, 0.0)] * len(mains)
-    tied = _dependent_pairs(mains)
-    clusters = _clusters(points)
+    dependence, clusters = _dependence(mains), _clusters(points)
     chosen = functools.cache(functools.partial(_chosen, (*mains, *_products(mains)), values))
     effects = []
-    for main in mains:
+    for main, chances in zip(mains, dependence, strict=True):
         if main.columns.shape[1] > len(values) / 2:
             effects.append(Effect(0.0, 0.0, 1.0))  # almost every point has a value of its own that has no order
             continue
-        allowed = frozenset(b for b in range(len(mains)) if (main.axes[0], b) not in tied)
-        effects.append(_effect(main, chosen(allowed), values, clusters))
+        terms = chosen(frozenset(np.flatnonzero(chances > DEPENDENT).tolist()))
+        effect = _effect(main, terms, values, clusters)
+        clear = {axes: columns for axes, columns in terms.items() if (chances[list(axes)] > DOUBTFUL).all()}
+        if len(clear) < len(terms):
+            other = _effect(main, clear, values, clusters)
+            effect = Effect(effect.share, min(effect.low, other.low), max(effect.high, other.high))
+        effects.append(effect)
     return effects
 
 
@@ -79,8 +83,9 @@ def _effect(main: Term, chosen: dict[tuple[int, ...], Columns], values: np.ndarr
     low, high = fit.share - fit.margin, fit.uncorrected + fit.margin + fit.curved
     if len(main.sizes) > 1:
         order = np.argsort(main.columns[:, 0], kind="stable")
-        high += max(0.0, float(fit.error[order][1:] @ fit.error[order][:-1])) / float(values @ values)
-        low -= 1 / n**2  # a rank stands for a value that it gives to 1/n
+        common = max(0.0, float(fit.error[order][1:] @ fit.error[order][:-1])) / float(values @ values)
+        blurred = 12 / n**2  # a rank stands for a value that it gives to 1/n, relative to the variance of the ranks
+        low, high = low - blurred, high + blurred + common
         rich = max(size for size in main.sizes if size <= max(main.sizes[0], min(n / 4, max(8, np.sqrt(n)))))
         if rich > own.shape[1]:
             other = _fitted(main.columns[:, :rich], others, pairs, values, clusters)
@@ -189,25 +194,30 @@ def _products(mains: Sequence[Term]) -> list[Term]:
     return terms
 
 
-def _dependent_pairs(mains: Sequence[Term]) -> set[tuple[int, int]]:
-    """Pairs whose first functions are correlated more than in 0.1 % of independent pairs; in both orders."""
+def _dependence(mains: Sequence[Term]) -> Float[np.ndarray, "axes axes"]:
+    """For every two hyperparameters with which probability independent points have first functions as correlated."""
     from scipy.stats import chi2
 
-    pairs, found = list(itertools.combinations([term for term in mains if term.sizes], 2)), set()
-    for a, b in pairs:
+    chances = np.ones((len(mains), len(mains)))
+    for a, b in itertools.combinations([term for term in mains if term.sizes], 2):
         first, second = (term.columns[:, : term.sizes[0]] for term in (a, b))
-        statistic = float(((first.T @ second) ** 2).sum()) / len(first)
-        if statistic > chi2.isf(DEPENDENT, first.shape[1] * second.shape[1]):
-            found |= {(a.axes[0], b.axes[0]), (b.axes[0], a.axes[0])}
-    return found
+        squares = (first.T @ second) ** 2 / len(first)
+        tests = [(squares.sum(), squares.size)]
+        if len(a.sizes) > 1 and len(b.sizes) > 1:
+            tests.append((squares[0, 0], 1))  # of the ranks alone, which sees more
+        chance = len(tests) * min(chi2.sf(*test) for test in tests)
+        chances[a.axes[0], b.axes[0]] = chances[b.axes[0], a.axes[0]] = chance
+    return chances
 
 
 def _clusters(points: Sequence[np.ndarray]) -> Int[np.ndarray, " n"]:
     """Numbers of what was drawn together: of a sample times a grid all points with the same sampled values."""
     n = len(points[0])
-    codes = [np.unique(column.astype(str), return_inverse=True)[1] for column in points]
-    drawn = [one for one in codes if one.max() + 1 > np.sqrt(n)]
-    return np.unique(np.stack(drawn), axis=1, return_inverse=True)[1] if drawn else np.arange(n)
+    codes = np.stack([np.unique(column.astype(str), return_inverse=True)[1] for column in points])
+    many = codes.max(axis=1) + 1 > np.sqrt(n)
+    drawn, crossed = (np.unique(part, axis=1, return_inverse=True)[1] for part in (codes[many], codes[~many]))
+    product = many.any() and (drawn.max() + 1) * (crossed.max() + 1) == n == np.unique(codes, axis=1).shape[1]
+    return drawn if product else np.arange(n)
 
 
 def _chosen(terms: Sequence[Term], values: np.ndarray, allowed: frozenset[int]) -> dict[tuple[int, ...], Columns]:

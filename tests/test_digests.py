@@ -19,6 +19,7 @@ import jaxopt_notes as jon
 from jaxopt_notes import landscape
 from jaxopt_notes._digests import TRAILER, write_digested
 from jaxopt_notes.cli import main
+from jaxopt_notes.sweeps.space import label
 
 VALLEY = jon.problems.quadratic([1.0, 20.0])
 RATES = [0.01, 0.03, 0.05, 0.09, 0.2, 0.3]
@@ -409,3 +410,7 @@ def test_a_set_as_an_axis_is_refused_as_its_order_changes_from_process_to_proces
         with pytest.raises(TypeError, match=r"axis 'learning_rate' must be a list, as a set .* sorted"):
             make(learning_rate=values)
     assert jon.grid(learning_rate={0.2: "", 0.1: ""}.keys()).axes["learning_rate"].tolist() == [0.2, 0.1]  # an order
+
+
+def test_a_set_among_the_choices_has_one_label_in_every_process():
+    assert label(frozenset({"norm", "bias", "scale"})) == "{bias, norm, scale}"

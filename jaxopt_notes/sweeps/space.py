@@ -241,6 +241,8 @@ def label(value: Any) -> Any:
     """What a table says for a value: the number, or a text."""
     if is_number(value):
         return value
+    if isinstance(value, frozenset):  # in an order that every process has
+        return f"{{{', '.join(sorted(map(str, value)))}}}"
     return _checks.name_of(value) if callable(value) else str(value)
 
 

@@ -1,6 +1,5 @@
 """Curvature against LAPACK, closed forms and tabulated critical points."""
 
-import importlib
 from functools import partial
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from cases import compiled_programs
 
 from jaxopt_notes.curvature import (
     Kind,
@@ -437,16 +437,16 @@ COMPILED = {"dense": "dense_verdict", "lanczos": "_lanczos_verdict"}
 
 @pytest.mark.parametrize("method", COMPILED)
 def test_a_fresh_lambda_with_fresh_data_does_not_recompile(method):
-    compiled = getattr(importlib.import_module("jaxopt_notes.curvature.classify"), COMPILED[method])
-
     def verdict(diagonal):
         weights = jnp.asarray(diagonal)
         return classify(lambda x: jnp.sum(weights * x**2), jnp.zeros(3), method=method)
 
-    first = verdict([1.0, 2.0, 3.0])
-    programs = compiled._cache_size()
-    second = verdict([-1.0, 2.0, 3.0])
-    assert compiled._cache_size() == programs
+    with compiled_programs() as names:
+        first = verdict([1.0, 2.0, 3.0])
+        assert any(COMPILED[method] in name for name in names)
+        names.clear()
+        second = verdict([-1.0, 2.0, 3.0])
+    assert not any(COMPILED[method] in name for name in names)
     assert (first.kind_name, second.kind_name) == ("minimum", "saddle")
     np.testing.assert_allclose(second.smallest, -2, rtol=1e-5)
 

@@ -2,7 +2,6 @@
 
 import functools
 import inspect
-import json
 from concurrent.futures import ThreadPoolExecutor
 
 import cloudpickle
@@ -16,6 +15,7 @@ import xarray
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status, cli, plots
+from jaxopt_notes._digests import read_json, write_json
 from jaxopt_notes.plots import tables
 from jaxopt_notes.report import report
 from jaxopt_notes.sweeps.halving import replay
@@ -211,11 +211,11 @@ class TestTables:
         run = jon.minimize(squares, jnp.ones(2), jon.momentum(0.1), steps=3, data=DATA)
         assert said(run.to_dataset()) == dict.fromkeys(["loss", "initial_loss", "final_loss"], "min")
 
-    def test_a_store_of_before_there_were_directions_opens_and_guesses_none(self, table, tmp_path):
+    def test_a_store_that_says_no_directions_opens_and_guesses_none(self, table, tmp_path):
         sweep(store=tmp_path)
-        manifest = json.loads((tmp_path / "manifest.json").read_text())
-        del manifest["layout"]["directions"]
-        (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+        manifest = read_json(tmp_path / "manifest.json", "")
+        assert manifest["layout"].pop("described")
+        write_json(tmp_path / "manifest.json", manifest)
         old = jon.open_sweep(tmp_path)
         assert said(old) == {}
         assert jon.best(old) == jon.best(table)
@@ -478,6 +478,7 @@ def test_the_command_line_takes_declares_and_refuses_directions(tmp_path, monkey
     monkeypatch.setattr("sys.path", [*__import__("sys").path])
     (tmp_path / "mine.py").write_text(MINE)
     command = ["sweep", "mine.py:bowl", "gradient_descent", "learning_rate=0.01,0.1", "--steps", "5", "--keep-params"]
+    command += ["--store", "runs/sweep"]
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         assert cli.main([*command, "--metric", "final_raw"]) == 2
         assert UNKNOWN.format("final_raw") in capsys.readouterr().err

@@ -369,37 +369,30 @@ def _rmsprop(grad, nu, mu, velocity, *, learning_rate, decay_rate, eps, eps_root
     return -learning_rate * step, nu, mu, velocity
 
 
-def _adam(grad, mu, nu, nu_max, *, b2_correction, **numbers):
-    mu, nu = _moments(grad, mu, nu, **numbers)
-    if nu_max is not None:
-        nu_max = jnp.maximum(nu_max, nu)
-    nu_hat = (nu if nu_max is None else nu_max) / b2_correction
-    return _adam_update(mu, nu_hat, **numbers), mu, nu, nu_max
-
-
-def _adam_corrected_maximum(grad, mu, nu, nu_max, *, b2_correction, **numbers):
-    mu, nu = _moments(grad, mu, nu, **numbers)
-    nu_max = jnp.maximum(nu_max, nu / b2_correction)
-    return _adam_update(mu, nu_max, **numbers), mu, nu, nu_max
-
-
-def _moments(grad, mu, nu, *, b1, b2, **unused):
-    return b1 * mu + (1 - b1) * grad, b2 * nu + (1 - b2) * squared_modulus(grad)
-
-
-def _adam_update(mu, nu_hat, *, learning_rate, eps, eps_root, b1_correction, **unused):
+def _adam(grad, mu, nu, nu_max, *, learning_rate, b1, b2, eps, eps_root, b1_correction, b2_correction):
+    mu = b1 * mu + (1 - b1) * grad
+    nu = b2 * nu + (1 - b2) * squared_modulus(grad)
+    nu_max = None if nu_max is None else jnp.maximum(nu_max, nu)
     mu_hat = mu / b1_correction
-    return -learning_rate * divide(mu_hat, sqrt(nu_hat + eps_root) + eps)
+    nu_hat = (nu if nu_max is None else nu_max) / b2_correction
+    return -learning_rate * divide(mu_hat, sqrt(nu_hat + eps_root) + eps), mu, nu, nu_max
+
+
+def _adam_corrected_maximum(
+    grad, mu, nu, nu_max, *, learning_rate, b1, b2, eps, eps_root, b1_correction, b2_correction
+):
+    mu = b1 * mu + (1 - b1) * grad
+    nu = b2 * nu + (1 - b2) * squared_modulus(grad)
+    nu_max = jnp.maximum(nu_max, nu / b2_correction)
+    mu_hat = mu / b1_correction
+    return -learning_rate * divide(mu_hat, sqrt(nu_max + eps_root) + eps), mu, nu, nu_max
 
 
 def _adamw(grad, param, *slots, weight_decay, **numbers):
-    return _decayed(_adam(grad, *slots, **numbers), param, weight_decay, **numbers)
+    update, *slots = _adam(grad, *slots, **numbers)
+    return update - numbers["learning_rate"] * weight_decay * param.astype(update.dtype), *slots
 
 
 def _adamw_corrected_maximum(grad, param, *slots, weight_decay, **numbers):
-    return _decayed(_adam_corrected_maximum(grad, *slots, **numbers), param, weight_decay, **numbers)
-
-
-def _decayed(moved, param, weight_decay, *, learning_rate, **unused):
-    update, *slots = moved
-    return update - learning_rate * weight_decay * param.astype(update.dtype), *slots
+    update, *slots = _adam_corrected_maximum(grad, *slots, **numbers)
+    return update - numbers["learning_rate"] * weight_decay * param.astype(update.dtype), *slots

@@ -75,9 +75,10 @@ def contour(
     shown = np.ma.masked_invalid(values)
     constant = finite.any() and is_constant(spread, levels)
     if constant:
-        edges = np.array(style.around(float(spread[0])))
+        level = float(np.median(spread))
+        edges = np.array(style.around(level))
         drawn = ax.contourf(x, y, shown, levels=edges, cmap="viridis", norm=BoundaryNorm(edges, 256), zorder=-1)
-        _color_bar(ax, drawn, spread[:1], variable)
+        _color_bar(ax, drawn, np.array([level]), variable)
     elif finite.any():
         signed = variable in SIGNED and spread.min() < 0 < spread.max()
         edges = _signed_edges(spread, levels) if signed else level_edges(spread, levels, scale)
@@ -102,7 +103,7 @@ def contour(
     if paths:
         style.legend_right(ax) if len(paths) > 4 else ax.legend(fontsize=8.5, framealpha=0.85)
     where = "everywhere" if finite.all() else "wherever it is finite"
-    said = f"{_named(variable)} {float(spread[0]):.6g} {where}" if constant else ""
+    said = f"{_named(variable)} {level:.6g} {where}" if constant else ""
     style.set_title(ax, heading(table), "; ".join(filter(None, [said, how_made(table), _off_plane(paths or {})])))
     style.describe(ax, _alt(table, variable, values, paths or {}))
     return ax

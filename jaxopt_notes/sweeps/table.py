@@ -27,7 +27,9 @@ def columns_of(plan: Plan, trials: dict[str, Any]) -> Columns:
     baseline = np.inf if plan.problem.baseline is None else plan.problem.baseline
     status, initial, final = (jnp.asarray(trials[name]) for name in ("status", "initial_loss", "final_loss"))
     judged = {**trials}
-    judged["status"] = np.asarray(end_status(status, initial, final, baseline, judged.pop("unmoved", None)))
+    unmoved = judged.pop("unmoved", None)
+    unmoved = None if unmoved is None else jnp.asarray(unmoved)
+    judged["status"] = np.asarray(end_status(status, initial, final, baseline, unmoved))
     params = judged.pop("params", None)
     named = [] if params is None else named_leaves(params, "params")
     return {name: stored_column(name, np.asarray(column)) for name, column in (*judged.items(), *named)}

@@ -86,7 +86,7 @@ def kept_with(program_of: Callable[..., Any]) -> Callable[[Callable[..., T]], Ca
     """Decorate a function so that each result is made once and kept with the program of its arguments.
 
     Arguments:
-        program_of: the program, from the arguments, all of which are hashable.
+        program_of: returns the program, given the arguments. Every argument must be hashable.
     """
 
     def decorate(make: Callable[..., T]) -> Callable[..., T]:

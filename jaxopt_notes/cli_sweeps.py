@@ -344,7 +344,7 @@ def _read(argument: Argument, text: str) -> Any:
 
 
 def _is_ambiguous(argument: Argument, text: str) -> bool:
-    """Whether a text such as "no" is given for an argument of which nothing is declared."""
+    """Whether a text such as "no" is given for an argument without annotation or default."""
     return argument.kinds is None and text.lower() in ("yes", "no", "on", "off")
 
 

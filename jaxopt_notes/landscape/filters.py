@@ -31,7 +31,7 @@ def layouts(params: PyTree, given: OutputAxis | None) -> list[Layout | None]:
     """The layout of every leaf; None where it is one filter: a bias, and any leaf of fewer than two axes.
 
     Without `given`: the table of an `equinox.nn.Embedding`; the one axis as long as the vector beside it, which is the
-    bias; the convention of whoever names a leaf "kernel", "embedding" or "weight"; and otherwise the last axis.
+    bias; the convention of the library that names leaves "kernel", "embedding" or "weight"; otherwise the last axis.
 
     Raises:
         TypeError, ValueError: `given` is no axis, or no axis of some leaf.

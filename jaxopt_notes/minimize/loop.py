@@ -50,12 +50,11 @@ def minimize(
     """Minimise a loss by a fixed number of steps of any optax optimizer, in one compiled loop.
 
     Each step forms the candidate x + u, evaluates loss and gradient there, and accepts it only if loss, gradient norm
-    and update norm are finite; a run that meets anything else rests on its last finite point and says so in `status`,
-    or goes on with `skip_non_finite`.
-    So `run.loss[k]` is the loss at the k-th parameters, never at the ones before. Works under `jit`, `vmap` (also over
-    the numbers of the optimizer) and `grad`: the derivative of the final loss by a learning rate is finite even when
-    the run stopped (in reverse mode; `jax.jacfwd` meets a `custom_vjp`). Arrays that `loss` closes over become
-    arguments of the compiled program.
+    and update norm are finite. Otherwise the run stops, keeps its last finite parameters and sets `status`; with
+    `skip_non_finite` it continues with the next batch. So `run.loss[k]` is the loss at the k-th parameters, never at
+    the ones before. Works under `jit`, `vmap` (also over the numbers of the optimizer) and `grad`: the derivative of
+    the final loss by a learning rate is finite even when the run stopped (in reverse mode; `jax.jacfwd` meets a
+    `custom_vjp`). Arrays that `loss` closes over become arguments of the compiled program.
 
     Arguments:
         loss: `loss(params, *args)`, or `loss(params, batch, *args)` with `data`; returns a real scalar. A mean over the
@@ -80,13 +79,14 @@ def minimize(
         baseline: loss of the best constant predictor on the full data; a run that ends no better is `stalled`.
         record_params: keep the parameters of every entry in `run.params_path`. Static.
         evaluation_params: `evaluation_params(state, params) -> params`, the parameters at which `initial_loss`,
-            `final_loss` and `metrics` are measured, for a method whose result is not its iterate. When None those of
-            `optimizers.evaluation_params`: averages and schedule-free methods are recognised, of any other it is the
-            iterate. The histories of loss and gradient norm are of the iterate. Static.
+            `final_loss` and `metrics` are measured, for a method whose result is not its iterate. When None,
+            `optimizers.evaluation_params` decides: averages and schedule-free methods are recognised, and any other
+            method is measured at its iterate. The histories of loss and gradient norm are of the iterate. Static.
         skip_non_finite: how many steps in a row may give a loss, gradient or update that is not finite. Each is skipped
-            and counted in `run.skipped`: the parameters stay, the entry repeats the one before with an update norm of
-            0, and the next batch judges them. One more in a row ends the run. 0 ends it at the first; whether it is 0
-            is static. `optax.apply_if_finite`, `zero_nans` and `MultiSteps` that skips get such gradients themselves.
+            and counted in `run.skipped`: the parameters stay and are evaluated on the next batch, and the entry repeats
+            the one before with an update norm of 0. One more in a row ends the run. 0 ends it at the first; whether it
+            is 0 is static. `optax.apply_if_finite`, `zero_nans` and `MultiSteps` that skips receive such gradients
+            themselves.
         donate: give the memory of `params` and `aux` to the run; they cannot be used afterwards. Static.
         allow_nan: whether `data` may hold NaN, for a loss whose value and gradient leave it out: begin with
             `jnp.where(jnp.isnan(y), 0, y - prediction)`, as a `jnp.nanmean` of what was computed from NaN has a
@@ -282,7 +282,7 @@ def warn_past_schedule(optimizer: optax.GradientTransformation, state: PyTree) -
         done, end, value = ended
         warnings.warn(
             f"state has {done} steps done, and the schedule of the learning rate ended at step {end:g}: every step of "
-            f"this run has its last value, {value:g}. Give an optimizer with a longer schedule to go on decaying.",
+            f"this run has its last value, {value:g}. To decay further, give an optimizer with a longer schedule.",
             stacklevel=4,
         )
 

@@ -95,7 +95,7 @@ class _Functions(NamedTuple):
     """The pieces of one run that `scan` and `until` put together.
 
     Attributes:
-        block: the entries of which the example indices are drawn together.
+        block: number of entries whose example indices are drawn together.
         draw: the example indices for a block of so many entries from a first one on; None where there are none to hold.
         entry: the steps of one entry of a block that begins at a given entry, with that block's indices.
     """

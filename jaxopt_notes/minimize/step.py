@@ -80,10 +80,10 @@ def advance(
 ) -> Carry:
     """One step: from the accepted point under `loss` to the candidate under `next_loss`, if that is finite.
 
-    The two losses differ by their minibatch. A carry that has stopped is returned as it is. One that is not finite ends
-    the run, or where it is one of at most `skip` in a row, is left out: the next step judges the same candidate by its
-    own batch. So a bad batch leaves no trace in parameters, state and aux, and no run rests on a point that no batch
-    found finite.
+    The two losses differ by their minibatch. A carry that has stopped is returned as it is. A candidate that is
+    not finite ends the run. With `skip`, up to that many in a row are skipped: the next step evaluates the same
+    candidate on its own batch. So a bad batch leaves no trace in parameters, state and aux, and a run never ends at a
+    point that no batch found finite.
     """
     # What the functions hold becomes an argument too, so that derivatives by all of it know of rejections.
     closed, shapes = jax.make_jaxpr(partial(_attempt, optimizer, loss, next_loss), return_shape=True)(carry)

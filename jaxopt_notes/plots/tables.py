@@ -155,7 +155,7 @@ def metrics(table: xr.Dataset) -> list[str]:
 
 
 def judged(table: xr.Dataset) -> list[str]:
-    """Those of the metrics, `final_loss` first, of which the table says which direction is better.
+    """The metrics whose direction the table declares, `final_loss` first.
 
     Arguments:
         table: the Dataset of a sweep.

@@ -70,7 +70,7 @@ def cell(value: Any) -> Cell:
 def configurations(entry: Entry) -> Grid:
     """A sortable table of configurations: the winner, then by median, then those that failed, then those not run.
 
-    Of the metrics that it was not chosen by those are shown of which the table says which direction is better.
+    It also shows every other metric whose direction the table declares.
     """
     name, table, winner = entry.name, entry.table, entry.winner
     axes = axis_names(table)

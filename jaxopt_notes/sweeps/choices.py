@@ -256,7 +256,7 @@ def _makes_problems(problem: Any) -> bool:
 
 
 def _problems(problem: Any, names: list[str], space: Space) -> Callable[..., Problem]:
-    """The problem of a configuration, of which only these names count; each is made once."""
+    """The problem of a configuration, which depends on these names only; each problem is made once."""
     if not names:
         return lambda configuration: problem
     arguments, made = arguments_of(problem), dict[Any, Problem]()

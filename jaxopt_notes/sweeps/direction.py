@@ -29,7 +29,7 @@ def direction_of(table: xarray.Dataset, metric: str, direction: Direction | None
 
 
 def said_direction(variable: xarray.DataArray) -> Any:
-    """What the attributes of a variable say, unless it was made from another, whose attributes they are."""
+    """The declared direction of a variable; None if its attributes were copied from another variable."""
     own = variable.attrs.get("direction_of", variable.name) == variable.name
     return variable.attrs.get("direction") if own else None
 

@@ -143,7 +143,7 @@ def _decoded(table: xarray.Dataset) -> xarray.Dataset:
 
 
 def _check_column(name: Any, variable: xarray.Variable) -> None:
-    """Refuse what a file would hold as something else: None and numbers among texts, say."""
+    """Refuse a column that a file would change, such as one that mixes texts with None or numbers."""
     if is_key(variable.data) or is_extension(variable.dtype) or variable.dtype.kind not in "VO":
         return
     if variable.dtype.kind == "V":

@@ -23,7 +23,7 @@ def shaping_numbers(factory: Factory, columns: Mapping[str, Sequence[Any]], para
 
     Arguments:
         factory: the optimizer's factory.
-        columns: name of a number -> its values, all of which one program is to run.
+        columns: name of a number -> its values, to be run by one program.
         params: the parameters, or their shapes.
     """
     first = {name: values[0] for name, values in columns.items()}

@@ -68,7 +68,7 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
     folder = Path(folder)
     records = records_in(folder)
     if len(records) > 1:
-        raise StoreError(f"{folder} holds {' and '.join(records)}, of which only one is right; {ANEW}")
+        raise StoreError(f"{folder} holds {' and '.join(records)}, and only one can be right; {ANEW}")
     if records and records[0] != "manifest.json":
         return open_joined(folder, records[0], open_sweep)
     store = Store(folder)
@@ -362,7 +362,7 @@ class Store:
         self._writes.append(self._thread.submit(self._put, write))
 
     def _put(self, write: Callable[[], object]) -> None:
-        """Write, unless the folder was deleted meanwhile: a sweep that runs goes on without it."""
+        """Write, unless the folder was deleted meanwhile: a running sweep continues without its store."""
         if self.folder.is_dir():
             with contextlib.suppress(FileNotFoundError):  # deleted while it was written
                 write()

@@ -153,6 +153,19 @@ def one_table(function: str, table: Any) -> None:
         raise TypeError(f"{function} takes the table of {named if families else 'a sweep, and this tree holds none'}")
 
 
+def takes(function: Callable, count: int) -> bool:
+    """Whether a function can be called with this many arguments; True where its signature is not known."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some functions written in C have none
+        return True
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
+
+
 def keyword_names(factory: Callable) -> list[str]:
     """Names of the arguments that `factory` accepts by keyword."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -254,7 +267,7 @@ def schedule(name: str, value: Callable) -> Callable:
     called = f"{'schedules.' if module.endswith('.schedules') else ''}{name_of(value)}"
     if isinstance(value, type):
         raise TypeError(f"{expected}; got the class {called}: call it first: {called}(...)")
-    if not _takes_one(value):
+    if not takes(value, 1):
         taken = ", ".join(inspect.signature(value).parameters)
         raise TypeError(f"{expected}; {called} takes ({taken}): call it first: {called}(...)")
 
@@ -280,18 +293,6 @@ NEEDS_A_VALUE = (
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
 )
-
-
-def _takes_one(function: Callable) -> bool:
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # some functions written in C tell nothing
-        return True
-    try:
-        signature.bind(0)
-    except TypeError:
-        return False
-    return True
 
 
 def finite_data(name: str, data: Any, *, allow_nan: bool = False) -> Any:

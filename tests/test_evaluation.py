@@ -200,6 +200,7 @@ class TestOwnFunction:
         ("wrong", "error", "message"),
         [
             (3, TypeError, "evaluation_params must be a function"),
+            (lambda params: params, TypeError, r"evaluation_params must be a function \(state, params\)"),
             (lambda state, params: params[:1], ValueError, r"evaluation_params\(state, params\) has shape \(1,\)"),
             (lambda state, params: params.astype(jnp.bfloat16), TypeError, "must return the dtypes of params"),
         ],

@@ -323,7 +323,7 @@ def checked_evaluation(
     """The user's choice of the parameters that are evaluated, as a program of (state, params), and its constants."""
     if evaluation is None:
         return None, []
-    if not callable(evaluation):
+    if not callable(evaluation) or not _checks.takes(evaluation, 2):
         raise TypeError(f"evaluation_params must be a function (state, params) -> params, got {evaluation!r}")
     state = jax.eval_shape(optimizer.init, params)
     found = jax.eval_shape(evaluation, state, params)

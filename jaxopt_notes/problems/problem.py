@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -122,19 +121,7 @@ def _measured(metric: Callable[..., Any], params: PyTree, data: PyTree) -> Any:
 
 def _takes_data(metric: Callable[..., Any]) -> bool:
     """Whether a metric can be called with two arguments, or cannot be called with one either."""
-    try:
-        signature = inspect.signature(metric)
-    except (TypeError, ValueError):  # some functions written in C tell nothing
-        return True
-
-    def takes(*arguments: Any) -> bool:
-        try:
-            signature.bind(*arguments)
-        except TypeError:
-            return False
-        return True
-
-    return takes(0, 0) or not takes(0)
+    return _checks.takes(metric, 2) or not _checks.takes(metric, 1)
 
 
 def _real_scalar(name: str, value: Any) -> Float[Array, ""] | Int[Array, ""] | Bool[Array, ""]:

@@ -65,6 +65,12 @@ def reciprocal(x: Array) -> Array:
     return divide(jnp.ones_like(x), x)
 
 
+def underflow(dtype: Any) -> float:
+    """The size below which compiled programs may round a number of this dtype to 0."""
+    limits = jnp.finfo(dtype)
+    return float(limits.smallest_subnormal if dtype == jnp.float16 else limits.tiny)  # `rounded` keeps those of float16
+
+
 def power_of_two(size: Float[Array, ""]) -> Float[Array, ""]:
     """One within a factor of 4 of a positive finite number; NaN for NaN."""
     return jax.lax.reduce_precision(size / 2, jnp.finfo(size.dtype).nexp, 0)

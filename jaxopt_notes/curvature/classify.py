@@ -8,22 +8,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program
 from .._kept import PerProgram
+from .around import around
 from .bounds import checked_probability
-from .kinks import is_smooth
+from .judge import Asked, gather, judge
 from .lanczos import checked_key, euclidean_norm
-from .null_space import NullSpace, checked_null_directions, defect, null_space
-from .operators import Product, check_dense, flatten, prepared, second_order
+from .null_space import checked_null_directions, null_space
+from .operators import check_dense, prepared
 from .polish import polished
-from .spectrum import Spectrum, dense_spectrum, lanczos_spectrum
-from .verdict import CriticalPoint, Kind
+from .spectrum import dense_spectrum, lanczos_spectrum
+from .verdict import CriticalPoint
 
 _DENSE_LIMIT = 1500  # parameters; the dense Hessian and its eigenvalues take seconds at most up to here
-_ROUNDINGS = 32  # of the loss and of the parameters: the size of predicted decrease that counts as none
 
 
 def classify(
@@ -90,7 +90,7 @@ def classify(
     et al., 2014.
     """
     _checks.choice("method", method, ("auto", "dense", "lanczos"))
-    matvecs = _checks.count("matvecs", matvecs, low=3)
+    matvecs = _checks.count("matvecs", matvecs, low=5)
     probability = checked_probability(probability)
     if gradient_tolerance is not None:
         gradient_tolerance = _checks.number("gradient_tolerance", gradient_tolerance, low=0.0)
@@ -101,17 +101,17 @@ def classify(
     if dense:
         check_dense(size)
     polish = _checks.count("polish", polish, low=0)
+    moved: Any = 0.0
     if polish:
         products = 0 if dense else min(max(matvecs // 2, 1), size)
-        params = polished(program, constants, params, args, steps=polish, products=products)
+        params, moved = polished(program, constants, params, args, steps=polish, products=products)
+    asked = Asked(gradient_tolerance, moved)
     directions = null_directions(params) if callable(null_directions) else null_directions
     if directions is not None:
         directions = checked_null_directions(directions, params)
     if dense:
-        return dense_verdict(program, constants, params, args, gradient_tolerance, directions)
-    return _lanczos_verdict(
-        program, constants, params, args, gradient_tolerance, directions, key, probability, matvecs=matvecs
-    )
+        return dense_verdict(program, constants, params, args, asked, directions)
+    return _lanczos_verdict(program, constants, params, args, asked, directions, key, probability, matvecs=matvecs)
 
 
 @PerProgram
@@ -120,17 +120,19 @@ def dense_verdict(
     constants: list[Any],
     params: PyTree,
     args: tuple[Any, ...],
-    gradient_tolerance: Any = None,
+    asked: Asked | None = None,
     directions: PyTree = None,
     scale: Any = 0.0,
 ) -> CriticalPoint:
-    """The verdict from all eigenvalues; `scale` as in `dense_spectrum`."""
-    loss, gradient, product, dtype = second_order(program, constants, params, args)
+    """The verdict from all eigenvalues; `scale` as in `dense_spectrum`, in units of the Hessian."""
+    here = around(program, constants, params, args)
+    _, gradient, product = here.derivatives(jnp.zeros_like(here.point))
     space = None if directions is None else null_space(directions)
     slope = gradient if space is None else space.complement(gradient)
-    spectrum = dense_spectrum(product, slope, space, dtype, scale)
-    nearby = lambda moved: program(constants, moved, *args)  # noqa: E731
-    return _judge(spectrum, nearby, loss, slope, product, dtype, params, gradient_tolerance, space)
+    other = jax.random.normal(jax.random.key(1), here.point.shape, here.point.dtype)
+    units = jnp.stack([here.unit, other / euclidean_norm(other)])
+    spectrum = dense_spectrum(product, slope, space, here.dtype, here.of_curvature(scale), units)
+    return judge(gather(here, gradient, product, spectrum, space), params, asked or Asked())
 
 
 @functools.partial(PerProgram, static_argnames=("matvecs",))
@@ -139,114 +141,16 @@ def _lanczos_verdict(
     constants: list[Any],
     params: PyTree,
     args: tuple[Any, ...],
-    gradient_tolerance: Any,
+    asked: Asked,
     directions: PyTree,
     key: Any,
     probability: Any,
     *,
     matvecs: int,
 ) -> CriticalPoint:
-    loss, gradient, product, dtype = second_order(program, constants, params, args)
+    here = around(program, constants, params, args)
+    _, gradient, product = here.derivatives(jnp.zeros_like(here.point))
     space = None if directions is None else null_space(directions)
     slope = gradient if space is None else space.complement(gradient)
-    spectrum = lanczos_spectrum(product, slope, space, dtype, key, probability, matvecs)
-    nearby = lambda moved: program(constants, moved, *args)  # noqa: E731
-    return _judge(spectrum, nearby, loss, slope, product, dtype, params, gradient_tolerance, space)
-
-
-def _judge(
-    spectrum: Spectrum,
-    nearby: Callable[[PyTree], Float[Array, ""]],
-    loss: Float[Array, ""],
-    gradient: Float[Array, " n"],
-    product: Product,
-    dtype: Any,
-    params: PyTree,
-    gradient_tolerance: Any,
-    space: NullSpace | None,
-) -> CriticalPoint:
-    """The verdict from the spectrum: the re-evaluated escape direction, the counts, and criticality."""
-    flat, unflatten = flatten(params)
-    zero = spectrum.zero_level
-    direction = jnp.where(jnp.vdot(gradient, spectrum.direction) > 0, -1, 1) * spectrum.direction
-    curvature_below = jnp.vdot(direction, product(direction), precision="highest")
-    gradient_norm = euclidean_norm(gradient)
-    finite = spectrum.finite & jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
-    eps = float(jnp.finfo(dtype).eps)
-    hidden = _ROUNDINGS * (eps * jnp.abs(loss) + spectrum.norm * (eps * euclidean_norm(flat)) ** 2)
-    if gradient_tolerance is None:
-        tolerance = jnp.full_like(gradient_norm, jnp.nan)
-        critical = spectrum.decrease <= hidden
-    else:
-        tolerance = jnp.asarray(gradient_tolerance, gradient_norm.dtype)
-        critical = gradient_norm <= tolerance
-    negative = _number(spectrum.eigenvalues < -zero) * (curvature_below < -zero).astype(jnp.int32)
-    positive = _number(spectrum.eigenvalues > zero)
-    interval = spectrum.interval + jnp.stack([-zero, zero])
-    null = jnp.any((jnp.abs(spectrum.eigenvalues) <= zero) & (spectrum.residuals <= zero))
-    kind = _kind(finite, critical, negative, positive, interval, null)
-    lost, rank = jnp.zeros_like(zero), jnp.int32(0)
-    if space is not None:
-        # A symmetry's generator A gives H A x = -A' g, so near a critical point the defect may be of the size of |g|.
-        lost, rank = defect(space, product, jax.random.key(0)), space.rank
-        wrong = critical & ~(lost <= zero + 4 * gradient_norm / space.shortest)
-        kind = jnp.where(finite & wrong, jnp.int32(Kind.UNDECIDED), kind)
-    near = lambda vector: nearby(unflatten(vector)).astype(flat.dtype)  # noqa: E731
-    smooth = is_smooth(near, flat, loss, gradient_norm, spectrum.norm, dtype)
-    kind = jnp.where(finite & ~smooth, jnp.int32(Kind.UNDECIDED), kind)
-
-    def known(value: Array) -> Array:
-        return jnp.where(finite, value, jnp.nan)
-
-    return CriticalPoint(
-        kind=kind,
-        index=jnp.where(finite, negative, 0),
-        positive=jnp.where(finite, positive, 0),
-        eigenvalues=known(spectrum.eigenvalues),
-        residuals=known(spectrum.residuals),
-        smallest=known(spectrum.eigenvalues[0]),
-        largest=known(spectrum.largest),
-        interval=known(interval),
-        loss=loss,
-        gradient_norm=gradient_norm,
-        decrease=known(spectrum.decrease),
-        decrease_tolerance=known(hidden),
-        gradient_tolerance=tolerance,
-        critical=critical & finite,
-        zero_level=known(zero),
-        curvature_below=known(curvature_below),
-        escape_direction=unflatten(known(direction)),
-        flatness=known(_flatness(spectrum, gradient_norm)),
-        smooth=smooth,
-        null_rank=rank,
-        null_defect=known(lost),
-        point=params,
-        probability=spectrum.probability,
-        matvecs=spectrum.matvecs + (0 if space is None else 1),
-        exact=spectrum.exact,
-    )
-
-
-def _flatness(spectrum: Spectrum, gradient_norm: Array) -> Float[Array, ""]:
-    """|Hg| / (|H| |g|); without curvature nothing is flat in comparison, so a mere slope has 1."""
-    steepness = spectrum.norm * gradient_norm
-    return jnp.where(steepness > 0, spectrum.image_of_gradient / jnp.where(steepness > 0, steepness, 1), 1)
-
-
-def _kind(
-    finite: Array, critical: Array, negative: Array, positive: Array, interval: Array, null: Array
-) -> Int[Array, ""]:
-    """The first rule that holds."""
-    rules = [
-        (~finite, Kind.UNDECIDED),
-        (~critical, Kind.NOT_CRITICAL),
-        ((negative > 0) & (positive > 0), Kind.SADDLE),
-        (null, Kind.DEGENERATE),
-        (interval[0] > 0, Kind.MINIMUM),
-        (interval[1] < 0, Kind.MAXIMUM),
-    ]
-    return jnp.select([rule for rule, _ in rules], [jnp.int32(kind) for _, kind in rules], jnp.int32(Kind.UNDECIDED))
-
-
-def _number(mask: Bool[Array, " m"]) -> Int[Array, ""]:
-    return jnp.sum(mask, dtype=jnp.int32)
+    spectrum = lanczos_spectrum(product, slope, space, here.dtype, key, probability, matvecs)
+    return judge(gather(here, gradient, product, spectrum, space), params, asked)

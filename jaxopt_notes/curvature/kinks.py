@@ -1,72 +1,77 @@
-"""Whether a loss is smooth around a point, without which derivatives there prove nothing."""
+"""Whether a loss has the derivatives around a point that JAX computes at it, without which they prove nothing."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .lanczos import euclidean_norm
+from .around import Around
 
-_DIRECTIONS = 2
 _SCALES = 8
-_RATIO = 8.0  # from one scale to the next
-_ROUNDINGS = 64  # of the losses: second differences below are rounding
+_RATIO = 4.0  # from one scale to the next
+_FALL = _RATIO**2.5  # of what the second derivatives leave unexplained: at least 4^3 where these are continuous
+_ROUNDINGS = 64  # of the losses and of the slope
+_MOVES = 4  # roundings of the parameters, through the Hessian
 
 
 def is_smooth(
-    loss: Callable[[Float[Array, " n"]], Float[Array, ""]],
-    point: Float[Array, " n"],
-    value: Float[Array, ""],
-    gradient_norm: Float[Array, ""],
+    here: Around,
+    gradient: Float[Array, " n"],
+    units: Float[Array, "directions n"],
+    curvatures: Float[Array, " directions"],
     norm: Float[Array, ""],
-    dtype: Any,
+    zero_level: Float[Array, ""],
 ) -> Bool[Array, ""]:
-    """Whether second differences of the loss along random directions shrink as those of a smooth function do.
+    """Whether gradient and Hessian explain the loss ever better along rays from the point.
 
-        D(h) = f(x + h u) - 2 f(x) + f(x - h u)  ~  h^2 u'Hu where f is smooth,  h |jump of the slope| at a kink
+        R(h) = f(x + h u) - f(x) - h g'u - h^2 u'Hu / 2
 
-    From h to h/8 a smooth function falls 64 times or more, a kink at the point 8 times. A kink is seen where D falls
-    about 8 times, twice in a row unless it is the first time, never again 22 times or more on the scales below that
-    rounding does not hide, and is more than the Hessian explains. The scales are eps^(1/4) max(1, |x|) 8^-j, j < 8.
+    is O(h^3) where the second derivatives are continuous. It falls as h^0 at a jump of the loss, as h^q at a cusp
+    |x|^q, as h at a kink and as h^2 at a jump of the second derivative. R is taken ahead of the point and behind it, so
+    it sees what is on one side only, and what is odd and would cancel in a second difference.
+
+    From h to h/4 R has to fall by 4^2.5, or into the rounding, at the smallest scales on which that can be seen. Two
+    falls in a row that are smaller, with no sufficient one below them, show that f is not smooth.
 
     Arguments:
-        loss: of a flat vector.
-        point: x.
-        value: f(x).
-        gradient_norm: |g|.
+        here: the loss around the point; all other arguments are in its units.
+        gradient: g.
+        units: unit vectors u.
+        curvatures: u'Hu of each.
         norm: |H|.
-        dtype: of which eps is taken: the coarsest in the loss.
+        zero_level: the rounding of H.
 
     Returns:
-        False if a kink was seen; True also where a kink is too small to be told from rounding.
+        False if a jump of the loss or of its first or second derivative was seen at the point. True also where it is
+        too small to be told from rounding, or lies on the other side of directions that were not tried.
     """
-    eps = float(jnp.finfo(dtype).eps)
-    units = jax.random.normal(jax.random.key(0), (_DIRECTIONS, point.size), point.dtype)
-    units = units / jnp.sqrt(jnp.sum(units**2, axis=1, keepdims=True))
-    length = euclidean_norm(point)
-    powers = _RATIO ** -jnp.arange(_SCALES, dtype=point.dtype)
-    scales = eps**0.25 * jnp.maximum(1, length) * powers
+    eps = here.eps
+    # A loss of zero has no size of its own: whatever happens at the point shows at the smallest scales.
+    widest = jnp.where(here.value == 0, 1, eps**0.25)
+    lowest = _ROUNDINGS * eps * here.distance  # from here on a step is known to two digits
+    scales = jnp.maximum(widest, lowest * _RATIO**4) * _RATIO ** -jnp.arange(_SCALES, dtype=gradient.dtype)
+    slope = jnp.sqrt(jnp.sum(gradient**2))
+    slopes = jnp.matmul(units, gradient, precision="highest")
 
-    def differences(scale: Array, unit: Float[Array, " n"]) -> tuple[Array, Array]:
-        """A second difference, and what rounding makes of it."""
-        ahead, behind = loss(point + scale * unit), loss(point - scale * unit)
-        size = jnp.maximum(jnp.maximum(jnp.abs(ahead), jnp.abs(behind)), jnp.abs(value))
-        return jnp.abs((ahead - value) + (behind - value)), size
+    def values(scale: Float[Array, ""]) -> Float[Array, "2 directions"]:
+        steps = scale * jnp.concatenate([units, -units])
+        return jax.lax.map(here.phi, steps).reshape(2, -1)  # one in memory at a time
 
-    kinked = jnp.bool_(False)
-    for unit in units:
-        found, sizes = jax.lax.map(lambda scale, unit=unit: differences(scale, unit), scales)  # one in memory at a time
-        rounding = _ROUNDINGS * eps * (sizes + length * gradient_norm)
-        clear = (found > rounding) & (scales > _ROUNDINGS * eps * length)
-        clear = jnp.cumsum(~clear, dtype=jnp.int32) == 0  # down to the first scale that rounding hides
-        falls = found[:-1] / jnp.where(found[1:] > 0, found[1:], 1)
-        even = clear[1:] & (falls > 3) & (falls < 22)  # 22: between 8 and 64
-        smooth_again = jnp.cumsum((clear[1:] & (falls >= 22))[::-1], dtype=jnp.int32)[::-1] > 0
-        unexplained = found[1:] > 4 * norm * scales[1:] ** 2
-        twice = even & jnp.append(True, even[:-1])
-        kinked = kinked | jnp.any(twice & unexplained & ~smooth_again)
-    return ~kinked
+    ahead = jax.lax.map(values, scales)
+    h = scales[:, None, None]
+    linear = h * jnp.stack([slopes, -slopes])[None]
+    rest = jnp.abs((ahead - here.value) - linear - h**2 * curvatures[None, None] / 2)
+    size = jnp.maximum(jnp.abs(ahead), jnp.abs(here.value))
+    rounding = _ROUNDINGS * (eps * (size + (h + here.distance) * slope) + here.floor)
+    rounding += _MOVES * eps * here.distance * norm * h + zero_level * h**2
+    # Down to the first scale that rounding hides, or at which the step itself is rounding; above, f may be infinite.
+    hidden = (rest <= rounding) | (h < lowest)
+    clear = (rest > rounding) & (jnp.cumsum(hidden, axis=0, dtype=jnp.int32) == 0)
+    below = jnp.maximum(rest[1:], rounding[1:])
+    falls = rest[:-1] / jnp.where(below > 0, below, 1)
+    sufficient = clear[:-1] & (falls >= _FALL) & (h[1:] >= lowest)
+    slow = clear[1:] & (falls < _FALL)
+    later = jnp.cumsum(sufficient[::-1], axis=0, dtype=jnp.int32)[::-1] > 0
+    twice = slow[1:] & slow[:-1]
+    return ~jnp.any(twice & ~later[1:])

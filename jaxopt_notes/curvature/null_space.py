@@ -9,8 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from .. import _checks
 from .lanczos import euclidean_norm
 from .operators import Product, flatten, like_params
+
+_SHORT = 8  # square roots of eps: the length, beside the longest, from which on a direction is taken for one
 
 
 class NullSpace(NamedTuple):
@@ -19,12 +22,12 @@ class NullSpace(NamedTuple):
     Attributes:
         basis: orthonormal columns, zero where a direction depends on the others. Shape (n, m).
         rank: number of columns that are not zero.
-        shortest: the smallest norm of a given direction that is not zero; infinite if all are.
+        longest: the largest norm of a given direction; infinite if all are zero.
     """
 
     basis: Float[Array, "n m"]
     rank: Int[Array, ""]
-    shortest: Float[Array, ""]
+    longest: Float[Array, ""]
 
     def complement(self, vector: Float[Array, "n *columns"]) -> Float[Array, "n *columns"]:
         """What is left of a vector, or of columns, without its part in the span; taken out twice, for rounding."""
@@ -49,18 +52,27 @@ def checked_null_directions(directions: PyTree, params: PyTree) -> PyTree:
     if 0 in lengths:
         raise ValueError("null_directions holds no direction; leave it out when there is none")
     like_params("null_directions[0]", jax.tree.map(lambda leaf: leaf[0], directions), params)
+    if not any(map(_checks.is_traced, leaves)) and not all(np.all(np.isfinite(leaf)) for leaf in leaves):
+        raise ValueError("null_directions must be finite, got NaN or infinity among them")
     return jax.tree.map(lambda leaf, param: jnp.asarray(leaf, param.dtype), directions, params)
 
 
 def null_space(directions: PyTree) -> NullSpace:
-    """An orthonormal basis of the span of pytrees stacked along a leading axis."""
+    """An orthonormal basis of the span of pytrees stacked along a leading axis.
+
+    A direction, or a combination of directions, that is short beside the others is left out: a turn of a straight
+    molecule about its own axis moves nothing. Where the molecule is bent by less than the rounding of the loss can
+    show, about sqrt(eps), the turn is a bending mode, and its curvature is not zero.
+    """
     rows = jax.vmap(lambda one: flatten(one)[0])(directions)
-    norms = jnp.linalg.norm(rows, axis=1)
-    units = rows / jnp.where(norms > 0, norms, 1)[:, None]
+    norms = jax.vmap(euclidean_norm)(rows)
+    longest = jnp.max(norms)
+    least = _SHORT * float(jnp.finfo(rows.dtype).eps) ** 0.5
+    units = jnp.where((norms > least * longest)[:, None], rows / jnp.where(norms > 0, norms, 1)[:, None], 0)
     left, sizes, _ = jnp.linalg.svd(units.T, full_matrices=False)
-    kept = sizes > max(rows.shape) * float(jnp.finfo(rows.dtype).eps) * jnp.max(sizes)
-    shortest = jnp.min(jnp.where(norms > 0, norms, jnp.inf))
-    return NullSpace(jnp.where(kept[None, :], left, 0), jnp.sum(kept, dtype=jnp.int32), shortest)
+    kept = sizes > least * jnp.max(sizes)
+    rank = jnp.sum(kept, dtype=jnp.int32)
+    return NullSpace(jnp.where(kept[None, :], left, 0), rank, jnp.where(longest > 0, longest, jnp.inf))
 
 
 def defect(space: NullSpace, product: Product, key: Any) -> Float[Array, ""]:

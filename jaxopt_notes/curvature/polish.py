@@ -13,9 +13,10 @@ from jaxtyping import Array, Float, PyTree
 from .._hoist import Program
 from .._kept import PerProgram
 from .._numerics import divide
+from .around import around
 from .bounds import zero_level
-from .lanczos import euclidean_norm, lanczos, ritz
-from .operators import flatten, matrix, second_order
+from .lanczos import Krylov, Ritz, euclidean_norm, lanczos, ritz
+from .operators import flatten, matrix
 
 _HALVINGS = 6  # of a step that does not lower |g|
 _DECREASE = 1e-4  # share of the promised fall of |g| that a step has to bring
@@ -35,8 +36,8 @@ def halved(
     scales = 0.5 ** jnp.arange(_HALVINGS + 1, dtype=move.dtype)
     trials = point[None] + scales[:, None] * move[None]
     gradients = jax.lax.map(gradient_at, trials) if move.size > 100 else jax.vmap(gradient_at)(trials)
-    norms = jnp.linalg.norm(gradients, axis=1)
-    falls = norms <= (1 - _DECREASE * scales) * jnp.linalg.norm(gradient)
+    norms = jax.vmap(euclidean_norm)(gradients)
+    falls = norms <= (1 - _DECREASE * scales) * euclidean_norm(gradient)
     chosen = jnp.where(jnp.any(falls), jnp.argmax(falls), _HALVINGS)
     return trials[chosen], gradients[chosen], jnp.any(falls)
 
@@ -44,38 +45,37 @@ def halved(
 @functools.partial(PerProgram, static_argnames=("steps", "products"))
 def polished(
     program: Program, constants: list[Any], params: PyTree, args: tuple[Any, ...], *, steps: int, products: int
-) -> PyTree:
-    """The parameters after up to `steps` Newton steps, each of which lowered |g|.
+) -> tuple[PyTree, Float[Array, ""]]:
+    """The parameters after up to `steps` Newton steps, each of which lowered |g|, and how far they moved.
 
     With all eigenvectors if `products` is 0, else in the Krylov space of the gradient of that many products.
     Eigenvalues within rounding of zero are left alone, so nothing moves along flat directions.
     """
-    flat, unflatten = flatten(params)
+    here = around(program, constants, params, args)
+    _, unflatten = flatten(params)
+    gradient_at = jax.grad(here.phi)
+    size = here.point.size
 
-    def gradient_at(point: Array) -> Array:
-        return jax.grad(lambda x: program(constants, unflatten(x), *args).astype(x.dtype))(point)
-
-    def move_at(point: Array) -> Array:
-        _, gradient, product, dtype = second_order(program, constants, unflatten(point), args)
+    def move_at(place: Array) -> Array:
+        _, gradient, product = here.derivatives(place)
         if products:
             krylov = lanczos(product, gradient, products)
-            values = ritz(krylov)
-            zero = zero_level(krylov.norm, flat.size, dtype, krylov.asymmetry)
-            valid = jnp.isfinite(values.values)
-            components = jnp.where(valid, euclidean_norm(gradient) * values.coefficients[0], 0)
-            move = newton_move(jnp.where(valid, values.values, 0), components, zero)
-            return (values.coefficients @ move) @ krylov.basis
+            return krylov_step(
+                krylov, ritz(krylov), gradient, zero_level(krylov.norm, size, here.dtype, krylov.asymmetry)
+            )
         hessian = matrix(product, gradient)
         values, vectors = jnp.linalg.eigh((hessian + hessian.T) / 2, symmetrize_input=False)
-        zero = zero_level(jnp.max(jnp.abs(values)), flat.size, dtype, euclidean_norm(hessian - hessian.T))
+        zero = zero_level(jnp.max(jnp.abs(values)), size, here.dtype, euclidean_norm(hessian - hessian.T))
         return vectors @ newton_move(values, gradient @ vectors, zero)
 
     def body(_: Any, state: tuple[Array, Array]) -> tuple[Array, Array]:
-        point, gradient = state
-        new, slope, falls = halved(gradient_at, point, gradient, move_at(point))
-        return jnp.where(falls, new, point), jnp.where(falls, slope, gradient)
+        place, gradient = state
+        new, slope, falls = halved(gradient_at, place, gradient, move_at(place))
+        return jnp.where(falls, new, place), jnp.where(falls, slope, gradient)
 
-    return unflatten(jax.lax.fori_loop(0, steps, body, (flat, gradient_at(flat)))[0])
+    origin = jnp.zeros_like(here.point)
+    place = jax.lax.fori_loop(0, steps, body, (origin, gradient_at(origin)))[0]
+    return unflatten(here.point + here.length * place), here.length * euclidean_norm(place)
 
 
 def newton_move(
@@ -83,3 +83,12 @@ def newton_move(
 ) -> Float[Array, " m"]:
     """-H^-1 g along eigenvectors: `components` of g over eigenvalues, nothing where one is within `zero` of zero."""
     return -jnp.where(jnp.abs(values) > zero, divide(components, values), 0)
+
+
+def krylov_step(krylov: Krylov, ritz: Ritz, gradient: Float[Array, " n"], zero: Float[Array, ""]) -> Float[Array, " n"]:
+    """-H^-1 g in the Krylov space of the gradient, with the same exception."""
+    valid = jnp.isfinite(ritz.values)
+    components = jnp.where(valid, euclidean_norm(gradient) * ritz.coefficients[0], 0)
+    move = newton_move(jnp.where(valid, ritz.values, 0), components, zero)
+    inside = jnp.matmul(ritz.coefficients, move, precision="highest")
+    return jnp.matmul(inside, krylov.basis, precision="highest")

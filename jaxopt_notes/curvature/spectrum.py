@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._numerics import sqrt
+from .ahead import Probes, mixing, probe_weights
 from .bounds import spectrum_bounds, zero_level
 from .lanczos import Ritz, euclidean_norm, lanczos, random_start, ritz, ritz_vector
 from .null_space import NullSpace
 from .operators import Product, matrix
+from .polish import krylov_step, newton_move
 
 _NORM_STEPS = 8  # of the power iteration that sizes the shift of known null directions
 
@@ -28,6 +31,11 @@ class Spectrum(NamedTuple):
     decrease: Float[Array, ""]
     image_of_gradient: Float[Array, ""]  # |Hg|
     direction: Float[Array, " n"]
+    step: Float[Array, " n"]  # Newton's, nothing along eigenvalues that are rounding
+    probes: Probes
+    along: Callable[[Float[Array, " n"]], Float[Array, " m"]]  # components along the eigenvectors
+    units: Float[Array, "directions n"]  # unit vectors, and their u'Hu
+    curvatures: Float[Array, " directions"]
     finite: Bool[Array, ""]
     probability: Float[Array, ""]
     matvecs: Int[Array, ""]
@@ -35,7 +43,12 @@ class Spectrum(NamedTuple):
 
 
 def dense_spectrum(
-    product: Product, gradient: Float[Array, " n"], space: NullSpace | None, dtype: Any, scale: Any
+    product: Product,
+    gradient: Float[Array, " n"],
+    space: NullSpace | None,
+    dtype: Any,
+    scale: Any,
+    units: Float[Array, "directions n"],
 ) -> Spectrum:
     """All eigenvalues, those along known null directions left out (NaN, at the end).
 
@@ -59,7 +72,13 @@ def dense_spectrum(
     largest = jnp.nanmax(known)
     norm = jnp.nanmax(jnp.abs(known))
     zero = zero_level(jnp.maximum(norm, jnp.asarray(scale, norm.dtype)), n, dtype, asymmetry)
-    components = jnp.where(kept, jnp.matmul(gradient, vectors, precision="highest"), 0)
+
+    def along(vector: Float[Array, " n"]) -> Float[Array, " n"]:
+        return jnp.where(kept, jnp.matmul(vector, vectors, precision="highest"), 0)
+
+    components = along(gradient)
+    weights = probe_weights(known, zero, norm)
+    probes = jnp.matmul(mixing(n, n, 2).astype(weights.dtype) * weights, vectors.T, precision="highest")
     return Spectrum(
         eigenvalues=known,
         residuals=jnp.where(kept, residuals, jnp.nan),
@@ -70,9 +89,14 @@ def dense_spectrum(
         decrease=_decrease(eigenvalues, components, zero),
         image_of_gradient=euclidean_norm(eigenvalues * components),
         direction=vectors[:, 0],
+        step=jnp.matmul(vectors, newton_move(eigenvalues, components, zero), precision="highest"),
+        probes=Probes(weights, probes, jnp.matmul(probes, raw.T, precision="highest")),
+        along=along,
+        units=units,
+        curvatures=jnp.sum(units * jnp.matmul(units, raw, precision="highest"), axis=1),
         finite=finite,
         probability=jnp.ones((), gradient.dtype),
-        matvecs=jnp.int32(n + 1),
+        matvecs=jnp.int32(n + 1 + len(probes)),
         exact=jnp.bool_(True),
     )
 
@@ -103,17 +127,28 @@ def lanczos_spectrum(
     probability: Any,
     matvecs: int,
 ) -> Spectrum:
-    """Ritz values from a few products; `matvecs` of them at most, less one for the proof."""
+    """Ritz values from a few products; `matvecs` of them at most, less one for the proof and one ahead of the point."""
     n = gradient.size
     start = random_start(key, gradient)
+    whole = product
     if space is not None:
         product, start = space.restricted(product), space.complement(start)
     gradient_steps = min(max(matvecs // 8, 1), n)
     downhill = lanczos(product, gradient, gradient_steps)
-    krylov = lanczos(product, start, min(matvecs - 1 - gradient_steps, n))
+    krylov = lanczos(product, start, min(matvecs - 3 - gradient_steps, n))
     values, slopes = ritz(krylov), ritz(downhill)
     norm = jnp.maximum(krylov.norm, downhill.norm)
     zero = zero_level(norm, n, dtype, jnp.maximum(krylov.asymmetry, downhill.asymmetry))
+
+    def along(vector: Float[Array, " n"]) -> Float[Array, " m"]:
+        inside = jnp.matmul(krylov.basis, vector, precision="highest")
+        return jnp.matmul(inside, values.coefficients, precision="highest")
+
+    weights = probe_weights(values.values, zero, norm)
+    mixed = mixing(weights.size, n, 1).astype(weights.dtype) * weights
+    probes = jnp.matmul(
+        jnp.matmul(mixed, values.coefficients.T, precision="highest"), krylov.basis, precision="highest"
+    )
     return Spectrum(
         eigenvalues=values.values,
         residuals=values.residuals,
@@ -124,16 +159,21 @@ def lanczos_spectrum(
         decrease=_quadrature(slopes, gradient, zero),
         image_of_gradient=euclidean_norm(gradient) * jnp.hypot(downhill.alphas[0], downhill.betas[0]),
         direction=ritz_vector(krylov, values, 0),
+        step=krylov_step(downhill, slopes, gradient, zero),
+        probes=Probes(weights, probes, jax.vmap(whole)(probes)),
+        along=along,
+        units=krylov.basis[:1],
+        curvatures=krylov.alphas[:1],
         finite=jnp.isfinite(norm) & jnp.isfinite(values.largest),
         probability=jnp.asarray(probability, gradient.dtype),
-        matvecs=downhill.count + krylov.count + 1,
+        matvecs=downhill.count + krylov.count + 1 + 2 * len(probes),
         exact=jnp.bool_(False),
     )
 
 
 def _decrease(eigenvalues: Float[Array, " m"], components: Float[Array, " m"], zero: Float[Array, ""]) -> Array:
     """g' |H|^-1 g / 2 from the components of g along the eigenvectors."""
-    terms = components**2 / jnp.maximum(jnp.abs(eigenvalues), zero)
+    terms = (components / jnp.sqrt(jnp.maximum(jnp.abs(eigenvalues), zero))) ** 2
     return jnp.sum(jnp.where(components == 0, 0, terms)) / 2  # infinite for a slope without any curvature
 
 
@@ -145,4 +185,4 @@ def _quadrature(slopes: Ritz, gradient: Float[Array, " n"], zero: Float[Array, "
 
 
 def _column_norms(array: Float[Array, "n m"]) -> Float[Array, " m"]:
-    return sqrt(jnp.sum(array**2, axis=0))
+    return jax.vmap(euclidean_norm, in_axes=1)(array)

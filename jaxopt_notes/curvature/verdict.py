@@ -30,8 +30,9 @@ class CriticalPoint(NamedTuple):
 
     Attributes:
         kind: a `Kind` code; `kind_name` is its name.
-        index: number of eigenvalues proved negative (below -zero_level); without the matrix a lower bound.
-        positive: number of eigenvalues proved positive (above zero_level); without the matrix a lower bound.
+        index: number of eigenvalues proved negative (below -zero_level); without the matrix a lower bound. At a
+            critical point only those count whose sign holds over the Newton step.
+        positive: number of eigenvalues proved positive (above zero_level); likewise.
         eigenvalues: ascending; all n of the dense Hessian, or the Ritz values (NaN where there are fewer).
         residuals: an eigenvalue lies within `residuals[i]` of `eigenvalues[i]`, rounding apart.
         smallest, largest: the extreme entries of `eigenvalues`.
@@ -47,7 +48,12 @@ class CriticalPoint(NamedTuple):
             proves negative curvature.
         escape_direction: eigenvector of the smallest eigenvalue, pointing downhill; a pytree like the parameters.
         flatness: |Hg| / (|H| |g|); `gradient_flat` where it is at most 1e-3 and the point is not critical.
-        smooth: False where a kink of the loss was seen within a small step of the point.
+        smooth: False where the loss, its slope or its curvature was seen to jump at the point.
+        settled: False where an eigenvalue of a critical point may have another sign at the end of the Newton step.
+        hessian_change: the largest share of itself by which an eigenvalue was seen to change over the Newton step.
+        newton_step: its length |H^-1 g|, in units of the parameters.
+        polish_helps: whether that step leads from a point that is not critical to one that is: ask for `polish=1`.
+        moved: how far `polish` moved the point, in units of the parameters.
         null_rank: number of independent null directions that were projected out.
         null_defect: |Hu| of a random unit vector u among them; 0 without.
         point: the parameters judged, after `polish`.
@@ -75,6 +81,11 @@ class CriticalPoint(NamedTuple):
     escape_direction: PyTree
     flatness: Float[Array, ""]
     smooth: Bool[Array, ""]
+    settled: Bool[Array, ""]
+    hessian_change: Float[Array, ""]
+    newton_step: Float[Array, ""]
+    polish_helps: Bool[Array, ""]
+    moved: Float[Array, ""]
     null_rank: Int[Array, ""]
     null_defect: Float[Array, ""]
     point: PyTree
@@ -101,8 +112,10 @@ class CriticalPoint(NamedTuple):
         if np.ndim(self.kind):
             names, counts = np.unique(self.kind_name, return_counts=True)
             return f"{np.size(self.kind)} points: " + ", ".join(f"{n} {s}" for s, n in zip(names, counts, strict=True))
-        if not np.isfinite(self.smallest):
-            return "undecided: the loss, its gradient or its Hessian is not finite here, so nothing can be said."
+        if np.isnan(self.smallest) and self.null_rank:
+            return "undecided: the null directions given span the whole space, so no curvature is left to judge."
+        if np.isnan(self.smallest):
+            return "undecided: the loss, its gradient or its Hessian is not finite here, so nothing can be proved."
         return f"{_criticality(self)} {_curvature(self)} {_cost(self)}"
 
     def _repr_html_(self) -> str:
@@ -122,7 +135,8 @@ class CriticalPoint(NamedTuple):
 def _criticality(point: CriticalPoint) -> str:
     size = _gradient_size(point)
     if not point.smooth:
-        return f"undecided: {size}, but the loss has a kink here, and derivatives at a kink prove nothing around it."
+        broken = "the loss, its slope or its curvature jumps here (a kink)"
+        return f"undecided: {size}, but {broken}, so the derivatives at the point prove nothing around it."
     if point.kind == Kind.UNDECIDED:
         return f"undecided: critical ({size}), but {_why_undecided(point)}."
     if point.kind == Kind.DEGENERATE:
@@ -130,6 +144,9 @@ def _criticality(point: CriticalPoint) -> str:
     if point.gradient_flat:
         flat = f"|H grad| is {float(point.flatness):.1g} of |H| |grad|: gradient-flat, an impostor of a critical point"
         return f"not critical: {size}; {flat}."
+    if point.polish_helps:
+        step = f"a Newton step of {float(point.newton_step):.1g} leads to a critical point"
+        return f"not critical: {size}; {step}, which polish=1 judges."
     local = " (local)" if point.kind in (Kind.MINIMUM, Kind.MAXIMUM) else ""
     return f"{point.kind_name.replace('_', ' ')}{local}: {size}."
 
@@ -147,6 +164,9 @@ def _gradient_size(point: CriticalPoint) -> str:
 def _why_undecided(point: CriticalPoint) -> str:
     if not _null_enough(point):
         return f"|H u| = {float(point.null_defect):.1g} along the null directions given, which is not zero"
+    if not point.settled:
+        change = f"the Hessian changes by {100 * float(point.hessian_change):.0f} %"
+        return f"{change} over the Newton step of {float(point.newton_step):.1g} to the critical point nearby"
     if not (point.index or point.positive):
         return "no sign of curvature was proved"
     return f"only {'negative' if point.index else 'positive'} curvature was proved, and no bound excludes the rest"

@@ -556,7 +556,7 @@ def test_stability_bound_broadcasts_and_traces():
         (
             lambda: classify(jnp.sum, jnp.zeros(3), matvecs=2),
             ValueError,
-            "matvecs must be an integer of at least 3, got 2",
+            "matvecs must be an integer of at least 5, got 2",
         ),
         (
             lambda: classify(jnp.sum, jnp.zeros(3), probability=1.0),

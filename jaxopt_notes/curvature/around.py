@@ -8,16 +8,30 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from .._hoist import Program
 from .._numerics import underflow
 from .lanczos import euclidean_norm
 from .operators import Product, coarsest_dtype, flatten, linearised
 
-_EXPONENTS = np.arange(-120, 121, 12)  # of the lengths tried, in powers of two: those of float32
-_SMALL = 2.0**-94  # of losses that are zero at the point: the change to look for, well above what float32 rounds to 0
+_STEP = 2.0**8  # from one length tried to the next
+_EXPONENTS = np.arange(-120, 121, 8)  # of the lengths tried, in powers of two: those of float32
 _ROUNDINGS = 16  # of the loss: a smaller change shows no length
+
+
+class Trials(NamedTuple):
+    """How the loss changes over lengths of all sizes, along one line through the point.
+
+    Attributes:
+        lengths: ascending, in units of the parameters.
+        changes: of the loss, ahead of the point and behind it.
+        shown: whether either change is more than rounding, and not infinite.
+    """
+
+    lengths: Float[Array, " lengths"]
+    changes: Float[Array, "2 lengths"]
+    shown: Bool[Array, " lengths"]
 
 
 class Around(NamedTuple):
@@ -28,13 +42,15 @@ class Around(NamedTuple):
     Attributes:
         phi: the function.
         value: phi(0).
-        length: in units of the parameters, near the distance over which the loss changes by its own size; by about
-            2^-94 where the loss is zero. Shape ().
+        length: in units of the parameters: near `natural`. Shape ().
         scale: in units of 1 / loss, so that this change is about 1. Shape ().
+        natural: the distance over which the loss changes by its own size, in units of `length`; 0 where none was seen.
         point: x as a flat vector.
         distance: |x| / length.
-        unit: the direction in which the length was looked for.
+        unit: the direction in which lengths were tried.
+        trials: in units of `length` and 1 / `scale`.
         floor: what phi rounds to zero.
+        least: the smallest change of phi that was seen: at most a few hundred roundings of its terms.
         dtype: the coarsest one of the loss and its parameters.
     """
 
@@ -42,10 +58,13 @@ class Around(NamedTuple):
     value: Float[Array, ""]
     length: Float[Array, ""]
     scale: Float[Array, ""]
+    natural: Float[Array, ""]
     point: Float[Array, " n"]
     distance: Float[Array, ""]
     unit: Float[Array, " n"]
+    trials: Trials
     floor: Float[Array, ""]
+    least: Float[Array, ""]
     dtype: Any
 
     @property
@@ -71,16 +90,19 @@ class Around(NamedTuple):
 
     def of_curvature(self, value: Any) -> Float[Array, ""]:
         """The inverse of `curvature`."""
-        return jnp.asarray(value, self.value.dtype) * (self.scale * self.length) * self.length
+        return _times(jnp.asarray(value, self.value.dtype), (self.scale * self.length) * self.length)
 
 
-def around(program: Program, constants: Sequence[Any], params: PyTree, args: Sequence[Any]) -> Around:
-    """The loss around a point; 22 evaluations choose the units.
+def around(
+    program: Program, constants: Sequence[Any], params: PyTree, args: Sequence[Any], unit: Float[Array, " n"]
+) -> Around:
+    """The loss around a point; 63 evaluations choose the units.
 
     Arguments:
         program, constants: of the loss.
         params: the point, real floating arrays.
         args: further arguments of the loss.
+        unit: the direction in which lengths are tried, a flat unit vector.
 
     Returns:
         `Around`; its units are 1 where no length shows a change of the loss.
@@ -93,40 +115,66 @@ def around(program: Program, constants: Sequence[Any], params: PyTree, args: Seq
         return program(constants, unflatten(vector), *args).astype(point.dtype)
 
     value = loss(point)
-    unit = jax.random.normal(jax.random.key(0), point.shape, point.dtype)
-    unit = unit / jnp.sqrt(jnp.sum(unit**2))
-    length, scale = _units(lambda length: loss(point + length * unit) - value, value, float(jnp.finfo(dtype).eps))
+    trials = _tried(lambda length: loss(point + length * unit) - value, value, float(jnp.finfo(dtype).eps))
+    length, scale, natural = _units(trials, value, float(jnp.finfo(dtype).eps))
     return Around(
         phi=lambda displacement: scale * loss(point + length * displacement),
         value=scale * value,
         length=length,
         scale=scale,
+        natural=natural / length,
         point=point,
         distance=euclidean_norm(point / length),
         unit=unit,
+        trials=Trials(trials.lengths / length, trials.changes * scale, trials.shown),
         floor=scale * underflow(dtype),
+        least=scale * _least(trials.changes),
         dtype=dtype,
     )
 
 
-def _units(
-    change: Callable[[Float[Array, ""]], Float[Array, ""]], value: Float[Array, ""], eps: float
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The length at which the loss changes by about its own size, and the reciprocal of that change."""
+def random_unit(size: int, dtype: Any, seed: int = 0) -> Float[Array, " n"]:
+    """A unit vector of random direction, always the same."""
+    vector = jax.random.normal(jax.random.key(seed), (size,), dtype)
+    return vector / euclidean_norm(vector)
+
+
+def _tried(change: Callable[[Float[Array, ""]], Float[Array, ""]], value: Float[Array, ""], eps: float) -> Trials:
+    """The change of the loss over all lengths, both ways."""
     lengths = jnp.asarray(2.0**_EXPONENTS, value.dtype)
-    changes = jnp.abs(jax.lax.map(change, lengths))
-    size = jnp.abs(value)
-    # A jump at the point is a change that does not grow with the length, and shows none.
-    grows = jnp.append(changes[1:], 0) >= 4 * changes
-    shown = grows & (changes > _ROUNDINGS * eps * size) & jnp.isfinite(changes)
-    logs = jnp.log2(jnp.where(shown, changes, 1))
-    target = jnp.log2(jnp.where(size > 0, size, _SMALL))
-    misfit = jnp.where(shown, jnp.abs(logs - target), jnp.inf)
-    best = jnp.argmin(misfit)
-    exponent = jnp.clip(jnp.floor(logs[best]), -120, 120).astype(jnp.int32)
+    changes = jax.lax.map(change, jnp.concatenate([lengths, -lengths])).reshape(2, -1)
+    clear = jnp.any(jnp.abs(changes) > _ROUNDINGS * eps * jnp.abs(value), axis=0)
+    shown = clear & jnp.all(jnp.isfinite(changes), axis=0)
+    return Trials(lengths, changes, shown)
+
+
+def _units(
+    trials: Trials, value: Float[Array, ""], eps: float
+) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+    """Length, scale, and natural length.
+
+    The size of a loss is that of its value, or of the terms that cancel in it: the smallest change seen is about their
+    rounding. A jump at the point is a change that does not grow with the length, and shows none.
+    """
+    sizes = jnp.max(jnp.where(trials.shown[None], jnp.abs(trials.changes), 0), axis=0)
+    shown = (sizes > 0) & (jnp.append(sizes[1:], 0) >= 4 * sizes)
+    rounding = _least(trials.changes)
+    size = jnp.where(rounding <= _STEP**2 * eps * jnp.abs(value), jnp.abs(value), rounding / eps)
+    logs = jnp.log2(jnp.where(shown, sizes, 1))
+    best = jnp.argmin(jnp.where(shown, jnp.abs(logs - jnp.log2(jnp.where(size > 0, size, 1))), jnp.inf))
     one = jnp.ones_like(value)
-    found = jnp.any(shown)
-    return jnp.where(found, lengths[best], one), jnp.where(found, jnp.ldexp(one, -exponent), one)
+    found = shown[best]
+    exponent = jnp.clip(-jnp.floor(logs[best]), -120, 120).astype(jnp.int32)
+    # Between two of the lengths tried, as for a quadratic.
+    between = jnp.clip(jnp.sqrt(size / jnp.where(found, sizes[best], jnp.inf)), _STEP**-0.5, _STEP**0.5)
+    length = jnp.where(found, trials.lengths[best], one)
+    return length, jnp.where(found, jnp.ldexp(one, exponent), one), jnp.where(found, length * between, 0)
+
+
+def _least(changes: Float[Array, "..."]) -> Float[Array, ""]:
+    """The smallest change that is not zero; 0 if there is none."""
+    least = jnp.min(jnp.where(changes != 0, jnp.abs(changes), jnp.inf))
+    return jnp.where(jnp.isfinite(least), least, 0)
 
 
 def _times(value: Float[Array, "..."], factor: Float[Array, ""]) -> Float[Array, "..."]:

@@ -13,12 +13,13 @@ from jaxtyping import Array, Float, Key, PyTree
 from .. import _checks
 from .._hoist import Program
 from .._kept import PerProgram
-from .around import around
+from .._numerics import divide
+from .around import around, random_unit
 from .bounds import checked_probability
 from .judge import Asked, gather, judge
-from .lanczos import checked_key, euclidean_norm
+from .lanczos import checked_key, euclidean_norm, random_start
 from .null_space import checked_null_directions, null_space
-from .operators import check_dense, prepared
+from .operators import check_dense, flatten, prepared
 from .polish import polished
 from .spectrum import dense_spectrum, lanczos_spectrum
 from .verdict import CriticalPoint
@@ -47,11 +48,19 @@ def classify(
 
     A critical point is a `minimum` if every eigenvalue is above z, a `maximum` if every one is below -z, a `saddle` if
     one is below -z and one above z, `degenerate` if one is within z of zero and it is no saddle, and else `undecided`.
+    Signs have to hold as far as the critical point nearby: two products with the Hessian after the Newton step -H^-1 g
+    see a change of it, and an eigenvalue that changes by more than a quarter of itself counts for neither sign.
     A point that is not critical, but whose gradient lies in the kernel of the Hessian, is named gradient-flat.
     A negative direction is proved by one more product, v'Hv < -z. Up to 1,500 parameters all eigenvalues of the dense
     Hessian decide. Beyond, Lanczos: counts are lower bounds, and bounds on all eigenvalues hold with `probability`.
-    Everything is said of the computed derivatives at this point. At a kink, such as a ReLU at 0, they prove nothing:
-    32 evaluations of the loss around the point look for one, and if it is found the point is `undecided`.
+
+    Derivatives describe a loss only where it has them. 32 evaluations around the point look for a jump of the loss, of
+    its slope (a kink, such as a ReLU at 0), of its curvature, and for a cusp; if one is found the point is `undecided`.
+    Only what lies at the point itself is looked for, along two random lines.
+
+    Verdicts are the same for c f(x) and for f(x / s): all is computed in units that 43 evaluations choose. So a loss
+    that is zero at its minimum has no scale there, and a point near it is not critical, however near, until the
+    distance is rounding; `polish` goes there, and `polish_helps` reports where one step does.
 
     Compiled once per program, also for a fresh lambda: arrays that `loss` closes over become arguments. Works under
     `jit` and `vmap` over points.
@@ -62,16 +71,18 @@ def classify(
         args: further arguments of `loss`, such as data.
         key: of the random start of Lanczos; `jax.random.key(0)` when None.
         method: "dense", "lanczos", or "auto" by the number of parameters. Static.
-        matvecs: Hessian products to spend without the matrix, at least 3: one in eight on the predicted decrease, one
-            on the proof, the rest on the spectrum. Static.
+        matvecs: Hessian products to spend without the matrix, at least 5: one in eight on the predicted decrease,
+            one on the proof, two on the Newton step, the rest on the spectrum. Static.
         probability: in [0.5, 1), of the bounds without the matrix.
         gradient_tolerance: call the point critical if the gradient norm is at most this, in place of the rule above.
         null_directions: directions along which a symmetry keeps the loss constant (translations, rescalings of a ReLU,
             dead inputs): a pytree like the parameters with one leading axis, or a function from the parameters to it,
             such as `problem.null_directions`. They are projected out, so the verdict is modulo that symmetry. One
-            product checks that they are null; if not, a critical point is `undecided`.
+            product checks that they are null; if not, a critical point is `undecided`. Directions and combinations
+            shorter than 8 sqrt(eps) of the longest move nothing, and are left out.
         polish: first take up to this many Newton steps towards the critical point nearby, whatever its index; a step
-            has to lower the gradient norm. Without the matrix each costs `matvecs // 2` products. Static.
+            has to lower the gradient norm. Without the matrix each costs `matvecs // 2` products. `moved` is the
+            distance. Static.
 
     Returns:
         A `CriticalPoint`. A loss, gradient or Hessian that is not finite gives `undecided` with NaN.
@@ -87,7 +98,7 @@ def classify(
         ('saddle', 1, [-2.0, 2.0])
 
     Source: bounds after van Dorsselaer, Hochstenbach and van der Vorst, 1999; predicted decrease with |H| after Dauphin
-    et al., 2014.
+    et al., 2014; the Newton step after Kantorovich, 1948.
     """
     _checks.choice("method", method, ("auto", "dense", "lanczos"))
     matvecs = _checks.count("matvecs", matvecs, low=5)
@@ -122,17 +133,16 @@ def dense_verdict(
     args: tuple[Any, ...],
     asked: Asked | None = None,
     directions: PyTree = None,
-    scale: Any = 0.0,
 ) -> CriticalPoint:
-    """The verdict from all eigenvalues; `scale` as in `dense_spectrum`, in units of the Hessian."""
-    here = around(program, constants, params, args)
-    _, gradient, product = here.derivatives(jnp.zeros_like(here.point))
+    """The verdict from all eigenvalues."""
+    asked = asked or Asked()
+    flat = flatten(params)[0]
+    here = around(program, constants, params, args, random_unit(flat.size, flat.dtype))
+    _, gradient, product = here.derivatives(jnp.zeros_like(flat))
     space = None if directions is None else null_space(directions)
     slope = gradient if space is None else space.complement(gradient)
-    other = jax.random.normal(jax.random.key(1), here.point.shape, here.point.dtype)
-    units = jnp.stack([here.unit, other / euclidean_norm(other)])
-    spectrum = dense_spectrum(product, slope, space, here.dtype, here.of_curvature(scale), units)
-    return judge(gather(here, gradient, product, spectrum, space), params, asked or Asked())
+    spectrum = dense_spectrum(product, slope, space, here.dtype, here.of_curvature(asked.curvature), here.unit)
+    return judge(gather(here, gradient, product, spectrum, space), params, asked)
 
 
 @functools.partial(PerProgram, static_argnames=("matvecs",))
@@ -148,9 +158,12 @@ def _lanczos_verdict(
     *,
     matvecs: int,
 ) -> CriticalPoint:
-    here = around(program, constants, params, args)
-    _, gradient, product = here.derivatives(jnp.zeros_like(here.point))
+    flat = flatten(params)[0]
     space = None if directions is None else null_space(directions)
+    start = random_start(key, flat)
+    start = start if space is None else space.complement(start)
+    here = around(program, constants, params, args, divide(start, euclidean_norm(start)))
+    _, gradient, product = here.derivatives(jnp.zeros_like(flat))
     slope = gradient if space is None else space.complement(gradient)
-    spectrum = lanczos_spectrum(product, slope, space, here.dtype, key, probability, matvecs)
+    spectrum = lanczos_spectrum(product, slope, space, here.dtype, start, probability, matvecs)
     return judge(gather(here, gradient, product, spectrum, space), params, asked)

@@ -20,6 +20,7 @@ from .._hoist import Program
 from .._kept import PerProgram
 from .._numerics import divide
 from .classify import dense_verdict
+from .judge import Asked
 from .operators import check_dense, flatten, matrix, prepared, second_order
 from .polish import halved
 from .verdict import CriticalPoint, Kind
@@ -203,7 +204,7 @@ def find_critical_points(
     longest = 0.1 * diagonal if max_step is None else _positive("max_step", max_step)
     ends, taken, scale = _search(program, constants, one, args, flat, lower, upper, longest, steps=steps)
     points = jax.vmap(flatten(one)[1])(ends)
-    verdicts = _verdicts(program, constants, points, args, scale)
+    verdicts = _verdicts(program, constants, points, args, Asked(length=diagonal, curvature=scale))
     outcome = _outcomes(ends, verdicts, lower, upper)
     search = Search(ends, verdicts.gradient_norm, taken, outcome)
     found = np.flatnonzero(np.asarray(outcome) == Outcome.FOUND)
@@ -300,10 +301,10 @@ def _search(
 
 @PerProgram
 def _verdicts(
-    program: Program, constants: list[Any], points: PyTree, args: tuple[Any, ...], scale: Array
+    program: Program, constants: list[Any], points: PyTree, args: tuple[Any, ...], asked: Asked
 ) -> CriticalPoint:
     """The verdict at every end."""
-    return jax.vmap(lambda point: dense_verdict(program, constants, point, args, scale=scale))(points)
+    return jax.vmap(lambda point: dense_verdict(program, constants, point, args, asked))(points)
 
 
 def _outcomes(points: Array, verdicts: CriticalPoint, lower: Array, upper: Array) -> Array:

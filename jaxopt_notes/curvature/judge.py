@@ -26,10 +26,15 @@ class Asked(NamedTuple):
     Attributes:
         gradient_tolerance: the gradient norm that counts as zero; None where the predicted decrease decides.
         moved: how far the point was moved before it is judged, in units of the parameters.
+        length: of the region that the point was searched in; parameters are known to rounding of this size.
+        curvature: a size of |H| in this region, whose rounding counts as zero: terms that cancel at the point leave
+            rounding that |H| there does not show.
     """
 
     gradient_tolerance: Any = None
     moved: Any = 0.0
+    length: Any = 0.0
+    curvature: Any = 0.0
 
 
 class Evidence(NamedTuple):
@@ -74,7 +79,9 @@ def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
     below = jnp.vdot(direction, seen.product(direction), precision="highest")
     size = euclidean_norm(seen.gradient)
     finite = spectrum.finite & jnp.isfinite(here.value) & jnp.isfinite(size)
-    hidden = _hidden(here, here.value, here.distance + asked.moved / here.length, spectrum.norm)
+    around = here.distance + (asked.moved + asked.length) / here.length
+    curvature = jnp.maximum(spectrum.norm, here.of_curvature(asked.curvature))
+    hidden = _hidden(here, here.value, around, curvature)
     gradient_norm = here.slope(size)
     if asked.gradient_tolerance is None:
         tolerance = jnp.full_like(gradient_norm, jnp.nan)
@@ -101,26 +108,26 @@ def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
     def known(value: Array) -> Array:
         return jnp.where(finite, value, jnp.nan)
 
-    def curvature(value: Array) -> Array:
+    def in_units(value: Array) -> Array:
         return known(here.curvature(value))
 
     return CriticalPoint(
         kind=kind,
         index=jnp.where(finite, negative, 0),
         positive=jnp.where(finite, positive, 0),
-        eigenvalues=curvature(values),
-        residuals=curvature(spectrum.residuals),
-        smallest=curvature(values[0]),
-        largest=curvature(spectrum.largest),
-        interval=curvature(interval),
+        eigenvalues=in_units(values),
+        residuals=in_units(spectrum.residuals),
+        smallest=in_units(values[0]),
+        largest=in_units(spectrum.largest),
+        interval=in_units(interval),
         loss=here.loss(here.value),
         gradient_norm=gradient_norm,
         decrease=known(here.loss(spectrum.decrease)),
         decrease_tolerance=known(here.loss(hidden)),
         gradient_tolerance=tolerance,
         critical=critical,
-        zero_level=curvature(zero),
-        curvature_below=curvature(below),
+        zero_level=in_units(zero),
+        curvature_below=in_units(below),
         escape_direction=flatten(params)[1](known(direction)),
         flatness=known(_flatness(spectrum, size)),
         smooth=seen.smooth,
@@ -130,7 +137,7 @@ def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
         polish_helps=_polish_helps(seen, size, finite & ~critical & seen.smooth),
         moved=jnp.asarray(asked.moved, here.length.dtype),
         null_rank=rank,
-        null_defect=curvature(lost),
+        null_defect=in_units(lost),
         point=params,
         probability=spectrum.probability,
         matvecs=spectrum.matvecs + (0 if seen.space is None else 1),

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .around import Around
+from .lanczos import euclidean_norm
 
 _SCALES = 8
 _RATIO = 4.0  # from one scale to the next
 _FALL = _RATIO**2.5  # of what the second derivatives leave unexplained: at least 4^3 where these are continuous
+_NEAR = 1 / 8  # of the curved part of the quadratic model: how far off it still explains the loss
 _ROUNDINGS = 64  # of the losses and of the slope
-_MOVES = 4  # roundings of the parameters, through the Hessian
+_MOVES = 4  # roundings of the parameters through the Hessian, and of terms that cancel
 
 
 def is_smooth(
@@ -37,7 +39,7 @@ def is_smooth(
     Arguments:
         here: the loss around the point; all other arguments are in its units.
         gradient: g.
-        units: unit vectors u.
+        units: unit vectors u; the first is `here.unit`.
         curvatures: u'Hu of each.
         norm: |H|.
         zero_level: the rounding of H.
@@ -47,11 +49,10 @@ def is_smooth(
         too small to be told from rounding, or lies on the other side of directions that were not tried.
     """
     eps = here.eps
-    # A loss of zero has no size of its own: whatever happens at the point shows at the smallest scales.
-    widest = jnp.where(here.value == 0, 1, eps**0.25)
     lowest = _ROUNDINGS * eps * here.distance  # from here on a step is known to two digits
+    widest = eps**0.25 * jnp.maximum(jnp.maximum(1 / here.length, here.distance), here.natural)
     scales = jnp.maximum(widest, lowest * _RATIO**4) * _RATIO ** -jnp.arange(_SCALES, dtype=gradient.dtype)
-    slope = jnp.sqrt(jnp.sum(gradient**2))
+    slope = euclidean_norm(gradient)
     slopes = jnp.matmul(units, gradient, precision="highest")
 
     def values(scale: Float[Array, ""]) -> Float[Array, "2 directions"]:
@@ -63,7 +64,7 @@ def is_smooth(
     linear = h * jnp.stack([slopes, -slopes])[None]
     rest = jnp.abs((ahead - here.value) - linear - h**2 * curvatures[None, None] / 2)
     size = jnp.maximum(jnp.abs(ahead), jnp.abs(here.value))
-    rounding = _ROUNDINGS * (eps * (size + (h + here.distance) * slope) + here.floor)
+    rounding = _ROUNDINGS * eps * (size + (h + here.distance) * slope) + _ROUNDINGS * here.floor + _MOVES * here.least
     rounding += _MOVES * eps * here.distance * norm * h + zero_level * h**2
     # Down to the first scale that rounding hides, or at which the step itself is rounding; above, f may be infinite.
     hidden = (rest <= rounding) | (h < lowest)
@@ -74,4 +75,18 @@ def is_smooth(
     slow = clear[1:] & (falls < _FALL)
     later = jnp.cumsum(sufficient[::-1], axis=0, dtype=jnp.int32)[::-1] > 0
     twice = slow[1:] & slow[:-1]
-    return ~jnp.any(twice & ~later[1:])
+    broken = jnp.any(twice & ~later[1:])
+    return ~broken | _explained_below(here, slopes[0], curvatures[0], zero_level, scales[-1])
+
+
+def _explained_below(
+    here: Around, slope: Float[Array, ""], curvature: Float[Array, ""], zero_level: Float[Array, ""], scale: Array
+) -> Bool[Array, ""]:
+    """Whether the derivatives explain the loss at some length far below the scales that were looked at.
+
+    Where all that happens to the loss happens within a smaller distance, those scales see it from outside only.
+    """
+    lengths, changes, shown = here.trials
+    model = lengths[None] * jnp.stack([slope, -slope])[:, None] + (lengths**2 * curvature / 2)[None]
+    near = jnp.abs(changes - model) <= _NEAR * (lengths**2 * jnp.abs(curvature) / 2)[None]
+    return (jnp.abs(curvature) > zero_level) & jnp.any(shown & (lengths < scale) & jnp.all(near, axis=0))

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree
 from .._hoist import Program
 from .._kept import PerProgram
 from .._numerics import divide
-from .around import around
+from .around import around, random_unit
 from .bounds import zero_level
 from .lanczos import Krylov, Ritz, euclidean_norm, lanczos, ritz
 from .operators import flatten, matrix
@@ -51,10 +51,10 @@ def polished(
     With all eigenvectors if `products` is 0, else in the Krylov space of the gradient of that many products.
     Eigenvalues within rounding of zero are left alone, so nothing moves along flat directions.
     """
-    here = around(program, constants, params, args)
-    _, unflatten = flatten(params)
+    flat, unflatten = flatten(params)
+    here = around(program, constants, params, args, random_unit(flat.size, flat.dtype))
     gradient_at = jax.grad(here.phi)
-    size = here.point.size
+    size = flat.size
 
     def move_at(place: Array) -> Array:
         _, gradient, product = here.derivatives(place)
@@ -73,9 +73,9 @@ def polished(
         new, slope, falls = halved(gradient_at, place, gradient, move_at(place))
         return jnp.where(falls, new, place), jnp.where(falls, slope, gradient)
 
-    origin = jnp.zeros_like(here.point)
+    origin = jnp.zeros_like(flat)
     place = jax.lax.fori_loop(0, steps, body, (origin, gradient_at(origin)))[0]
-    return unflatten(here.point + here.length * place), here.length * euclidean_norm(place)
+    return unflatten(flat + here.length * place), here.length * euclidean_norm(place)
 
 
 def newton_move(

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .._numerics import reciprocal
 from .ahead import Probes, mixing, probe_weights
+from .around import random_unit
 from .bounds import spectrum_bounds, zero_level
-from .lanczos import Ritz, euclidean_norm, lanczos, random_start, ritz, ritz_vector
+from .lanczos import Ritz, euclidean_norm, lanczos, orthogonalise, ritz, ritz_vector
 from .null_space import NullSpace
 from .operators import Product, matrix
 from .polish import krylov_step, newton_move
@@ -48,7 +50,7 @@ def dense_spectrum(
     space: NullSpace | None,
     dtype: Any,
     scale: Any,
-    units: Float[Array, "directions n"],
+    unit: Float[Array, " n"],
 ) -> Spectrum:
     """All eigenvalues, those along known null directions left out (NaN, at the end).
 
@@ -76,9 +78,10 @@ def dense_spectrum(
     def along(vector: Float[Array, " n"]) -> Float[Array, " n"]:
         return jnp.where(kept, jnp.matmul(vector, vectors, precision="highest"), 0)
 
+    units = jnp.stack([unit, random_unit(n, unit.dtype, seed=1)])
     components = along(gradient)
     weights = probe_weights(known, zero, norm)
-    probes = jnp.matmul(mixing(n, n, 2).astype(weights.dtype) * weights, vectors.T, precision="highest")
+    probes = jnp.matmul(mixing(n, n, 2).astype(weights.dtype) * weights[None], vectors.T, precision="highest")
     return Spectrum(
         eigenvalues=known,
         residuals=jnp.where(kept, residuals, jnp.nan),
@@ -123,16 +126,15 @@ def lanczos_spectrum(
     gradient: Float[Array, " n"],
     space: NullSpace | None,
     dtype: Any,
-    key: Any,
+    start: Float[Array, " n"],
     probability: Any,
     matvecs: int,
 ) -> Spectrum:
     """Ritz values from a few products; `matvecs` of them at most, less one for the proof and one ahead of the point."""
     n = gradient.size
-    start = random_start(key, gradient)
     whole = product
     if space is not None:
-        product, start = space.restricted(product), space.complement(start)
+        product = space.restricted(product)
     gradient_steps = min(max(matvecs // 8, 1), n)
     downhill = lanczos(product, gradient, gradient_steps)
     krylov = lanczos(product, start, min(matvecs - 3 - gradient_steps, n))
@@ -145,10 +147,17 @@ def lanczos_spectrum(
         return jnp.matmul(inside, values.coefficients, precision="highest")
 
     weights = probe_weights(values.values, zero, norm)
-    mixed = mixing(weights.size, n, 1).astype(weights.dtype) * weights
-    probes = jnp.matmul(
+    mixed = mixing(weights.size, n, 1).astype(weights.dtype) * weights[None]
+    inside = jnp.matmul(
         jnp.matmul(mixed, values.coefficients.T, precision="highest"), krylov.basis, precision="highest"
     )
+    # Something of what the Krylov space does not reach: where H is a multiple of 1, that is all but one direction.
+    other = random_unit(n, start.dtype, seed=1)
+    other = other if space is None else space.complement(other)
+    probes = inside + orthogonalise(krylov.basis, other)[1][None]
+    images = jax.vmap(whole)(probes)
+    shrink = reciprocal(jax.vmap(euclidean_norm)(probes))[:, None]
+    unit, image = shrink * probes, shrink * images
     return Spectrum(
         eigenvalues=values.values,
         residuals=values.residuals,
@@ -160,10 +169,10 @@ def lanczos_spectrum(
         image_of_gradient=euclidean_norm(gradient) * jnp.hypot(downhill.alphas[0], downhill.betas[0]),
         direction=ritz_vector(krylov, values, 0),
         step=krylov_step(downhill, slopes, gradient, zero),
-        probes=Probes(weights, probes, jax.vmap(whole)(probes)),
+        probes=Probes(weights, probes, images),
         along=along,
-        units=krylov.basis[:1],
-        curvatures=krylov.alphas[:1],
+        units=jnp.concatenate([krylov.basis[:1], unit]),
+        curvatures=jnp.concatenate([krylov.alphas[:1], jnp.sum(unit * image, axis=1)]),
         finite=jnp.isfinite(norm) & jnp.isfinite(values.largest),
         probability=jnp.asarray(probability, gradient.dtype),
         matvecs=downhill.count + krylov.count + 1 + 2 * len(probes),

@@ -114,8 +114,7 @@ def around(
     def loss(vector: Float[Array, " n"]) -> Float[Array, ""]:
         return program(constants, unflatten(vector), *args).astype(point.dtype)
 
-    value = loss(point)
-    trials = _tried(lambda length: loss(point + length * unit) - value, value, float(jnp.finfo(dtype).eps))
+    value, trials = _tried(lambda length: loss(point + length * unit), float(jnp.finfo(dtype).eps), point.dtype)
     length, scale, natural = _units(trials, value, float(jnp.finfo(dtype).eps))
     return Around(
         phi=lambda displacement: scale * loss(point + length * displacement),
@@ -139,13 +138,16 @@ def random_unit(size: int, dtype: Any, seed: int = 0) -> Float[Array, " n"]:
     return vector / euclidean_norm(vector)
 
 
-def _tried(change: Callable[[Float[Array, ""]], Float[Array, ""]], value: Float[Array, ""], eps: float) -> Trials:
-    """The change of the loss over all lengths, both ways."""
-    lengths = jnp.asarray(2.0**_EXPONENTS, value.dtype)
-    changes = jax.lax.map(change, jnp.concatenate([lengths, -lengths])).reshape(2, -1)
+def _tried(
+    along: Callable[[Float[Array, ""]], Float[Array, ""]], eps: float, dtype: Any
+) -> tuple[Float[Array, ""], Trials]:
+    """The loss at the point, and its change over all lengths, both ways."""
+    lengths = jnp.asarray(2.0**_EXPONENTS, dtype)
+    # The point is one of them: compiled apart, the loss there may differ by rounding.
+    values = jax.lax.map(along, jnp.concatenate([lengths, -lengths, jnp.zeros(1, dtype)]))
+    value, changes = values[-1], values[:-1].reshape(2, -1) - values[-1]
     clear = jnp.any(jnp.abs(changes) > _ROUNDINGS * eps * jnp.abs(value), axis=0)
-    shown = clear & jnp.all(jnp.isfinite(changes), axis=0)
-    return Trials(lengths, changes, shown)
+    return value, Trials(lengths, changes, clear & jnp.all(jnp.isfinite(changes), axis=0))
 
 
 def _units(
@@ -157,7 +159,11 @@ def _units(
     rounding. A jump at the point is a change that does not grow with the length, and shows none.
     """
     sizes = jnp.max(jnp.where(trials.shown[None], jnp.abs(trials.changes), 0), axis=0)
-    shown = (sizes > 0) & (jnp.append(sizes[1:], 0) >= 4 * sizes)
+    beyond = jnp.max(jnp.where(jnp.isfinite(trials.changes), jnp.abs(trials.changes), jnp.inf), axis=0)
+    grows = (sizes > 0) & (jnp.append(beyond[1:], 0) >= 4 * sizes)
+    # Up to where it first stops growing: a wave, for one, is the same again at greater lengths.
+    began = jnp.cumsum(grows, dtype=jnp.int32) > 0
+    shown = grows & (jnp.cumsum(began & ~grows, dtype=jnp.int32) == 0)
     rounding = _least(trials.changes)
     size = jnp.where(rounding <= _STEP**2 * eps * jnp.abs(value), jnp.abs(value), rounding / eps)
     logs = jnp.log2(jnp.where(shown, sizes, 1))

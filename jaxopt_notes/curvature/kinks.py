@@ -11,7 +11,10 @@ from .lanczos import euclidean_norm
 
 _SCALES = 8
 _RATIO = 4.0  # from one scale to the next
-_FALL = _RATIO**2.5  # of what the second derivatives leave unexplained: at least 4^3 where these are continuous
+_SMOOTH = _RATIO**2.5  # fall of what the derivatives leave unexplained: at least 4^3 where they are continuous
+_BROKEN = _RATIO**1.25  # at most 4 where the slope or the loss jumps
+_BENT = _RATIO**2  # where the curvature jumps; a cloud of kinks nearby makes up nearly this, less regularly
+_REGULAR = 0.1
 _NEAR = 1 / 8  # of the curved part of the quadratic model: how far off it still explains the loss
 _ROUNDINGS = 64  # of the losses and of the slope
 _MOVES = 4  # roundings of the parameters through the Hessian, and of terms that cancel
@@ -33,8 +36,9 @@ def is_smooth(
     |x|^q, as h at a kink and as h^2 at a jump of the second derivative. R is taken ahead of the point and behind it, so
     it sees what is on one side only, and what is odd and would cancel in a second difference.
 
-    From h to h/4 R has to fall by 4^2.5, or into the rounding, at the smallest scales on which that can be seen. Two
-    falls in a row that are smaller, with no sufficient one below them, show that f is not smooth.
+    From h to h/4 R falls by 64 or more where f is smooth, by 16 at a jump of the second derivative, by 4 or less
+    otherwise. Two falls in a row of one of the latter kinds, with none of the first kind on smaller scales, show that f
+    is not smooth. The unexplained curvature has to be a quarter of u'Hu.
 
     Arguments:
         here: the loss around the point; all other arguments are in its units.
@@ -50,7 +54,9 @@ def is_smooth(
     """
     eps = here.eps
     lowest = _ROUNDINGS * eps * here.distance  # from here on a step is known to two digits
-    widest = eps**0.25 * jnp.maximum(jnp.maximum(1 / here.length, here.distance), here.natural)
+    # A loss of zero has no size of its own; parameters of about 1 are the usual ones.
+    usual = jnp.where(here.value == 0, 1 / here.length, 0)
+    widest = eps**0.2 * jnp.maximum(jnp.maximum(usual, here.distance), here.natural)
     scales = jnp.maximum(widest, lowest * _RATIO**4) * _RATIO ** -jnp.arange(_SCALES, dtype=gradient.dtype)
     slope = euclidean_norm(gradient)
     slopes = jnp.matmul(units, gradient, precision="highest")
@@ -62,21 +68,35 @@ def is_smooth(
     ahead = jax.lax.map(values, scales)
     h = scales[:, None, None]
     linear = h * jnp.stack([slopes, -slopes])[None]
-    rest = jnp.abs((ahead - here.value) - linear - h**2 * curvatures[None, None] / 2)
+    curved = h * (h * curvatures[None, None] / 2)  # h^2 may overflow
+    rest = jnp.abs((ahead - here.value) - linear - curved)
     size = jnp.maximum(jnp.abs(ahead), jnp.abs(here.value))
     rounding = _ROUNDINGS * eps * (size + (h + here.distance) * slope) + _ROUNDINGS * here.floor + _MOVES * here.least
-    rounding += _MOVES * eps * here.distance * norm * h + zero_level * h**2
+    rounding += _MOVES * eps * here.distance * norm * h + h * (h * zero_level)
+    seen = jnp.broadcast_to(h >= lowest, rest.shape)
+    return ~_is_broken(rest, rounding, curved, seen) | _explained_below(
+        here, slopes[0], curvatures[0], zero_level, scales[-1]
+    )
+
+
+def _is_broken(
+    rest: Float[Array, "scales *lines"],
+    rounding: Float[Array, "scales *lines"],
+    curved: Float[Array, "scales ..."],
+    seen: Bool[Array, "scales *lines"],
+) -> Bool[Array, ""]:
+    """Whether what is left falls as it does where f or a derivative jumps."""
     # Down to the first scale that rounding hides, or at which the step itself is rounding; above, f may be infinite.
-    hidden = (rest <= rounding) | (h < lowest)
+    hidden = (rest <= rounding) | ~seen
     clear = (rest > rounding) & (jnp.cumsum(hidden, axis=0, dtype=jnp.int32) == 0)
     below = jnp.maximum(rest[1:], rounding[1:])
     falls = rest[:-1] / jnp.where(below > 0, below, 1)
-    sufficient = clear[:-1] & (falls >= _FALL) & (h[1:] >= lowest)
-    slow = clear[1:] & (falls < _FALL)
-    later = jnp.cumsum(sufficient[::-1], axis=0, dtype=jnp.int32)[::-1] > 0
-    twice = slow[1:] & slow[:-1]
-    broken = jnp.any(twice & ~later[1:])
-    return ~broken | _explained_below(here, slopes[0], curvatures[0], zero_level, scales[-1])
+    smooth = clear[:-1] & (falls >= _SMOOTH) & seen[1:]
+    jumps = clear[1:] & (falls <= _BROKEN)
+    bends = clear[1:] & (jnp.abs(falls / _BENT - 1) <= _REGULAR) & (rest[1:] >= jnp.abs(curved[1:]) / 4)
+    smooth_below = jnp.cumsum(smooth[::-1], axis=0, dtype=jnp.int32)[::-1] > 0
+    twice = (jumps[1:] & jumps[:-1]) | (bends[1:] & bends[:-1])
+    return jnp.any(twice & ~smooth_below[1:])
 
 
 def _explained_below(
@@ -87,6 +107,7 @@ def _explained_below(
     Where all that happens to the loss happens within a smaller distance, those scales see it from outside only.
     """
     lengths, changes, shown = here.trials
-    model = lengths[None] * jnp.stack([slope, -slope])[:, None] + (lengths**2 * curvature / 2)[None]
-    near = jnp.abs(changes - model) <= _NEAR * (lengths**2 * jnp.abs(curvature) / 2)[None]
+    curved = lengths * (lengths * curvature / 2)
+    linear = lengths[None] * jnp.stack([slope, -slope])[:, None]
+    near = jnp.abs(changes - linear - curved[None]) <= _NEAR * jnp.abs(curved)[None]
     return (jnp.abs(curvature) > zero_level) & jnp.any(shown & (lengths < scale) & jnp.all(near, axis=0))

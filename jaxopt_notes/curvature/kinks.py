@@ -17,6 +17,7 @@ _BENT = _RATIO**2  # where the curvature jumps; a cloud of kinks nearby makes up
 _REGULAR = 0.1
 _NEAR = 1 / 8  # of the curved part of the quadratic model: how far off it still explains the loss
 _ROUNDINGS = 64  # of the losses and of the slope
+_CLEAR = 2.0**16
 _MOVES = 4  # roundings of the parameters through the Hessian, and of terms that cancel
 
 
@@ -110,4 +111,6 @@ def _explained_below(
     curved = lengths * (lengths * curvature / 2)
     linear = lengths[None] * jnp.stack([slope, -slope])[:, None]
     near = jnp.abs(changes - linear - curved[None]) <= _NEAR * jnp.abs(curved)[None]
-    return (jnp.abs(curvature) > zero_level) & jnp.any(shown & (lengths < scale) & jnp.all(near, axis=0))
+    # Well above the smallest change there is, where squares underflow inside of the loss.
+    clear = shown & jnp.all(jnp.abs(changes) > _CLEAR * (here.least + here.floor), axis=0)
+    return (jnp.abs(curvature) > zero_level) & jnp.any(clear & (lengths < scale) & jnp.all(near, axis=0))

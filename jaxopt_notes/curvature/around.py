@@ -15,8 +15,9 @@ from .._numerics import underflow
 from .lanczos import euclidean_norm
 from .operators import Product, coarsest_dtype, flatten, linearised
 
-_STEP = 2.0**8  # from one length tried to the next
-_EXPONENTS = np.arange(-120, 121, 8)  # of the lengths tried, in powers of two: those of float32
+_STEP = 2.0**12  # from one length tried to the next
+_EXPONENTS = np.arange(-120, 121, 12)  # of the lengths tried, in powers of two: those of float32
+_AT_ONCE = 100  # parameters up to which all displaced points are evaluated together
 _ROUNDINGS = 16  # of the loss: a smaller change shows no length
 
 
@@ -25,13 +26,15 @@ class Trials(NamedTuple):
 
     Attributes:
         lengths: ascending, in units of the parameters.
-        changes: of the loss, ahead of the point and behind it.
-        shown: whether either change is more than rounding, and not infinite.
+        changes: of the loss, the mean of that ahead of the point and that behind it.
+        sizes: the larger of the two; infinite where the loss is not finite.
+        clear: whether it is finite and more than rounding.
     """
 
     lengths: Float[Array, " lengths"]
-    changes: Float[Array, "2 lengths"]
-    shown: Bool[Array, " lengths"]
+    changes: Float[Array, " lengths"]
+    sizes: Float[Array, " lengths"]
+    clear: Bool[Array, " lengths"]
 
 
 class Around(NamedTuple):
@@ -96,7 +99,7 @@ class Around(NamedTuple):
 def around(
     program: Program, constants: Sequence[Any], params: PyTree, args: Sequence[Any], unit: Float[Array, " n"]
 ) -> Around:
-    """The loss around a point; 63 evaluations choose the units.
+    """The loss around a point; 43 evaluations choose the units.
 
     Arguments:
         program, constants: of the loss.
@@ -114,7 +117,11 @@ def around(
     def loss(vector: Float[Array, " n"]) -> Float[Array, ""]:
         return program(constants, unflatten(vector), *args).astype(point.dtype)
 
-    value, trials = _tried(lambda length: loss(point + length * unit), float(jnp.finfo(dtype).eps), point.dtype)
+    lengths = jnp.asarray(2.0**_EXPONENTS, point.dtype)
+    # The point is one of them: compiled apart, the loss there may differ by rounding.
+    scales = jnp.concatenate([lengths, -lengths, jnp.zeros(1, point.dtype)])
+    values = at_each(lambda length: loss(point + length * unit), scales, point.size)
+    value, trials = values[-1], _trials(lengths, values, float(jnp.finfo(dtype).eps))
     length, scale, natural = _units(trials, value, float(jnp.finfo(dtype).eps))
     return Around(
         phi=lambda displacement: scale * loss(point + length * displacement),
@@ -125,9 +132,9 @@ def around(
         point=point,
         distance=euclidean_norm(point / length),
         unit=unit,
-        trials=Trials(trials.lengths / length, trials.changes * scale, trials.shown),
+        trials=Trials(trials.lengths / length, trials.changes * scale, trials.sizes * scale, trials.clear),
         floor=scale * underflow(dtype),
-        least=scale * _least(trials.changes),
+        least=scale * _least(trials),
         dtype=dtype,
     )
 
@@ -138,16 +145,18 @@ def random_unit(size: int, dtype: Any, seed: int = 0) -> Float[Array, " n"]:
     return vector / euclidean_norm(vector)
 
 
-def _tried(
-    along: Callable[[Float[Array, ""]], Float[Array, ""]], eps: float, dtype: Any
-) -> tuple[Float[Array, ""], Trials]:
-    """The loss at the point, and its change over all lengths, both ways."""
-    lengths = jnp.asarray(2.0**_EXPONENTS, dtype)
-    # The point is one of them: compiled apart, the loss there may differ by rounding.
-    values = jax.lax.map(along, jnp.concatenate([lengths, -lengths, jnp.zeros(1, dtype)]))
+def at_each(function: Callable[[Array], Array], values: Float[Array, " k"], size: int) -> Array:
+    """A function of each value: of many parameters one after the other, to hold one displaced point in memory."""
+    return jax.lax.map(function, values) if size > _AT_ONCE else jax.vmap(function)(values)
+
+
+def _trials(lengths: Float[Array, " lengths"], values: Float[Array, " points"], eps: float) -> Trials:
+    """The changes of the loss, from its values ahead, behind and at the point."""
     value, changes = values[-1], values[:-1].reshape(2, -1) - values[-1]
-    clear = jnp.any(jnp.abs(changes) > _ROUNDINGS * eps * jnp.abs(value), axis=0)
-    return value, Trials(lengths, changes, clear & jnp.all(jnp.isfinite(changes), axis=0))
+    sizes = jnp.max(jnp.abs(changes), axis=0)
+    sizes = jnp.where(jnp.isfinite(sizes), sizes, jnp.inf)
+    clear = (sizes > _ROUNDINGS * eps * jnp.abs(value)) & (sizes < jnp.inf)
+    return Trials(lengths, jnp.mean(changes, axis=0), sizes, clear)
 
 
 def _units(
@@ -158,13 +167,12 @@ def _units(
     The size of a loss is that of its value, or of the terms that cancel in it: the smallest change seen is about their
     rounding. A jump at the point is a change that does not grow with the length, and shows none.
     """
-    sizes = jnp.max(jnp.where(trials.shown[None], jnp.abs(trials.changes), 0), axis=0)
-    beyond = jnp.max(jnp.where(jnp.isfinite(trials.changes), jnp.abs(trials.changes), jnp.inf), axis=0)
-    grows = (sizes > 0) & (jnp.append(beyond[1:], 0) >= 4 * sizes)
+    sizes = trials.sizes
+    grows = trials.clear & (jnp.append(sizes[1:], 0) >= 4 * sizes)
     # Up to where it first stops growing: a wave, for one, is the same again at greater lengths.
     began = jnp.cumsum(grows, dtype=jnp.int32) > 0
     shown = grows & (jnp.cumsum(began & ~grows, dtype=jnp.int32) == 0)
-    rounding = _least(trials.changes)
+    rounding = _least(trials)
     size = jnp.where(rounding <= _STEP**2 * eps * jnp.abs(value), jnp.abs(value), rounding / eps)
     logs = jnp.log2(jnp.where(shown, sizes, 1))
     best = jnp.argmin(jnp.where(shown, jnp.abs(logs - jnp.log2(jnp.where(size > 0, size, 1))), jnp.inf))
@@ -177,10 +185,10 @@ def _units(
     return length, jnp.where(found, jnp.ldexp(one, exponent), one), jnp.where(found, length * between, 0)
 
 
-def _least(changes: Float[Array, "..."]) -> Float[Array, ""]:
+def _least(trials: Trials) -> Float[Array, ""]:
     """The smallest change that is not zero; 0 if there is none."""
-    least = jnp.min(jnp.where(changes != 0, jnp.abs(changes), jnp.inf))
-    return jnp.where(jnp.isfinite(least), least, 0)
+    least = jnp.min(jnp.where(trials.sizes > 0, trials.sizes, jnp.inf))
+    return jnp.where(least < jnp.inf, least, 0)
 
 
 def _times(value: Float[Array, "..."], factor: Float[Array, ""]) -> Float[Array, "..."]:

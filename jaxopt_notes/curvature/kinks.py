@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .around import Around
+from .around import Around, at_each
 from .lanczos import euclidean_norm
 
 _SCALES = 8
@@ -62,11 +61,9 @@ def is_smooth(
     slope = euclidean_norm(gradient)
     slopes = jnp.matmul(units, gradient, precision="highest")
 
-    def values(scale: Float[Array, ""]) -> Float[Array, "2 directions"]:
-        steps = scale * jnp.concatenate([units, -units])
-        return jax.lax.map(here.phi, steps).reshape(2, -1)  # one in memory at a time
-
-    ahead = jax.lax.map(values, scales)
+    lines = jnp.concatenate([units, -units])
+    along = lambda line: at_each(lambda scale: here.phi(scale * line), scales, gradient.size)  # noqa: E731
+    ahead = jnp.stack([along(line) for line in lines], axis=1).reshape(_SCALES, 2, -1)
     h = scales[:, None, None]
     linear = h * jnp.stack([slopes, -slopes])[None]
     curved = h * (h * curvatures[None, None] / 2)  # h^2 may overflow
@@ -75,9 +72,8 @@ def is_smooth(
     rounding = _ROUNDINGS * eps * (size + (h + here.distance) * slope) + _ROUNDINGS * here.floor + _MOVES * here.least
     rounding += _MOVES * eps * here.distance * norm * h + h * (h * zero_level)
     seen = jnp.broadcast_to(h >= lowest, rest.shape)
-    return ~_is_broken(rest, rounding, curved, seen) | _explained_below(
-        here, slopes[0], curvatures[0], zero_level, scales[-1]
-    )
+    explained = _explained_below(here, curvatures[0], zero_level, scales[-1])
+    return ~_is_broken(rest, rounding, curved, seen) | explained
 
 
 def _is_broken(
@@ -101,16 +97,15 @@ def _is_broken(
 
 
 def _explained_below(
-    here: Around, slope: Float[Array, ""], curvature: Float[Array, ""], zero_level: Float[Array, ""], scale: Array
+    here: Around, curvature: Float[Array, ""], zero_level: Float[Array, ""], scale: Float[Array, ""]
 ) -> Bool[Array, ""]:
-    """Whether the derivatives explain the loss at some length far below the scales that were looked at.
+    """Whether the Hessian explains the loss at some length far below the scales that were looked at.
 
     Where all that happens to the loss happens within a smaller distance, those scales see it from outside only.
     """
-    lengths, changes, shown = here.trials
+    lengths, changes, sizes, clear = here.trials
     curved = lengths * (lengths * curvature / 2)
-    linear = lengths[None] * jnp.stack([slope, -slope])[:, None]
-    near = jnp.abs(changes - linear - curved[None]) <= _NEAR * jnp.abs(curved)[None]
+    near = jnp.abs(changes - curved) <= _NEAR * jnp.abs(curved)
     # Well above the smallest change there is, where squares underflow inside of the loss.
-    clear = shown & jnp.all(jnp.abs(changes) > _CLEAR * (here.least + here.floor), axis=0)
-    return (jnp.abs(curvature) > zero_level) & jnp.any(clear & (lengths < scale) & jnp.all(near, axis=0))
+    clear = clear & (sizes > _CLEAR * (here.least + here.floor)) & (lengths < scale)
+    return (jnp.abs(curvature) > zero_level) & jnp.any(clear & near)

@@ -144,11 +144,14 @@ def _each(names: list[str], out: str | os.PathLike[str], seed: int, size: Size) 
 
 
 def _identity(name: str, seed: int, size: str) -> dict[str, str | int]:
-    computes: dict[str, str | int] = {
-        each: metadata.version(each) for each in ("jax", "jaxlib", "numpy", "scipy", "optax", "flax")
+    own: dict[str, str | int] = {
+        "study": name,
+        "study_size": size,
+        "study_seed": seed,
+        "study_source": sources.digest(name),
     }
-    computes |= {"jaxopt_notes": __version__, "study_source": sources.digest(name)}
-    return {"study": name, "study_size": size, "study_seed": seed} | computes
+    computes = {each: metadata.version(each) for each in ("jax", "jaxlib", "numpy", "scipy", "optax", "flax")}
+    return {**own, **computes, "jaxopt_notes": __version__}
 
 
 def _saved(path: Path, identity: dict[str, str | int]) -> xarray.Dataset | None:

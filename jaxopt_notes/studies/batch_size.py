@@ -117,7 +117,10 @@ def _split(
         scales = condition ** (-0.5 * np.arange(features) / (features - 1))
         return white * scales, white @ np.ones(features) + noise
 
-    stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves), float), *map(data_of, CONDITIONS))
+    sets = [data_of(condition) for condition in CONDITIONS]
+    # In double precision: in single, a million rows make lstsq take the smaller singular values for zeros.
+    least = np.stack([np.linalg.lstsq(*each)[0] for each in sets])
+    stacked = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves), float), *sets)
 
     def loss(w: Array, batch: tuple[Array, Array]) -> Float[Array, ""]:
         return jnp.mean((batch[0] @ w - batch[1]) ** 2) / 2
@@ -131,14 +134,14 @@ def _split(
         return excess(end) / excess(jnp.zeros(features))
 
     @jax.jit
-    def every(stacked: PyTree, keys: Key[Array, " seeds"], rates: Array) -> Array:
-        def condition(data: PyTree) -> Array:
-            least = jnp.linalg.lstsq(*data)[0]
+    def every(stacked: PyTree, least: Array, keys: Key[Array, " seeds"], rates: Array) -> Array:
+        def condition(data: PyTree, least: Array) -> Array:
             return jax.vmap(lambda key: jax.vmap(lambda rate: one(data, least, key, rate))(rates))(keys)
 
-        return jnp.stack([condition(jax.tree.map(lambda leaf, i=i: leaf[i], stacked)) for i in range(len(CONDITIONS))])
+        each = [jax.tree.map(lambda leaf, i=i: leaf[i], (stacked, least)) for i in range(len(CONDITIONS))]
+        return jnp.stack([condition(*pair) for pair in each])
 
-    return np.asarray(every(stacked, keys, RATES), float)
+    return np.asarray(every(stacked, jnp.asarray(least, float), keys, RATES), float)
 
 
 def _digits(

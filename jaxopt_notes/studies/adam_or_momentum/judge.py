@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..claim import Claim
-from ..intervals import bootstrap
+from ..intervals import bootstrap, decades_within
 from .measure import ADAM_RATE, CELLS, DECAYS, FINE, FLOOR, GOOD, METHODS, PROBLEMS, SHELF
 
 if TYPE_CHECKING:
@@ -39,24 +39,11 @@ def _losses(table: xarray.Dataset, method: str, decay: str = "constant") -> np.n
 
 
 def _width(losses: np.ndarray, start: np.ndarray, rates: np.ndarray, share: float = GOOD) -> float:
-    """The width of the unbroken range of good rates around the best, in decades; its ends lie between two rates."""
-    median, first, places = np.median(losses, axis=0), np.median(start), np.log10(rates)
+    """Decades of rates whose median loss falls by a share of the best fall."""
+    median, first = np.median(losses, axis=0), np.median(start)
     # What diverged counts as twice the start: how far it went says nothing of where the good rates end.
     median = np.minimum(median, 2 * first)
-    bad = median > first - share * (first - median.min())
-    best = int(np.argmin(median))
-
-    def end(side: np.ndarray) -> float:
-        """Where the loss passes the bound on the way out from the best rate."""
-        beyond = np.flatnonzero(bad[side])
-        if not len(beyond):
-            return float(places[side[-1]])
-        outer, inner = side[beyond[0]], side[beyond[0] - 1]
-        bound = first - share * (first - median.min())
-        part = (bound - median[inner]) / (median[outer] - median[inner])
-        return float(places[inner] + part * (places[outer] - places[inner]))
-
-    return end(np.arange(best, len(rates))) - end(np.arange(best, -1, -1))
+    return decades_within(rates, median, first - share * (first - median.min()))
 
 
 def _tuned(losses: np.ndarray) -> np.ndarray:

@@ -4,6 +4,8 @@ import dataclasses
 import html
 import math
 import re
+import shutil
+from pathlib import Path
 
 import jax
 import matplotlib as mpl
@@ -12,8 +14,9 @@ import pytest
 import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from jaxopt_notes import cli, plots
-from jaxopt_notes.studies import STUDIES, Claim, Outcome, ledger, load_study, run_study, tally
+import jaxopt_notes
+from jaxopt_notes import cli, load, plots, save
+from jaxopt_notes.studies import STUDIES, Claim, Outcome, ledger, load_study, run_study, sources, tally
 from jaxopt_notes.studies.intervals import bootstrap
 from jaxopt_notes.studies.judgement import answers
 from jaxopt_notes.studies.page import write_summary
@@ -92,10 +95,53 @@ def test_a_finished_study_is_not_measured_again(tmp_path):
     assert ledger.measured(tmp_path) == {f"averages/{claim.name}": claim for claim in first.claims}
     assert again.figure.read_bytes() == first.figure.read_bytes()
     assert not run_study("averages", tmp_path, seed=1).reused
+    save(load(first.dataset).assign_attrs(numpy="1.0"), first.dataset)
+    assert not run_study("averages", tmp_path, seed=1).reused  # measured with another numpy
     first.dataset.write_bytes(first.dataset.read_bytes()[:1000])
     mended = run_study("averages", tmp_path)
     assert not mended.reused
     assert mended.claims == first.claims
+
+
+FOLDER = Path(jaxopt_notes.__file__).parent
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("studies/adam_or_momentum/measure.py", True),  # its own
+        ("studies/noisy_softmax.py", True),  # a helper
+        ("studies/sparse_factorization.py", True),  # another study, of which it takes the problem
+        ("minimize/step.py", True),  # the core, which `sweeps` imports
+        ("studies/averages.py", False),
+        ("plots/lines.py", False),  # only draws
+        ("explorer/server.py", False),
+    ],
+)
+def test_a_study_is_keyed_by_the_files_of_what_it_measures_with(file, counts, tmp_path):
+    copy = shutil.copytree(FOLDER, tmp_path / FOLDER.name, ignore=shutil.ignore_patterns("__pycache__"))
+    before = sources.digest("adam_or_momentum", copy)
+    assert before == sources.digest("adam_or_momentum")
+    (copy / file).write_text((copy / file).read_text() + "\nCHANGED = True\n")
+    assert (before != sources.digest("adam_or_momentum", copy)) is counts
+
+
+def test_imports_are_followed_through_functions_packages_and_full_names(tmp_path):
+    for file, text in {
+        "studies/averages.py": "import jaxopt_notes.a.b as b\ndef run():\n    from ..late import value",
+        "studies/__init__.py": "from . import others",
+        "studies/others.py": "",
+        "a/__init__.py": "from .. import c",
+        "a/b.py": "",
+        "c.py": "from .late import other\nfrom .plots import draw",
+        "late.py": "import numpy",
+        "plots/__init__.py": "from .. import style",
+        "style.py": "",
+    }.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(text)
+    found = sources.modules("jaxopt_notes.studies.averages", tmp_path)
+    assert {name.removeprefix("jaxopt_notes.") for name in found} == {"studies.averages", "a", "a.b", "c", "late"}
 
 
 def test_results_are_pages_with_every_claim_and_names_escaped(tmp_path):

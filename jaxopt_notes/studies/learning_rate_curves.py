@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 RATES = 0.01 * 2.0 ** np.arange(11)  # 0.01 to 10
 SEEDS = {"small": 6, "full": 12}
-STEPS = {"small": (640, 640, 2560), "full": (2560, 5120, 10240)}  # of each problem
+STEPS = {"small": (640, 320, 2560), "full": (2560, 5120, 10240)}  # of each problem
 BATCH = (64, 32, 4)
 PARTS = (1 / 32, 1 / 8, 1.0)  # of the steps, at which the loss is measured
 TIMES = 8  # a low rate is so many times smaller, with so many times the steps

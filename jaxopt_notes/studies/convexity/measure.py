@@ -21,9 +21,9 @@ LINE = np.linspace(0, 1, 41)
 DRIFT = 4_000  # steps of descent without a minimum
 TRAINING, EVERY = 1_000, 100
 RIDGE = 0.01
-FITTING, FINISHING = 500, 200  # steps of Adam and of L-BFGS to the minimum of a network with a ridge
+FITTING, FINISHING = 300, 150  # steps of Adam and of L-BFGS to the minimum of a network with a ridge
 AROUND = np.array([0.01, 0.03, 0.1, 0.3, 1.0])  # distances from it, in lengths of its parameters
-DIRECTIONS = 50
+DIRECTIONS = 20
 LIPSCHITZ = 1.0  # of linear regression's gradient: the largest variance of the inputs, and of the bias
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from ...plots import Figure
 
-LANES = {"small": 100, "full": 1_000}
-SEEDS = {"small": 8, "full": 16}
+LANES = {"small": 60, "full": 300}
+SEEDS = {"small": 6, "full": 20}
 
 
 def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
@@ -39,7 +39,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
 
     Arguments:
         key: draws starts, noise and networks.
-        size: 100 trials of every kind and 8 networks of every width, or 1,000 and 16.
+        size: 60 trials of every kind and 6 networks of every width, or 300 and 20.
 
     Returns:
         Dataset with what trials left over `optimizer`, `rate`, `case` and `lane`, the numbers that left over `level`,
@@ -67,7 +67,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
         {
             **{"level": list(LEVELS), "optimizer": list(METHODS), "rate": list(RATES), "case": list(CASES)},
             **{"dimension": np.arange(1, DIMENSIONS + 1), "width": list(WIDTHS), "bottom_rate": list(BOTTOM_RATES)},
-            **{"well": ["local", "global"], "bottom": ["exact", "rounded"]},
+            **{"well": ["local", "global"], "bottom": ["exact", "beside"]},
         },
         {"lanes": LANES[size], "seeds": SEEDS[size]},
     )

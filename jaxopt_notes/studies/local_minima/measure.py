@@ -19,7 +19,7 @@ from ...projection import project
 
 LOCAL, BARRIER, GLOBAL = -0.2739, 0.2739, 1.0904
 LOW, HIGH = -1.0, 2.0
-LEFT = -0.5962  # here f is as high as at the barrier: what starts further left has the height to pass it
+LEFT = -0.5968  # here f is as high as at the barrier: what starts further left has the height to pass it
 ASIDE = 1e-3  # deviation of the starts at rest, as training leaves the parameters beside a minimum
 STEPS = 1_000
 RATE = 0.05  # at which the level of the noise is varied

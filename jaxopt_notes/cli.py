@@ -159,6 +159,7 @@ def study(
         seed: seed of all randomness; the same seed gives the same numbers.
     """
     from .studies import STUDIES, load_study, run_studies, tally
+    from .studies.judgement import answers
     from .studies.page import write_summary
 
     if name and all:
@@ -181,6 +182,8 @@ def study(
         print(f"\n{result.name} ({how}): {STUDIES[result.name].title}")
         for claim in result.claims:
             print(textwrap.fill(f"{claim}", 118, initial_indent="  ", subsequent_indent=" " * 17))
+            for question, answer in answers(result.name, claim).items():
+                print(textwrap.fill(f"{question} {answer}", 118, initial_indent=" " * 19, subsequent_indent=" " * 19))
         print(f"  {result.dataset}, {result.figure}", flush=True)
     if all:
         print(f"\npage {write_summary(results, out / 'index.html', seed=seed, size=size)}")

@@ -25,6 +25,7 @@ NEAR = 0.05  # share of the reachable fall that a good end may miss
 FALLING = 0.1  # share of the fall in the last quarter from which a curve still falls; a straight line has 0.25
 FLAT = 0.05  # share of the start that a plateau may lose
 BOUNCING = 0.05  # spread of the last quarter, as a share of the start, from which a level end is a bounce
+CERTAIN = 2.0  # standard errors from which a difference is more than the noise of the batches
 
 _ADVICE = {
     "low": "it still falls at the end: raise the learning rate, or take more steps.",
@@ -51,6 +52,7 @@ class Diagnosis:
         closing: share of the excess over the reference (or `floor`) that the last quarter took away.
         increases: share of the twenty stretches of the curve whose median is above the one before.
         bounce: spread (interquartile) of the losses of the last quarter, as a share of the start.
+        noise: standard error of `late` by the noise of the batches, as a share of the fall; 0 for a curve of all data.
         oscillation: share of steps after which the move along the top eigenvector changed its sign; NaN if not given.
         learning_rate: the rate at the end; NaN when unknown.
         stable_below: the predicted largest stable rate; NaN when not given.
@@ -65,6 +67,7 @@ class Diagnosis:
     closing: float
     increases: float
     bounce: float
+    noise: float
     oscillation: float
     learning_rate: float
     stable_below: float
@@ -76,10 +79,11 @@ class Diagnosis:
         return _ADVICE[self.name]
 
     def __str__(self) -> str:
+        within = f" +- {100 * self.noise:.2g}%" if self.noise else ""
         lines = [
             f"{self.name}: {self.advice}",
             f"fall {100 * self.fall:.3g}% of the start, {100 * self.early:.2g}% of it in the first quarter, "
-            f"{100 * self.late:.2g}% in the last; slope {self.slope:.2g} a step; "
+            f"{100 * self.late:.2g}%{within} in the last; slope {self.slope:.2g} a step; "
             f"{self.increases:.0%} of stretches rise; bounce {100 * self.bounce:.3g}%",
         ]
         if np.isfinite(self.oscillation):
@@ -102,7 +106,8 @@ def diagnose(
     """Name a loss curve low, good, high, diverging or plateau.
 
     In this order, with L_0 the first loss, L_end that of the last twentieth of the curve (its median), L* the reference
-    or else the floor:
+    or else the floor. Where the curve is that of batches, L_0 and L_end are the run's losses on all data, a fall counts
+    from two standard errors of the noise on, and a bounce is no sign, as it may be that of the batches.
 
         diverging   the run failed by numbers, or L_end is above L_0 by more than the last quarter bounces
         good        converged, or L_end - L* <= 5 % of L_0 - L*
@@ -112,8 +117,9 @@ def diagnose(
         high        at the edge, or level above the reference, or bouncing by more than 5 % of the start
         good        otherwise: level, and nothing says that a lower loss exists
 
-    Of a sweep every trial is named, and the reference is the lowest median final loss of all configurations; a plateau
-    at a smaller `learning_rate` than the best configuration's is low.
+    Of a sweep every trial is named, and the reference is the lowest median final loss of all configurations. What ends
+    above it, and does not diverge, is low at a smaller `learning_rate` than the best one of the same other
+    hyperparameters. At a larger one it is high, or a plateau.
 
     Arguments:
         run: a `Run` of one curve of at least 8 entries, or the Dataset of a sweep.
@@ -162,21 +168,30 @@ def diagnose(
         floor,
         np.nan if reference is None else reference,
         oscillation=oscillation,
+        ends=(float(run.initial_loss), float(run.final_loss)),
         learning_rate=float(run.learning_rate[-1]),
         stable_below=np.nan if stable_below is None else stable_below,
     )
 
 
 def _named(
-    loss: Float[np.ndarray, " entries"], status: int, floor: float, reference: float, **known: float
+    loss: Float[np.ndarray, " entries"],
+    status: int,
+    floor: float,
+    reference: float,
+    *,
+    ends: tuple[float, float],
+    **known: float,
 ) -> Diagnosis:
     if loss.size < 8:
         raise ValueError(f"a curve needs at least 8 entries to be named, got {loss.size}; record more often (every=)")
-    numbers = _measured(loss, floor, reference)
-    start, end = loss[0], numbers.pop("end")
+    of_batches = np.isfinite(ends).all() and not np.isclose(ends[1], loss[-1], rtol=1e-5)
+    numbers = _measured(loss, floor, reference, ends if of_batches else None)
+    start, end, rise = numbers.pop("start"), numbers.pop("end"), numbers.pop("rise")
     reachable = reference if np.isfinite(reference) else floor
-    still_falls = max(numbers["late"], numbers["closing"]) >= FALLING
-    bounces = numbers["bounce"] > BOUNCING
+    falls = max(numbers["late"], numbers["closing"]) >= FALLING
+    still_falls = falls and numbers["late"] >= CERTAIN * numbers["noise"]
+    bounces = numbers["bounce"] > BOUNCING and not of_batches
     at_the_edge = (
         known["oscillation"] > 0.5
         or known["learning_rate"] > 0.9 * known["stable_below"]
@@ -186,7 +201,7 @@ def _named(
         name = "not run"
     elif status == Status.PRUNED:
         name = "pruned"
-    elif status in (Status.NON_FINITE, Status.DIVERGED) or -numbers["fall"] > numbers["bounce"]:
+    elif status in (Status.NON_FINITE, Status.DIVERGED) or rise > 0:
         name = "diverging"
     elif status == Status.CONVERGED or (status != Status.STALLED and end - reachable <= NEAR * (start - reachable)):
         name = "good"
@@ -206,23 +221,33 @@ def _straight(numbers: dict[str, float]) -> bool:
     return numbers["increases"] <= 0.25 and 0.1 < numbers["early"] < 0.5 and 0.1 < numbers["late"] < 0.5
 
 
-def _measured(loss: Float[np.ndarray, " entries"], floor: float, reference: float) -> dict[str, float]:
+def _measured(
+    loss: Float[np.ndarray, " entries"], floor: float, reference: float, ends: tuple[float, float] | None
+) -> dict[str, float]:
+    """The numbers of a curve; `ends` are the losses on all data before and after where the curve is that of batches."""
     blocks = np.array([np.median(part) for part in np.array_split(loss, min(BLOCKS, loss.size))])
     quarters = [np.median(part) for part in np.array_split(loss, 4)]
-    start, end, last = loss[0], blocks[-1], loss[-(loss.size // 4) :]
+    last = loss[-(loss.size // 4) :]
+    start, end = ends or (loss[0], blocks[-1])
     excess = _positive(start - floor, abs(start))
     lately = quarters[2] - quarters[3]
     whole = start - end if start != end else np.inf
     rounding = 4 * np.finfo(np.float32).eps * np.abs(blocks[:-1])
+    bounce = np.subtract(*np.percentile(last, [75, 25]))
+    # Of normal noise: its deviation from the median step between entries, and from that the error of a median of n.
+    error = 1.25 * np.median(np.abs(np.diff(last))) / (0.6745 * np.sqrt(2 * last.size)) if ends else 0.0
     measured = {
+        "start": start,
         "end": end,
+        "rise": np.median(last) - CERTAIN * error - start if ends else end - start - bounce,
         "fall": (start - end) / excess,
         "early": (start - quarters[0]) / whole,
         "late": lately / whole,
         "closing": lately / _positive(quarters[2] - (reference if np.isfinite(reference) else floor), excess),
         "slope": -lately / _positive(abs(quarters[2]), 1.0) / (loss.size / 4),
         "increases": np.mean(np.diff(blocks) > rounding),
-        "bounce": np.subtract(*np.percentile(last, [75, 25])) / excess,
+        "bounce": bounce / excess,
+        "noise": np.sqrt(2) * error / abs(whole),
     }
     return {name: float(value) for name, value in measured.items()}
 
@@ -270,23 +295,34 @@ def _diagnose_table(
         reference = float(ended.median("seed").min()) if "seed" in trials else float(ended.min())
     curves = table.loss.transpose(*trials, "step").values.reshape(-1, table.sizes["step"])
     codes = table.status.values.ravel()
+    finals = table.final_loss.transpose(*trials).values.ravel()
+    starts = (
+        (table.initial_loss if "initial_loss" in table else table.final_loss * np.nan).transpose(*trials).values.ravel()
+    )
     rates = table.learning_rate if "learning_rate" in table.coords else np.nan
     rates = (xarray.zeros_like(table.status, float) + rates).transpose(*trials).values.ravel()
     limit = np.nan if stable_below is None else stable_below
     named: list[Diagnosis] = [
         _named(
-            _held(curve), int(code), floor, reference, oscillation=np.nan, learning_rate=float(rate), stable_below=limit
+            _held(curve), int(code), floor, reference,
+            ends=(float(first), float(final)), oscillation=np.nan, learning_rate=float(rate), stable_below=limit,
         )
-        for curve, code, rate in zip(curves, codes, rates, strict=True)
-    ]
+        for curve, code, rate, first, final in zip(curves, codes, rates, starts, finals, strict=True)
+    ]  # fmt: skip
     shape = table.status.shape
-    numbers = ("fall", "early", "late", "closing", "slope", "increases", "bounce")
+    numbers = ("fall", "early", "late", "closing", "slope", "increases", "bounce", "noise")
     columns = {name: (trials, np.array([getattr(one, name) for one in named]).reshape(shape)) for name in numbers}
     columns["diagnosis"] = (trials, np.array([one.name for one in named], dtype=object).reshape(shape))
     coordinates = {name: table.coords[name] for name in trials}
     out = xarray.Dataset(columns, coordinates, {"reference": reference, "floor": floor})
-    if "learning_rate" in trials:  # a curve cannot tell a tiny rate from a plateau; the rates beside it can
-        lowest = ended.min([name for name in trials if name != "learning_rate"])
-        below = out.learning_rate < float(lowest.fillna(np.inf).idxmin())
-        out["diagnosis"] = out.diagnosis.where(~(below & (out.diagnosis == "plateau")), "low")
-    return out
+    return _sided(out, ended) if "learning_rate" in trials else out
+
+
+def _sided(named: xarray.Dataset, ended: xarray.DataArray) -> xarray.Dataset:
+    """What a curve cannot tell, the rates beside it can: whether it ends too high by too small or too large a rate."""
+    typical = ended.median("seed") if "seed" in ended.dims else ended
+    best = typical.fillna(np.inf).idxmin("learning_rate")
+    missed = named.diagnosis.isin(["low", "high", "plateau"])
+    too_small, too_large = (missed & side for side in (named.learning_rate < best, named.learning_rate > best))
+    sided = named.diagnosis.where(~too_small, "low")
+    return named.assign(diagnosis=sided.where(~(too_large & (sided == "low")), "high").transpose(*named.diagnosis.dims))

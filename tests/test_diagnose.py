@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray
 
 import jaxopt_notes as jon
 
@@ -34,11 +35,12 @@ def test_signs_flip_above_one_over_the_curvature(rate, flips):
     assert jon.diagnose(run, top_eigenvector=STEEP).oscillation == flips
 
 
-def curve(loss, status=jon.Status.COMPLETED):
-    """A run of which only the curve matters."""
+def curve(loss, status=jon.Status.COMPLETED, ends=None):
+    """A run of which only the curve matters, and the losses on all data where the curve is that of batches."""
     loss = jnp.asarray(loss, jnp.float32)
     zeros = jnp.zeros_like(loss)
-    return jon.Run(None, None, loss, zeros, zeros, zeros, loss[0], loss[-1], jnp.int32(status), jnp.int32(loss.size))
+    first, last = (loss[0], loss[-1]) if ends is None else map(jnp.float32, ends)
+    return jon.Run(None, None, loss, zeros, zeros, zeros, first, last, jnp.int32(status), jnp.int32(loss.size))
 
 
 STEPS = np.arange(400)
@@ -62,6 +64,49 @@ NOISE = np.random.default_rng(0).standard_normal(400)
 )
 def test_curves_by_their_shape(loss, options, name):
     assert jon.diagnose(curve(loss), **options).name == name
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "name"),
+    [
+        (1 + 1.3 * np.exp(-STEPS / 20), {}, "good"),  # level: the bounce is that of the batches
+        (1 + 1.3 * np.exp(-STEPS / 20), {"reference": 0.98}, "good"),
+        (1 + 1.3 * np.exp(-STEPS / 20), {"reference": 0.5}, "high"),
+        (2.3 - 0.003 * STEPS, {}, "low"),
+        (2.3 + 0.003 * STEPS, {}, "diverging"),
+    ],
+)
+def test_the_noise_of_batches_is_no_sign_of_a_high_rate(loss, options, name):
+    names = []
+    for seed in range(20):
+        noise = 0.4 * np.random.default_rng(seed).standard_normal(400)
+        names.append(jon.diagnose(curve(loss + noise, ends=(loss[0], loss[-1])), **options).name)
+    assert names.count(name) >= 19
+
+
+def test_the_noise_of_the_late_fall_is_its_standard_error():
+    falls = []
+    for seed in range(200):
+        noise = 0.1 * np.random.default_rng(seed).standard_normal(400)
+        falls.append(jon.diagnose(curve(2.3 - 0.003 * STEPS + noise, ends=(2.3, 1.1))))
+    assert np.mean([found.noise for found in falls]) == pytest.approx(np.std([found.late for found in falls]), rel=0.15)
+    assert jon.diagnose(curve(2.3 - 0.003 * STEPS)).noise == 0
+
+
+def test_in_a_noisy_sweep_the_rates_beside_a_curve_name_it():
+    """Ends that miss the best by a fifth of the fall, in curves whose noise is as large: below it low, above high."""
+    rates, ends = [0.01, 0.1, 1.0, 10.0], np.array([1.25, 1.0, 1.25, 4.0])
+    level = ends[:, None] + (2.3 - ends[:, None]) * np.exp(-STEPS / 20)
+    noise = 0.4 * np.random.default_rng(0).standard_normal((4, 8, 400))
+    over = {"learning_rate": rates, "seed": range(8)}
+    final = xarray.DataArray(np.repeat(ends[:, None], 8, 1), over, ("learning_rate", "seed"))
+    loss = (("learning_rate", "seed", "step"), level[:, None] + noise)
+    table = xarray.Dataset({"loss": loss, "final_loss": final, "initial_loss": 0 * final + 2.3})
+    table["status"] = (0 * final).astype(int) + int(jon.Status.COMPLETED)
+    for turned in (table, table.transpose("step", "seed", "learning_rate")):
+        named = jon.diagnose(turned).diagnosis.transpose("learning_rate", "seed")
+        for row, name in zip(named.values, ["low", "good", "high", "diverging"], strict=True):
+            assert set(row) == {name}
 
 
 def test_what_the_run_knows_of_its_failure_decides():

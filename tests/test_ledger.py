@@ -8,7 +8,7 @@ import pytest
 
 from jaxopt_notes.explorer.presets import PRESETS
 from jaxopt_notes.optimizers import OPTIMIZERS
-from jaxopt_notes.studies import STUDIES, Claim, ledger, ledger_pages
+from jaxopt_notes.studies import STUDIES, Claim, judgement, ledger, ledger_pages
 from jaxopt_notes.studies import __file__ as room
 
 BOOK = Path(__file__).parents[1] / "notebooks"
@@ -144,6 +144,47 @@ def test_the_pages_hold_every_row_and_what_was_measured():
     for slip in ("原子", "新币", "纪元", "渐变", "哈希"):
         assert slip in slips
     assert "动量" in ledger_pages.glossary()
+
+
+def test_every_failed_claim_of_the_pages_states_its_conditions_and_three_answers():
+    judged = {claim: ledger.judgements()[claim] for _, claim in NAMED if claim in ledger.judgements()}
+    found = {key: Claim(key.partition("/")[2], "So it is.", 2.0, high=1.0, conditions="In a valley.") for key in judged}
+    pages = [*(ledger_pages.statements(letter, found) for letter in LEDGER.lectures), ledger_pages.disagreements(found)]
+    lines = [line for line in "\n".join(pages).splitlines() if "**failed**" in line]
+    for key, judged_so in judged.items():
+        shown = [line for line in lines if f"`{key}`" in line]
+        assert shown
+        for part in ("*Conditions:* In a valley.", *map(ledger_pages.plain, judged_so.answers.values())):
+            assert all(part in line for line in shown)
+    passed = {"averages/window": Claim("window", "So it is.", 0.0, high=1.0)}
+    assert "fair chance" not in ledger_pages.statements("A", passed)
+    unjudged = {"averages/ten_steps": Claim("ten_steps", "So it is.", 2.0, high=1.0)}
+    assert "Not judged" in ledger_pages.statements("A", unjudged)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_judgements_are_of_claims_that_the_study_makes(study):
+    judged = {key.partition("/")[2] for key in ledger.judgements() if key.startswith(f"{study}/")}
+    assert not {name for name in judged if not claim_names(study).fullmatch(name)}
+
+
+JUDGED = '["averages/window"]\nchance = "Yes."\nwords = "Yes."\nbudget = "No."\n'
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("averages", "averges"), "did you mean 'averages'"),
+        (("/window", ""), "study/claim"),
+        (('"No."', '" "'), "budget is empty; it must answer: Does the number move"),
+        (('words = "Yes."', ""), "must answer chance, words, budget, got chance, budget"),
+        (("budget", "bugdet"), "must answer"),
+    ],
+)
+def test_a_judgement_without_its_answers_is_refused(change, words):
+    assert list(judgement.read(JUDGED)["averages/window"].answers.values()) == ["Yes.", "Yes.", "No."]
+    with pytest.raises(ValueError, match=words):
+        judgement.read(JUDGED.replace(*change, 1))
 
 
 def test_every_optimizer_has_its_formula_beside_the_code_that_runs():

@@ -197,14 +197,6 @@ def _seeker_claims(dataset: xarray.Dataset) -> list[Claim]:
     minimum = Kind.MINIMUM
     return [
         share(
-            "newton_goes_to_the_optimum",
-            "Newton's direction leads to a minimum (from 95 % of the starts or more).",
-            "newton",
-            minimum,
-            0,
-            "It leads to whatever critical point is near: undamped it only holds where the Hessian is positive.",
-        ),
-        share(
             "newton_attracted",
             "Near a saddle undamped Newton goes to the saddle.",
             "newton",

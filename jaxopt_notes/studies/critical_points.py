@@ -288,15 +288,10 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
             conditions="Not where an eigenvalue is zero and the others agree: x^3 and the monkey saddle.",
         ),
         Claim(
-            "diagonal_is_enough",
-            "A point is a maximum or minimum if all entries on the Hessian's diagonal have one sign.",
-            float(smallest / largest), low=0.0, unit="smallest over largest eigenvalue of [[1, 2], [2, 1]]",
-            conditions=f"True of diagonal matrices. Here the eigenvalues are {smallest:.3g} and {largest:.3g}.",
-        ),
-        Claim(
             "eigenvalues_are_enough",
             "The eigenvalues of [[1, 2], [2, 1]] make it a saddle, and so does the verdict.",
             int(dataset.askew_kind), int(Kind.SADDLE), int(Kind.SADDLE), unit="(code of the verdict; 2 is a saddle)",
+            conditions=f"They are {smallest:.3g} and {largest:.3g}; the diagonal has one sign.",
         ),
         Claim(
             "up_and_down_along_axes",

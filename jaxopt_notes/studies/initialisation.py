@@ -209,13 +209,13 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
             -20.0,
         ),
         Claim(
-            "relu_relieves",
-            "ReLU relieves the vanishing gradient: with equal (Glorot's) weights more comes back than through tanh.",
+            "relu_needs_its_weights",
+            "With Glorot's weights, which are made for tanh, less comes back through ReLU than through tanh.",
             gain(relu, tanh),
-            low=0.0,
+            high=0.0,
             interval=bootstrap(gain, relu, tanh),
             unit="powers of ten more at 50 layers",
-            conditions="Only where tanh is saturated, or with He's weights, which make up for what ReLU cuts off.",
+            conditions="They do not saturate tanh: there is nothing to relieve. He's make up for what ReLU cuts off.",
         ),
         Claim(
             "relu_relieves_with_he",

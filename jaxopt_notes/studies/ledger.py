@@ -1,6 +1,7 @@
 """The ledger: every statement of the lectures, and whether it was measured, corrected, or is out of scope.
 
-The rows are data, in `ledger.toml` beside this file; `pages` writes them as pages of the book.
+The rows are data, in `ledger.toml` beside this file, and the judgements of the claims that failed in `judgements.toml`;
+`ledger_pages` writes them as pages of the book.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from .. import _checks
 from ..sweeps.saved import load as load_table
 from .claim import Claim
+from .judgement import judgements as judgements
 from .registry import STUDIES, load_study
 
 PLAYS = ("demonstration", "cell", "study")

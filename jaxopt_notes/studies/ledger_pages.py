@@ -11,7 +11,8 @@ from typing import Any
 from .. import _checks
 from ..optimizers import OPTIMIZERS, second_order
 from . import ledger
-from .claim import Claim
+from .claim import Claim, Outcome
+from .judgement import answers
 from .ledger import Row
 
 # Newton's methods have no rule for one array; what is theirs is how the step is solved for.
@@ -220,11 +221,13 @@ def _outcome(row: Row, measured: Mapping[str, Claim]) -> str:
 
 def _claim(name: str, measured: Mapping[str, Claim]) -> str:
     claim = measured.get(name)
+    study, _, rest = name.partition("/")
     if claim is None:
-        study, _, rest = name.partition("/")
         return f"`{study}`: to be measured ({plain(rest[1:].strip())})" if rest.startswith("?") else f"`{name}`"
     words = f"**{claim.outcome.value}** {plain(claim.sentence)} Measured {plain(claim.measured)}; holds {claim.bound}."
-    return f"{words} {plain(claim.conditions)} `{name}`".replace("  ", " ")
+    under = "*Conditions:* " if claim.outcome is Outcome.FAILED and claim.conditions else ""
+    judged = " ".join(f"*{question}* {plain(answer)}" for question, answer in answers(study, claim).items())
+    return " ".join(filter(None, (words, f"{under}{plain(claim.conditions)}", f"`{name}`", judged)))
 
 
 def _play(row: Row) -> str:

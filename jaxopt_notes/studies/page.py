@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .._files import write_whole
 from .claim import tally
+from .judgement import answers
 from .registry import STUDIES
 
 if TYPE_CHECKING:
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 def _templates() -> jinja2.Environment:
     import jinja2
 
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["answers"] = answers
+    return environment
 
 
 def as_html(result: Result) -> str:

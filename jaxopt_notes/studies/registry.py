@@ -47,7 +47,7 @@ STUDIES: dict[str, Entry] = {
     "minibatch_gradient": Entry("The gradient of a minibatch: unbiased, with noise that falls as 1/B", "S J D"),
     "sampling_order": Entry("In which order to see the examples, and what reading them costs", "S J"),
     "gd_sgd_minibatch": Entry("Batches of one, some and all: the cost in examples and in seconds", "S A D J"),
-    "batch_size": Entry("Throughput, powers of two, and whether a larger batch is ever worse", "S A"),
+    "batch_size": Entry("Throughput, powers of two, and what a larger batch costs", "S A"),
     "learning_rate_curves": Entry("Loss curves by learning rate, where data can be fitted and where noise limits", "S"),
     "learning_rate_decay": Entry("Schedules against a constant rate, and what a drop of the rate does", "S A"),
     "stochastic_convergence": Entry("The floor of a constant rate, and which decay of the rate converges", "J D"),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from .. import _checks
 from .._files import write_whole
 from .._version import __version__
 from ..sweeps import StoreError, load, save
+from . import sources
 from .claim import Claim, tally
 from .registry import STUDIES, Size, Study, load_study
 
@@ -67,8 +67,9 @@ def run_study(name: str, out: str | os.PathLike[str], *, seed: int = 0, size: Si
         size: "small", seconds, or "full", what the book shows.
 
     Returns:
-        A `Result`. A saved one is taken when its study's code, the package's version, the size and the seed are the
-        same; claims are judged and the figure is drawn anew from it.
+        A `Result`. A saved one is taken when nothing that it depends on has changed: the size, the seed, the versions
+        of jax, numpy and what else computes, the study's file and all that it imports of this package except `plots`.
+        Claims are judged and the figure is drawn anew from it.
 
     Raises:
         ValueError: unknown study or size, a negative seed.
@@ -143,20 +144,14 @@ def _each(names: list[str], out: str | os.PathLike[str], seed: int, size: Size) 
 
 
 def _identity(name: str, seed: int, size: str) -> dict[str, str | int]:
-    spec = importlib.util.find_spec(f".{name}", __package__)
-    assert spec is not None
-    assert spec.origin is not None
-    origin = Path(spec.origin)
-    files = sorted(origin.parent.glob("*.py")) if origin.name == "__init__.py" else [origin]
-    source = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
-    return {
+    own: dict[str, str | int] = {
         "study": name,
         "study_size": size,
         "study_seed": seed,
-        "study_source": source,
-        "jaxopt_notes": __version__,
-        "jax": jax.__version__,
+        "study_source": sources.digest(name),
     }
+    computes = {each: metadata.version(each) for each in ("jax", "jaxlib", "numpy", "scipy", "optax", "flax")}
+    return {**own, **computes, "jaxopt_notes": __version__}
 
 
 def _saved(path: Path, identity: dict[str, str | int]) -> xarray.Dataset | None:

@@ -1,4 +1,9 @@
-"""What is run: both methods over rates and decays on three problems, and four methods on four kinds of regression."""
+"""What is run: both methods over rates and decays on three problems, and four methods on four kinds of regression.
+
+Defaults of libraries: keras 3, `SGD(learning_rate=0.01, momentum=0)`; PyTorch, `SGD(lr=0.001, momentum=0)`, before 2.x
+without a default rate; scikit-learn 1.5, `MLPClassifier(solver="sgd")`, 0.001 with Nesterov's momentum of 0.9. In all
+three Adam's rate is 0.001. optax has no default rates.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from jaxtyping import Array, Float, Key
 from ... import problems, schedules
 from ...minibatches import reshuffle
 from ...minimize import Status, minimize
-from ...optimizers import adagrad, adam, momentum
+from ...optimizers import adagrad, adam, momentum, nesterov
 from ...sweeps import sweep, trials
 from ..noisy_softmax import noisy_softmax
 from ..registry import Size
@@ -27,8 +32,9 @@ if TYPE_CHECKING:
 
 PROBLEMS = ("digits", "noisy", "factorization")
 METHODS = ("momentum", "adam")
-RATES = 10.0 ** np.arange(-4, 0.51, 0.5)
-DEFAULTS = {"momentum": 1e-2, "adam": 1e-3}  # of keras; torch has 1e-3 for both
+PER_DECADE = {"small": 2, "full": 8}  # rates from 1e-4 to 10^0.5
+SHELF = {"keras": (0.01, 0.0), "torch": (0.001, 0.0), "scikit-learn": (0.001, 0.9)}  # SGD's rate and momentum
+ADAM_RATE = 0.001
 DECAYS = ("constant", "cosine")
 GOOD = 0.9  # share of the best fall
 SEEDS = {"small": 6, "full": 12}
@@ -36,7 +42,9 @@ STEPS = {
     "small": {"digits": 400, "noisy": 800, "factorization": 800},
     "full": {"digits": 1280, "noisy": 3600, "factorization": 4000},
 }
+BUDGETS = {"small": (1.0,), "full": (0.25, 1.0)}  # shares of the steps; what these decide alone is not decided
 BATCH = {"digits": 64, "noisy": 4, "factorization": 8}
+BETA_PROBLEMS = ("digits", "noisy")
 BETAS = [(0.8, 0.99), (0.8, 0.999), (0.9, 0.99), (0.95, 0.99), (0.95, 0.999)]  # of Adam, in place of 0.9, 0.999
 FINE = 10.0 ** np.arange(-3, -0.99, 0.5)  # rates at which the betas are tried
 
@@ -57,33 +65,39 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
         size: steps and seeds.
 
     Returns:
-        Dataset with `loss` over `problem`, `optimizer`, `decay`, `learning_rate` and `seed`; `beta_loss` of Adam over
+        Dataset with `loss` over `problem`, `budget` (a share of the steps), `optimizer`, `decay`, `learning_rate` and
+        `seed`; `shelf_loss` of SGD with the defaults of a `library`; `beta_loss` of Adam over `beta_problem` and
         `betas`; `cell_loss` over `cell`, `cell_method`, `cell_rate` and `cell_seed`; `seconds` per step on digits over
         `optimizer` and `repetition`.
     """
     import xarray
 
-    losses, starts, betas = [], [], None
+    rates = 10.0 ** (np.arange(-4 * PER_DECADE[size], PER_DECADE[size] // 2 + 1) / PER_DECADE[size])
+    losses, starts, betas, shelf = [], [], [], []
     for name in PROBLEMS:
         problem = _problem(name, key)
-        steps = STEPS[size][name]
-        rows = []
-        for method in METHODS:
-            table, tried = _swept(problem, name, method, steps, SEEDS[size], key)
-            rows.append(table)
-            betas = tried if tried is not None else betas
-        losses.append(np.stack([row for row, _ in rows]))
-        starts.append(rows[0][1])
+        tried = BETAS if name in BETA_PROBLEMS else []
+        for share in BUDGETS[size]:
+            options = _options(name, size, share, key)
+            moving, start, _ = _swept(problem, "momentum", rates, [], options)
+            adaptive, _, of_betas = _swept(problem, "adam", rates, tried, options)
+            losses.append(np.stack([moving, adaptive]))
+            starts.append(start)
+            shelf.append(_shelf(problem, options))
+            betas += [of_betas] if tried else []
     cells = _cells(key, CELL_SEEDS[size])
+    split = lambda parts: np.stack(parts).reshape(-1, len(BUDGETS[size]), *parts[0].shape)  # noqa: E731
     return xarray.Dataset(
         {
-            "loss": (("problem", "optimizer", "decay", "learning_rate", "seed"), np.stack(losses)),
-            "initial_loss": (("problem", "seed"), np.stack(starts)),
-            "beta_loss": (("betas", "fine_rate", "seed"), betas),
+            "loss": (("problem", "budget", "optimizer", "decay", "learning_rate", "seed"), split(losses)),
+            "initial_loss": (("problem", "seed"), split(starts)[:, 0]),
+            "shelf_loss": (("problem", "budget", "library", "seed"), split(shelf)),
+            "beta_loss": (("beta_problem", "budget", "betas", "fine_rate", "seed"), split(betas)),
             "cell_loss": (("cell", "cell_method", "cell_rate", "cell_seed"), cells),
             "seconds": (("repetition", "optimizer"), _seconds(key, REPETITIONS[size])),
         },
-        {"problem": list(PROBLEMS), "optimizer": list(METHODS), "decay": list(DECAYS), "learning_rate": RATES}
+        {"problem": list(PROBLEMS), "optimizer": list(METHODS), "decay": list(DECAYS), "learning_rate": rates}
+        | {"budget": list(BUDGETS[size]), "library": list(SHELF), "beta_problem": list(BETA_PROBLEMS)}
         | {"cell": list(CELLS), "cell_method": list(CELLS.values()), "cell_rate": CELL_RATES, "fine_rate": FINE}
         | {"b1": ("betas", [b1 for b1, _ in BETAS]), "b2": ("betas", [b2 for _, b2 in BETAS])},
         {"state_ratio": _state_size("adam") / _state_size("momentum"), "cell_steps": CELL_STEPS},
@@ -122,31 +136,47 @@ def _state_size(method: str) -> float:
     return sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.ndim) / 1000
 
 
-def _swept(problem: Any, name: str, method: str, steps: int, seeds: int, key: Any) -> tuple[Any, Any]:
-    """((losses over decay, rate and seed, losses at the start), losses over betas, rate and seed or None)."""
+def _options(name: str, size: Size, share: float, key: Key[Array, ""]) -> dict[str, Any]:
+    """Of every sweep on a problem with one budget: the same steps, starts and order of the data."""
+    steps = round(share * STEPS[size][name])
+    each = {"seeds": SEEDS[size], "steps": steps, "batch_size": BATCH[name], "every": steps}
+    return {**each, "key": key, "progress": False}
+
+
+def _ended(table: xarray.Dataset) -> np.ndarray:
+    """Losses at the end over configuration and seed, infinite where the run failed."""
+    return table.final_loss.where(table.status < Status.NON_FINITE, np.inf).transpose("configuration", "seed").values
+
+
+def _swept(
+    problem: Any, method: str, rates: np.ndarray, betas: list[tuple[float, float]], options: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Losses over decay, rate and seed; losses at the start; losses over betas, rate and seed."""
 
     def adam_with(learning_rate: Array, decay: Array, b1: Array, b2: Array) -> optax.GradientTransformation:
-        return adam(_decayed(learning_rate, decay, steps), b1, b2)
+        return adam(_decayed(learning_rate, decay, options["steps"]), b1, b2)
 
     def momentum_with(learning_rate: Array, decay: Array) -> optax.GradientTransformation:
-        return momentum(_decayed(learning_rate, decay, steps), 0.9)
+        return momentum(_decayed(learning_rate, decay, options["steps"]), 0.9)
 
     points = [
-        {"learning_rate": rate, "decay": kind, "b1": 0.9, "b2": 0.999} for kind in range(len(DECAYS)) for rate in RATES
+        {"learning_rate": rate, "decay": kind, "b1": 0.9, "b2": 0.999} for kind in range(len(DECAYS)) for rate in rates
     ]
-    tried = method == "adam" and name == "digits"
-    if tried:
-        points += [{"learning_rate": rate, "decay": 0, "b1": b1, "b2": b2} for b1, b2 in BETAS for rate in FINE]
+    points += [{"learning_rate": rate, "decay": 0, "b1": b1, "b2": b2} for b1, b2 in betas for rate in FINE]
     names = ("learning_rate", "decay") + (("b1", "b2") if method == "adam" else ())
     space = trials({which: [float(point[which]) for point in points] for which in names})
-    options: dict[str, Any] = {"seeds": seeds, "steps": steps, "batch_size": BATCH[name], "every": steps // 8}
     factory: Callable[..., Any] = adam_with if method == "adam" else momentum_with
-    table = sweep(problem, factory, space, key=key, progress=False, **options)
-    ended = table.final_loss.where(table.status < Status.NON_FINITE, np.inf).transpose("configuration", "seed").values
-    count = len(DECAYS) * len(RATES)
-    curves = ended[:count].reshape(len(DECAYS), len(RATES), -1)
+    table = sweep(problem, factory, space, **options)
+    ended, count = _ended(table), len(DECAYS) * len(rates)
+    curves = ended[:count].reshape(len(DECAYS), len(rates), -1)
     start = table.initial_loss.transpose("configuration", "seed").values[0]
-    return (curves, start), ended[count:].reshape(len(BETAS), len(FINE), -1) if tried else None
+    return curves, start, ended[count:].reshape(len(betas), len(FINE), ended.shape[1])
+
+
+def _shelf(problem: Any, options: dict[str, Any]) -> np.ndarray:
+    """Losses over library and seed of SGD with the library's defaults; without momentum Nesterov's is plain descent."""
+    rates, kept = zip(*SHELF.values(), strict=True)
+    return _ended(sweep(problem, nesterov, trials({"learning_rate": rates, "beta": kept}), **options))
 
 
 def _decayed(learning_rate: Array, decay: Array, steps: int) -> Callable[[Array], Array]:

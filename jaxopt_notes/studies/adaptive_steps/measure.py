@@ -31,6 +31,7 @@ FEATURE_SCALES = 10.0 ** np.arange(-1, 1.25, 0.5)
 LOSS_SCALES = 10.0 ** np.arange(-12, 5)
 RATES = 10.0 ** np.arange(-5, 3.01, 0.125)
 CONDITION = 1e4
+STRETCHED_STEPS = (100, 300, 1000)
 EPS = 1e-8
 RMSPROP_DECAY = 0.9
 NETWORKS = {"small": 8, "full": 32}
@@ -61,7 +62,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
     parts.append(_evenness(keys[3], NETWORKS[size]))
     coordinates = {
         **{"share": SHARES, "feature_scale": FEATURE_SCALES, "loss_scale": LOSS_SCALES, "learning_rate": RATES},
-        **{"rotated": [0, 1], "stretched_method": list(STRETCHED)},
+        **{"rotated": [0, 1], "stretched_method": list(STRETCHED), "stretched_steps": list(STRETCHED_STEPS)},
         **{"adaptive": ["adagrad", "rmsprop", "adadelta"], "scaled_method": ["gradient_descent", "adam"]},
         **{"even_method": ["momentum", "adam"], "percentile": PERCENTILES, "t": np.arange(1, 201)},
     }
@@ -136,7 +137,17 @@ def _scales_of_the_loss() -> dict[str, Any]:
     paths = every(path)
     unit = int(np.argmin(np.abs(LOSS_SCALES - 1)))
     moved = np.abs(paths - paths[:, unit : unit + 1]).max((-2, -1))
-    return {"path_change": (("eps", "loss_scale"), moved), "first_step": (("eps", "loss_scale"), every(first))}
+    return {
+        "path_change": (("eps", "loss_scale"), moved),
+        "first_step": (("eps", "loss_scale"), every(first)),
+        "step_at_zero": ("eps", np.array([_step_at_zero(method) for method in (_uncorrected_adam(1.0), adam(1.0))])),
+    }
+
+
+def _step_at_zero(method: optax.GradientTransformation) -> float:
+    """The first step where the gradient is zero."""
+    at = jnp.zeros(1)
+    return float(method.update(at, method.init(at), at)[0][0])
 
 
 def _tuned(
@@ -181,7 +192,7 @@ STRETCHED: dict[str, Callable[..., Any]] = {
 
 
 def _stretched(key: Key[Array, ""], starts: int) -> dict[str, Any]:
-    """The lowest final loss over all rates where the curvatures differ, along the axes and rotated."""
+    """The lowest loss over all rates after some steps where the curvatures differ, along the axes and rotated."""
     curvatures = jnp.geomspace(1.0, CONDITION, 8)
     drawn = np.asarray(jax.random.normal(key, (starts, 9, 8), float))
     begin, turns = jnp.asarray(drawn[:, 8]), np.linalg.qr(drawn[:, :8])[0]
@@ -192,13 +203,15 @@ def _stretched(key: Key[Array, ""], starts: int) -> dict[str, Any]:
 
     def lowest(factory: Callable[..., Any]) -> np.ndarray:
         def each(frame: Array, x: Array) -> Array:
-            final = _tuned(factory, loss, (frame,), x, 300, RATES[:57:2])
-            return jnp.nanmin(final) / loss(x, frame)
+            every, most = STRETCHED_STEPS[0], STRETCHED_STEPS[-1]
+            one = lambda rate: minimize(loss, x, factory(rate), steps=most, args=(frame,), every=every).loss  # noqa: E731
+            curves = jax.vmap(one)(jnp.asarray(RATES[:57:2]))
+            return jnp.nanmin(curves[:, np.array(STRETCHED_STEPS) // every], axis=0) / loss(x, frame)
 
         return np.asarray(jax.vmap(jax.vmap(each), (0, None))(frames, begin))
 
     kept = np.stack([lowest(factory) for factory in STRETCHED.values()])
-    return {"stretched_loss": (("stretched_method", "rotated", "start"), kept)}
+    return {"stretched_loss": (("stretched_method", "rotated", "start", "stretched_steps"), kept)}
 
 
 def _evenness(key: Key[Array, ""], networks: int) -> dict[str, Any]:

@@ -49,13 +49,17 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
         digits = few_digits()
         tests, networks, sets, starts = jax.random.split(key, 4)
         excess, smallest = both_tests(tests, digits, PAIRS[size], POINTS[size])
-        negative, steps, line, humps = measure.networks(jax.random.split(networks, SEEDS[size]), digits)
+        keys = jax.random.split(networks, SEEDS[size])
+        negative, steps, line, humps = measure.networks(keys, digits)
+        ended, around = measure.near_minima(keys, digits)
         return xarray.Dataset(
             {
                 "refuted": ("model", (excess > 1e-12).sum(1)),
                 "smallest": ("model", smallest.min(1)),
                 "negative": (("seed", "step"), negative),
                 "hump": ("seed", humps),
+                "ended": ("seed", ended),
+                "convex_around": (("seed", "distance"), around),
                 "line_loss": ("share", line),
                 **measure.without_minimum(digits),
                 **measure.regression(starts, digits),
@@ -68,6 +72,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
                 "convex": ("model", [int(model.convex) for model in MODELS.values()]),
                 "step": steps,
                 "share": measure.LINE,
+                "distance": measure.AROUND,
             },
             {"pairs": PAIRS[size], "points": POINTS[size], "seeds": SEEDS[size]},
         )

@@ -7,12 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Key
 
-from ... import problems
+from ... import problems, schedules
 from ...curvature import classify, hessian, zero_level
 from ...minimize import Run, minimize
-from ...optimizers import gradient_descent
+from ...optimizers import adam, gradient_descent
 from .models import CLASSES, MLP_SIZE, Digits, linear_loss, mlp_loss, permuted, softmax_loss
 
 Measured = dict[str, Any]
@@ -20,6 +21,9 @@ LINE = np.linspace(0, 1, 41)
 DRIFT = 4_000  # steps of descent without a minimum
 TRAINING, EVERY = 1_000, 100
 RIDGE = 0.01
+FITTING, FINISHING = 300, 150  # steps of Adam and of L-BFGS to the minimum of a network with a ridge
+AROUND = np.array([0.01, 0.03, 0.1, 0.3, 1.0])  # distances from it, in lengths of its parameters
+DIRECTIONS = 20
 LIPSCHITZ = 1.0  # of linear regression's gradient: the largest variance of the inputs, and of the bias
 
 
@@ -121,6 +125,32 @@ def networks(keys: Key[Array, " seeds"], digits: Digits) -> tuple[np.ndarray, np
 
     negative, lines = map(np.asarray, jax.jit(jax.vmap(one))(keys))
     return negative, np.arange(0, TRAINING + 1, EVERY), lines[0], lines.max(1) / lines[:, 0]
+
+
+def near_minima(keys: Key[Array, " seeds"], digits: Digits) -> tuple[np.ndarray, np.ndarray]:
+    """Train networks with a ridge to their minima: the verdicts, and the share of convex Hessians by distance.
+
+    A Hessian is called convex if no eigenvalue of it lies below rounding; the share is over random directions.
+    """
+
+    def ridged(params: Array, digits: Digits) -> Array:
+        return mlp_loss(params, digits) + 0.5 * RIDGE * params @ params
+
+    def one(key: Key[Array, ""]) -> tuple[Array, Array]:
+        start_key, direction_key = jax.random.split(key)
+        start = 0.5 * jax.random.normal(start_key, (MLP_SIZE,))
+        decayed = adam(schedules.cosine(0.05, FITTING))
+        near = minimize(ridged, start, decayed, steps=FITTING, every=FITTING, args=(digits,)).params
+        minimum = minimize(ridged, near, optax.lbfgs(), steps=FINISHING, every=FINISHING, args=(digits,)).params
+        moves = jax.random.normal(direction_key, (DIRECTIONS, MLP_SIZE))
+        moves = moves / jnp.linalg.norm(moves, axis=1, keepdims=True) * jnp.linalg.norm(minimum)
+        points = minimum + jnp.asarray(AROUND)[:, None, None] * moves
+        spectra = jax.vmap(jax.vmap(lambda point: jnp.linalg.eigvalsh(hessian(ridged, point, digits))))(points)
+        level = zero_level(1.0, MLP_SIZE, start.dtype) * jnp.max(jnp.abs(spectra), axis=-1)
+        return classify(ridged, minimum, digits).kind, jnp.mean(spectra[..., 0] >= -level, axis=-1)
+
+    kinds, shares = jax.jit(jax.vmap(one))(keys)
+    return np.asarray(kinds), np.asarray(shares)
 
 
 def sets(key: Key[Array, ""]) -> Measured:

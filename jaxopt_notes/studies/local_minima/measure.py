@@ -11,25 +11,34 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key
 
-from ... import minibatches, problems
+from ... import minibatches, problems, schedules
 from ...curvature import Kind, classify
 from ...minimize import minimize
-from ...optimizers import adam, gradient_descent, momentum
+from ...optimizers import adam, gradient_descent, momentum, rmsprop
 from ...projection import project
 
 LOCAL, BARRIER, GLOBAL = -0.2739, 0.2739, 1.0904
 LOW, HIGH = -1.0, 2.0
-RATE, STEPS = 0.05, 1_000
-SMALL_RATE = 0.01
+LEFT = -0.5968  # here f is as high as at the barrier: what starts further left has the height to pass it
+ASIDE = 1e-3  # deviation of the starts at rest, as training leaves the parameters beside a minimum
+STEPS = 1_000
+RATE = 0.05  # at which the level of the noise is varied
 LEVELS = (1.0, 2.0, 4.0, 8.0, 16.0)  # standard deviation of the noise in the gradient
-DETERMINISTIC = {"descent": (SMALL_RATE, 0.0), "momentum 0.9": (SMALL_RATE, 0.9), "momentum 0.99": (SMALL_RATE, 0.99)}
-ADAM_RATES = (0.01, 0.1, 0.3)
+RATES = (0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 1.0)
+SMALL = 0.03  # the largest of the rates that are called small
+NOISE = 2.0  # level of the minibatch noise at which the methods are compared
+BALLS = {"descent": 0.0, "heavy ball 0.9": 0.9, "heavy ball 0.99": 0.99}
+METHODS = (*BALLS, "rmsprop", "adam")
+COMPARED = {"heavy ball 0.9": ("momentum", "Momentum"), "rmsprop": ("rmsprop", "RMSProp"), "adam": ("adam", "Adam")}
+CASES = ("rest", "below", "above", "noise")  # where trials start, without noise; the last at rest with noise
 TERMS = 64
 DIMENSIONS = 6
-WIDTHS = (2, 4, 8, 16)
-FEATURES, CLASSES, TRAIN = 10, 10, 200
-TRAINING = 400
-BOTTOM_RATES = (0.1, 0.25, 0.35, 0.5)
+WIDTHS = (2, 4, 8)
+FEATURES, CLASSES, TRAIN = 6, 10, 200
+TRAINING, FINISHING = 400, 400  # steps of Adam and of L-BFGS
+RIDGE = 3e-3
+HAIR = 1e-12
+BOTTOM_RATES = (0.1, 0.25, 0.35, 0.5, 2.0)
 
 
 def _wave(x: Float[Array, " 1"], term: Any = 0.0) -> Float[Array, ""]:
@@ -40,55 +49,83 @@ def _boxed(optimizer: optax.GradientTransformation) -> optax.GradientTransformat
     return project(optimizer, optax.projections.projection_box, lower=LOW, upper=HIGH)
 
 
-def leaving(starts: Float[Array, " lanes"], key: Key[Array, ""]) -> dict[str, tuple[Any, Any]]:
-    """How many trials from the local basin end in the other one, by what moves them; and of restarts anywhere."""
-    data_key, batch_key, inject_key, restart_key = jax.random.split(key, 4)
+def leaving(lanes: int, key: Key[Array, ""]) -> dict[str, tuple[Any, Any]]:
+    """Which trials from the local basin end in the other one, by what moves them; and of restarts anywhere."""
+    data_key, batch_key, inject_key, start_key = jax.random.split(key, 4)
     terms = jax.random.normal(data_key, (TERMS,))
     terms = (terms - terms.mean()) / terms.std()
-    keys = jax.random.split(batch_key, len(starts))
+    starts = _starts(lanes, start_key)
+    keys = jax.random.split(batch_key, lanes)
 
     def end(start: Array, optimizer: optax.GradientTransformation, **how: Any) -> Array:
         return minimize(_wave, start[None], _boxed(optimizer), steps=STEPS, **how).params[0]
 
-    def batches(start: Array, key: Array, level: Array) -> Array:
-        return end(start, gradient_descent(RATE), data=level * terms, minibatches=minibatches.random(1), key=key)
+    def batches(optimizer: optax.GradientTransformation, start: Array, key: Array, level: Array) -> Array:
+        return end(start, optimizer, data=level * terms, minibatches=minibatches.random(1), key=key)
 
     def injected(start: Array, key: Array, level: Array) -> Array:
         return end(start, optax.chain(optax.add_noise(level**2, 0.0, key), gradient_descent(RATE)))
 
-    def still(start: Array, method: Array) -> Array:
-        return end(start, momentum(*method))
+    # Every method over (rate, case, lane); the level of the noise is 0 in all cases but the last.
+    begin = jnp.stack([starts["rest"], starts["below"], starts["above"], starts["rest"]])
+    levels = jnp.array([0.0, 0.0, 0.0, NOISE])
 
-    def by_adam(start: Array, rate: Array) -> Array:
-        return end(start, adam(rate))
+    def over_rates(make: Callable[..., optax.GradientTransformation], *numbers: Any) -> Array:
+        trial = lambda rate, start, key, level: batches(make(rate, *numbers), start, key, level)  # noqa: E731
+        by_case = jax.vmap(jax.vmap(trial, (None, 0, 0, None)), (None, 0, None, 0))
+        return jax.vmap(by_case, (0, None, None, None))(jnp.asarray(RATES), begin, keys, levels)
 
-    def left(trial: Callable[..., Array], *lanes: Any, values: Any) -> np.ndarray:
-        over = jax.vmap(jax.vmap(trial, (*(0 for _ in lanes), None)), (*(None for _ in lanes), 0))
-        return np.asarray(jax.jit(over)(*lanes, jnp.asarray(values))) > BARRIER
-
-    anywhere = jax.random.uniform(restart_key, starts.shape, minval=LOW, maxval=HIGH)
-    without_noise = left(still, jnp.concatenate([starts, anywhere]), values=list(DETERMINISTIC.values()))
-    from_basin, restarts = np.split(without_noise, 2, axis=1)
-    injection_keys = jax.random.split(inject_key, len(starts))
+    balls = jax.jit(jax.vmap(lambda beta: over_rates(momentum, beta)))(jnp.array(list(BALLS.values())))
+    ends = jnp.concatenate(
+        [balls, jax.jit(lambda: over_rates(rmsprop))()[None], jax.jit(lambda: over_rates(adam))()[None]]
+    )
+    by_level = lambda trial, keys: jax.jit(jax.vmap(jax.vmap(trial, (0, 0, None)), (None, None, 0)))(  # noqa: E731
+        starts["rest"], keys, jnp.asarray(LEVELS)
+    )
+    noisy = by_level(lambda start, key, level: batches(gradient_descent(RATE), start, key, level), keys)
+    added = by_level(injected, jax.random.split(inject_key, lanes))
+    restarts = jax.jit(jax.vmap(lambda start: end(start, gradient_descent(SMALL))))(starts["anywhere"])
     return {
-        "left_by_batches": ("level", left(batches, starts, keys, values=LEVELS).sum(1)),
-        "left_by_injection": ("level", left(injected, starts, injection_keys, values=LEVELS).sum(1)),
-        "left_still": ("method", from_basin.sum(1)),
-        "left_by_adam": ("adam_rate", left(by_adam, starts, values=ADAM_RATES).sum(1)),
-        "reached_by_restarts": ((), int(restarts[0].sum())),
+        "left": (("optimizer", "rate", "case", "lane"), (np.asarray(ends) > BARRIER).astype(np.int8)),
+        "left_by_batches": ("level", (np.asarray(noisy) > BARRIER).sum(1)),
+        "left_by_injection": ("level", (np.asarray(added) > BARRIER).sum(1)),
+        "reached_by_restarts": ((), int((np.asarray(restarts) > BARRIER).sum())),
+    }
+
+
+def _starts(lanes: int, key: Key[Array, ""]) -> dict[str, Float[Array, " lanes"]]:
+    """At rest beside the local minimum, in its basin below and above the height of the barrier, and anywhere."""
+    rest, below, above, anywhere = jax.random.split(key, 4)
+    between = lambda key, low, high: jax.random.uniform(key, (lanes,), minval=low, maxval=high)  # noqa: E731
+    return {
+        "rest": LOCAL + ASIDE * jax.random.normal(rest, (lanes,)),
+        "below": between(below, LEFT + ASIDE, BARRIER - ASIDE),
+        "above": between(above, LOW, LEFT - ASIDE),
+        "anywhere": between(anywhere, LOW, HIGH),
     }
 
 
 def from_the_bottom() -> np.ndarray:
-    """How far descent moves that starts at the local minimum, to rounding, at rates below and above 2/f''."""
+    """How far descent moves at rates below and above 2/f'', from two local minima.
+
+    At the first, 0 of x^2 - x^3 + x^4/5, the computed gradient is exactly zero; the second, of x cos(pi x), is missed
+    by `HAIR`.
+    """
     bottom = problems.x_cos_pi_x()
     assert bottom.facts is not None
-    start = jnp.asarray(bottom.facts.minima[1].point)  # the lowest comes first
+    beside = jnp.asarray(bottom.facts.minima[1].point) + HAIR  # the lowest comes first
 
-    def one(rate: Array) -> Array:
-        return jnp.max(jnp.abs(minimize(_wave, start, _boxed(gradient_descent(rate)), steps=STEPS).params - start))
+    def loss(x: Float[Array, " 1"], exact: Array) -> Float[Array, ""]:
+        return jnp.where(exact, jnp.sum(x**2 - x**3 + x**4 / 5), _wave(x))
 
-    return np.asarray(jax.jit(jax.vmap(one))(jnp.asarray(BOTTOM_RATES)))
+    def one(start: Array, exact: Array, rate: Array) -> Array:
+        run = minimize(loss, start, _boxed(gradient_descent(rate)), steps=STEPS, args=(exact,))
+        return jnp.max(jnp.abs(run.params - start))
+
+    trials = jax.vmap(jax.vmap(one, (None, None, 0)), (0, 0, None))
+    return np.asarray(
+        jax.jit(trials)(jnp.stack([0 * beside, beside]), jnp.array([True, False]), jnp.asarray(BOTTOM_RATES))
+    )
 
 
 def verdicts() -> tuple[np.ndarray, np.ndarray]:
@@ -122,44 +159,62 @@ def count_minima(key: Key[Array, ""]) -> tuple[np.ndarray, int]:
     return np.array(counts), int(np.sum(np.asarray(judge(jnp.asarray(last[first]))) != Kind.MINIMUM))
 
 
-class Losses(NamedTuple):
-    """What training ends with, over width and seed."""
+class Minima(NamedTuple):
+    """The ends of training, over width and seed."""
 
-    train_loss: np.ndarray
-    test_loss: np.ndarray
+    train_loss: np.ndarray  # with its ridge
+    test_loss: np.ndarray  # cross-entropy
     gradient: np.ndarray
+    network_kind: np.ndarray  # the verdict
 
 
-def networks(key: Key[Array, ""], seeds: int) -> Losses:
-    """Train networks of one hidden layer on 200 digits; the narrow ones are the widest with units masked away."""
+def _network_loss(
+    params: Any, examples: tuple[Array, Array], mask: Float[Array, " width"], ridge: Float[Array, ""]
+) -> Float[Array, ""]:
+    """Cross-entropy of a network of one hidden layer, some of its units masked away, and ridge |params|^2.
+
+    The ridge gives the loss minima: without it the parameters of a network that fits its data grow for ever.
+    """
+    inputs, labels = examples
+    hidden = jnp.tanh(inputs @ params["in"] + params["bias"]) * mask
+    logits = hidden @ params["out"] + params["shift"]
+    squares = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+    return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)) + ridge * squares
+
+
+def networks(key: Key[Array, ""], seeds: int) -> Minima:
+    """Train networks on 200 digits until they rest at minima; the narrow ones are the widest with units masked away."""
     train, test = problems.digits()
-    parts = [(np.asarray(part.inputs), np.asarray(part.labels)) for part in (train, test)]
+    parts = [(np.asarray(part.inputs, float), np.asarray(part.labels)) for part in (train, test)]
     middle = parts[0][0].mean(0)
     axes = np.linalg.svd(parts[0][0][:TRAIN] - middle, full_matrices=False)[2][:FEATURES].T
     (inputs, labels), held_out = [(jnp.asarray((x - middle) @ axes), jnp.asarray(y)) for x, y in parts]
-    inputs, labels = inputs[:TRAIN], labels[:TRAIN]
+    examples, ridge = (inputs[:TRAIN], labels[:TRAIN]), jnp.asarray(RIDGE, float)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     below = rng.normal(size=(seeds, FEATURES, max(WIDTHS))) / np.sqrt(FEATURES)
     above = rng.normal(size=(seeds, max(WIDTHS), CLASSES))
 
-    def loss(params: Any, inputs: Array, labels: Array, mask: Array) -> Array:
-        hidden = jnp.tanh(inputs @ params["in"] + params["bias"]) * mask
-        logits = hidden @ params["out"] + params["shift"]
-        return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels))
-
-    def one(below: Array, above: Array, mask: Array) -> tuple[Array, Array, Any]:
-        params = {
-            "in": below,
+    def one(below: Array, above: Array, mask: Array) -> tuple[Any, Array]:
+        start = {
+            "in": below * mask,
             "bias": jnp.zeros(max(WIDTHS)),
-            "out": above * jax.lax.rsqrt(jnp.sum(mask)),
+            "out": above * mask[:, None] * jax.lax.rsqrt(jnp.sum(mask)),
             "shift": jnp.zeros(CLASSES),
         }
-        run = minimize(loss, params, adam(0.02), steps=TRAINING, args=(inputs, labels, mask))
-        return run.final_loss, run.grad_norm[-1], run.params
+        args = (examples, mask, ridge)
+        decayed = adam(schedules.cosine(0.05, TRAINING))
+        near = minimize(_network_loss, start, decayed, steps=TRAINING, every=TRAINING, args=args).params
+        ended = minimize(_network_loss, near, optax.lbfgs(), steps=FINISHING, every=FINISHING, args=args).params
+        return ended, _network_loss(ended, held_out, mask, 0 * ridge)
 
-    masks = np.arange(max(WIDTHS)) < np.array(WIDTHS)[:, None]
+    masks = (np.arange(max(WIDTHS)) < np.array(WIDTHS)[:, None]).astype(float)
     lanes = [np.tile(below, (len(WIDTHS), 1, 1)), np.tile(above, (len(WIDTHS), 1, 1)), np.repeat(masks, seeds, axis=0)]
-    on_lanes = [jnp.asarray(lane, jnp.float32) for lane in lanes]
-    final, gradient, params = jax.jit(jax.vmap(one))(*on_lanes)
-    tested = jax.jit(jax.vmap(lambda params, mask: loss(params, *held_out, mask)))(params, on_lanes[-1])
-    return Losses(*(np.asarray(part).reshape(len(WIDTHS), seeds) for part in (final, tested, gradient)))
+    on_lanes = [jnp.asarray(lane) for lane in lanes]
+    params, tested = jax.jit(jax.vmap(one))(*on_lanes)
+    # One after the other: an eigendecomposition each.
+    judge = jax.jit(
+        lambda *ends: jax.lax.map(lambda end: classify(_network_loss, end[0], examples, end[1], ridge), ends)
+    )
+    verdict = judge(params, on_lanes[-1])
+    found = (verdict.loss, tested, verdict.gradient_norm, verdict.kind)
+    return Minima(*(np.asarray(part).reshape(len(WIDTHS), seeds) for part in found))

@@ -253,18 +253,6 @@ def test_gauss_newton_is_the_product_of_its_factors(batch_size):
     np.testing.assert_allclose(dense(operator), jacobian.T @ curvature @ jacobian, atol=1e-6)
 
 
-def test_custom_vjp_falls_back_to_reverse_mode():
-    @jax.custom_vjp
-    def cube(x):
-        return x**3
-
-    cube.defvjp(lambda x: (x**3, x), lambda x, cotangent: (3 * x**2 * cotangent,))
-    x = jnp.array([1.0, -2.0])
-    np.testing.assert_allclose(dense(HessianOperator(lambda x: jnp.sum(cube(x)), x)), np.diag([6.0, -12.0]))
-    operator = GaussNewtonOperator(cube, lambda y: jnp.sum(y**2), x)
-    np.testing.assert_allclose(dense(operator), np.diag([18.0, 288.0]))
-
-
 def test_eigenpairs_of_a_network_and_one_compilation_for_new_parameters():
     finished = []
     for seed in (0, 1):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._derivatives import dense_hessian
 from .._hoist import Program
 from .scenes import Scene
 
@@ -93,7 +94,7 @@ def _look(
     values = jax.vmap(loss)(points.reshape(-1, len(axes))).reshape(points.shape[:-1])
     coarse = points[(slice(_SPACING // 2, None, _SPACING),) * len(axes)]
     slopes = jax.vmap(downhill)(coarse.reshape(-1, len(axes))).reshape(coarse.shape)
-    curvatures = jax.vmap(lambda x: jnp.linalg.norm(jax.hessian(loss)(x)))(known)
+    curvatures = jax.vmap(lambda x: jnp.linalg.norm(dense_hessian(loss, x)))(known)
     return values, slopes, jnp.max(jnp.where(jnp.isfinite(curvatures), curvatures, 0))
 
 

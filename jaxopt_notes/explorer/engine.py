@@ -21,7 +21,7 @@ from .._derivatives import dense_hessian
 from .._hoist import Program
 from .._numerics import tree_where
 from ..curvature import CriticalPoint, classify, preconditioner, stability_bound
-from ..minimize import Status, advance, end_status
+from ..minimize import Status, advance, end_status, unmoved
 from ..minimize import start as begin
 from ..optimizers import OPTIMIZERS
 from ..schedules import inverse_time
@@ -182,7 +182,7 @@ def _descend(
     first = begin(optimizer, origin, loss)
     last, rows = jax.lax.scan(body, first, jnp.arange(static.room, dtype=jnp.int32))
     track = jnp.concatenate([row(first)[None], rows])
-    status = end_status(last.status, first.loss, last.loss, np.inf, last.unmoved)
+    status = end_status(last.status, first.loss, last.loss, np.inf, unmoved(first, last))
     way = _Way(track, jnp.stack([status, last.stopped_at]), _limit(static.name, named))
     state = last.state[-1] if static.noisy else last.state
     lowest = track[jnp.argmin(track[:, -2]), :-2]

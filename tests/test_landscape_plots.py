@@ -12,6 +12,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from PIL import Image
 
+import jaxopt_notes as jon
 from jaxopt_notes import landscape, plots, problems
 from jaxopt_notes.curvature import spectral_density
 
@@ -302,3 +303,17 @@ def test_plot_picks_the_figure():
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_search_that_found_nothing_is_drawn_and_reported(tmp_path):
+    table = jon.find_critical_points(lambda x: x[0] + x[1], jnp.ones((5, 2))).to_dataset()
+    axes = plots.index_against_loss(table)
+    assert axes.texts[0].get_text() == "no critical point found from 5 starts"
+    assert "no critical point found" in plots.style.alt_text(axes)
+    page = jon.report({"search": table}, tmp_path / "page.html").read_text()
+    assert "no critical point found from 5 starts" in page
+    empty = xr.Dataset({"loss": ("point", np.zeros(0))})
+    with pytest.raises(ValueError, match="must hold index over point; it has loss"):
+        plots.index_against_loss(empty)
+    with pytest.raises(ValueError, match="density over at least one eigenvalue; it has none"):
+        plots.spectrum(xr.Dataset({"density": ("eigenvalue", np.zeros(0))}))

@@ -186,7 +186,8 @@ def _surveyed(request: Request) -> dict[str, Any]:
 
 def _encoded(values: Any) -> str:
     """Numbers as little-endian float32 in base64: NaN and infinity pass, which JSON has not."""
-    return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
+    with np.errstate(over="ignore"):
+        return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
 
 
 def _finite(value: Any) -> float | None:

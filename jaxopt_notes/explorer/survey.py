@@ -69,7 +69,7 @@ def survey(scene: Scene, window: Float[np.ndarray, "2 n"]) -> Survey:
     values, slopes, curvature = jax.device_get(_look(program, constants, axes, known))
     finite = values[np.isfinite(values)]
     span = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    rate = 0.8 / float(curvature) if curvature > 0 else 0.1
+    rate = min(0.8 / float(curvature), 1e300) if curvature > 0 else 0.1
     note = _note(span) if finite.size else "not finite anywhere in this window"
     nothing = np.zeros((0, 4), np.float32)
     if scene.dimension == 1:

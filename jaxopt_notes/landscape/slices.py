@@ -195,8 +195,9 @@ def gradient_field(
     table = _measured(measures.slopes, loss, params, directions, axes, derivatives=1, **options)
     slopes = np.stack([table.slope_x.values, table.slope_y.values]).astype(np.float64)
     gram = labels.gram_of(table)
-    flow = -np.tensordot(np.linalg.inv(gram), slopes, 1)
-    inside = np.sqrt(np.maximum(np.sum(-flow * slopes, axis=0), 0))  # of the projected gradient, |P g|^2 = s' G^-1 s
+    with np.errstate(invalid="ignore"):  # a slope may be infinite
+        flow = -np.tensordot(np.linalg.inv(gram), slopes, 1)
+        inside = np.sqrt(np.maximum(np.sum(-flow * slopes, axis=0), 0))  # of the projected gradient, s' G^-1 s
     norm = table.grad_norm.values.astype(np.float64)
     share = np.divide(inside, norm, out=np.where(np.isnan(norm), np.nan, 1.0), where=norm > 0)
     columns = {"flow_x": flow[0], "flow_y": flow[1], "in_plane": share}

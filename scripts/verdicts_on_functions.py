@@ -4,9 +4,10 @@
 
 The functions are read from a checkout of scipy (benchmarks/benchmarks/go_benchmark_functions) and traced with
 jax.numpy in place of numpy; those that cannot be traced are listed with the reason. Each is judged at its published
-minimisers, in float32 and float64. A verdict is wrong if it claims what is false: "maximum" or "saddle" where a search
-in float64 finds no lower point nearby, or "minimum" where it finds one. The matrices A are judged by x'Ax/2 at 0,
-against their exact inertia (`classical_matrices.py`).
+minimisers and a few roundings beside them, in float32 and float64. A verdict is wrong if it claims what is false:
+"maximum" or "saddle" where a search in float64 finds no lower point nearby, "minimum" where it finds one, "degenerate",
+which is critical, at a kink or a cusp. The matrices A are judged by x'Ax/2 at 0, against their exact inertia
+(`classical_matrices.py`).
 """
 
 import builtins
@@ -74,22 +75,26 @@ def load(folder, numpy, special):
     return found
 
 
-def lower_point(fun, x, eps):
-    """How much lower the function is near x, beyond what the rounding of x and of its value can hide; 0 if nowhere.
+def refuted(claim, fun, x, eps):
+    """Whether values of the function near x, in float64, refute what a verdict claims of x.
 
-    Looked for along the axes and random directions, at every radius.
+    Looked at along the axes and random directions, at every radius, beyond what the rounding of x and of the value can
+    hide. A point that is critical has differences that fall faster than the radius; at a cusp or a kink they do not.
     """
-    x = np.asarray(x, np.float64)
     rng, scale = np.random.default_rng(0), 1 + np.abs(x).max()
     units = np.concatenate([np.eye(x.size), rng.standard_normal((60, x.size))])
     units = np.concatenate([units, -units]) / np.linalg.norm(np.concatenate([units, -units]), axis=1, keepdims=True)
     here = value_at(fun, x)
     values = np.array([[value_at(fun, x + radius * scale * unit) for unit in units] for radius in RADII])
-    range_near = np.nanmax(np.abs(values - here), axis=1)
+    size = np.nanmax(np.abs(values - here), axis=1)
     # What moving x by a few hundred of its own roundings changes is rounding too.
     moved = [value_at(fun, x + 256 * eps * scale * unit) for unit in units[:50]]
-    hidden = 256 * eps * abs(here) + 4 * np.nanmax(np.abs(np.array(moved) - here)) + 1e3 * eps * range_near
-    return float(np.max(np.maximum(here - np.nanmin(values, axis=1) - hidden, 0)))
+    hidden = 256 * eps * abs(here) + 4 * np.nanmax(np.abs(np.array(moved) - here)) + 1e3 * eps * size
+    is_lower = bool(np.any(here - np.nanmin(values, axis=1) > hidden))
+    if claim == "degenerate":
+        clear = np.flatnonzero(size > 4 * hidden)[:1]
+        return any(size[i] / RADII[i] > 0.5 * size[i + 4] / RADII[i + 4] for i in clear if i + 4 < len(RADII))
+    return {"minimum": is_lower, "maximum": not is_lower, "saddle": not is_lower}.get(claim, False)
 
 
 def value_at(fun, x):
@@ -102,6 +107,12 @@ def minimisers(published, dimension):
     return points.reshape(-1, dimension)[:4]
 
 
+def beside(points, eps):
+    """The points, and each of them moved by some roundings, where a cusp shows another slope."""
+    signs = np.random.default_rng(2).choice([-1, 1], (2, *points.shape))
+    return np.concatenate([points, points + 4 * eps * (1 + np.abs(points)) * signs[0], points + 1e-5 * signs[1]])
+
+
 def traced(kind, plain, points):
     """The function on JAX's arrays, checked against numpy's; a ValueError with the reason where there is none."""
 
@@ -111,7 +122,8 @@ def traced(kind, plain, points):
     jax.eval_shape(loss, jnp.asarray(points[0], float))
     near = points[0] + 1e-2 * np.random.default_rng(1).standard_normal(points.shape[1])
     here, there = value_at(plain.fun, near), float(jax.jit(loss)(jnp.asarray(near, float)))
-    if not np.isclose(here, there, rtol=1e-3, atol=1e-3 * (1 + abs(value_at(plain.fun, points[0])))):
+    size = 1 + np.nan_to_num(abs(value_at(plain.fun, points[0])))
+    if not np.isclose(here, there, rtol=1e-3, atol=1e-3 * size):
         raise ValueError(f"in JAX it is {there:.6g} where numpy has {here:.6g}")
     return loss
 
@@ -124,17 +136,16 @@ def judge_function(name, plain, kind, skipped):
         with jax.enable_x64(wide):
             try:
                 loss = traced(kind, plain, points)
-                found = [jon.classify(loss, jnp.asarray(x, float)) for x in points]
+                eps = float(np.finfo(precision).eps)
+                tried = beside(points, eps)
+                kinds = jax.vmap(lambda x: jon.classify(loss, x))(jnp.asarray(tried, float)).kind_name  # noqa: B023
             except Exception as error:
                 skipped[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:100]}"
                 continue
-            eps = float(np.finfo(precision).eps)
-            for x, verdict in zip(points, found, strict=True):
-                rounded = np.asarray(jnp.asarray(x, float), np.float64)
-                claim = verdict.kind_name
-                lower = lower_point(plain.fun, rounded, eps) if claim in ("minimum", "maximum", "saddle") else 0
-                wrong = (claim == "minimum" and lower > 0) or (claim in ("maximum", "saddle") and lower == 0)
-                rows.append((name, precision, rounded, claim, wrong))
+            for x, claim in zip(tried, kinds, strict=True):
+                rounded = x.astype(precision).astype(np.float64)
+                wrong = refuted(claim, plain.fun, rounded, eps)
+                rows.append((name, precision, rounded, str(claim), wrong))
     return rows
 
 
@@ -152,7 +163,7 @@ def judge_functions(checkout):
             warnings.simplefilter("ignore")
             try:
                 problem = kind()
-                usable = problem.global_optimum is not None and hasattr(problem, "fun")
+                usable = np.size(problem.global_optimum) > 0 and problem.global_optimum is not None
             except Exception:
                 usable = False
             if usable:
@@ -184,7 +195,7 @@ def main(checkout: Path, /, details: bool = False) -> None:
     """
     functions = judge_functions(checkout)
     matrices = classical_matrices.judged(jon.classify, PRECISIONS)
-    report("scipy's functions at their published minimisers", functions)
+    report("scipy's functions at and beside their published minimisers", functions)
     report("x'Ax/2 at 0 for the classical matrices", matrices)
     if details:
         for name, precision, point, claim, _ in functions:

@@ -110,6 +110,11 @@ def test_what_is_not_symmetric_or_finite_is_said():
             measure(lambda v: jnp.asarray(crooked) @ v, like=jnp.zeros(30))
     share, _ = spectral_density(lambda v: jnp.nan * v, like=jnp.zeros(30), steps=10).below(0.0)
     assert jnp.isnan(share)
+    for factor in (jnp.nan, 1e-36):  # of the second the sums underflow
+        unknown = spectral_density(lambda v, c=factor: jnp.float32(c) * v, like=jnp.zeros(50), steps=10)
+        with pytest.raises(ValueError, match="no density to draw: nothing is known"):
+            unknown.to_dataset()
+        assert jnp.isnan(trace(lambda v, c=factor: jnp.float32(c) * v, like=jnp.zeros(50)).value)
 
 
 def test_defaults_fit_small_operators():

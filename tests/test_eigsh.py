@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg
 from cases import compiled_programs
+from jax.experimental import sparse as jsparse
 
 from jaxopt_notes.curvature import (
     EigshStatus,
@@ -122,6 +123,33 @@ def test_scipy_agrees_and_needs_no_fewer_products():
     values = scipy.sparse.linalg.eigsh(counted, 5, which="LA", tol=1e-3, v0=np.ones(N))[0]
     np.testing.assert_allclose(pairs.values, values, rtol=1e-5)
     assert int(pairs.matvecs) <= len(calls)
+
+
+def test_tiny_operators_neither_underflow_nor_look_asymmetric():
+    """Near the smallest numbers of float32 the radius covers what underflow takes of the entries."""
+    rng = np.random.default_rng(0)
+    spectrum = np.linspace(-1, 3, 40)
+    basis = np.linalg.qr(rng.normal(size=(40, 40)))[0]
+    for scale in (1e-37, 1e-34):
+        matrix = ((basis * spectrum) @ basis.T * scale).astype(np.float32)
+        matrix = np.triu(matrix) + np.triu(matrix, 1).T
+        pairs = eigsh(matrix, 2, which="BE")
+        assert pairs.converged.all(), pairs
+        error = np.abs(np.asarray(pairs.values, np.float64) - np.array([-1, 3]) * scale)
+        assert np.all(error <= np.asarray(pairs.residuals, np.float64))
+        assert np.all(np.asarray(pairs.residuals) <= max(2e-38, 2e-5 * scale))
+
+
+def test_sparse_matrices_of_scipy_and_of_jax():
+    dense = np.diag(np.arange(1.0, 31.0)).astype(np.float32)
+    dense[0, 29] = dense[29, 0] = 2
+    expected = np.linalg.eigvalsh(dense.astype(np.float64))[-2:]
+    for matrix in (
+        scipy.sparse.coo_matrix(dense),
+        scipy.sparse.csr_array(dense.astype(int)),
+        jsparse.BCOO.fromdense(dense),
+    ):
+        np.testing.assert_allclose(eigsh(matrix, 2).values, expected, rtol=1e-5)
 
 
 def test_without_the_second_run_repeated_eigenvalues_are_missed():
@@ -253,18 +281,6 @@ def test_gauss_newton_is_the_product_of_its_factors(batch_size):
     np.testing.assert_allclose(dense(operator), jacobian.T @ curvature @ jacobian, atol=1e-6)
 
 
-def test_custom_vjp_falls_back_to_reverse_mode():
-    @jax.custom_vjp
-    def cube(x):
-        return x**3
-
-    cube.defvjp(lambda x: (x**3, x), lambda x, cotangent: (3 * x**2 * cotangent,))
-    x = jnp.array([1.0, -2.0])
-    np.testing.assert_allclose(dense(HessianOperator(lambda x: jnp.sum(cube(x)), x)), np.diag([6.0, -12.0]))
-    operator = GaussNewtonOperator(cube, lambda y: jnp.sum(y**2), x)
-    np.testing.assert_allclose(dense(operator), np.diag([18.0, 288.0]))
-
-
 def test_eigenpairs_of_a_network_and_one_compilation_for_new_parameters():
     finished = []
     for seed in (0, 1):
@@ -370,6 +386,10 @@ MATRIX = np.eye(10, dtype=np.float32)
         (lambda: eigsh(MATRIX, 3, v0=[np.ones(10)]), TypeError, "v0 must have the structure"),
         (lambda: eigsh(MATRIX[:, :9], 3), TypeError, r"square matrix; got ndarray of shape \(10, 9\)"),
         (lambda: eigsh(np.ones((1, 1)), 1), ValueError, "dimension 1"),
+        (lambda: eigsh(MATRIX, 3, which="SM"), ValueError, "smallest modulus, is not accepted"),
+        (lambda: eigsh(MATRIX, 3, which="sr"), ValueError, "did you mean 'SA'"),
+        (lambda: eigsh(scipy.sparse.eye(3, 4), 1), TypeError, r"square matrix, got dia_matrix of shape \(3, 4\)"),
+        (lambda: eigsh(scipy.sparse.linalg.aslinearoperator(MATRIX), 1), TypeError, "of scipy, which runs numpy"),
         (lambda: eigsh(lambda v: v, 3), TypeError, "pass like="),
         (lambda: eigsh(lambda v: v[1:], 3, like=jnp.zeros(9)), ValueError, "returns must have the shape of like"),
         (lambda: eigsh(lambda v: v, 3, like={}), TypeError, "like must hold at least one array"),

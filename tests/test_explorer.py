@@ -217,6 +217,40 @@ def test_a_function_with_poles_and_holes_is_drawn_where_it_can_be():
     json.dumps(answer(parse({"kind": "survey", "function": holes.name}, {holes.name: holes})), allow_nan=False)
 
 
+@pytest.mark.parametrize("scale", [1e30, 1e-25])
+def test_the_picture_of_a_function_has_no_preferred_scale(scale):
+    plain_bowl, scaled_bowl = (
+        of_function(lambda x, c=c: c * (x[0] ** 2 + 3 * x[1] ** 2), ((-2, 2), (-1, 2))) for c in (1.0, scale)
+    )
+    plain, scaled = (survey(scene, scene.domain) for scene in (plain_bowl, scaled_bowl))
+    np.testing.assert_allclose(scaled.rate * scale, plain.rate, rtol=1e-5)
+    np.testing.assert_allclose(scaled.arrows, plain.arrows, atol=1e-5)
+    np.testing.assert_allclose(
+        [level / scale for level, _, _ in scaled.contours], levels(plain.span, "linear"), rtol=1e-5
+    )
+    assert [len(line) for _, line, _ in scaled.contours] == [len(line) for _, line, _ in plain.contours]
+
+
+def test_an_empty_picture_and_a_run_that_cannot_start_are_explained():
+    notes, words = [], []
+    for loss in (
+        lambda x: 0 * x[0] + 5,
+        lambda x: jnp.nan * x[0],
+        lambda x: 1e30 * jnp.sum(x**2),
+        lambda x: 1e-15 * jnp.sum(x**2),
+    ):
+        scene = of_function(loss, ((-2, 2), (-2, 2)))
+        notes.append(reply_to({"kind": "survey", "function": scene.name}, {scene.name: scene})["note"])
+        words.append(sentence(descend(scene, {"gradient_descent": {}}, [1.0, 1.0])["gradient_descent"]))
+    assert notes == ["constant in this window: 5", "not finite anywhere in this window", "", ""]
+    assert words[0].startswith("loss 5 after 60 steps;")
+    assert words[1] == "no step taken: the function is nan at the start"
+    assert words[2].startswith("no step taken: the gradient at the start is not finite, or its square is too large")
+    assert words[3].startswith("loss 2e-15 after 60 steps that did not move the point;")
+    # In float64 the width of the window of values is itself too large a number.
+    np.testing.assert_allclose(levels((-1.7e308, 1.7e308), "linear")[[0, -1]], [-1.68e308, 1.54e308], rtol=1e-2)
+
+
 def test_the_learning_rate_to_begin_with_is_stable():
     for name in ("bowl", "rosenbrock", "himmelblau", "parabola"):
         scene = SCENES[name]
@@ -363,6 +397,11 @@ def test_a_users_function_is_checked_before_anything_is_shown():
         jon.explore(bowl)
     with pytest.raises(ValueError, match="bounds must be"):
         jon.explore(bowl, bounds=((0, 1), (1, 0)))
+    for bounds in (((0, 1e7), (0, 1)), ((0, 1e-30), (0, 1)), ((1e5, 1e5 + 1), (0, 1)), ((0, np.inf), (0, 1))):
+        with pytest.raises(ValueError, match="bounds must"):
+            jon.explore(bowl, bounds=bounds)
+    with pytest.raises(ValueError, match="start must lie within"):
+        jon.explore(bowl, bounds=((0, 1), (0, 1)), start=[1e8, 0])
     with pytest.raises(TypeError, match="must return a scalar"):
         jon.explore(lambda x: x, bounds=((0, 1), (0, 1)))
     with pytest.raises(ValueError, match="start must have shape"):

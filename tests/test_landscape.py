@@ -431,6 +431,17 @@ def test_curvature_maps_dense_and_by_lanczos():
         ),
         (lambda p: landscape.plane(jnp.sum, p, [jnp.ones(3), jnp.ones(4)]), ValueError, "must have the shape"),
         (lambda p: landscape.plane(jnp.sum, p, jnp.eye(3)[:2], radius=0), ValueError, "radius must be positive"),
+        (lambda p: landscape.plane(jnp.sum, p, jnp.eye(3)[:2], radius=1e300), ValueError, "which float32 cannot hold"),
+        (
+            lambda p: landscape.plane(jnp.sum, p, jnp.eye(3)[:2], x=[0.0, 1e300]),
+            ValueError,
+            "which float32 cannot hold",
+        ),
+        (
+            lambda p: landscape.plane(jnp.sum, p + 1, jnp.eye(3)[:2], radius=1e-9),
+            ValueError,
+            "moves no parameter in float",
+        ),
         (lambda p: landscape.plane(jnp.sum, p, jnp.eye(3)[:2], x=[1.0, 0.0]), ValueError, "x must be strictly"),
         (lambda p: landscape.plane(jnp.sum, p, jnp.eye(3)[:2], y=[np.nan]), ValueError, "y must be finite"),
         (lambda p: landscape.plane(jnp.sum, p, jnp.eye(3)[:2], points=(3, 3, 3)), ValueError, "points must be one"),

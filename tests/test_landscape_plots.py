@@ -12,6 +12,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from PIL import Image
 
+import jaxopt_notes as jon
 from jaxopt_notes import landscape, plots, problems
 from jaxopt_notes.curvature import spectral_density
 
@@ -302,3 +303,30 @@ def test_plot_picks_the_figure():
 def test_bad_input_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_search_that_found_nothing_is_drawn_and_reported(tmp_path):
+    columns = {name: ("point", np.zeros(0)) for name in ("loss", "index", "reached_by")}
+    table = xr.Dataset(columns, attrs={"parameters": 2, "starts": 5})  # as `CriticalPoints.to_dataset` makes it
+    axes = plots.index_against_loss(table)
+    assert axes.texts[0].get_text() == "no critical point found from 5 starts"
+    assert "no critical point found" in plots.style.alt_text(axes)
+    page = jon.report({"search": table}, tmp_path / "page.html").read_text()
+    assert "no critical point found from 5 starts" in page
+    empty = xr.Dataset({"loss": ("point", np.zeros(0))})
+    with pytest.raises(ValueError, match="must hold index over point; it has loss"):
+        plots.index_against_loss(empty)
+    with pytest.raises(ValueError, match="density over at least one eigenvalue; it has none"):
+        plots.spectrum(xr.Dataset({"density": ("eigenvalue", np.zeros(0))}))
+
+
+def test_infinite_neighbours_on_a_line_are_drawn_without_a_warning():
+    def barrier(p):
+        return jnp.where(p[0] < 0.2, p[0] ** 2, jnp.inf)
+
+    axes = plots.curve(landscape.line(barrier, jnp.zeros(2), jnp.eye(2)[0], points=11), tangents=[-0.8])
+    assert "lowest 0 at x=0" in plots.style.alt_text(axes)
+    axes = plots.curve(landscape.line(lambda p: jnp.inf + 0 * p[0], jnp.zeros(2), jnp.eye(2)[0], points=11))
+    assert "nowhere finite" in [text.get_text() for text in axes.texts]
+    field = landscape.gradient_field(lambda p: jnp.sqrt(p[0]) + p[1] ** 2, jnp.zeros(2), jnp.eye(2), points=5)
+    assert np.isfinite(field.flow_y.values[:, 3:]).all()

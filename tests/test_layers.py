@@ -16,6 +16,7 @@ LEVELS = {
             "_version",
             "_checks",
             "_columns",
+            "_derivatives",
             "_hoist",
             "_means",
             "_callbacks",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from .. import _checks
 from .._numerics import divide, power_of_two
@@ -60,7 +60,7 @@ class SpectralDensity(NamedTuple):
             return f"{math.prod(self.nodes.shape[:-2])} spectral densities"
         nodes = self.nodes[jnp.isfinite(self.nodes)]
         if nodes.size == 0:
-            return "nothing is known of this spectrum: a product or the start was not finite"
+            return "nothing is known of this spectrum: a product was not finite, or so small that its sums underflow"
         low, high = float(nodes.min()), float(nodes.max())
         level = (high - low or abs(high)) / 100  # what lies nearer to zero may be zero
         share, error = map(float, self.below(-level))
@@ -85,7 +85,13 @@ class SpectralDensity(NamedTuple):
         import numpy as np
         import xarray as xr
 
+        if self.nodes.ndim != 2:
+            raise ValueError(
+                f"to_dataset takes one density, got {math.prod(self.nodes.shape[:-2])}: choose one of them"
+            )
         nodes = np.asarray(self.nodes)[np.isfinite(self.nodes)]
+        if not nodes.size:
+            raise ValueError(f"there is no density to draw: {self}")
         given = np.empty(0) if extremes is None else np.asarray(extremes, float).ravel()
         low, high = float(nodes.min()), float(nodes.max())
         width = width or (high - low or abs(high) or 1.0) / 100
@@ -190,6 +196,7 @@ def _trace(operator: SymmetricOperator, key: Any, *, vectors: int) -> Trace:
     scale = (size - vectors + 1) / jnp.where(left > 0, left, 1)
     estimates = found + jnp.where(size > vectors - 1, scale * rest, 0)
     error = jnp.std(estimates, ddof=1) / math.sqrt(vectors)
+    unit = jnp.where(_underflows(unit), jnp.nan, unit)
     return Trace(unit * jnp.mean(estimates), unit * error, jnp.int32(2 * vectors))
 
 
@@ -245,12 +252,19 @@ def _spectral_density(operator: SymmetricOperator, key: Any, *, steps: int, prob
     def rule(key: Any) -> tuple[Array, Array, Array]:
         krylov = lanczos(product, jax.random.normal(key, (size,), dtype), steps)
         values = ritz(krylov)
+        values = values._replace(values=jnp.where(_underflows(krylov.norm), jnp.nan, values.values))
         weights = jnp.where(jnp.isfinite(values.values), values.coefficients[0] ** 2, 0)
         weights = jnp.where(jnp.isfinite(values.values[0]), weights, jnp.nan)  # no node at all: a product was NaN
         return values.values, weights, krylov.count
 
     nodes, weights, counts = jax.lax.map(rule, jax.random.split(key, probes))
     return SpectralDensity(nodes, weights, jnp.sum(counts))
+
+
+def _underflows(size: Float[Array, ""]) -> Bool[Array, ""]:
+    """Whether sums in an operator of this size lose more to underflow than to rounding."""
+    limits = jnp.finfo(size.dtype)
+    return (size > 0) & (size < float(limits.tiny / limits.eps))
 
 
 def _flat_product(operator: SymmetricOperator) -> tuple[Callable[[Array], Array], Any, int]:

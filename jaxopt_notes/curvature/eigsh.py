@@ -125,7 +125,8 @@ def eigsh(
     parameters or data are new values. Works under `jit` and `vmap`.
 
     Arguments:
-        operator: a `HessianOperator`, a `GaussNewtonOperator`, a function v -> A v with `like`, or a symmetric matrix.
+        operator: a `HessianOperator`, a `GaussNewtonOperator`, a function v -> A v with `like`, or a symmetric matrix,
+            also a sparse one of scipy or JAX.
         k: number of pairs, at least 1 and less than the dimension n. Static.
         which: "LA" largest, "SA" smallest, "BE" both ends (one more at the high end for odd k), "LM" largest modulus.
             Static.
@@ -159,11 +160,7 @@ def eigsh(
     Source: Wu and Simon, 2000; the bound after van Dorsselaer, Hochstenbach and van der Vorst, 1999.
     """
     if which not in WHICH:
-        near = difflib.get_close_matches(str(which).upper(), WHICH, n=1, cutoff=0)[0]
-        raise ValueError(
-            f"unknown which {which!r}; did you mean {near!r}? accepted: LA (largest), SA (smallest), BE (both ends), "
-            f"LM (largest modulus)"
-        )
+        raise ValueError(_unknown_which(which))
     operator = as_operator(operator, like)
     size = sum(leaf.size for leaf in jax.tree.leaves(operator.like))
     k, ncv = _checked_sizes(size, k, ncv)
@@ -177,6 +174,19 @@ def eigsh(
     start = None if v0 is None else _checked_start(v0, operator, dtype)
     refuse_asymmetric(operator, key)
     return _eigsh(operator, start, key, tol, probability, k=k, which=which, ncv=ncv, maxiter=maxiter, verify=verify)
+
+
+def _unknown_which(which: Any) -> str:
+    upper = str(which).upper()
+    accepted = "accepted: LA (largest), SA (smallest), BE (both ends), LM (largest modulus)"
+    if upper == "SM":
+        return (
+            f"which='SM', the smallest modulus, is not accepted: products alone do not find what lies inside a "
+            f"spectrum; use jnp.linalg.eigh(hessian(loss, params)), or LM of a function that solves A x = v; {accepted}"
+        )
+    named = {"LR": "LA", "SR": "SA"}  # of the real part, as for matrices that are not symmetric
+    near = named.get(upper) or difflib.get_close_matches(upper, WHICH, n=1, cutoff=0)[0]
+    return f"unknown which {which!r}; did you mean {near!r}? {accepted}"
 
 
 @functools.partial(PerOperator, static_argnames=("k", "which", "ncv", "maxiter", "verify"))
@@ -202,7 +212,9 @@ def _eigsh(
     state = thick_restart(
         lambda v: flat(product(unflatten(v)), dtype), start, key, jnp.asarray(tol, dtype), 1 - probability, plan
     )
-    finite, zero = jnp.isfinite(state.norm), rounding(state, plan)
+    # Rounding, and where the operator is nearly as small as its type allows, the spacing of its smallest numbers.
+    smallest = jnp.where(state.norm > 0, float(jnp.finfo(operator.dtype).tiny), 0)
+    finite, zero = jnp.isfinite(state.norm), jnp.maximum(rounding(state, plan), smallest)
     crooked = state.asymmetry > crooked_level(operator) * state.norm
     converged = state.converged & finite & ~crooked
 

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
+from .._derivatives import jacobian, linearised
 from .._hoist import Program, hoist
 from .._means import is_sum, refuse_sum
 from .._numerics import working_dtype
-from .operators import coarsest_dtype, linearised, real_tree
+from .operators import coarsest_dtype, real_tree
 from .symmetric import SymmetricOperator
 
 Select = str | Callable[[str], bool]
@@ -256,21 +257,9 @@ class GaussNewtonOperator(_LossOperator):
         return self._loss(i, self._outputs(i, varied, *batch), *batch)
 
     def _product(self, i: int, varied: list[Array], *batch: Any) -> Callable[[list[Array]], list[Array]]:
-        outputs, push, pull = _jacobian(lambda varied: self._outputs(i, varied, *batch), varied)
+        outputs, push, pull = jacobian(lambda varied: self._outputs(i, varied, *batch), varied)
         curve = linearised(lambda outputs: self._loss(i, outputs, *batch), outputs)[2]
         return lambda vector: pull(curve(push(vector)))
-
-
-def _jacobian(function: Callable, point: PyTree) -> tuple[PyTree, Callable, Callable]:
-    """Value, product with the Jacobian, and product with its transpose."""
-    if "custom_vjp_call" in str(jax.make_jaxpr(function)(point)):
-        # Forward mode stops at a custom_vjp. The pullback is linear, and its transpose is the product.
-        value, pull = jax.vjp(function, point)
-        transpose = jax.linear_transpose(lambda cotangent: pull(cotangent)[0], value)
-        return value, lambda vector: transpose(vector)[0], lambda cotangent: pull(cotangent)[0]
-    value, push = jax.linearize(function, point)
-    transpose = jax.linear_transpose(push, point)
-    return value, push, lambda cotangent: transpose(cotangent)[0]
 
 
 def _chosen(params: PyTree, only: Select | None) -> tuple[bool, ...]:

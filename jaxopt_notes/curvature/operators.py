@@ -9,15 +9,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
+from .._derivatives import linearised as linearised
+from .._derivatives import matrix as matrix
 from .._hoist import Program, hoist
 from .._kept import PerProgram
 from .._numerics import rounded, working_dtype
 
 DENSE_LIMIT = 20_000  # parameters: the float32 matrix takes 1.6 GB, and its columns several times that while computed
-_AT_ONCE, _COLUMNS = 64, 8  # parameters up to which all columns are computed at once; else so many
 Product = Callable[[Float[Array, " n"]], Float[Array, " n"]]
 
 
@@ -186,38 +187,10 @@ def second_order(
     return loss, gradient, product, coarsest_dtype(*jax.tree.leaves(params), returned)
 
 
-def linearised(loss: Callable, params: PyTree) -> tuple[Float[Array, ""], PyTree, Callable[[PyTree], PyTree]]:
-    """Loss, gradient and Hessian product of a function of a pytree, from one linearisation of the gradient."""
-    value_and_gradient = jax.value_and_grad(loss)
-    try:
-        (value, gradient), push = jax.linearize(value_and_gradient, params)
-    except TypeError as error:
-        if "custom_vjp" not in str(error):
-            raise
-        # Forward mode stops at a custom_vjp. H is symmetric, so reverse over reverse is the same product.
-        (value, gradient), pull = jax.vjp(value_and_gradient, params)
-        return value, gradient, lambda vector: pull((jnp.zeros_like(value), vector))[0]
-    return value, gradient, lambda vector: push(vector)[1]
-
-
 def preconditioned(product: Product, preconditioner: PyTree) -> Product:
     """The product with P^-1/2 H P^-1/2 for a diagonal P > 0: similar to P^-1 H, and symmetric."""
     scale = jax.lax.rsqrt(flatten(preconditioner)[0])
     return lambda vector: scale * product((scale * vector).astype(vector.dtype))
-
-
-def matrix(product: Product, like: Float[Array, " n"]) -> Float[Array, "n n"]:
-    """The dense matrix of a product: a small one at once, a large one a few columns at a time, which stay in cache."""
-    n = like.size
-    width = n if n <= _AT_ONCE else _COLUMNS
-    index = jnp.arange(n, dtype=jnp.int32)
-
-    def columns(start: Int[Array, ""]) -> Float[Array, "width n"]:
-        units = (index[None, :] == start + index[:width, None]).astype(like.dtype)
-        return jax.vmap(product)(units)
-
-    rows = jax.lax.map(columns, jnp.arange(0, n, width, dtype=jnp.int32))
-    return rows.reshape(-1, n)[:n].T
 
 
 @PerProgram

@@ -113,10 +113,14 @@ def _step(state: State, product: Product, plan: Plan) -> State:
     """One product: the next row of the projected matrix, and the next basis vector."""
     state, j = _with_next_row(state), state.filled
     basis = state.basis
-    image = product(jax.lax.dynamic_index_in_dim(basis, j, keepdims=False))
     # Squares and sums over a matrix of norm 1e30 or 1e-30 would leave the range of float32; a power of two is exact.
+    # Half of it is taken from the vector, so that no product of a tiny entry and a component underflows either.
+    half = jnp.where(state.scale > 0, power_of_two(sqrt(state.scale)), 1)
+    image = product(jax.lax.dynamic_index_in_dim(basis, j, keepdims=False) / half)
     scale = jnp.where(state.scale > 0, state.scale, power_of_two(jnp.max(jnp.abs(image))))
-    coefficients, rest = _orthogonalise_twice(basis, divide(image, scale))
+    limits = jnp.finfo(basis.dtype)
+    again = (state.scale == 0) & (scale > 0) & (scale < float(limits.tiny / limits.eps))  # much of it has underflowed
+    coefficients, rest = _orthogonalise_twice(basis, divide(image, scale / half))
     beta = sqrt(jnp.sum(rest**2))
     norm = jnp.maximum(state.norm, jnp.max(jnp.abs(jnp.append(coefficients, beta))))
     # A is symmetric exactly if the coefficients on earlier rows are the couplings known from there.
@@ -133,15 +137,15 @@ def _step(state: State, product: Product, plan: Plan) -> State:
     new = (column == j) & ((row < state.locked) | (row == j))  # along locked pairs, and itself
     projected = jnp.where(new, coefficients[:, None], state.projected)
     next_to = (jnp.maximum(row, column) == j + 1) & (jnp.minimum(row, column) == j)
-    vector = jnp.where(missing, 0, divide(rest, beta))
+    vector = jnp.where(missing | again, 0, divide(rest, beta))
     return state._replace(
         scale=scale,
         basis=jax.lax.dynamic_update_index_in_dim(basis, vector, j + 1, axis=0),
-        missing=missing,
+        missing=missing & ~again,
         projected=jnp.where(next_to, beta, projected),
-        filled=j + 1,
+        filled=jnp.where(again, j, j + 1),
         beta=beta,
-        log_betas=state.log_betas + jnp.log(beta),
+        log_betas=jnp.where(again, state.log_betas, state.log_betas + jnp.log(beta)),
         norm=norm,
         asymmetry=jnp.maximum(state.asymmetry, asymmetry),
         products=state.products + 1,

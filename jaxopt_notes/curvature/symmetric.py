@@ -175,12 +175,14 @@ def refuse_asymmetric(operator: SymmetricOperator, key: Key[Array, ""]) -> None:
     if _checks.is_traced(found.norm):
         return
     norm, asymmetry, noise, _ = map(float, found)
-    if asymmetry > crooked_level(operator) * norm:
+    size = sum(leaf.size for leaf in jax.tree.leaves(operator.like))
+    lost = size * float(jnp.finfo(operator.dtype).tiny)  # what underflow may take from a tiny operator
+    if asymmetry > crooked_level(operator) * norm + lost:
         raise ValueError(
             f"operator must be symmetric, but u'Av and v'Au differ by {asymmetry:.2g} for unit vectors, and |Av| is "
             f"{norm:.2g}; for the singular values of A use v -> A'(A v)"
         )
-    if noise > crooked_level(operator) * norm:
+    if noise > crooked_level(operator) * norm + lost:
         raise ValueError(
             f"operator must be the same at every call, but two calls at one v differ by {noise:.2g}, and |Av| is "
             f"{norm:.2g}; fix the key of what is random in it"
@@ -193,9 +195,16 @@ def crooked_level(operator: SymmetricOperator) -> float:
 
 
 def as_operator(operator: Any, like: PyTree) -> SymmetricOperator:
-    """An operator as it is; a square matrix, or a function of vectors like `like`, as one."""
+    """An operator as it is; a square matrix, dense or sparse, or a function of vectors like `like`, as one."""
     if isinstance(operator, SymmetricOperator):
         return operator
+    if hasattr(operator, "tocoo") or type(operator).__module__.startswith("jax.experimental.sparse"):
+        return _sparse_operator(operator)
+    if hasattr(operator, "rmatvec"):
+        raise TypeError(
+            f"operator must be made of JAX's functions, got a {type(operator).__name__} of scipy, which runs numpy: "
+            f"pass the function v -> A v with like=, or a matrix"
+        )
     if callable(operator):
         if like is None:
             raise TypeError(
@@ -215,6 +224,23 @@ def _matrix_operator(matrix: Any) -> SymmetricOperator:
     array = jnp.asarray(matrix)
     array = array if jnp.issubdtype(array.dtype, jnp.inexact) else array.astype(float)
     return FunctionOperator(lambda v: jnp.matmul(array, v, precision="highest"), jnp.zeros(shape[0], array.dtype))
+
+
+def _sparse_operator(matrix: Any) -> SymmetricOperator:
+    """The products of a sparse matrix of JAX, or of scipy from its entries by rows, without importing either."""
+    if len(matrix.shape) != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise TypeError(f"operator must be a square matrix, got {type(matrix).__name__} of shape {matrix.shape}")
+    size = matrix.shape[0]
+    if not hasattr(matrix, "tocoo"):
+        return FunctionOperator(lambda vector: matrix @ vector, jnp.zeros(size, matrix.dtype))
+    entries = matrix.tocsr().tocoo()
+    rows, columns, values = jnp.asarray(entries.row), jnp.asarray(entries.col), jnp.asarray(entries.data)
+    values = values if jnp.issubdtype(values.dtype, jnp.inexact) else values.astype(float)
+
+    def product(vector: Float[Array, " n"]) -> Float[Array, " n"]:
+        return jax.ops.segment_sum(values * vector[columns], rows, size, indices_are_sorted=True)
+
+    return FunctionOperator(product, jnp.zeros(size, values.dtype))
 
 
 def _zeros_like_shape(leaf: Any) -> Any:

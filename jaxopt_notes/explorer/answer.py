@@ -122,6 +122,8 @@ def sentence(descent: Descent) -> str:
         diverged: the loss rose from 1 to 1.33e+36 in 60 steps
     """
     first, last = float(descent.loss[0]), float(descent.loss[-1])
+    if descent.status == Status.NON_FINITE and not np.isfinite([first, descent.grad_norm[0]]).all():
+        return f"no step taken: {_unusable_start(descent)}"
     if descent.status == Status.NON_FINITE:
         return f"diverged: not finite after step {descent.stopped_at}, where the loss was {last:.3g}"
     if descent.status == Status.DIVERGED:
@@ -132,7 +134,16 @@ def sentence(descent: Descent) -> str:
     why = f", |gradient| {float(descent.grad_norm[-1]):.2g}" if verdict.kind == Kind.NOT_CRITICAL else ""
     why += f" ({descent.gap:.1g} away)" if verdict.kind != Kind.NOT_CRITICAL and descent.gap else ""
     plural = "s" * (len(verdict.eigenvalues) > 1)
-    return f"loss {last:.3g} after {descent.stopped_at} steps; {kind}{why}, Hessian eigenvalue{plural} {eigenvalues}"
+    stuck = " that did not move the point" if descent.status == Status.STUCK else ""
+    taken = f"{descent.stopped_at} steps{stuck}"
+    return f"loss {last:.3g} after {taken}; {kind}{why}, Hessian eigenvalue{plural} {eigenvalues}"
+
+
+def _unusable_start(descent: Descent) -> str:
+    """Why no optimizer can start there."""
+    if not np.isfinite(descent.loss[0]):
+        return f"the function is {float(descent.loss[0]):.3g} at the start"
+    return f"the gradient at the start is not finite, or its square is too large for {descent.loss.dtype}"
 
 
 def _described(descent: Descent) -> dict[str, Any]:
@@ -169,12 +180,14 @@ def _surveyed(request: Request) -> dict[str, Any]:
         "arrows": _encoded(seen.arrows),
         "rate": seen.rate,
         "span": list(seen.span),
+        "note": seen.note,
     }
 
 
 def _encoded(values: Any) -> str:
     """Numbers as little-endian float32 in base64: NaN and infinity pass, which JSON has not."""
-    return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
+    with np.errstate(over="ignore"):
+        return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
 
 
 def _finite(value: Any) -> float | None:

@@ -17,10 +17,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._derivatives import dense_hessian
 from .._hoist import Program
 from .._numerics import tree_where
 from ..curvature import CriticalPoint, classify, preconditioner, stability_bound
-from ..minimize import Status, advance, end_status
+from ..minimize import Status, advance, end_status, unmoved
 from ..minimize import start as begin
 from ..optimizers import OPTIMIZERS
 from ..schedules import inverse_time
@@ -181,7 +182,7 @@ def _descend(
     first = begin(optimizer, origin, loss)
     last, rows = jax.lax.scan(body, first, jnp.arange(static.room, dtype=jnp.int32))
     track = jnp.concatenate([row(first)[None], rows])
-    status = end_status(last.status, first.loss, last.loss, np.inf, last.unmoved)
+    status = end_status(last.status, first.loss, last.loss, np.inf, unmoved(first, last))
     way = _Way(track, jnp.stack([status, last.stopped_at]), _limit(static.name, named))
     state = last.state[-1] if static.noisy else last.state
     lowest = track[jnp.argmin(track[:, -2]), :-2]
@@ -239,7 +240,7 @@ def _look(program: Program, constants: list[Any], lanes: list[_End], reach: Floa
         return program(constants, x)
 
     def nearer(_: Any, x: Array) -> Array:
-        return x - _solved(jax.hessian(loss)(x), jax.grad(loss)(x))
+        return x - _solved(dense_hessian(loss, x), jax.grad(loss)(x))
 
     def one(end: _End) -> _Local:
         near = jax.lax.fori_loop(0, _NEWTON_STEPS, nearer, end.last)
@@ -248,8 +249,8 @@ def _look(program: Program, constants: list[Any], lanes: list[_End], reach: Floa
         point = jnp.where(arrived, near, end.last)
         value, gradient = jax.value_and_grad(loss)(point)
         scale = jax.lax.rsqrt(end.preconditioner)
-        top = _largest_eigenvalue(scale[:, None] * jax.hessian(loss)(end.lowest) * scale[None, :])
-        return _Local(point, value, gradient, jax.hessian(loss)(point), jnp.where(arrived, gap, 0), top)
+        top = _largest_eigenvalue(scale[:, None] * dense_hessian(loss, end.lowest) * scale[None, :])
+        return _Local(point, value, gradient, dense_hessian(loss, point), jnp.where(arrived, gap, 0), top)
 
     return jax.vmap(one)(jax.tree.map(lambda *parts: jnp.stack(parts), *lanes))
 

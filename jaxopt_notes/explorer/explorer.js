@@ -425,7 +425,7 @@ class Explorer {
   get vertical() {
     if (!this.flat) return [this.state.window[0][1], this.state.window[1][1]];
     const [low, high] = this.seen ? this.seen.span : [0, 1];
-    const margin = (high - low || 1) * 0.08;
+    const margin = (high - low || Math.abs(high) || 1) * 0.08;
     return [low - margin, high + margin];
   }
 
@@ -473,6 +473,9 @@ class Explorer {
         words.push(arrow(x(ax) - 8 * dx, y(ay) + 8 * dy, dx, -dy, 17, 6));
       }
       layers.push(drawn("path", { d: words.join(""), class: "field" }));
+    }
+    if (this.seen.note) {
+      layers.push(drawn("text", { x: this.width / 2, y: 40 * this.unit, "text-anchor": "middle" }, this.seen.note));
     }
     for (const { point, value } of this.described.minima) {
       const [px, py] = [x(point[0]), y(this.flat ? value : point[1])];

@@ -16,10 +16,9 @@ from jaxtyping import Float
 from .. import _checks
 from .controls import CONTROLS
 from .engine import ROOMS, Settings
-from .scenes import Scene, Scenes
+from .scenes import FARTHEST, Scene, Scenes, checked_window
 
 LARGEST = 16_384  # bytes of a request; a page's own are below 2,000
-_FARTHEST = 1e6  # of a start or a window, in the units of the function
 _KINDS = {
     "run": ("function", "start", "optimizers", "steps", "noise", "decay", "seed"),
     "survey": ("function", "window"),
@@ -121,24 +120,19 @@ def _optimizers(given: Any) -> dict[str, dict[str, float]]:
 def _window(given: Any, dimension: int) -> Float[np.ndarray, "2 n"]:
     if not isinstance(given, list) or len(given) != 2:
         raise TypeError(f"window must be a list of two corners, got {_short(given)}")
-    window = np.stack([_vector("window", corner, dimension) for corner in given])
-    width = window[1] - window[0]
-    # Closer than that neighbours on the grid would be one number in float32.
-    if not np.all(width > 1e-4 * np.maximum(np.abs(window).max(axis=0), 1e-3)):
-        raise ValueError(f"window must be from a lower to an upper corner, not too near to it; got {window.tolist()}")
-    return window
+    return checked_window("window", np.stack([_vector("window", corner, dimension) for corner in given]))
 
 
 def _vector(name: str, given: Any, dimension: int) -> Float[np.ndarray, " n"]:
     if not isinstance(given, list) or len(given) != dimension:
         raise TypeError(f"{name} must be a list of {dimension} number{'s' * (dimension > 1)}, got {_short(given)}")
-    return np.array([_number(name, entry, low=-_FARTHEST, high=_FARTHEST) for entry in given], np.float64)
+    return np.array([_number(name, entry, low=-FARTHEST, high=FARTHEST) for entry in given], np.float64)
 
 
 def _number(name: str, given: Any, *, low: float = 0.0, high: float, open_high: bool = False) -> float:
     if isinstance(given, bool) or not isinstance(given, (int, float)):
         raise TypeError(f"{name} must be a number, got {_short(given)}")
-    if isinstance(given, int) and abs(given) > _FARTHEST:
+    if isinstance(given, int) and abs(given) > FARTHEST:
         raise ValueError(f"{name} must be in [{low:g}, {high:g}], got {_short(given)}")
     return float(_checks.scalar(name, float(given), low=low, high=high, open_high=open_high))
 

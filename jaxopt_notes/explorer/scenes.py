@@ -18,6 +18,7 @@ from .._hoist import Program, hoist
 from ..problems import CATALOGUE, Problem
 from .network import network_slice
 
+FARTHEST = 1e6  # of a start or a window, in the units of the function
 _TOO_WIDE = ("lennard_jones", "deep_linear_network")  # more than two parameters, whatever their arguments
 
 
@@ -108,7 +109,7 @@ def of_problem(problem: Problem, code: str = "") -> Scene:
     return Scene(
         problem.name,
         problem.loss,
-        facts.domain,
+        checked_window("the domain of its facts", facts.domain),
         np.asarray(problem.init(jax.random.key(0)), np.float64),
         tuple((np.asarray(known.point, np.float64), known.value) for known in facts.minima),
         facts.levels,
@@ -125,10 +126,13 @@ def of_function(function: Callable, bounds: Sequence[Any], start: Any = None) ->
             f"bounds must be (low, high) for a function of one variable, or ((low, high), (low, high)) for one of two, "
             f"each low < high; got {bounds!r}"
         )
+    checked_window("bounds", box.T)
     middle = box.mean(axis=1) + np.array([-0.3, 0.25])[: len(box)] * (box[:, 1] - box[:, 0])
     begin = middle if start is None else np.asarray(_checks.number("start", start), np.float64).reshape(-1)
     if begin.shape != (len(box),):
         raise ValueError(f"start must have shape ({len(box)},), one number per bound, got {start!r}")
+    if np.abs(begin).max() > FARTHEST:
+        raise ValueError(f"start must lie within +-{FARTHEST:g} of 0, got {start!r}")
     if not callable(function):
         raise TypeError(f"function must be a function of a vector of shape ({len(box)},), got {function!r}")
     _checks.scalar_loss(function, jnp.asarray(begin, float))
@@ -136,6 +140,19 @@ def of_function(function: Callable, bounds: Sequence[Any], start: Any = None) ->
     called = "f" if name == "lambda" else name
     code = f"loss = {called}  # your own function of a vector of shape ({len(box)},)"
     return Scene(called, function, box.T, begin, formula="your own function", code=code)
+
+
+def checked_window(name: str, window: Float[np.ndarray, "2 n"]) -> Float[np.ndarray, "2 n"]:
+    """Return a window that can be shown: from a lower to an upper corner, not too far from zero, its ends apart."""
+    if np.abs(window).max() > FARTHEST:
+        raise ValueError(
+            f"{name} must lie within +-{FARTHEST:g} of 0, got {window.tolist()}; measure the variable in larger units"
+        )
+    width = window[1] - window[0]
+    # Closer than that neighbours on the grid would be one number in float32.
+    if not np.all(width > 1e-4 * np.maximum(np.abs(window).max(axis=0), 1e-3)):
+        raise ValueError(f"{name} must be from a lower to an upper corner, not too near to it; got {window.tolist()}")
+    return window
 
 
 _PLAIN = {

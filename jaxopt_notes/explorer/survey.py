@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._derivatives import dense_hessian
 from .._hoist import Program
+from ..curvature.lanczos import euclidean_norm
 from .scenes import Scene
 
 WIDTH, HEIGHT = 800, 600  # of the drawing, in the units of its paths
@@ -30,6 +32,7 @@ class Survey(NamedTuple):
         rate: a learning rate of gradient descent to begin with, 0.4 times what the curvature at the start and the known
             minima allows.
         span: (lowest, highest) value in the window.
+        note: what an empty picture means: that the function is constant there, or nowhere finite; else empty.
     """
 
     contours: Contours
@@ -37,6 +40,7 @@ class Survey(NamedTuple):
     arrows: Float[np.ndarray, "m 4"]
     rate: float
     span: tuple[float, float]
+    note: str = ""
 
 
 def survey(scene: Scene, window: Float[np.ndarray, "2 n"]) -> Survey:
@@ -65,14 +69,15 @@ def survey(scene: Scene, window: Float[np.ndarray, "2 n"]) -> Survey:
     values, slopes, curvature = jax.device_get(_look(program, constants, axes, known))
     finite = values[np.isfinite(values)]
     span = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    rate = 0.8 / float(curvature) if curvature > 0 else 0.1
+    rate = min(0.8 / float(curvature), 1e300) if curvature > 0 else 0.1
+    note = _note(span) if finite.size else "not finite anywhere in this window"
     nothing = np.zeros((0, 4), np.float32)
     if scene.dimension == 1:
-        return Survey([], np.stack([axes[0], values], axis=1), nothing, rate, span)
+        return Survey([], np.stack([axes[0], values], axis=1), nothing, rate, span, note)
     arrows = np.concatenate([np.stack(np.meshgrid(*(a[_SPACING // 2 :: _SPACING] for a in axes)), -1), slopes], axis=-1)
     arrows = arrows.reshape(-1, 4)
     drawn = np.all(np.isfinite(arrows), axis=1) & np.any(arrows[:, 2:] != 0, axis=1)
-    return Survey(_contours(values, levels(span, scene.levels)), np.zeros((0, 2)), arrows[drawn], rate, span)
+    return Survey(_contours(values, levels(span, scene.levels)), np.zeros((0, 2)), arrows[drawn], rate, span, note)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -86,15 +91,19 @@ def _look(
 
     def downhill(x: Array) -> Array:
         slope = -jax.grad(loss)(x)
-        size = jnp.linalg.norm(slope)
+        size = euclidean_norm(slope)
         return slope / jnp.where(size > 0, size, 1)
 
     points = jnp.stack(jnp.meshgrid(*axes), axis=-1)
     values = jax.vmap(loss)(points.reshape(-1, len(axes))).reshape(points.shape[:-1])
     coarse = points[(slice(_SPACING // 2, None, _SPACING),) * len(axes)]
     slopes = jax.vmap(downhill)(coarse.reshape(-1, len(axes))).reshape(coarse.shape)
-    curvatures = jax.vmap(lambda x: jnp.linalg.norm(jax.hessian(loss)(x)))(known)
+    curvatures = jax.vmap(lambda x: euclidean_norm(dense_hessian(loss, x)))(known)
     return values, slopes, jnp.max(jnp.where(jnp.isfinite(curvatures), curvatures, 0))
+
+
+def _note(span: tuple[float, float]) -> str:
+    return "" if span[1] > span[0] else f"constant in this window: {span[0]:.6g}"
 
 
 def levels(span: tuple[float, float], spacing: str) -> Float[np.ndarray, " levels"]:
@@ -103,9 +112,9 @@ def levels(span: tuple[float, float], spacing: str) -> Float[np.ndarray, " level
     if not high > low:
         return np.zeros(0)
     inside = (np.arange(_LEVELS) + 0.5) / _LEVELS
-    if spacing == "linear":
-        return low + (high - low) * inside**1.5  # closer where it is low, where runs end
-    return low + (high - low) * 10 ** (4.5 * (inside - 1))
+    # Evenly spaced ones are closer where it is low, where runs end. The width itself may be too large a number.
+    share = inside**1.5 if spacing == "linear" else 10 ** (4.5 * (inside - 1))
+    return low * (1 - share) + high * share
 
 
 def _contours(values: Float[np.ndarray, "rows columns"], heights: Float[np.ndarray, " levels"]) -> Contours:
@@ -114,12 +123,14 @@ def _contours(values: Float[np.ndarray, "rows columns"], heights: Float[np.ndarr
 
     rows, columns = values.shape
     xs, ys = np.linspace(0, WIDTH, columns), np.linspace(HEIGHT, 0, rows)
-    # What is infinite is above every level; what is no number is left out.
-    known = np.ma.masked_invalid(np.where(np.isposinf(values), np.finfo(np.float32).max, values).astype(np.float64))
+    # In units of the highest level, as differences of the largest numbers are infinite. What is infinite is above every
+    # level; what is no number is left out.
+    unit = float(np.abs(heights).max(initial=0)) or 1.0
+    known = np.ma.masked_invalid(np.where(np.isposinf(values), 1e30, values.astype(np.float64) / unit))
     generator = contourpy.contour_generator(xs, ys, known, line_type="SeparateCode", fill_type="OuterCode")
     found: Contours = []
     for height in heights:
-        lines, regions = generator.lines(height), generator.filled(height, np.inf)
+        lines, regions = generator.lines(height / unit), generator.filled(height / unit, np.inf)
         found.append((float(height), _path_data(*lines), _path_data(*regions)))
     return found
 

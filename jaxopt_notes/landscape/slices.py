@@ -18,7 +18,7 @@ from .._means import is_sum, refuse_sum
 from ..minibatches import batch_shapes
 from ..problems import Problem
 from . import engine, labels, measures
-from .directions import AXES, Directions, Plane, checked_plane, coordinate_plane
+from .directions import AXES, Directions, Plane, checked_plane, coordinate_plane, moved
 from .labels import Axis
 from .subspaces import of_problem
 
@@ -195,8 +195,9 @@ def gradient_field(
     table = _measured(measures.slopes, loss, params, directions, axes, derivatives=1, **options)
     slopes = np.stack([table.slope_x.values, table.slope_y.values]).astype(np.float64)
     gram = labels.gram_of(table)
-    flow = -np.tensordot(np.linalg.inv(gram), slopes, 1)
-    inside = np.sqrt(np.maximum(np.sum(-flow * slopes, axis=0), 0))  # of the projected gradient, |P g|^2 = s' G^-1 s
+    with np.errstate(invalid="ignore"):  # a slope may be infinite
+        flow = -np.tensordot(np.linalg.inv(gram), slopes, 1)
+        inside = np.sqrt(np.maximum(np.sum(-flow * slopes, axis=0), 0))  # of the projected gradient, s' G^-1 s
     norm = table.grad_norm.values.astype(np.float64)
     share = np.divide(inside, norm, out=np.where(np.isnan(norm), np.nan, 1.0), where=norm > 0)
     columns = {"flow_x": flow[0], "flow_y": flow[1], "in_plane": share}
@@ -281,6 +282,7 @@ def _measured(
         raise ValueError(f"axes must hold the coordinates along one, two or three directions, got {len(axes)}")
     grid = [_coordinates(name, axis) for name, axis in zip(AXES, axes, strict=False)]
     where = checked_plane(params, _rows_of(directions), [len(grid)])
+    _refuse_unmoved(where, grid)
     function, inputs = _streamed(function, where.center, data, args, batch_size)
     _checks.scalar_loss(function, where.center, *inputs)
     program, constants = hoist(function, where.center, *inputs, derivatives=derivatives, owner=loss)
@@ -330,7 +332,7 @@ def _axes(given: Sequence[Any], radius: Any, points: Any) -> list[Any]:
         if axis is not None:
             axes.append(axis)
             continue
-        half = float(_checks.scalar("radius", half))
+        half = float(_checks.scalar("radius", half, low=0.0))
         if half <= 0:
             raise ValueError(f"radius must be positive, got {half:g}")
         axes.append(np.linspace(-half, half, _checks.count("points", number, low=2)))
@@ -350,9 +352,25 @@ def _coordinates(name: str, axis: Any) -> Axis:
         raise ValueError(f"{name} must hold coordinates along one axis, at least one, got shape {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError(f"{name} must be finite, got {values[~np.isfinite(values)][0]}")
+    _checks.number(name, values)
     if np.any(np.diff(values) <= 0):
         raise ValueError(f"{name} must be strictly increasing")
     return values
+
+
+def _refuse_unmoved(where: Plane, grid: Sequence[Axis]) -> None:
+    """Refuse an axis whose ends are the centre to the precision of the parameters: its picture would be constant."""
+    for i, (name, axis) in enumerate(zip(AXES, grid, strict=False)):
+        far = axis[np.argmax(np.abs(axis))]
+        coordinates = jnp.zeros(len(grid), float).at[i].set(far)
+        there = moved(where.center, where.directions.vectors, coordinates)
+        same = jax.tree.map(lambda a, b: bool(jnp.all(a == b)), there, where.center)
+        if far and all(jax.tree.leaves(same)):
+            kinds = ", ".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(where.center)}))
+            raise ValueError(
+                f"{name} reaches {far:g} along directions[{i}], which moves no parameter in {kinds}: take a larger "
+                f"radius, or parameters in a wider type"
+            )
 
 
 def _rows_of(directions: Any) -> Any:

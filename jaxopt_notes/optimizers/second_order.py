@@ -17,6 +17,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
+from .._derivatives import dense_hessian
 from .._numerics import divide, working_dtype
 from .base import Number, Schedule, rate_or_schedule, scalar
 
@@ -140,7 +141,7 @@ def _update(absolute: bool, halvings: int) -> Callable:
         rate = numbers["learning_rate"]
         rate = jnp.asarray(rate(state.count) if callable(rate) else rate, flat.dtype)
         damping = jnp.asarray(numbers["damping"], flat.dtype)
-        step = -rate * (_absolute_solve if absolute else _solve)(jax.hessian(loss)(flat), damping, grad)
+        step = -rate * (_absolute_solve if absolute else _solve)(dense_hessian(loss, flat), damping, grad)
         step = _halved(loss, flat, step, halvings) if halvings else step
         updates = jax.tree.map(lambda new, old: new.astype(jnp.result_type(old)), unravel(step), grads)
         return updates, NewtonState(optax.safe_increment(state.count))

@@ -52,7 +52,8 @@ def curve(
     for chord in chords:
         ends = np.array([_inside("chords", end, x) for end in chord])
         ax.plot(ends, np.interp(ends, x, y), color=style.VERMILLION, linestyle="--", marker="o", gid="chord")
-    slopes = np.gradient(y, x) if len(x) > 2 else np.full(len(x), np.diff(y)[0] / np.diff(x)[0])
+    with np.errstate(invalid="ignore"):  # two neighbours may be infinite
+        slopes = np.gradient(y, x) if len(x) > 2 else np.full(len(x), np.diff(y)[0] / np.diff(x)[0])
     for at in tangents:
         at = _inside("tangents", at, x)
         value, slope = np.interp(at, x, y), np.interp(at, x, slopes)
@@ -72,11 +73,15 @@ def curve(
     if formula:
         ax.set_ylabel(formula)
     style.set_title(ax, surfaces.heading(table), surfaces.how_made(table))
-    low = int(np.nanargmin(y)) if np.isfinite(y).any() else 0
+    finite = np.where(np.isfinite(y), y, np.nan)
+    lowest = "nowhere finite"
+    if np.isfinite(y).any():
+        low = int(np.nanargmin(finite))
+        lowest = f"lowest {y[low]:.4g} at x={x[low]:.3g}"
+    else:
+        ax.text(0.5, 0.5, lowest, transform=ax.transAxes, ha="center", va="center")
     end = f"; the path ends at x={float(path.x[-1]):.3g}" if path is not None else ""
-    style.describe(
-        ax, f"{surfaces.heading(table) or 'A function'} along a line: lowest {y[low]:.4g} at x={x[low]:.3g}{end}."
-    )
+    style.describe(ax, f"{surfaces.heading(table) or 'A function'} along a line: {lowest}{end}.")
     return ax
 
 

@@ -193,13 +193,13 @@ def index_against_loss(table: xr.Dataset, ax: Axes | None = None) -> Axes:
 
     Source: Dauphin, Pascanu, Gulcehre, Cho, Ganguli and Bengio, 2014, figure 1.
     """
-    _need(table, "loss", "point")
-    _need(table, "index", "point")
+    for name in ("loss", "index"):
+        _need(table, name, "point", empty=True)
     loss, index = table.loss.values.astype(float), table["index"].values.astype(float)
     parameters = table.attrs.get("parameters")
     height = index / parameters if parameters else index
     sizes = (
-        30 + 120 * table.reached_by.values / table.reached_by.values.max()
+        30 + 120 * table.reached_by.values / table.reached_by.values.max(initial=1)
         if "reached_by" in table
         else np.full(len(loss), 45.0)
     )
@@ -217,6 +217,8 @@ def index_against_loss(table: xr.Dataset, ax: Axes | None = None) -> Axes:
         ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     elif parameters <= 12:  # no other share can be
         ax.set_yticks(np.arange(parameters + 1) / parameters, [f"{k}/{parameters}" for k in range(parameters + 1)])
+    if not len(loss):
+        return _without_points(table, ax)
     sized = "; larger: reached by more starts" if "reached_by" in table else ""
     style.set_title(ax, surfaces.heading(table) or "Critical points", f"{len(loss)} critical points{sized}")
     style.legend_right(ax)
@@ -226,10 +228,23 @@ def index_against_loss(table: xr.Dataset, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def _need(table: Any, variable: str, dim: str) -> None:
+def _without_points(table: xr.Dataset, ax: Axes) -> Axes:
+    """What a search that found nothing shows: that it found nothing, and from how many starts."""
+    starts = f" from {table.attrs['starts']} starts" if "starts" in table.attrs else ""
+    words = f"no critical point found{starts}"
+    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", va="center")
+    ax.set(xticks=[], yticks=[])
+    style.set_title(ax, surfaces.heading(table) or "Critical points", "0 critical points")
+    style.describe(ax, f"Empty: {words}.")
+    return ax
+
+
+def _need(table: Any, variable: str, dim: str, *, empty: bool = False) -> None:
     if not isinstance(table, xr.Dataset):
         raise TypeError(f"table must be an xarray.Dataset, got {type(table).__name__}")
-    if variable not in table or table[variable].dims != (dim,) or not table.sizes[dim]:
+    if variable not in table or table[variable].dims != (dim,):
         raise ValueError(
             f"table must hold {variable} over {dim}; it has {', '.join(map(str, table.data_vars)) or 'nothing'}"
         )
+    if not (empty or table.sizes[dim]):
+        raise ValueError(f"table must hold {variable} over at least one {dim}; it has none")

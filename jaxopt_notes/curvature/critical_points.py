@@ -274,10 +274,9 @@ def _is_point(loss: Callable, params: PyTree, args: tuple[Any, ...]) -> bool:
 def _like(name: str, side: PyTree, one: PyTree) -> Float[Array, " n"]:
     """A number or pytree as a flat vector like the parameters."""
     try:
-        whole = jax.tree.broadcast(side, one)
-        return flatten(
-            jax.tree.map(lambda s, leaf: jnp.broadcast_to(jnp.asarray(s, leaf.dtype), leaf.shape), whole, one)
-        )[0]
+        whole = np.asarray(side) if isinstance(one, jax.Array) else jax.tree.broadcast(side, one)
+        like = jax.tree.map(lambda s, leaf: jnp.broadcast_to(jnp.asarray(s, leaf.dtype), leaf.shape), whole, one)
+        return flatten(like)[0]
     except (TypeError, ValueError) as error:
         shapes = jax.tree.map(np.shape, one)
         accepted = f"a number or a pytree like one start, of shapes {shapes}"

@@ -80,7 +80,7 @@ def families(
     first, label = _numbered(_close(ends, radius, period))
     few = ends.at(first)
     dimension, faded = np.zeros(len(first), int), np.zeros(len(first), bool)
-    doubtful = _doubtful(few, radius[first], escaped, diagonal, period)
+    doubtful = _doubtful(few, radius[first], escaped, diagonal, period) | (field.symmetry is not None)
     if doubtful.any():
         rows = np.flatnonzero(doubtful)
         root, dimension[rows], faded[rows] = _linked(field, few.at(rows), escaped, diagonal, period)
@@ -187,17 +187,29 @@ def _linked(
     size, repeats = jnp.asarray(diagonal, dtype), jnp.asarray(period, dtype)
     points, tolerance, blur = _in_chunks(lambda some: refined(field, some, size), ends.points)
     root = np.full(len(points), -1)
+    near = diagonal / 16 if field.symmetry is None else np.inf  # images of a point lie anywhere
+
+    def arriving(starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
+        within = np.maximum(tolerance[starts], tolerance[goals])
+        walk = lambda some, to, within: arrives(field, some, to, within, repeats, size)  # noqa: E731
+        return _in_chunks(walk, points[starts], points[goals], within)
+
     for leader in range(len(points)):
         if root[leader] >= 0:
             continue
         root[leader] = leader
+        # The way to the end that stands for a family may be blocked; that to the nearest one of it is short.
+        members = np.flatnonzero((root >= 0) & (root != leader))
+        distance, possible = _compared(ends, blur, leader, members, near, diagonal, period)
+        members = members[possible][np.argsort(distance[possible], kind="stable")]
+        members = members[np.unique(root[members], return_index=True)[1]]
+        if len(members):
+            open_ways = arriving(np.full_like(members, leader), members)
+            root[leader] = root[members[open_ways]].min(initial=leader)
         others = np.flatnonzero(root < 0)
-        others = others[_could_be(ends, blur, leader, others, diagonal, period)]
+        others = others[_compared(ends, blur, leader, others, near, diagonal, period)[1]]
         if len(others):
-            goals = np.broadcast_to(points[leader], points[others].shape)
-            within = np.maximum(tolerance[others], tolerance[leader])
-            walk = lambda some, goals, within: arrives(field, some, goals, within, repeats, size)  # noqa: E731
-            root[others[_in_chunks(walk, points[others], goals, within)]] = leader
+            root[others[arriving(others, np.full_like(others, leader))]] = root[leader]
     leaders = np.unique(root)
     dimension, faded = np.zeros(len(points), int), np.zeros(len(points), bool)
     flat = leaders[~ends.sure[leaders]]
@@ -211,10 +223,12 @@ def _linked(
     return root, dimension, faded
 
 
-def _could_be(
-    ends: Ends, blur: np.ndarray, leader: int, others: np.ndarray, diagonal: float, period: np.ndarray
-) -> np.ndarray:
-    """Which others may be the same as one end: the loss is constant on a continuum, and sure points are isolated."""
+def _compared(
+    ends: Ends, blur: np.ndarray, leader: int, others: np.ndarray, near: float, diagonal: float, period: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far others are from one end, and which may be the same: the loss is constant on a continuum, and sure points
+    are `near`.
+    """
     eps = np.finfo(ends.points.dtype).eps
     loss, one = ends.loss[others], ends.loss[leader]
     hidden = 64 * eps * (np.abs(loss) + np.abs(one)) + blur[others] + blur[leader]
@@ -223,7 +237,7 @@ def _could_be(
     turns = np.round(gap / period)  # 0 along what does not repeat
     distance = np.linalg.norm(gap - turns * np.where(np.isfinite(period), period, 1), axis=1)
     isolated = ends.sure[others] | ends.sure[leader]
-    return (np.abs(loss - one) <= hidden) & (~isolated | (distance <= diagonal / 16))
+    return distance, (np.abs(loss - one) <= hidden) & (~isolated | (distance <= near))
 
 
 def _in_chunks(function: Callable[..., Any], *arrays: np.ndarray) -> Any:

@@ -218,12 +218,11 @@ def find_critical_points(
     listed = np.flatnonzero(~together.escaped)
     chosen = found[together.chosen]
     order = listed[np.argsort(np.asarray(verdicts.loss)[chosen[listed]], kind="stable")]
-    every = jax.tree.map(lambda leaf: leaf[found], verdicts)
-    of_families = _blurred(jax.tree.map(lambda leaf: leaf[chosen], verdicts), together, every)
-    kept = jax.tree.map(lambda leaf: leaf[order], of_families)
+    of_families = _blurred(jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], verdicts), together, verdicts, found)
+    kept = jax.tree.map(lambda leaf: jnp.asarray(leaf[order]), of_families)
     beyond = np.maximum(together.dimension[order] - np.asarray(kept.null_rank), 0)
     return CriticalPoints(
-        points=jax.tree.map(lambda leaf: leaf[chosen[order]], jax.vmap(field.unflatten)(ends)),
+        points=jax.vmap(field.unflatten)(ends[chosen[order]]),
         verdicts=kept,
         loss=kept.loss,
         reached_by=np.bincount(together.label, minlength=len(chosen))[order],
@@ -351,34 +350,37 @@ def _found(
     """The families of the ends that are critical, and the rows of these."""
     outcome, points = np.asarray(search.outcome), np.asarray(search.points)
     rows = np.flatnonzero(outcome == Outcome.FOUND)
-    at = jax.tree.map(lambda leaf: np.asarray(leaf)[rows], verdicts._replace(point=None, escape_direction=None))
-    sizes = np.abs(at.eigenvalues)
+
+    def at(name: str) -> np.ndarray:
+        return np.asarray(getattr(verdicts, name))[rows]
+
+    sizes = np.abs(at("eigenvalues"))
     ends = Ends(
         points=points[rows],
-        loss=at.loss,
-        gradient_norm=at.gradient_norm,
+        loss=at("loss"),
+        gradient_norm=at("gradient_norm"),
         smallest=np.nanmin(sizes, axis=1),
         largest=np.nanmax(sizes, axis=1),
-        signature=np.column_stack([at.kind, at.index, at.positive]),
-        sure=_proved(at),
+        signature=np.column_stack([at("kind"), at("index"), at("positive")]),
+        sure=_proved(verdicts)[rows],
     )
     return families(field, ends, points[outcome == Outcome.ESCAPED], diagonal, np.asarray(periods), merge), rows
 
 
-def _blurred(verdicts: CriticalPoint, together: Families, every: CriticalPoint) -> CriticalPoint:
+def _blurred(verdicts: CriticalPoint, together: Families, every: CriticalPoint, found: np.ndarray) -> CriticalPoint:
     """Where rounding cannot tell ends of different signs apart, only what all of them show counts."""
 
     def least(field: str) -> np.ndarray:
         values = np.full(len(together.chosen), np.iinfo(np.int32).max, np.int32)
-        np.minimum.at(values, together.label, np.asarray(getattr(every, field), np.int32))
+        np.minimum.at(values, together.label, np.asarray(getattr(every, field))[found].astype(np.int32))
         return values
 
     index, positive, smooth = least("index"), least("positive"), least("smooth")
     kind = np.where((index > 0) & (positive > 0), Kind.SADDLE, Kind.DEGENERATE)
     kind = np.where(smooth == 1, kind, Kind.UNDECIDED)
 
-    def replaced(field: str, values: np.ndarray) -> Array:
-        return jnp.asarray(np.where(together.blurred, values, np.asarray(getattr(verdicts, field))), jnp.int32)
+    def replaced(field: str, values: np.ndarray) -> Any:
+        return np.where(together.blurred, values, getattr(verdicts, field)).astype(np.int32)
 
     return verdicts._replace(
         kind=replaced("kind", kind), index=replaced("index", index), positive=replaced("positive", positive)

@@ -23,7 +23,6 @@ from .verdict import CriticalPoint
 _MISSES = 3  # steps in a row of which no length lowers |g|: it is rounding, or a minimum of |g| that is not zero
 _SLOW = (0.4, 0.97)  # ratio of successive steps of a root of multiplicity 2 to 33, (m - 1) / m
 _SHARE = 0.95  # of the way to a multiple root: a step in full would end between the roots of a close pair
-_DRIFT = 4  # full steps in a row that lower |g| and do not become shorter
 _AHEAD = (4.0, 16.0, 64.0)  # steps: how far ahead |g| is looked at
 _SHORT = 1e-4  # of the region: no escape is that slow
 
@@ -140,15 +139,14 @@ def eigenpairs(hessian: Float[Array, "n n"]) -> tuple[Float[Array, " n"], Float[
 
 
 class _Newton(NamedTuple):
-    """One search in progress; `drift` counts full steps that lowered |g| and did not become shorter."""
+    """One search in progress."""
 
     point: Float[Array, " n"]
     gradient: Float[Array, " n"]
     steps: Int[Array, ""]
     active: Bool[Array, ""]
     full: Float[Array, " n"]  # the last step, if it was Newton's own in full, else 0
-    heading: Float[Array, " n"]  # Newton's last step in full that is not short
-    drift: Int[Array, ""]
+    heading: Float[Array, " n"]  # Newton's last steps in full that are not short, along every eigenvector
     misses: Int[Array, ""]
 
 
@@ -167,7 +165,7 @@ def newton(
 
     A step leaves flat directions alone. At a multiple root Newton's steps shrink by (m - 1) / m only, so along every
     eigenvector the step is m times as long where successive steps show this ratio, if that lowers |g| further
-    (Schroeder, 1870). A start escapes if its steps do not become shorter while |g| falls, and |g| falls further ahead.
+    (Schroeder, 1870). A start escapes if its steps stay long to the end and |g| falls further ahead.
     """
     first = (jnp.int32(0), jax.vmap(functools.partial(_begin, field))(flat))
     step = jax.vmap(lambda state: _step(field, state, lower, upper, longest, diagonal))
@@ -176,7 +174,7 @@ def newton(
         return (loop[0] < steps) & jnp.any(loop[1].active)
 
     _, last = jax.lax.while_loop(unfinished, lambda loop: (loop[0] + 1, step(loop[1])), first)
-    escaped = jax.vmap(lambda state: _escapes(field, state))(last)
+    escaped = jax.vmap(lambda state: _escapes(field, state, _SHORT * diagonal))(last)
     norms = jax.vmap(lambda start: jnp.linalg.norm(field.hessian(start)[1]))(flat)
     return last.point, last.steps, escaped, jnp.nanmedian(norms)
 
@@ -185,7 +183,7 @@ def _begin(field: Field, start: Float[Array, " n"]) -> _Newton:
     gradient = field.gradient(start)
     none, still = jnp.int32(0), jnp.zeros_like(start)
     active = jnp.all(jnp.isfinite(gradient)) & jnp.any(gradient != 0)
-    return _Newton(start, gradient, none, active, still, still, none, none)
+    return _Newton(start, gradient, none, active, still, still, none)
 
 
 def _step(field: Field, state: _Newton, lower: Array, upper: Array, longest: Array, diagonal: Array) -> _Newton:
@@ -206,9 +204,8 @@ def _step(field: Field, state: _Newton, lower: Array, upper: Array, longest: Arr
     there = field.gradient(farther)
     better = jnp.any(creeps) & (jnp.linalg.norm(there) < jnp.linalg.norm(gradient))
     full = falls & (moved > 0.75 * length)
-    strides = (full | better) & (length >= _SHORT * diagonal)
-    shrunk = length < jnp.linalg.norm(state.heading) / 4
-    drift = jnp.where(shrunk, 0, state.drift + 1)
+    along, before = move @ modes.vectors, state.heading @ modes.vectors
+    heading = modes.vectors @ jnp.where(jnp.abs(along) >= _SHORT * diagonal, along, before)
     point, gradient = jnp.where(better, farther, point), jnp.where(better, there, gradient)
     resting = jnp.linalg.norm(point - state.point) <= 2 * eps * jnp.linalg.norm(point)
     norm = jnp.linalg.norm(gradient)
@@ -220,8 +217,7 @@ def _step(field: Field, state: _Newton, lower: Array, upper: Array, longest: Arr
         steps=state.steps + 1,
         active=inside & ~resting & (misses < _MISSES) & jnp.isfinite(norm) & (norm > 0),
         full=jnp.where(full & ~better, move, 0),
-        heading=jnp.where(strides, move, state.heading),
-        drift=jnp.where(strides, drift, state.drift),
+        heading=jnp.where(full | better, heading, state.heading),
         misses=misses,
     )
     return jax.tree.map(lambda new, old: jnp.where(state.active, new, old), new, state)
@@ -232,12 +228,18 @@ def _at_most(move: Float[Array, " n"], longest: Array) -> Float[Array, " n"]:
     return move * jnp.minimum(1, longest / jnp.where(length > 0, length, 1))
 
 
-def _escapes(field: Field, state: _Newton) -> Bool[Array, ""]:
-    """Whether |g| falls without end along the last step; at a multiple root it grows again behind the root."""
-    ahead = state.point[None] + jnp.asarray(_AHEAD, state.point.dtype)[:, None] * state.heading[None]
+def _escapes(field: Field, state: _Newton, short: Array) -> Bool[Array, ""]:
+    """Whether |g| falls without end along the last long step, in directions in which the point is not yet at a root; at
+    a multiple root it grows again behind the root.
+    """
+    modes = field.modes(state.point)
+    heading = state.heading @ modes.vectors
+    onward = (jnp.abs(modes.values) <= modes.zero) | (jnp.abs(modes.newton()) >= jnp.abs(heading) / 4)
+    heading = modes.vectors @ jnp.where(onward, heading, 0)
+    ahead = state.point[None] + jnp.asarray(_AHEAD, state.point.dtype)[:, None] * heading[None]
     norms = jnp.linalg.norm(jax.vmap(field.gradient)(ahead), axis=1)
     falls = jnp.all(norms <= jnp.linalg.norm(state.gradient))
-    return (state.drift >= _DRIFT) & falls
+    return falls & (jnp.linalg.norm(heading) >= short)
 
 
 def outcomes(

@@ -23,7 +23,7 @@ from .verdict import CriticalPoint
 _MISSES = 3  # steps in a row of which no length lowers |g|: it is rounding, or a minimum of |g| that is not zero
 _SLOW = (0.4, 0.97)  # ratio of successive steps of a root of multiplicity 2 to 33, (m - 1) / m
 _SHARE = 0.95  # of the way to a multiple root: a step in full would end between the roots of a close pair
-_AHEAD = (4.0, 16.0, 64.0)  # steps: how far ahead |g| is looked at
+_AHEAD = (-1.0, 0.0, 4.0, 16.0, 64.0)  # steps from the end: where |g| is looked at, the first one behind
 _SHORT = 1e-4  # of the region: no escape is that slow
 
 
@@ -238,7 +238,7 @@ def _escapes(field: Field, state: _Newton, short: Array) -> Bool[Array, ""]:
     heading = modes.vectors @ jnp.where(onward, heading, 0)
     ahead = state.point[None] + jnp.asarray(_AHEAD, state.point.dtype)[:, None] * heading[None]
     norms = jnp.linalg.norm(jax.vmap(field.gradient)(ahead), axis=1)
-    falls = jnp.all(norms <= jnp.linalg.norm(state.gradient))
+    falls = jnp.all(norms[1:] <= norms[:-1]) & (norms[0] > norms[1])  # on a continuum it is as small behind
     return falls & (jnp.linalg.norm(heading) >= short)
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from numpy.polynomial import Polynomial
 
 import jaxopt_notes as jon
 from jaxopt_notes.curvature import find_critical_points
@@ -168,6 +169,111 @@ def test_new_numbers_do_not_compile_again():
     moved = find_critical_points(counted, starts + 1, jnp.float32(3.0))
     assert len(traced) - once <= 2  # looked at and hoisted, not compiled
     np.testing.assert_allclose(moved.points, [[3, 3]], rtol=1e-6)
+
+
+def test_close_and_multiple_roots_of_a_polynomial(x64):
+    """The gradient has known roots: simple ones are told apart, multiple ones are one degenerate point each."""
+
+    def primitive(x, coefficients):
+        return jnp.polyval(coefficients, x[0])
+
+    rows = [
+        ([0.5, 0.50000009, 4], 10, ["minimum", "maximum", "minimum"]),
+        ([0.5, 0.5001, 4, 4.05, 9.3], 10, ["minimum", "maximum"] * 2 + ["minimum"]),
+        ([0.5] * 3 + [0.501, 1], 1.5, ["degenerate", "maximum", "minimum"]),
+        ([3, 3, 4, 4], 5, ["degenerate"] * 2),  # monotone: no extremum at all
+    ]
+    for roots, high, kinds in rows:
+        coefficients = np.zeros(7)
+        descending = Polynomial.fromroots(roots).integ().coef[::-1]
+        coefficients[-len(descending) :] = descending
+        found = find_critical_points(primitive, jnp.linspace(0.0, high, 1000)[:, None], jnp.asarray(coefficients))
+        order = np.argsort(np.asarray(found.points)[:, 0])
+        np.testing.assert_allclose(np.asarray(found.points)[order, 0], np.unique(roots), rtol=2e-4)
+        assert found.verdicts.kind_name[order].tolist() == kinds
+        assert found.index_sum == (None if "degenerate" in kinds else 1)
+        assert not found.dimension.any()
+
+
+def test_what_float32_cannot_tell_apart_is_claimed_to_be_nothing():
+    """A minimum and a maximum one rounding unit apart are one point without a sign, never one of the two."""
+    coefficients = jnp.asarray(Polynomial.fromroots([0.5, 0.50000009, 4]).integ().coef[::-1], jnp.float32)
+    found = find_critical_points(lambda x: jnp.polyval(coefficients, x[0]), jnp.linspace(0.0, 10.0, 1000)[:, None])
+    by_place = dict(zip(np.round(np.asarray(found.points)[:, 0], 2).tolist(), found.verdicts.kind_name, strict=True))
+    assert by_place == {0.5: "degenerate", 4.0: "minimum"}
+    assert (found.index_sum, found.index_counts) == (None, {0: 1})
+
+
+def test_points_at_infinity_are_named_as_escaping():
+    tails = [
+        lambda x: jnp.exp(x[0]) + x[1] ** 2,
+        lambda x: 1 / x[0] + x[1] ** 2,
+        lambda x: jnp.tanh(x[0] - 3) + x[1] ** 2,
+        lambda x: jnp.exp(-((x[0] + 1) ** 2) / 4) + x[1] ** 2,  # flat along x at -1, outside of the starts
+        lambda x: jnp.log(1 + (x[0] + 2) ** 2) - x[1] ** 2,
+    ]
+    loss = lambda x, which: jax.lax.switch(which, tails, x)  # noqa: E731
+    starts = jax.random.uniform(jax.random.key(0), (100, 2), minval=0.5, maxval=6.0)
+    for which in range(len(tails)):
+        found = find_critical_points(loss, starts, jnp.int32(which))
+        assert (len(found), found.outcomes["escaped"]) == (0, 100), which
+        assert "100 starts escaped" in str(found)
+        assert found.to_dataset().sizes["point"] == 0
+
+
+def test_continua_and_degenerate_points_in_sixty_steps():
+    """Each is one row: a circle and lines as continua, isolated points although Newton's method only creeps there."""
+    rows = [
+        (lambda x: (x[0] ** 2 + x[1] ** 2 - 1) ** 2, {("degenerate", 1), ("maximum", 0)}),
+        (lambda x: (x[0] ** 2 - 1) ** 2 + 0 * x[1], {("degenerate", 1)}),
+        (lambda x: x[1] ** 2 * (1 + x[0] ** 2), {("degenerate", 1)}),  # Newton's steps run along the line as well
+        (lambda x: (x[0] - 0.5) ** 4 + x[1] ** 4, {("degenerate", 0)}),
+        (lambda x: x[0] ** 3 - 3 * x[0] * x[1] ** 2, {("degenerate", 0)}),
+    ]
+    loss = lambda x, which: jax.lax.switch(which, [row[0] for row in rows], x)  # noqa: E731
+    starts = jax.random.uniform(jax.random.key(0), (60, 2), minval=-3.0, maxval=3.0)
+    for which, (_, expected) in enumerate(rows):
+        found = find_critical_points(loss, starts, jnp.int32(which))
+        assert len(found) == (3 if which == 1 else len(expected)), which
+        assert set(zip(found.verdicts.kind_name.tolist(), found.dimension.tolist(), strict=True)) == expected, which
+        assert (found.outcomes["found"], found.reached_by.sum()) == (60, 60)
+        assert ("continuum of critical points, of dimension 1" in str(found)) == (which < 3)
+        assert found.to_dataset().dimension.values.tolist() == found.dimension.tolist()
+
+
+def test_points_modulo_a_symmetry():
+    """Two minima and the saddle between them; the loss does not change if y and z are shifted together."""
+    loss = lambda p: (p["x"] ** 2 - 1) ** 2 + (p["y"][0] - p["y"][1]) ** 2  # noqa: E731
+    keys = jax.random.split(jax.random.key(0))
+    starts = {"x": jax.random.normal(keys[0], (60,)), "y": jax.random.normal(keys[1], (60, 2))}
+    shift = {"x": jnp.zeros(1), "y": jnp.ones((1, 2))}
+    for null_directions in (shift, lambda p: jax.tree.map(lambda leaf: leaf + 0, shift)):
+        found = find_critical_points(loss, starts, null_directions=null_directions)
+        assert found.verdicts.kind_name.tolist() == ["minimum", "minimum", "saddle"]
+        assert (found.index_counts, found.dimension.tolist(), found.reached_by.sum()) == ({0: 2, 1: 1}, [0] * 3, 60)
+    with pytest.raises(ValueError, match="null_directions"):
+        find_critical_points(loss, starts, null_directions={"x": jnp.zeros(1), "y": jnp.ones((1, 3))})
+
+
+def test_points_of_a_periodic_loss_are_listed_once():
+    """On the torus the sum of (-1)^index is its Euler characteristic, 0; on the cylinder below it is too."""
+    loss = lambda x, bend: jnp.cos(x[0]) + jnp.where(bend, x[1] ** 2, jnp.cos(x[1]))  # noqa: E731
+    starts = jax.random.uniform(jax.random.key(0), (60, 2), minval=-10.0, maxval=10.0)
+    box = (jnp.array([-np.pi, -20.0]), jnp.array([np.pi, 20.0]))
+    found = find_critical_points(loss, starts, False, period=2 * np.pi, expected_index_sum=0)
+    assert (found.index_counts, found.index_sum) == ({0: 1, 1: 2, 2: 1}, 0)
+    np.testing.assert_allclose(np.sort(found.points, axis=0), [[0, 0], [0, 0], [np.pi] * 2, [np.pi] * 2], atol=1e-5)
+    found = find_critical_points(loss, starts, True, period=[2 * np.pi, np.inf], box=box, expected_index_sum=0)
+    assert (found.index_counts, found.index_sum, found.outcomes["found"]) == ({0: 1, 1: 1}, 0, 60)
+    with pytest.raises(ValueError, match=r"period must be one of the loss: 3 later in entry [01]"):
+        find_critical_points(loss, starts, False, period=3.0)
+    with pytest.raises(ValueError, match="period must be above 0"):
+        find_critical_points(loss, starts, False, period=0.0)
+
+
+def test_one_start_without_its_axis_is_named():
+    with pytest.raises(ValueError, match=r"starts must have a leading axis .* got one start, of shape \(2,\)"):
+        find_critical_points(lambda x: x[0] ** 2 + x[1] ** 2, jnp.array([1.0, 2.0]))
 
 
 @pytest.mark.parametrize(

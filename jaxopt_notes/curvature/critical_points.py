@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import collections
-import enum
 import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -16,36 +15,21 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
-from .._hoist import Program
+from .._hoist import hoist
 from .._kept import PerProgram
-from .._numerics import divide
 from .classify import dense_verdict
 from .judge import Asked
-from .operators import check_dense, flatten, matrix, prepared, second_order
-from .polish import halved
+from .merging import Ends, Families, families
+from .null_space import checked_null_directions
+from .operators import check_dense, flatten, prepared
+from .search import Field, Outcome, Search, newton, outcomes
 from .verdict import CriticalPoint, Kind
 
 if TYPE_CHECKING:
     import xarray as xr
 
-
-class Outcome(enum.IntEnum):
-    """How one start ended."""
-
-    FOUND = 0
-    GRADIENT_FLAT = 1
-    LEFT_BOX = 2
-    NOT_CONVERGED = 3
-    NON_FINITE = 4
-
-
-class Search(NamedTuple):
-    """Where every start ended, before anything is merged; leading axis: the starts."""
-
-    points: Float[Array, "starts n"]
-    gradient_norm: Float[Array, " starts"]
-    steps: Int[Array, " starts"]
-    outcome: Int[Array, " starts"]
+_LOOKED_AT = 8  # starts at which it is checked that the loss has the period
+_EDGE = 1e-6  # of a period: how far below the side of the box a point may be reported
 
 
 @dataclass(frozen=True)
@@ -56,7 +40,8 @@ class CriticalPoints:
         points: the points, a pytree like one start with a leading axis.
         verdicts: the `CriticalPoint` of each, batched along the same axis: `verdicts.kind_name`, `verdicts.index`, ...
         loss: the loss at each.
-        reached_by: number of starts that ended at each.
+        reached_by: number of starts that ended at each, or on its continuum.
+        dimension: of the continuum of critical points that each stands for, such as 1 for a circle; 0 for a point.
         outcomes: `Outcome` name in lower case to number of starts; the sum is the number of starts.
         search: where every start ended.
         index_sum: sum of (-1)^index over the points; None if one of them is degenerate or undecided.
@@ -67,6 +52,7 @@ class CriticalPoints:
     verdicts: CriticalPoint
     loss: Float[Array, " points"]
     reached_by: Int[np.ndarray, " points"]
+    dimension: Int[np.ndarray, " points"]
     outcomes: dict[str, int]
     search: Search
     index_sum: int | None
@@ -86,7 +72,16 @@ class CriticalPoints:
         words = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in kinds.items())
         fates = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in self.outcomes.items() if n)
         lines = [f"{len(self)} critical points" + (f": {words}" if words else "")]
+        continua = collections.Counter(self.dimension[self.dimension > 0].tolist())
+        lines += [
+            f"{number} of these {'stands' if number == 1 else 'stand'} for a whole continuum of critical points, "
+            f"of dimension {size}; reached_by counts every start that ended on it"
+            for size, number in sorted(continua.items())
+        ]
         lines.append(f"{sum(self.outcomes.values())} starts: {fates}")
+        if escaped := self.outcomes["escaped"]:
+            starts = "1 start" if escaped == 1 else f"{escaped} starts"
+            lines.append(f"{starts} escaped: the gradient only fades on the way to infinity, where no point is listed")
         if self.expected_index_sum is not None:
             lines.append(
                 f"sum of (-1)^index {self.index_sum}, expected {self.expected_index_sum}: {self._completeness()}"
@@ -97,8 +92,8 @@ class CriticalPoints:
     def to_dataset(self) -> xr.Dataset:
         """The points as a Dataset over `point`, for `plots.index_against_loss`, `jon.save` and reports.
 
-        `loss`, `index`, `positive`, `kind`, `gradient_norm`, `zero_level`, `reached_by` of every point, its
-        `eigenvalues` over `mode`, ascending, and where it is, `position` over `parameter`, named by their paths.
+        `loss`, `index`, `positive`, `kind`, `gradient_norm`, `zero_level`, `reached_by`, `dimension` of every point,
+        its `eigenvalues` over `mode`, ascending, and where it is, `position` over `parameter`, named by their paths.
         `attrs` count the parameters, the starts, and how these ended.
 
         Example:
@@ -112,7 +107,7 @@ class CriticalPoints:
         import xarray as xr
 
         verdicts, count = self.verdicts, len(self)
-        numbers = {"loss": self.loss, "reached_by": self.reached_by}
+        numbers = {"loss": self.loss, "reached_by": self.reached_by, "dimension": self.dimension}
         numbers |= {name: getattr(verdicts, name) for name in ("index", "positive", "gradient_norm", "zero_level")}
         rows = [np.asarray(leaf).reshape(count, math.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(self.points)]
         names = [
@@ -132,7 +127,7 @@ class CriticalPoints:
 
     def _completeness(self) -> str:
         if self.index_sum is None:
-            return "not decidable, as a point is degenerate"
+            return "not decidable, as a point is degenerate, undecided or given up to a symmetry"
         if self.index_sum == self.expected_index_sum:
             return "consistent with a complete list"
         return "the list misses at least one point"
@@ -147,15 +142,22 @@ def find_critical_points(
     max_step: float | None = None,
     merge: float | None = None,
     expected_index_sum: int | None = None,
+    null_directions: PyTree | Callable[[PyTree], PyTree] = None,
+    period: Any = None,
 ) -> CriticalPoints:
     """Find critical points of every index by Newton's method on the gradient, from many starts at once.
 
         x <- x - t H^-1 g,   |t H^-1 g| <= max_step,   t the longest of 1, 1/2, ..., 1/64 that lowers |g|
 
-    Newton's direction has no preference for minima: it is attracted to saddles and maxima as well. |g| measures the
-    steps but is never minimised alone, so a place where it has a minimum without being zero does not count as found:
-    it is reported as `gradient_flat` (g in the kernel of H). What is found is what `classify` calls critical; points
-    are merged when they are closer than `merge`.
+    Newton's direction has no preference for minima: it is attracted to saddles and maxima as well. Directions in which
+    the curvature is rounding are left alone. Where steps shrink by (m - 1) / m, as at a root of multiplicity m, they
+    are taken m times as long. |g| measures the steps but is never minimised alone, so a place where it has a minimum
+    without being zero does not count as found: it is reported as `gradient_flat` (g in the kernel of H). A start whose
+    steps do not shrink while |g| fades, as on exp(x) or 1/x, is reported as `escaped`.
+
+    What is found is what `classify` calls critical. Ends that rounding cannot tell apart are one point. It is
+    `degenerate` if they differ in the signs or the size of their curvature: a multiple root, or several close ones.
+    Ends that a walk over critical points connects are one continuum, of which one point is listed with its `dimension`.
 
     Arguments:
         loss: `loss(params, *args)`, a real scalar, twice differentiable.
@@ -164,9 +166,16 @@ def find_critical_points(
         box: (lower, upper), numbers or pytrees like one start: points outside count as `left_box`. None is everywhere.
         steps: the most Newton steps of one start, at least 1. Static.
         max_step: > 0, the longest step; a tenth of the diagonal of the box, or of the starts' spread, when None.
-        merge: > 0, in units of the parameters; 1e-4 (float32) or 1e-7 (float64) of that diagonal when None.
+        merge: > 0, in units of the parameters: points of one kind and index that are closer are one point. When None,
+            those that rounding cannot tell apart.
         expected_index_sum: the sum of (-1)^index over all points in the box (Poincare and Hopf): 1 for a smooth
-            function that grows to infinity in all directions and has no degenerate point.
+            function that grows to infinity in all directions and has no degenerate point. For a function that is
+            periodic in all parameters it is the Euler characteristic of the torus, 0.
+        null_directions: directions along which a symmetry keeps the loss constant, as in `classify`. Points are those
+            modulo the symmetry, one for all its images.
+        period: > 0, number or pytree like one start: the loss repeats after it, as in an angle; infinite along what
+            does not repeat. Points are compared modulo the period, and listed within one period above the lower side
+            of the box, or above 0.
 
     Returns:
         `CriticalPoints`; print it.
@@ -183,45 +192,95 @@ def find_critical_points(
         >>> found.index_counts, found.index_sum
         ({0: 2, 1: 1}, 1)
 
-    Source: index-blind search Doye and Wales, 2002; gradient-flat points Frye et al., 2021.
+    Source: index-blind search Doye and Wales, 2002; gradient-flat points Frye et al., 2021; multiple roots
+    Schroeder, 1870.
     """
-    starts = jax.tree.map(jnp.asarray, _checks.params("starts", starts))
-    count = _checks.examples("starts", starts, low=0)
-    if not count:
-        raise ValueError("starts must hold at least one start, got a leading axis of length 0")
-    one = jax.tree.map(lambda leaf: leaf[0], starts)
-    one, program, constants = prepared(loss, one, args)
-    check_dense(sum(leaf.size for leaf in jax.tree.leaves(one)))
-    flat = jax.vmap(lambda start: flatten(start)[0])(starts)
-    lower, upper = _limits(box, one, flat)
-    span = jnp.where(jnp.isfinite(upper - lower), upper - lower, jnp.ptp(flat, axis=0))
+    field, flat = _field(loss, starts, args, null_directions)
+    lower, upper = _limits(box, field.like, flat)
+    periods = _periods(period, field, flat)
+    repeats = jnp.isfinite(periods)
+    span = jnp.where(jnp.isfinite(upper - lower), upper - lower, jnp.where(repeats, periods, jnp.ptp(flat, axis=0)))
     # Starts at one point show no scale: then that of the point itself.
     spread = jnp.linalg.norm(span)
     diagonal = jnp.where(spread > 0, spread, jnp.maximum(1, jnp.max(jnp.linalg.norm(flat, axis=1))))
     steps = _checks.count("steps", steps)
-    relative = 1e-7 if flat.dtype == jnp.float64 else 1e-4
-    radius = relative * float(diagonal) if merge is None else float(_positive("merge", merge))
-    longest = 0.1 * diagonal if max_step is None else _positive("max_step", max_step)
-    ends, taken, scale = _search(program, constants, one, args, flat, lower, upper, longest, steps=steps)
-    points = jax.vmap(flatten(one)[1])(ends)
-    verdicts = _verdicts(program, constants, points, args, Asked(length=diagonal, curvature=scale))
-    outcome = _outcomes(ends, verdicts, lower, upper)
-    search = Search(ends, verdicts.gradient_norm, taken, outcome)
-    found = np.flatnonzero(np.asarray(outcome) == Outcome.FOUND)
-    chosen, reached_by = _merged(np.asarray(ends, np.float64)[found], radius)
-    order = np.argsort(np.asarray(verdicts.loss)[found[chosen]], kind="stable")
-    rows = found[chosen][order]
-    points, verdicts = jax.tree.map(lambda leaf: leaf[rows], (points, verdicts))
+    radius = None if merge is None else float(_positive("merge", merge))
+    longest = 0.1 * diagonal if max_step is None else jnp.asarray(_positive("max_step", max_step), flat.dtype)
+    # What repeats cannot leave the box while it is followed.
+    inside = jnp.where(repeats, -jnp.inf, lower), jnp.where(repeats, jnp.inf, upper)
+    ends, taken, escaped, scale = newton(field, flat, *inside, longest, diagonal, steps=steps)
+    ends = _within_period(ends, lower, periods)
+    verdicts = _verdicts(field, ends, Asked(length=diagonal, curvature=scale))
+    edge = jnp.where(repeats, 2 * _EDGE * periods, 0)
+    search = Search(ends, verdicts.gradient_norm, taken, outcomes(ends, verdicts, escaped, lower - edge, upper + edge))
+    together, found = _found(field, search, verdicts, float(diagonal), periods, radius)
+    outcome = np.asarray(search.outcome).copy()
+    outcome[found[together.escaped[together.label]]] = Outcome.ESCAPED
+    listed = np.flatnonzero(~together.escaped)
+    chosen = found[together.chosen]
+    order = listed[np.argsort(np.asarray(verdicts.loss)[chosen[listed]], kind="stable")]
+    of_families = _blurred(jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], verdicts), together, verdicts, found)
+    kept = jax.tree.map(lambda leaf: jnp.asarray(leaf[order]), of_families)
+    beyond = np.maximum(together.dimension[order] - np.asarray(kept.null_rank), 0)
     return CriticalPoints(
-        points=points,
-        verdicts=verdicts,
-        loss=verdicts.loss,
-        reached_by=reached_by[order],
-        outcomes={kind.name.lower(): int(np.sum(np.asarray(outcome) == kind)) for kind in Outcome},
-        search=search,
-        index_sum=_index_sum(verdicts),
+        points=jax.vmap(field.unflatten)(ends[chosen[order]]),
+        verdicts=kept,
+        loss=kept.loss,
+        reached_by=np.bincount(together.label, minlength=len(chosen))[order],
+        dimension=beyond,
+        outcomes={kind.name.lower(): int(np.sum(outcome == kind)) for kind in Outcome},
+        search=search._replace(outcome=jnp.asarray(outcome)),
+        index_sum=_index_sum(kept),
         expected_index_sum=expected_index_sum,
     )
+
+
+def _field(loss: Callable, starts: PyTree, args: tuple[Any, ...], null_directions: Any) -> tuple[Field, Array]:
+    """The checked problem, and the starts as flat vectors."""
+    starts = jax.tree.map(jnp.asarray, _checks.params("starts", starts))
+    if not _checks.examples("starts", starts, low=0):
+        raise ValueError("starts must hold at least one start, got a leading axis of length 0")
+    one = jax.tree.map(lambda leaf: leaf[0], starts)
+    try:
+        one, program, constants = prepared(loss, one, args)
+    except Exception as error:
+        if not _is_point(loss, starts, args):
+            raise
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(starts)]
+        raise ValueError(
+            f"starts must have a leading axis of starts in every leaf, got one start, of shape "
+            f"{shapes[0] if len(shapes) == 1 else shapes}; for a search from it alone pass "
+            f"jax.tree.map(lambda leaf: leaf[None], start)"
+        ) from error
+    check_dense(sum(leaf.size for leaf in jax.tree.leaves(one)))
+    flat = jax.vmap(lambda start: flatten(start)[0])(starts)
+    if null_directions is None:
+        return Field(program, constants, one, args), flat
+    directions = null_directions(one) if callable(null_directions) else null_directions
+    directions = checked_null_directions(directions, one)
+    of_params = null_directions if callable(null_directions) else lambda params: directions
+    return Field(program, constants, one, args, *hoist(of_params, one)), flat
+
+
+def _is_point(loss: Callable, params: PyTree, args: tuple[Any, ...]) -> bool:
+    """Whether the loss takes these parameters."""
+    try:
+        _checks.scalar_loss(loss, params, *args)
+    except Exception:
+        return False
+    return True
+
+
+def _like(name: str, side: PyTree, one: PyTree) -> Float[Array, " n"]:
+    """A number or pytree as a flat vector like the parameters."""
+    try:
+        whole = np.asarray(side) if isinstance(one, jax.Array) else jax.tree.broadcast(side, one)
+        like = jax.tree.map(lambda s, leaf: jnp.broadcast_to(jnp.asarray(s, leaf.dtype), leaf.shape), whole, one)
+        return flatten(like)[0]
+    except (TypeError, ValueError) as error:
+        shapes = jax.tree.map(np.shape, one)
+        accepted = f"a number or a pytree like one start, of shapes {shapes}"
+        raise ValueError(f"{name} must be {accepted}, got {side!r}") from error
 
 
 def _limits(box: tuple[Any, Any] | None, one: PyTree, flat: Array) -> tuple[Array, Array]:
@@ -230,125 +289,115 @@ def _limits(box: tuple[Any, Any] | None, one: PyTree, flat: Array) -> tuple[Arra
         return jnp.full(flat.shape[1], -jnp.inf, flat.dtype), jnp.full(flat.shape[1], jnp.inf, flat.dtype)
     if not (isinstance(box, tuple | list) and len(box) == 2):
         raise TypeError(f"box must be (lower, upper), got {box!r}")
-
-    def corner(side: PyTree) -> Array:
-        like = jax.tree.map(lambda s, leaf: jnp.broadcast_to(jnp.asarray(s, leaf.dtype), leaf.shape), side, one)
-        return flatten(like)[0]
-
-    lower, upper = (corner(jax.tree.broadcast(side, one)) for side in box)
+    lower, upper = (_like("box", side, one) for side in box)
     if not bool(jnp.all(lower < upper)):
         raise ValueError(f"box needs lower < upper everywhere, got {box!r}")
     return lower, upper
 
 
-class _Newton(NamedTuple):
-    """One search in progress."""
-
-    point: Float[Array, " n"]
-    gradient: Float[Array, " n"]
-    steps: Int[Array, ""]
-    active: Array
-
-
-@functools.partial(PerProgram, static_argnames=("steps",))
-def _search(
-    program: Program,
-    constants: list[Any],
-    one: PyTree,
-    args: tuple[Any, ...],
-    flat: Float[Array, "starts n"],
-    lower: Array,
-    upper: Array,
-    longest: Array,
-    *,
-    steps: int,
-) -> tuple[Array, Array, Array]:
-    """Where every start ends, in how many steps, and the size of curvature in the region: the median |H| at a start."""
-    unflatten = flatten(one)[1]
-    eps = float(jnp.finfo(flat.dtype).eps)
-
-    def gradient_at(point: Array) -> Array:
-        return jax.grad(lambda x: program(constants, unflatten(x), *args).astype(x.dtype))(point)
-
-    def hessian_at(point: Array) -> Array:
-        _, gradient, product, _ = second_order(program, constants, unflatten(point), args)
-        return matrix(product, gradient)
-
-    def step(state: _Newton) -> _Newton:
-        move = -_solve(hessian_at(state.point), state.gradient)
-        length = jnp.linalg.norm(move)
-        move = move * jnp.minimum(1, longest / jnp.where(length > 0, length, 1))
-        point, gradient, _ = halved(gradient_at, state.point, state.gradient, move)
-        norm = jnp.linalg.norm(gradient)
-        resting = jnp.linalg.norm(point - state.point) <= 2 * eps * jnp.linalg.norm(point)
-        inside = jnp.all((point >= lower) & (point <= upper))
-        active = inside & ~resting & jnp.isfinite(norm) & (norm > 0)
-        new = _Newton(point, gradient, state.steps + 1, active)
-        return jax.tree.map(lambda new, old: jnp.where(state.active, new, old), new, state)
-
-    def run(start: Array) -> _Newton:
-        gradient = gradient_at(start)
-        return _Newton(start, gradient, jnp.int32(0), jnp.all(jnp.isfinite(gradient)) & jnp.any(gradient != 0))
-
-    def going(loop: tuple[Array, _Newton]) -> Array:
-        return (loop[0] < steps) & jnp.any(loop[1].active)
-
-    first = (jnp.int32(0), jax.vmap(run)(flat))
-    _, last = jax.lax.while_loop(going, lambda loop: (loop[0] + 1, jax.vmap(step)(loop[1])), first)
-    norms = jax.vmap(lambda start: jnp.linalg.norm(hessian_at(start)))(flat)
-    return last.point, last.steps, jnp.nanmedian(norms)
+def _periods(period: Any, field: Field, flat: Array) -> Float[Array, " n"]:
+    """The period of every parameter, infinite along what does not repeat."""
+    if period is None:
+        return jnp.full(flat.shape[1], jnp.inf, flat.dtype)
+    periods = _like("period", period, field.like)
+    if not bool(jnp.all(periods > 0)):
+        raise ValueError(f"period must be above 0, or infinite where nothing repeats, got {period!r}")
+    gap, hidden = map(np.asarray, _mismatch(field, flat[:_LOOKED_AT], jnp.where(jnp.isfinite(periods), periods, 0)))
+    if (gap > hidden).any():
+        at, entry = np.unravel_index(np.argmax(gap - hidden), gap.shape)
+        raise ValueError(
+            f"period must be one of the loss: {float(periods[entry]):.6g} later in entry {entry} of the flattened "
+            f"parameters the loss differs by {gap[at, entry]:.3g} from that at start {at}"
+        )
+    return periods
 
 
-@PerProgram
-def _verdicts(
-    program: Program, constants: list[Any], points: PyTree, args: tuple[Any, ...], asked: Asked
-) -> CriticalPoint:
+@functools.partial(PerProgram, program_of=lambda field: field.program, leading=False)
+def _mismatch(field: Field, flat: Float[Array, "starts n"], periods: Float[Array, " n"]) -> tuple[Array, Array]:
+    """By how much the loss differs one period later, and how much rounding may explain."""
+
+    def one(point: Array) -> tuple[Array, Array]:
+        value, slope = field.loss(point), jnp.linalg.norm(field.gradient(point))
+        later = jax.vmap(field.loss)(point[None] + jnp.diag(periods))
+        rounding = float(jnp.finfo(point.dtype).eps) ** 0.5 * (jnp.abs(value) + jnp.abs(later) + slope * periods)
+        return jnp.abs(later - value), rounding
+
+    return jax.vmap(one)(flat)
+
+
+def _within_period(ends: Float[Array, "starts n"], lower: Array, periods: Array) -> Float[Array, "starts n"]:
+    """The equivalent ends at most a period above the lower side of the box, or above 0 without."""
+    begin = jnp.where(jnp.isfinite(lower), lower, 0)[None]
+    length = jnp.where(jnp.isfinite(periods), periods, 1)[None]
+    turns = jnp.floor((ends - begin) / length + _EDGE)  # what rounding puts just below the side stays there
+    return ends - jnp.where(jnp.isfinite(periods)[None] & (turns != 0), turns * length, 0)
+
+
+@functools.partial(PerProgram, program_of=lambda field: field.program, leading=False)
+def _verdicts(field: Field, ends: Float[Array, "starts n"], asked: Asked) -> CriticalPoint:
     """The verdict at every end."""
-    return jax.vmap(lambda point: dense_verdict(program, constants, point, args, asked))(points)
+
+    def one(end: Array) -> CriticalPoint:
+        params = field.unflatten(end)
+        directions = field.null_directions(params)
+        return dense_verdict(field.program, field.constants, params, field.args, asked, directions)
+
+    return jax.vmap(one)(ends)
 
 
-def _outcomes(points: Array, verdicts: CriticalPoint, lower: Array, upper: Array) -> Array:
-    """The first rule that holds for every start."""
-    inside = jnp.all((points >= lower[None]) & (points <= upper[None]), axis=1)
-    rules = [
-        (~jnp.isfinite(verdicts.smallest) | ~jnp.all(jnp.isfinite(points), axis=1), Outcome.NON_FINITE),
-        (~inside, Outcome.LEFT_BOX),
-        (verdicts.critical, Outcome.FOUND),
-        (verdicts.gradient_flat, Outcome.GRADIENT_FLAT),
-    ]
-    codes = [jnp.int32(outcome) for _, outcome in rules]
-    return jnp.select([rule for rule, _ in rules], codes, jnp.int32(Outcome.NOT_CONVERGED))
+def _found(
+    field: Field, search: Search, verdicts: CriticalPoint, diagonal: float, periods: Array, merge: float | None
+) -> tuple[Families, np.ndarray]:
+    """The families of the ends that are critical, and the rows of these."""
+    outcome, points = np.asarray(search.outcome), np.asarray(search.points)
+    rows = np.flatnonzero(outcome == Outcome.FOUND)
 
+    def at(name: str) -> np.ndarray:
+        return np.asarray(getattr(verdicts, name))[rows]
 
-def _merged(points: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """One row of every cluster of points that are linked by distances of at most `radius`, and the cluster's size."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-    from scipy.spatial import cKDTree
-
-    if not len(points):
-        return np.zeros(0, int), np.zeros(0, int)
-    # Converged starts land within rounding of each other: thin them on a grid first, as pairs grow with the square.
-    _, first, cell, size = np.unique(
-        np.round(points / radius), axis=0, return_index=True, return_inverse=True, return_counts=True
+    sizes = np.abs(at("eigenvalues"))
+    ends = Ends(
+        points=points[rows],
+        loss=at("loss"),
+        gradient_norm=at("gradient_norm"),
+        smallest=np.nanmin(sizes, axis=1),
+        largest=np.nanmax(sizes, axis=1),
+        signature=np.column_stack([at("kind"), at("index"), at("positive")]),
+        sure=_proved(verdicts)[rows],
     )
-    del cell
-    pairs = cKDTree(points[first]).query_pairs(2 * radius, output_type="ndarray")
-    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(first), len(first)))
-    count, label = connected_components(links, directed=False)
-    _, representative = np.unique(label, return_index=True)
-    return first[representative], np.bincount(label, weights=size, minlength=count).astype(int)
+    return families(field, ends, points[outcome == Outcome.ESCAPED], diagonal, np.asarray(periods), merge), rows
+
+
+def _blurred(verdicts: CriticalPoint, together: Families, every: CriticalPoint, found: np.ndarray) -> CriticalPoint:
+    """Where rounding cannot tell ends of different signs apart, only what all of them show counts."""
+
+    def least(field: str) -> np.ndarray:
+        values = np.full(len(together.chosen), np.iinfo(np.int32).max, np.int32)
+        np.minimum.at(values, together.label, np.asarray(getattr(every, field))[found].astype(np.int32))
+        return values
+
+    index, positive, smooth = least("index"), least("positive"), least("smooth")
+    kind = np.where((index > 0) & (positive > 0), Kind.SADDLE, Kind.DEGENERATE)
+    kind = np.where(smooth == 1, kind, Kind.UNDECIDED)
+
+    def replaced(field: str, values: np.ndarray) -> Any:
+        return np.where(together.blurred, values, getattr(verdicts, field)).astype(np.int32)
+
+    return verdicts._replace(
+        kind=replaced("kind", kind), index=replaced("index", index), positive=replaced("positive", positive)
+    )
 
 
 def _index_sum(verdicts: CriticalPoint) -> int | None:
-    proved = _proved(verdicts)
-    return int(np.sum((-1) ** np.asarray(verdicts.index))) if proved.all() else None
+    isolated = _proved(verdicts) & (np.asarray(verdicts.null_rank) == 0)
+    return int(np.sum((-1) ** np.asarray(verdicts.index))) if isolated.all() else None
 
 
 def _proved(verdicts: CriticalPoint) -> np.ndarray:
-    """Which points are decided and non-degenerate: no eigenvalue within rounding of zero, and no kink."""
-    counted = np.asarray(verdicts.index + verdicts.positive) == np.asarray(verdicts.eigenvalues).shape[-1]
-    return counted & (np.asarray(verdicts.kind) != Kind.UNDECIDED)
+    """Which points are decided and non-degenerate, symmetries apart: no eigenvalue within rounding of zero, no kink."""
+    counted = np.asarray(verdicts.index + verdicts.positive + verdicts.null_rank)
+    size = np.asarray(verdicts.eigenvalues).shape[-1]
+    return (counted == size) & ~np.isin(np.asarray(verdicts.kind), (Kind.UNDECIDED, Kind.DEGENERATE))
 
 
 def _positive(name: str, value: Any) -> Any:
@@ -356,14 +405,3 @@ def _positive(name: str, value: Any) -> Any:
     if not _checks.is_traced(value) and float(value) == 0:
         raise ValueError(f"{name} must be above 0, got {value}")
     return value
-
-
-def _solve(hessian: Float[Array, "n n"], gradient: Float[Array, " n"]) -> Float[Array, " n"]:
-    """H^-1 g; written out for two parameters, where a million calls of LAPACK cost more than the sums."""
-    if gradient.size == 1:
-        return divide(gradient, hessian[0])
-    if gradient.size == 2:
-        (a, b), (c, d) = hessian
-        determinant = a * d - b * c
-        return divide(jnp.stack([d * gradient[0] - b * gradient[1], a * gradient[1] - c * gradient[0]]), determinant)
-    return jnp.linalg.solve(hessian, gradient)

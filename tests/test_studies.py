@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 import jaxopt_notes
 from jaxopt_notes import cli, load, plots, save
 from jaxopt_notes.studies import STUDIES, Claim, Outcome, ledger, load_study, run_study, sources, tally
-from jaxopt_notes.studies.intervals import bootstrap
+from jaxopt_notes.studies.intervals import best_rate, bootstrap, decades_within
 from jaxopt_notes.studies.judgement import answers
 from jaxopt_notes.studies.page import write_summary
 
@@ -75,6 +75,18 @@ def test_a_bootstrap_interval_is_that_of_the_normal_law_and_keeps_pairs_together
     assert high - low == pytest.approx(2 * 1.96 * sample.std() / math.sqrt(1000), rel=0.1)
     assert (low + high) / 2 == pytest.approx(sample.mean(), abs=0.01)
     assert bootstrap(lambda a, b: (a - b).mean(), sample, sample + 1) == pytest.approx((-1, -1))
+
+
+@pytest.mark.parametrize("per_decade", [2, 3, 8])
+def test_ranges_and_minima_of_rates_are_finer_than_their_grid(per_decade):
+    """Against |log(rate) - 0.2| and its square, whose ranges and minimum are known."""
+    places = np.arange(-3 * per_decade, 2 * per_decade + 1) / per_decade
+    rates, away = 10.0**places, np.abs(places - 0.2)
+    assert decades_within(rates, away, 1.3) == pytest.approx(2.6)
+    assert decades_within(rates, away, 5.0) == pytest.approx(5.0)  # to both ends of the grid
+    assert best_rate(rates, np.exp(away**2)) == pytest.approx(10**0.2)
+    assert best_rate(rates[:-2], np.exp(-rates[:-2])) == rates[-3]  # at an end
+    assert best_rate(rates, np.where(places > 0.3, np.inf, np.exp(away))) <= 10**0.3
 
 
 def test_the_tally_counts_every_outcome():

@@ -152,7 +152,8 @@ def _claims_of(table: xarray.Dataset, name: str) -> list[Claim]:
             conditions=f"{rates[good]:.2g} is best; up to {rates[stable]:.2g} every seed ends below its start.",
         ),
     ]
-    return [
+    # On noisy labels the network has not levelled off in these steps, so that the picture's end is not reached.
+    picture = [
         Claim(
             f"high_leads_early_{name}",
             f"The rate that leads after 1/32 of the steps is larger than the one that is best in the end, {where}.",
@@ -172,6 +173,9 @@ def _claims_of(table: xarray.Dataset, name: str) -> list[Claim]:
             unit="more loss",
             conditions=f"{rates[leader]:.2g} leads, {rates[good]:.2g} wins.",
         ),
+    ]
+    return [
+        *([] if name == "noisy_network" else picture),
         Claim(
             f"low_is_slow_{name}",
             f"At equal steps a rate {TIMES} times smaller ends higher, {where}.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..claim import Claim
-from ..intervals import bootstrap, decades_within
+from ..intervals import best_rate, bootstrap, decades_within
 from .measure import ADAM_RATE, CELLS, DECAYS, FINE, FLOOR, GOOD, METHODS, PROBLEMS, SHELF
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _betas_claim(dataset: xarray.Dataset, name: str) -> Claim:
 
 def _shared_claims(dataset: xarray.Dataset) -> list[Claim]:
     rates = dataset.learning_rate.values
-    place = lambda losses: float(np.log10(rates[np.argmin(np.median(losses, axis=0))]))  # noqa: E731
+    place = lambda losses: float(np.log10(best_rate(rates, np.median(losses, axis=0))))  # noqa: E731
 
     def travels(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> float:
         return abs(place(a) - place(b)) - abs(place(c) - place(d))

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 PROBLEMS = ("digits", "noisy", "factorization")
 METHODS = ("momentum", "adam")
-PER_DECADE = {"small": 4, "full": 8}  # rates from 1e-4 to 10^0.5
+PER_DECADE = {"small": 2, "full": 8}  # rates from 1e-4 to 10^0.5
 SHELF = {"keras": (0.01, 0.0), "torch": (0.001, 0.0), "scikit-learn": (0.001, 0.9)}  # SGD's rate and momentum
 ADAM_RATE = 0.001
 DECAYS = ("constant", "cosine")

@@ -120,7 +120,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     plots.describe(
         middle,
         f"Share of trials that leave the local minimum by learning rate: up to {most:.0%} of descent with minibatch "
-        "noise, none without it below a rate of 0.1.",
+        "noise, none without it at small rates.",
     )
     for i, width in enumerate(dataset.width.values):
         for name, color, shift in (("train_loss", "tab:blue", -0.15), ("test_loss", "tab:orange", 0.15)):

@@ -131,6 +131,7 @@ def test_a_row_is_decided_by_a_claim_of_what_it_says():
 @pytest.mark.parametrize(
     ("name", "true"),
     [
+        ("local_minima", ["momentum_helps", "rmsprop_helps", "adam_helps", "no_rate_moves_it", "large_rates_leave"]),
         ("saddles", ["none_in_one_dimension", "one_by_the_other_definition", "tiny_steps"]),
         ("plateaus", ["momentum_less_on_short", "relu_has_another_side"]),
         ("saddles_everywhere", ["two_dimensions", "optima_least_bad"]),

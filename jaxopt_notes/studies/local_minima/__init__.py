@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from ...plots import Figure
 
-LANES = {"small": 60, "full": 300}
-SEEDS = {"small": 6, "full": 20}
+LANES = {"small": 60, "full": 200}
+SEEDS = {"small": 6, "full": 12}
 
 
 def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
@@ -39,7 +39,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
 
     Arguments:
         key: draws starts, noise and networks.
-        size: 60 trials of every kind and 6 networks of every width, or 300 and 20.
+        size: 60 trials of every kind and 6 networks of every width, or 200 and 12.
 
     Returns:
         Dataset with what trials left over `optimizer`, `rate`, `case` and `lane`, the numbers that left over `level`,
@@ -120,7 +120,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     plots.describe(
         middle,
         f"Share of trials that leave the local minimum by learning rate: up to {most:.0%} of descent with minibatch "
-        "noise, none without it below a rate of 0.1.",
+        "noise, none without it at small rates.",
     )
     for i, width in enumerate(dataset.width.values):
         for name, color, shift in (("train_loss", "tab:blue", -0.15), ("test_loss", "tab:orange", 0.15)):

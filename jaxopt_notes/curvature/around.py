@@ -57,7 +57,7 @@ class Around(NamedTuple):
         dtype: the coarsest one of the loss and its parameters.
     """
 
-    phi: Callable[[Float[Array, " n"]], Float[Array, ""]]
+    phi: Any  # a function
     value: Float[Array, ""]
     length: Float[Array, ""]
     scale: Float[Array, ""]

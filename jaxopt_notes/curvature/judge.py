@@ -97,12 +97,8 @@ def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
     interval = spectrum.interval + jnp.stack([-zero, zero])
     null = jnp.any((jnp.abs(values) <= zero) & (spectrum.residuals <= zero))
     kind = _kind(finite, critical, negative, positive, turning, interval, null)
-    lost, rank = jnp.zeros_like(zero), jnp.int32(0)
-    if seen.space is not None:
-        # A symmetry's generator A gives H A x = -A' g, so near a critical point the defect may be of the size of |g|.
-        lost, rank = defect(seen.space, seen.product, jax.random.key(0)), seen.space.rank
-        wrong = critical & ~(lost <= zero + 4 * size * here.length / seen.space.longest)
-        kind = jnp.where(finite & wrong, jnp.int32(Kind.UNDECIDED), kind)
+    lost, rank, wrong = _checked_space(seen, size)
+    kind = jnp.where(critical & wrong, jnp.int32(Kind.UNDECIDED), kind)
     kind = jnp.where(finite & ~seen.smooth, jnp.int32(Kind.UNDECIDED), kind)
 
     def known(value: Array) -> Array:
@@ -143,6 +139,16 @@ def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
         matvecs=spectrum.matvecs + (0 if seen.space is None else 1),
         exact=spectrum.exact,
     )
+
+
+def _checked_space(seen: Evidence, size: Array) -> tuple[Array, Array, Bool[Array, ""]]:
+    """|Hu| for a u among the known null directions, their rank, and whether u is no null direction."""
+    zero, space = seen.spectrum.zero_level, seen.space
+    if space is None:
+        return jnp.zeros_like(zero), jnp.int32(0), jnp.bool_(False)
+    lost = defect(space, seen.product, jax.random.key(0))
+    # A symmetry's generator A gives H A x = -A' g, so near a critical point the defect may be of the size of |g|.
+    return lost, space.rank, ~(lost <= zero + 4 * size * seen.here.length / space.longest)
 
 
 def _hidden(here: Around, value: Array, distance: Array, norm: Array) -> Float[Array, ""]:

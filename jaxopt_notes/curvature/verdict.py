@@ -116,7 +116,8 @@ class CriticalPoint(NamedTuple):
             return "undecided: the null directions given span the whole space, so no curvature is left to judge."
         if np.isnan(self.smallest):
             return "undecided: the loss, its gradient or its Hessian is not finite here, so nothing can be proved."
-        return f"{_criticality(self)} {_curvature(self)} {_cost(self)}"
+        polished = f" Judged {float(self.moved):.2g} from the point given, after polishing." if self.moved else ""
+        return f"{_criticality(self)} {_curvature(self)} {_cost(self)}{polished}"
 
     def _repr_html_(self) -> str:
         """The verdict for a notebook: the kind, what was proved in words, and the numbers as a table."""

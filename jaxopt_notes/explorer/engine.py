@@ -15,12 +15,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._derivatives import dense_hessian
 from .._hoist import Program
 from .._numerics import tree_where
-from ..curvature import CriticalPoint, classify, preconditioner, stability_bound
+from ..curvature import CriticalPoint, preconditioner, stability_bound, zero_level
+from ..curvature.ahead import look_ahead
+from ..curvature.around import Around, around, random_unit
+from ..curvature.judge import Asked, Evidence, judge
+from ..curvature.kinks import is_smooth
+from ..curvature.operators import matrix
+from ..curvature.spectrum import dense_spectrum
 from ..minimize import Status, advance, end_status, unmoved
 from ..minimize import start as begin
 from ..optimizers import OPTIMIZERS
@@ -218,12 +224,14 @@ def _limit(name: str, numbers: Mapping[str, Array]) -> Float[Array, " 2"]:
 
 
 class _Local(NamedTuple):
-    """What is judged at one end: a point, and value, gradient and Hessian there."""
+    """What is judged at one end: a point, and what there is around it, in the units of `here`."""
 
     point: Float[Array, " n"]
-    value: Float[Array, ""]
+    here: Around
     gradient: Float[Array, " n"]
     hessian: Float[Array, "n n"]
+    ahead: tuple[Float[Array, ""], Float[Array, " n"], Float[Array, "n n"]]  # the same after a Newton step
+    smooth: Bool[Array, ""]
     gap: Float[Array, ""]
     sharpness: Float[Array, ""]
 
@@ -247,12 +255,31 @@ def _look(program: Program, constants: list[Any], lanes: list[_End], reach: Floa
         gap = jnp.linalg.norm(near - end.last)
         arrived = gap <= reach  # not so if NaN
         point = jnp.where(arrived, near, end.last)
-        value, gradient = jax.value_and_grad(loss)(point)
         scale = jax.lax.rsqrt(end.preconditioner)
         top = _largest_eigenvalue(scale[:, None] * dense_hessian(loss, end.lowest) * scale[None, :])
-        return _Local(point, value, gradient, dense_hessian(loss, point), jnp.where(arrived, gap, 0), top)
+        return _measured(program, constants, point)._replace(gap=jnp.where(arrived, gap, 0), sharpness=top)
 
     return jax.vmap(one)(jax.tree.map(lambda *parts: jnp.stack(parts), *lanes))
+
+
+def _measured(program: Program, constants: list[Any], point: Float[Array, " n"]) -> _Local:
+    """What of a function a verdict depends on."""
+    here = around(program, constants, point, (), random_unit(point.size, point.dtype))
+
+    def derivatives(displacement: Float[Array, " n"]) -> tuple[Array, Array, Array]:
+        value, gradient, product = here.derivatives(displacement)
+        return value, gradient, matrix(product, gradient)
+
+    _, gradient, hessian = derivatives(jnp.zeros_like(point))
+    step = -_solved(hessian, gradient)
+    ahead = derivatives(jnp.where(jnp.all(jnp.isfinite(step)), step, 0))
+    units = jnp.stack([here.unit, random_unit(point.size, point.dtype, seed=1)])
+    curvatures = jnp.sum(units * jnp.matmul(units, hessian, precision="highest"), axis=1)
+    norm = jnp.linalg.norm(hessian)
+    zero = zero_level(norm, point.size, here.dtype)
+    smooth = is_smooth(here, gradient, units, curvatures, norm, zero)
+    nothing = jnp.zeros_like(norm)
+    return _Local(point, here._replace(phi=None, dtype=None), gradient, hessian, ahead, smooth, nothing, nothing)
 
 
 # In closed form, since a program that calls LAPACK takes several times as long to compile, for every function anew.
@@ -276,15 +303,23 @@ def _largest_eigenvalue(matrix: Float[Array, "n n"]) -> Float[Array, ""]:
 
 @jax.jit
 def _judge(local: _Local) -> CriticalPoint:
-    """The verdicts. They depend on a function by its value, gradient and Hessian only, so one program serves all."""
+    """The verdicts. They depend on a function only by what `_measured` has, so one program serves all functions."""
 
-    def model(x: Array, at: _Local) -> Array:
-        away = x - at.point
-        symmetric = (at.hessian + at.hessian.T) / 2
-        curved = jnp.matmul(symmetric, away, precision="highest")
-        return at.value + jnp.vdot(at.gradient, away, precision="highest") + jnp.vdot(away, curved) / 2
+    def one(at: _Local) -> CriticalPoint:
+        product = partial(_times, at.hessian)
+        spectrum = dense_spectrum(product, at.gradient, None, at.point.dtype, 0.0, at.here.unit)
+        value, gradient, hessian = at.ahead
+        there = (value, gradient, partial(_times, hessian))
+        ahead = look_ahead(there, spectrum.probes, spectrum.along, spectrum.norm, spectrum.zero_level)
+        here = at.here._replace(dtype=at.point.dtype)
+        seen = Evidence(here, at.gradient, product, spectrum, ahead, at.smooth, None)
+        return judge(seen, at.point, Asked(moved=at.gap))
 
-    return jax.vmap(lambda at: classify(model, at.point, at))(local)
+    return jax.vmap(one)(local)
+
+
+def _times(matrix: Float[Array, "n n"], vector: Float[Array, " n"]) -> Float[Array, " n"]:
+    return jnp.matmul(matrix, vector, precision="highest")
 
 
 def _gathered(way: Any, verdict: CriticalPoint, gap: Any, top: Any, steps: int) -> Descent:

@@ -48,10 +48,10 @@ class TestInflections:
         assert (point.kind_name, int(point.index), int(point.positive), bool(point.settled)) == ("saddle", 1, 1, False)
 
     def test_curvature_that_turns_across_the_step(self):
-        """The step runs along x, the sign that changes is that of y: 1 + x^2 + (x - 0.001) y^2 at x = 0.002."""
+        """The step runs along x, the sign that changes is that of y: 1 + x^2 + (x - 0.001) y^2 at x = 0.0015."""
         loss = lambda x: 1 + x[0] ** 2 + (x[0] - 1e-3) * x[1] ** 2  # noqa: E731
         assert classify(loss, jnp.zeros(2)).kind_name == "saddle"
-        point = classify(loss, jnp.array([2e-3, 0.0]))
+        point = classify(loss, jnp.array([1.5e-3, 0.0]))
         assert point.critical
         assert point.kind_name == "undecided"
 
@@ -206,7 +206,7 @@ class TestPolishing:
         return x[0] ** 2 + 10 * x[1] ** 2
 
     def test_helps_where_the_loss_ends_at_zero(self, x64):
-        """There is no rounding of 0 to hide behind, so no distance from the minimum is small; the same bowl with 1 has."""
+        """0 has no rounding to hide in, so no distance from the minimum is small; the same bowl with 1 added has."""
         run = jon.minimize(self.bowl, jnp.array([1.0, 1.0]), jon.momentum(0.02), steps=1000)
         point = classify(self.bowl, run.params)
         assert (point.kind_name, bool(point.polish_helps)) == ("not_critical", True)

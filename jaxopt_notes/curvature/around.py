@@ -29,12 +29,14 @@ class Trials(NamedTuple):
         changes: of the loss, the mean of that ahead of the point and that behind it.
         sizes: the larger of the two; infinite where the loss is not finite.
         clear: whether it is finite and more than rounding.
+        moves: whether a step of this length is more than the rounding of the parameters.
     """
 
     lengths: Float[Array, " lengths"]
     changes: Float[Array, " lengths"]
     sizes: Float[Array, " lengths"]
     clear: Bool[Array, " lengths"]
+    moves: Bool[Array, " lengths"]
 
 
 class Around(NamedTuple):
@@ -53,7 +55,7 @@ class Around(NamedTuple):
         unit: the direction in which lengths were tried.
         trials: in units of `length` and 1 / `scale`.
         floor: what phi rounds to zero.
-        least: the smallest change of phi that was seen: at most a few hundred roundings of its terms.
+        cancelled: the rounding of terms that cancel in phi(0); 0 where it is less than that of phi(0).
         dtype: the coarsest one of the loss and its parameters.
     """
 
@@ -67,7 +69,7 @@ class Around(NamedTuple):
     unit: Float[Array, " n"]
     trials: Trials
     floor: Float[Array, ""]
-    least: Float[Array, ""]
+    cancelled: Float[Array, ""]
     dtype: Any
 
     @property
@@ -121,8 +123,9 @@ def around(
     # The point is one of them: compiled apart, the loss there may differ by rounding.
     scales = jnp.concatenate([lengths, -lengths, jnp.zeros(1, point.dtype)])
     values = at_each(lambda length: loss(point + length * unit), scales, point.size)
-    value, trials = values[-1], _trials(lengths, values, float(jnp.finfo(dtype).eps))
-    length, scale, natural = _units(trials, value, float(jnp.finfo(dtype).eps))
+    eps = float(jnp.finfo(dtype).eps)
+    value, trials = values[-1], _trials(lengths, values, euclidean_norm(point), eps)
+    length, scale, natural = _units(trials, value, eps)
     return Around(
         phi=lambda displacement: scale * loss(point + length * displacement),
         value=scale * value,
@@ -132,9 +135,11 @@ def around(
         point=point,
         distance=euclidean_norm(point / length),
         unit=unit,
-        trials=Trials(trials.lengths / length, trials.changes * scale, trials.sizes * scale, trials.clear),
+        trials=Trials(
+            trials.lengths / length, trials.changes * scale, trials.sizes * scale, trials.clear, trials.moves
+        ),
         floor=scale * underflow(dtype),
-        least=scale * _least(trials),
+        cancelled=scale * _cancelled(trials, value, eps),
         dtype=dtype,
     )
 
@@ -150,13 +155,15 @@ def at_each(function: Callable[[Array], Array], values: Float[Array, " k"], size
     return jax.lax.map(function, values) if size > _AT_ONCE else jax.vmap(function)(values)
 
 
-def _trials(lengths: Float[Array, " lengths"], values: Float[Array, " points"], eps: float) -> Trials:
+def _trials(
+    lengths: Float[Array, " lengths"], values: Float[Array, " points"], distance: Float[Array, ""], eps: float
+) -> Trials:
     """The changes of the loss, from its values ahead, behind and at the point."""
     value, changes = values[-1], values[:-1].reshape(2, -1) - values[-1]
     sizes = jnp.max(jnp.abs(changes), axis=0)
     sizes = jnp.where(jnp.isfinite(sizes), sizes, jnp.inf)
     clear = (sizes > _ROUNDINGS * eps * jnp.abs(value)) & (sizes < jnp.inf)
-    return Trials(lengths, jnp.mean(changes, axis=0), sizes, clear)
+    return Trials(lengths, jnp.mean(changes, axis=0), sizes, clear, lengths > 4 * eps * distance)
 
 
 def _units(
@@ -172,8 +179,7 @@ def _units(
     # Up to where it first stops growing: a wave, for one, is the same again at greater lengths.
     began = jnp.cumsum(grows, dtype=jnp.int32) > 0
     shown = grows & (jnp.cumsum(began & ~grows, dtype=jnp.int32) == 0)
-    rounding = _least(trials)
-    size = jnp.where(rounding <= _STEP**2 * eps * jnp.abs(value), jnp.abs(value), rounding / eps)
+    size = jnp.maximum(jnp.abs(value), _cancelled(trials, value, eps) / eps)
     logs = jnp.log2(jnp.where(shown, sizes, 1))
     best = jnp.argmin(jnp.where(shown, jnp.abs(logs - jnp.log2(jnp.where(size > 0, size, 1))), jnp.inf))
     one = jnp.ones_like(value)
@@ -185,10 +191,16 @@ def _units(
     return length, jnp.where(found, jnp.ldexp(one, exponent), one), jnp.where(found, length * between, 0)
 
 
-def _least(trials: Trials) -> Float[Array, ""]:
-    """The smallest change that is not zero; 0 if there is none."""
+def _cancelled(trials: Trials, value: Float[Array, ""], eps: float) -> Float[Array, ""]:
+    """About the rounding of terms that cancel in the value, where that is more than the value shows; else 0.
+
+    It is the smallest change that is not zero, unless the shortest lengths of all show it too: then the loss jumps.
+    """
     least = jnp.min(jnp.where(trials.sizes > 0, trials.sizes, jnp.inf))
-    return jnp.where(least < jnp.inf, least, 0)
+    moves = trials.moves & (trials.sizes < jnp.inf)
+    jumps = trials.sizes[jnp.argmax(moves)] >= least
+    hidden = (least < jnp.inf) & (least > _STEP**2 * eps * jnp.abs(value)) & ~jumps
+    return jnp.where(hidden, least, 0)
 
 
 def _times(value: Float[Array, "..."], factor: Float[Array, ""]) -> Float[Array, "..."]:

@@ -78,7 +78,7 @@ def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
     direction = jnp.where(jnp.vdot(seen.gradient, spectrum.direction) > 0, -1, 1) * spectrum.direction
     below = jnp.vdot(direction, seen.product(direction), precision="highest")
     size = euclidean_norm(seen.gradient)
-    finite = spectrum.finite & jnp.isfinite(here.value) & jnp.isfinite(size)
+    finite = spectrum.finite & jnp.isfinite(here.value) & jnp.isfinite(size) & ~jnp.isnan(values[0])
     around = here.distance + (asked.moved + asked.length) / here.length
     curvature = jnp.maximum(spectrum.norm, here.of_curvature(asked.curvature))
     hidden = _hidden(here, here.value, around, curvature)

@@ -16,6 +16,7 @@ _BENT = _RATIO**2  # where the curvature jumps; a cloud of kinks nearby makes up
 _REGULAR = 0.1
 _NEAR = 1 / 8  # of the curved part of the quadratic model: how far off it still explains the loss
 _ROUNDINGS = 64  # of the losses and of the slope
+_TERMS = 16
 _CLEAR = 2.0**16
 _MOVES = 4  # roundings of the parameters through the Hessian, and of terms that cancel
 
@@ -69,7 +70,9 @@ def is_smooth(
     curved = h * (h * curvatures[None, None] / 2)  # h^2 may overflow
     rest = jnp.abs((ahead - here.value) - linear - curved)
     size = jnp.maximum(jnp.abs(ahead), jnp.abs(here.value))
-    rounding = _ROUNDINGS * eps * (size + (h + here.distance) * slope) + _ROUNDINGS * here.floor + _MOVES * here.least
+    rounding = _ROUNDINGS * (eps * (size + (h + here.distance) * slope) + here.floor) + _MOVES * here.cancelled
+    # Terms that cancel at the point do so less at the widest scale.
+    rounding += _TERMS * eps * jnp.max(jnp.where(jnp.isfinite(size), size, 0), axis=0, keepdims=True)
     rounding += _MOVES * eps * here.distance * norm * h + h * (h * zero_level)
     seen = jnp.broadcast_to(h >= lowest, rest.shape)
     explained = _explained_below(here, curvatures[0], zero_level, scales[-1])
@@ -103,9 +106,10 @@ def _explained_below(
 
     Where all that happens to the loss happens within a smaller distance, those scales see it from outside only.
     """
-    lengths, changes, sizes, clear = here.trials
+    lengths, changes, sizes, clear, _ = here.trials
     curved = lengths * (lengths * curvature / 2)
     near = jnp.abs(changes - curved) <= _NEAR * jnp.abs(curved)
     # Well above the smallest change there is, where squares underflow inside of the loss.
-    clear = clear & (sizes > _CLEAR * (here.least + here.floor)) & (lengths < scale)
+    least = jnp.min(jnp.where(sizes > 0, sizes, jnp.inf))
+    clear = clear & (sizes > _CLEAR * (least + here.floor)) & (lengths < scale)
     return (jnp.abs(curvature) > zero_level) & jnp.any(clear & near)

@@ -70,13 +70,21 @@ def is_smooth(
     curved = h * (h * curvatures[None, None] / 2)  # h^2 may overflow
     rest = jnp.abs((ahead - here.value) - linear - curved)
     size = jnp.maximum(jnp.abs(ahead), jnp.abs(here.value))
-    rounding = _ROUNDINGS * (eps * (size + (h + here.distance) * slope) + here.floor) + _MOVES * here.cancelled
+    rounding = _ROUNDINGS * (eps * (size + (h + here.distance) * slope) + here.floor)
+    rounding += _MOVES * _smallest_change(jnp.abs(ahead - here.value), h >= lowest)
     # Terms that cancel at the point do so less at the widest scale.
     rounding += _TERMS * eps * jnp.max(jnp.where(jnp.isfinite(size), size, 0), axis=0, keepdims=True)
     rounding += _MOVES * eps * here.distance * norm * h + h * (h * zero_level)
     seen = jnp.broadcast_to(h >= lowest, rest.shape)
     explained = _explained_below(here, curvatures[0], zero_level, scales[-1])
     return ~_is_broken(rest, rounding, curved, seen) | explained
+
+
+def _smallest_change(changes: Float[Array, "scales 2 lines"], seen: Bool[Array, "scales ..."]) -> Float[Array, ""]:
+    """The smallest change that is not zero, if some are: about the rounding of the terms of the loss."""
+    some = jnp.any((changes == 0) & seen)
+    least = jnp.min(jnp.where((changes > 0) & seen, changes, jnp.inf))
+    return jnp.where(some & (least < jnp.inf), least, 0)
 
 
 def _is_broken(
@@ -106,7 +114,7 @@ def _explained_below(
 
     Where all that happens to the loss happens within a smaller distance, those scales see it from outside only.
     """
-    lengths, changes, sizes, clear, _ = here.trials
+    lengths, changes, sizes, clear = here.trials
     curved = lengths * (lengths * curvature / 2)
     near = jnp.abs(changes - curved) <= _NEAR * jnp.abs(curved)
     # Well above the smallest change there is, where squares underflow inside of the loss.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -29,14 +30,12 @@ class Trials(NamedTuple):
         changes: of the loss, the mean of that ahead of the point and that behind it.
         sizes: the larger of the two; infinite where the loss is not finite.
         clear: whether it is finite and more than rounding.
-        moves: whether a step of this length is more than the rounding of the parameters.
     """
 
     lengths: Float[Array, " lengths"]
     changes: Float[Array, " lengths"]
     sizes: Float[Array, " lengths"]
     clear: Bool[Array, " lengths"]
-    moves: Bool[Array, " lengths"]
 
 
 class Around(NamedTuple):
@@ -55,7 +54,6 @@ class Around(NamedTuple):
         unit: the direction in which lengths were tried.
         trials: in units of `length` and 1 / `scale`.
         floor: what phi rounds to zero.
-        cancelled: the rounding of terms that cancel in phi(0); 0 where it is less than that of phi(0).
         dtype: the coarsest one of the loss and its parameters.
     """
 
@@ -69,7 +67,6 @@ class Around(NamedTuple):
     unit: Float[Array, " n"]
     trials: Trials
     floor: Float[Array, ""]
-    cancelled: Float[Array, ""]
     dtype: Any
 
     @property
@@ -124,8 +121,8 @@ def around(
     scales = jnp.concatenate([lengths, -lengths, jnp.zeros(1, point.dtype)])
     values = at_each(lambda length: loss(point + length * unit), scales, point.size)
     eps = float(jnp.finfo(dtype).eps)
-    value, trials = values[-1], _trials(lengths, values, euclidean_norm(point), eps)
-    length, scale, natural = _units(trials, value, eps)
+    value, trials = values[-1], _trials(lengths, values, eps)
+    length, scale, natural = _units(trials, value)
     return Around(
         phi=lambda displacement: scale * loss(point + length * displacement),
         value=scale * value,
@@ -135,11 +132,8 @@ def around(
         point=point,
         distance=euclidean_norm(point / length),
         unit=unit,
-        trials=Trials(
-            trials.lengths / length, trials.changes * scale, trials.sizes * scale, trials.clear, trials.moves
-        ),
+        trials=Trials(trials.lengths / length, trials.changes * scale, trials.sizes * scale, trials.clear),
         floor=scale * underflow(dtype),
-        cancelled=scale * _cancelled(trials, value, eps),
         dtype=dtype,
     )
 
@@ -155,52 +149,39 @@ def at_each(function: Callable[[Array], Array], values: Float[Array, " k"], size
     return jax.lax.map(function, values) if size > _AT_ONCE else jax.vmap(function)(values)
 
 
-def _trials(
-    lengths: Float[Array, " lengths"], values: Float[Array, " points"], distance: Float[Array, ""], eps: float
-) -> Trials:
+def _trials(lengths: Float[Array, " lengths"], values: Float[Array, " points"], eps: float) -> Trials:
     """The changes of the loss, from its values ahead, behind and at the point."""
     value, changes = values[-1], values[:-1].reshape(2, -1) - values[-1]
     sizes = jnp.max(jnp.abs(changes), axis=0)
     sizes = jnp.where(jnp.isfinite(sizes), sizes, jnp.inf)
     clear = (sizes > _ROUNDINGS * eps * jnp.abs(value)) & (sizes < jnp.inf)
-    return Trials(lengths, jnp.mean(changes, axis=0), sizes, clear, lengths > 4 * eps * distance)
+    return Trials(lengths, jnp.mean(changes, axis=0), sizes, clear)
 
 
-def _units(
-    trials: Trials, value: Float[Array, ""], eps: float
-) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+def _units(trials: Trials, value: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
     """Length, scale, and natural length.
 
-    The size of a loss is that of its value, or of the terms that cancel in it: the smallest change seen is about their
-    rounding. A jump at the point is a change that does not grow with the length, and shows none.
+    Only lengths count over which the change rises, from the first that shows one: a jump at the point is the same for
+    all short lengths, and a wave is the same again for long ones.
     """
     sizes = trials.sizes
-    grows = trials.clear & (jnp.append(sizes[1:], 0) >= 4 * sizes)
-    # Up to where it first stops growing: a wave, for one, is the same again at greater lengths.
-    began = jnp.cumsum(grows, dtype=jnp.int32) > 0
-    shown = grows & (jnp.cumsum(began & ~grows, dtype=jnp.int32) == 0)
-    size = jnp.maximum(jnp.abs(value), _cancelled(trials, value, eps) / eps)
+    rises = trials.clear & (sizes >= 4 * jnp.append(jnp.inf, sizes[:-1]))
+    began = jnp.cumsum(rises, dtype=jnp.int32) > 0
+    shown = rises & (jnp.cumsum(began & ~rises, dtype=jnp.int32) == 0)
     logs = jnp.log2(jnp.where(shown, sizes, 1))
-    best = jnp.argmin(jnp.where(shown, jnp.abs(logs - jnp.log2(jnp.where(size > 0, size, 1))), jnp.inf))
+    first, found = jnp.argmax(shown), jnp.any(shown)
+    size = jnp.abs(value)
+    nothing = size == 0
+    # A loss of zero has the first as its natural length, and the next one, well above what underflows, as its unit.
+    target = jnp.where(nothing, logs[first] + 2 * math.log2(_STEP), jnp.log2(jnp.where(nothing, 1, size)))
+    best = jnp.argmin(jnp.where(shown, jnp.abs(logs - target), jnp.inf))
     one = jnp.ones_like(value)
-    found = shown[best]
     exponent = jnp.clip(-jnp.floor(logs[best]), -120, 120).astype(jnp.int32)
     # Between two of the lengths tried, as for a quadratic.
-    between = jnp.clip(jnp.sqrt(size / jnp.where(found, sizes[best], jnp.inf)), _STEP**-0.5, _STEP**0.5)
+    between = jnp.clip(jnp.sqrt(size / jnp.where(shown[best], sizes[best], jnp.inf)), _STEP**-0.5, _STEP**0.5)
+    natural = jnp.where(nothing, trials.lengths[first], trials.lengths[best] * between)
     length = jnp.where(found, trials.lengths[best], one)
-    return length, jnp.where(found, jnp.ldexp(one, exponent), one), jnp.where(found, length * between, 0)
-
-
-def _cancelled(trials: Trials, value: Float[Array, ""], eps: float) -> Float[Array, ""]:
-    """About the rounding of terms that cancel in the value, where that is more than the value shows; else 0.
-
-    It is the smallest change that is not zero, unless the shortest lengths of all show it too: then the loss jumps.
-    """
-    least = jnp.min(jnp.where(trials.sizes > 0, trials.sizes, jnp.inf))
-    moves = trials.moves & (trials.sizes < jnp.inf)
-    jumps = trials.sizes[jnp.argmax(moves)] >= least
-    hidden = (least < jnp.inf) & (least > _STEP**2 * eps * jnp.abs(value)) & ~jumps
-    return jnp.where(hidden, least, 0)
+    return length, jnp.where(found, jnp.ldexp(one, exponent), one), jnp.where(found, natural, 0)
 
 
 def _times(value: Float[Array, "..."], factor: Float[Array, ""]) -> Float[Array, "..."]:

@@ -41,13 +41,13 @@ class Trials(NamedTuple):
 class Around(NamedTuple):
     """phi(d) = scale f(x + length d) for flat vectors d; `scale` and `length` are powers of two, so no bit is lost.
 
-    All that is judged is homogeneous in both, so a verdict is the same for c f and for f(x / s).
+    All that is judged is homogeneous in both, so a smooth f has the same verdict as c f and as f(x / s).
 
     Attributes:
         phi: the function.
         value: phi(0).
         length: in units of the parameters: near `natural`. Shape ().
-        scale: in units of 1 / loss, so that this change is about 1. Shape ().
+        scale: in units of 1 / loss, so that phi changes by about 1 over a distance of 1. Shape ().
         natural: the distance over which the loss changes by its own size, in units of `length`; 0 where none was seen.
         point: x as a flat vector.
         distance: |x| / length.

@@ -58,9 +58,10 @@ def classify(
     its slope (a kink, such as a ReLU at 0), of its curvature, and for a cusp; if one is found the point is `undecided`.
     Only what lies at the point itself is looked for, along two random lines.
 
-    Verdicts are the same for c f(x) and for f(x / s): all is computed in units that 43 evaluations choose. So a loss
+    A smooth f has the same verdict as c f(x) and f(x / s): 43 evaluations choose the units. So a loss
     that is zero at its minimum has no scale there, and a point near it is not critical, however near, until the
-    distance is rounding; `polish` goes there, and `polish_helps` reports where one step does.
+    distance is rounding. `polish` moves to the minimum, and `polish_helps` reports where one step suffices. In units
+    far from 1 a kink at a point of loss zero may be missed.
 
     Compiled once per program, also for a fresh lambda: arrays that `loss` closes over become arguments. Works under
     `jit` and `vmap` over points.

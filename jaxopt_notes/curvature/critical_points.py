@@ -157,7 +157,7 @@ def find_critical_points(
 
     What is found is what `classify` calls critical. Ends that rounding cannot tell apart are one point. It is
     `degenerate` if they differ in the signs or the size of their curvature: a multiple root, or several close ones.
-    Ends that a walk over critical points connects are one continuum, of which one point is listed with its `dimension`.
+    Ends connected by a walk over critical points are one continuum. One of its points is listed, with its `dimension`.
 
     Arguments:
         loss: `loss(params, *args)`, a real scalar, twice differentiable.

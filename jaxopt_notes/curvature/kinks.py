@@ -16,8 +16,8 @@ _BENT = _RATIO**2  # where the curvature jumps; a cloud of kinks nearby makes up
 _REGULAR = 0.1
 _NEAR = 1 / 8  # of the curved part of the quadratic model: how far off it still explains the loss
 _ROUNDINGS = 64  # of the losses and of the slope
-_TERMS = 16
-_CLEAR = 2.0**16
+_TERMS = 16  # roundings of the loss at the widest scale
+_CLEAR = 2.0**16  # times the smallest change
 _MOVES = 4  # roundings of the parameters through the Hessian, and of terms that cancel
 
 
@@ -51,7 +51,7 @@ def is_smooth(
 
     Returns:
         False if a jump of the loss or of its first or second derivative was seen at the point. True also where it is
-        too small to be told from rounding, or lies on the other side of directions that were not tried.
+        too small to distinguish from rounding, or lies off the lines that were tried.
     """
     eps = here.eps
     lowest = _ROUNDINGS * eps * here.distance  # from here on a step is known to two digits

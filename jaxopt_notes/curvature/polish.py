@@ -46,7 +46,7 @@ def halved(
 def polished(
     program: Program, constants: list[Any], params: PyTree, args: tuple[Any, ...], *, steps: int, products: int
 ) -> tuple[PyTree, Float[Array, ""]]:
-    """The parameters after up to `steps` Newton steps, each of which lowered |g|, and how far they moved.
+    """The parameters after up to `steps` Newton steps that each lowered |g|, and the distance moved.
 
     With all eigenvectors if `products` is 0, else in the Krylov space of the gradient of that many products.
     Eigenvalues within rounding of zero are left alone, so nothing moves along flat directions.

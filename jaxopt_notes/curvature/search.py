@@ -20,7 +20,7 @@ from .operators import flatten, matrix, second_order
 from .polish import halved, newton_move
 from .verdict import CriticalPoint
 
-_MISSES = 3  # steps in a row of which no length lowers |g|: it is rounding, or a minimum of |g| that is not zero
+_MISSES = 3  # steps in a row that lower |g| at no length: it is rounding, or a minimum of |g| that is not zero
 _SLOW = (0.4, 0.97)  # ratio of successive steps of a root of multiplicity 2 to 33, (m - 1) / m
 _SHARE = 0.95  # of the way to a multiple root: a step in full would end between the roots of a close pair
 _AHEAD = (-1.0, 0.0, 4.0, 16.0, 64.0)  # steps from the end: where |g| is looked at, the first one behind
@@ -71,7 +71,7 @@ class Field:
 
     Attributes:
         program, constants: the traced loss.
-        like: parameters, of which only shapes and dtypes matter.
+        like: parameters; only their shapes and dtypes matter.
         args: further arguments of the loss.
         symmetry, symmetry_constants: the traced function from parameters to null directions, None without.
     """

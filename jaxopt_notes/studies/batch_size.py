@@ -175,7 +175,7 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
 
 
 def _powers(sizes: list[int]) -> list[int]:
-    """The powers of two of which both neighbours were timed."""
+    """The powers of two whose two neighbours were both timed."""
     return [size for size in sizes if size - 1 in sizes and size + 1 in sizes and size & (size - 1) == 0 and size > 2]
 
 

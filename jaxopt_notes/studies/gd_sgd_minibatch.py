@@ -141,7 +141,7 @@ def _step(w: Float[Array, " features"], inputs: Array, targets: Array) -> Float[
 
 
 def _epoch_by_calls(data: Data, batch_size: int) -> Array:
-    """An epoch of steps of which each is called from Python with its batch."""
+    """An epoch of steps, each called from Python with its batch."""
     inputs, targets = (np.asarray(part) for part in data)
     order, w = np.random.default_rng(0).permutation(EXAMPLES), jnp.zeros(FEATURES)
     for begin in range(0, EXAMPLES, batch_size):

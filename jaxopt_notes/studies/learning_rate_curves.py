@@ -1,6 +1,6 @@
 """Loss curves by learning rate: low, good, high and too high, where the data can be fitted and where noise limits.
 
-Three problems: digits by a network that fits them; digits of which a fifth of the labels is random by a network, in
+Three problems: digits by a network that fits them; digits with a fifth of their labels random, by a network, in
 batches of 32 as the lecture names them; and the same by softmax regression, in batches of 4. The last is convex, for
 which the lecture itself says that low rates are fine: what it says of deep learning is judged by the two networks.
 

@@ -81,11 +81,11 @@ from .sweeps import seed_keys as seed_keys
 from .sweeps import sweep as sweep
 from .sweeps import trials as trials
 from .sweeps import zipped as zipped
-from .sweeps.halving import halving as halving
-from .sweeps.halving import median_stopping as median_stopping
-from .sweeps.importance import importance as importance
-from .sweeps.planning import SweepPlan as SweepPlan
-from .sweeps.planning import plan as plan
+from .sweeps.run.pruners import halving as halving
+from .sweeps.run.pruners import median_stopping as median_stopping
+from .sweeps.judge.importance import importance as importance
+from .sweeps.run.plan import SweepPlan as SweepPlan
+from .sweeps.run.plan import plan as plan
 
 if TYPE_CHECKING:
     from . import plots as plots
@@ -102,7 +102,7 @@ def __getattr__(name: str) -> Any:
             raise ModuleNotFoundError(f"{error}; figures need the extra: pip install 'jaxopt-notes[plots]'") from error
         return plots if name == "plots" else plots.plot
     if name == "optuna":
-        return importlib.import_module(".sweeps.optuna", __name__)
+        return importlib.import_module(".sweeps.run.optuna", __name__)
     from ._checks import nearest
 
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest(name, __dir__())}")

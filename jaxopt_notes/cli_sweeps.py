@@ -17,11 +17,11 @@ import tyro
 
 from . import _checks
 from .devices import use_compilation_cache, use_cpu_cores
-from .sweeps.arguments import Argument, arguments_of, exact
-from .sweeps.direction import declared_direction
-from .sweeps.folders import is_store
-from .sweeps.space import in_words
-from .sweeps.store import StoreError, open_sweep
+from .sweeps.spec.arguments import Argument, arguments_of, exact
+from .sweeps.table.direction import declared_direction
+from .sweeps.keep.folders import is_store
+from .sweeps.spec.space import in_words
+from .sweeps.keep.store import StoreError, open_sweep
 
 if TYPE_CHECKING:
     from .problems import Problem
@@ -79,7 +79,7 @@ def sweep(
 
     from .sweeps import grid
     from .sweeps import sweep as run
-    from .sweeps.planning import plan as make_plan
+    from .sweeps.run.plan import plan as make_plan
 
     maker = _problem(problem)
     values = _space(axes, {**_arguments(maker), **arguments_of(family), **_BATCH_SIZE})

@@ -62,7 +62,7 @@ class Stores:
 
     def _make(self):
         from jaxopt_notes.sweeps import shelf
-        from jaxopt_notes.sweeps.store import Store
+        from jaxopt_notes.sweeps.keep.store import Store
 
         def interrupted(*_):
             raise KeyboardInterrupt

@@ -17,7 +17,7 @@ import xarray
 import jaxopt_notes as jon
 from jaxopt_notes import Status, cli
 from jaxopt_notes.cli_sweeps import _space
-from jaxopt_notes.sweeps.arguments import arguments_of
+from jaxopt_notes.sweeps.spec.arguments import arguments_of
 
 
 def run(*arguments, folder, **options):

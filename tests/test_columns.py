@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.sweeps import engine, rungs, shelf
-from jaxopt_notes.sweeps.store import Store
+from jaxopt_notes.sweeps.keep.store import Store
 
 
 @pytest.fixture(autouse=True)

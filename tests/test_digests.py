@@ -20,7 +20,7 @@ import jaxopt_notes as jon
 from jaxopt_notes import landscape
 from jaxopt_notes._digests import TRAILER, write_digested
 from jaxopt_notes.cli import main
-from jaxopt_notes.sweeps.space import label
+from jaxopt_notes.sweeps.spec.space import label
 
 VALLEY = jon.problems.quadratic([1.0, 20.0])
 RATES = [0.01, 0.03, 0.05, 0.09, 0.2, 0.3]
@@ -188,7 +188,7 @@ class TestRecords:
 
     def test_lanes_of_another_sweep_are_noticed_and_mended(self, store, table, tmp_path):
         stored(tmp_path / "other", steps=12)
-        jon.sweeps.store.Store(tmp_path / "other").note_lanes(1)
+        jon.sweeps.keep.store.Store(tmp_path / "other").note_lanes(1)
         shutil.copy(tmp_path / "other" / "narrowed.json", store)
         for use in (lambda: jon.open_sweep(store), lambda: stored(store)):
             with pytest.raises(jon.StoreError, match=r"narrowed.json does not belong to this sweep"):

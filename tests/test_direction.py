@@ -18,7 +18,7 @@ from jaxopt_notes import Status, cli, plots
 from jaxopt_notes._digests import read_json, write_json
 from jaxopt_notes.plots import tables
 from jaxopt_notes.report import report
-from jaxopt_notes.sweeps.halving import replay
+from jaxopt_notes.sweeps.run.pruners import replay
 
 mpl.use("agg")
 

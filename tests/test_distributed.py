@@ -19,7 +19,7 @@ import pytest
 import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.sweeps import distribute, run
-from jaxopt_notes.sweeps.store import Store
+from jaxopt_notes.sweeps.keep.store import Store
 
 ARGUMENTS, OPTIONS = distributed_sweep.definition()
 

@@ -137,7 +137,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 def test_public_names_are_what_they_seem_whatever_was_imported_first():
     code = (
-        "import jaxopt_notes.report, jaxopt_notes.minimize, jaxopt_notes.sweeps.run, jaxopt_notes.plots\n"
+        "import jaxopt_notes.report, jaxopt_notes.minimize, jaxopt_notes.sweeps.run.sweep, jaxopt_notes.plots\n"
         "import jaxopt_notes as jon\n"
         "print(all(callable(f) for f in (jon.minimize, jon.report, jon.plot, jon.sweep, jon.classify)))\n"
         "print(all(hasattr(jon, name) for name in dir(jon)))"

@@ -17,7 +17,7 @@ import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.landscape import Directions, Plane
 from jaxopt_notes.sweeps import shelf
-from jaxopt_notes.sweeps.store import Store
+from jaxopt_notes.sweeps.keep.store import Store
 
 narrow = pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 ADAPTIVE = [case for case in OPTIMIZER_CASES if case.name in ("momentum", "adagrad", "adadelta", "rmsprop", "adamw")]

@@ -8,7 +8,7 @@ import xarray
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
-from jaxopt_notes.sweeps.intervals import _bootstrap
+from jaxopt_notes.sweeps.judge.intervals import _bootstrap
 
 INF = np.inf
 

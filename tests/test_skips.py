@@ -11,7 +11,7 @@ import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.minibatches import batches, reshuffle
 from jaxopt_notes.sweeps import shelf
-from jaxopt_notes.sweeps.store import Store
+from jaxopt_notes.sweeps.keep.store import Store
 
 BAD = 99.0
 KEY = jax.random.key(0)

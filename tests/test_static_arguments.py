@@ -15,7 +15,7 @@ import scipy.stats
 import xarray
 
 import jaxopt_notes as jon
-from jaxopt_notes.sweeps.arguments import arguments_of
+from jaxopt_notes.sweeps.spec.arguments import arguments_of
 from jaxopt_notes.tour import tour
 
 if typing.TYPE_CHECKING:

@@ -23,9 +23,9 @@ import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes._digests import write_json
 from jaxopt_notes.sweeps import run, shelf
-from jaxopt_notes.sweeps.joining import claim
-from jaxopt_notes.sweeps.progress import Progress
-from jaxopt_notes.sweeps.store import Store
+from jaxopt_notes.sweeps.table.joined import claim
+from jaxopt_notes.sweeps.compute.progress import Progress
+from jaxopt_notes.sweeps.keep.store import Store
 
 VALLEY = jon.problems.quadratic([1.0, 20.0])
 SPACE = jon.grid(learning_rate=[0.01, 0.05, 0.09, 5.0], beta=[0.0, 0.5])

@@ -16,7 +16,7 @@ import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.minibatches import indices, reshuffle
 from jaxopt_notes.sweeps import engine, plan, programs
-from jaxopt_notes.sweeps.intervals import median_interval
+from jaxopt_notes.sweeps.judge.intervals import median_interval
 
 SPACE = jon.grid(learning_rate=[0.01, 0.1, 0.5], beta=[0.0, 0.9])
 RUN = dict(seeds=3, steps=24, batch_size=64, progress=False, keep_params=True)

@@ -18,7 +18,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from .. import _checks
 from ..problems.metric import Direction
-from ..sweeps.direction import SIGNS, SUPERLATIVES
+from ..sweeps.table.direction import SIGNS, SUPERLATIVES
 from . import style, tables
 from .sensitivity import Bound, bounds_at
 

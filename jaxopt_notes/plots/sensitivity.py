@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from .. import _checks
 from ..problems.metric import LOSSES, Direction
-from ..sweeps.direction import SIGNS, SUPERLATIVES, common_direction
+from ..sweeps.table.direction import SIGNS, SUPERLATIVES, common_direction
 from . import style, tables
 
 Bound = float | Mapping[float, float] | xr.DataArray
@@ -142,7 +142,7 @@ def compare(
         >>> [text.get_text() for text in compare({"adam": table, "momentum": table}).get_legend().get_texts()]
         ['adam', 'momentum', 'lowest median']
     """
-    from ..sweeps.select import best as winner_of
+    from ..sweeps.judge.best import best as winner_of
 
     checked = {name: tables.check_table(table) for name, table in sweeps.items()}
     started = {name: table for name, table in checked.items() if (table.status >= 0).any()}

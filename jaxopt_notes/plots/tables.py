@@ -11,8 +11,8 @@ import xarray as xr
 from .. import _checks
 from ..minimize import Status
 from ..problems.metric import LOSSES, Direction
-from ..sweeps.axes import axes_of, in_order
-from ..sweeps.direction import SIGNS, direction_of, said_direction
+from ..sweeps.table.axes import axes_of, in_order
+from ..sweeps.table.direction import SIGNS, direction_of, said_direction
 
 LABELS = {
     "loss": "training loss",

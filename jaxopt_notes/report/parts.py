@@ -12,7 +12,7 @@ import numpy as np
 from .. import plots
 from .._version import __version__
 from ..plots import style
-from ..sweeps.direction import SUPERLATIVES
+from ..sweeps.table.direction import SUPERLATIVES
 from .entries import Entry
 from .grids import Grid, Share, configurations, grid_of
 from .summary import in_words, interval, standing, summary

@@ -1,0 +1,202 @@
+"""The sweep's compiled programs: many lanes of `minimize`'s own step, vmapped, sharded over devices, run in segments.
+
+A *lane* is one trial in flight. A group's lanes differ by numbers and seed only, so one program serves every chunk. The
+loop's bounds are arguments: a segment of any length is the same program, hence the same bits wherever it is cut.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int, PyTree
+
+from ..._hoist import Program
+from ..._kept import kept_with
+from ...minibatches import gather
+from ...minimize import Carry, advance, evaluated_at, start, unmoved
+
+TRIALS = PartitionSpec("trials")
+HISTORIES = PartitionSpec(None, "trials")
+EVERYWHERE = PartitionSpec()
+
+
+class Lanes(NamedTuple):
+    """Trials in flight: their carries, and what was recorded so far, one column per lane."""
+
+    carry: Carry
+    loss: Float[Array, "entries lanes"]
+    grad_norm: Float[Array, "entries lanes"]
+    update_norm: Float[Array, "entries lanes"]
+
+
+class Trials(NamedTuple):
+    """What tells one lane from another: its hyperparameters and the position of its seed."""
+
+    numbers: dict[str, Float[Array, " lanes"]]
+    seed: Int[Array, " lanes"]
+
+
+class Shared(NamedTuple):
+    """What all lanes share; arguments, so that no array becomes a constant of the program."""
+
+    constants: Sequence[Any]
+    data: PyTree
+    rows: Int[Array, "seeds window batch"]
+
+
+class Group(NamedTuple):
+    """The static part: two sweeps with equal groups share their compiled programs."""
+
+    factory: Callable
+    loss: Program
+    entries: int
+    every: int
+    batched: bool
+    mesh: Mesh
+    skip: int = 0
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The compiled functions of a group, and how often `segment` was traced, which is how often it was compiled."""
+
+    begin: Callable[[PyTree, Trials, Shared], Lanes]
+    segment: Any  # jitted (Lanes, Trials, Shared, window start, first step, stop) -> Lanes
+    traces: list[int]
+
+
+def trials_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """A one-dimensional mesh `trials` over the given devices; all local ones when None."""
+    devices = list(jax.local_devices() if devices is None else devices)
+    if not devices:
+        raise ValueError("devices must hold at least one device, got none; leave it out for all local ones")
+    return jax.make_mesh((len(devices),), ("trials",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def place(tree: PyTree, mesh: Mesh, spec: PartitionSpec) -> PyTree:
+    """Put every leaf of `tree` on the mesh."""
+    return jax.device_put(tree, NamedSharding(mesh, spec))
+
+
+@kept_with(lambda group: group.loss)
+def programs(group: Group) -> Programs:
+    """The jitted, sharded functions of a group; no lane talks to another, so they hold no collectives."""
+    specs: Any = (TRIALS, HISTORIES, HISTORIES, HISTORIES)
+    lanes = Lanes(*specs)
+    traces: list[int] = []
+
+    def segment(*args: Any) -> Lanes:
+        traces.append(1)
+        return segment_of(group, *args)
+
+    def sharded(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
+        return jax.shard_map(function, mesh=group.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+
+    begin = sharded(functools.partial(_begin, group), (EVERYWHERE, TRIALS, EVERYWHERE), lanes)
+    advanced = sharded(segment, (lanes, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE, EVERYWHERE), lanes)
+    return Programs(jax.jit(begin), jax.jit(advanced, donate_argnums=0), traces)
+
+
+@kept_with(lambda evaluate, mesh: evaluate)
+def evaluator(evaluate: Program, mesh: Mesh) -> Callable:
+    """The compiled `evaluate(constants, params, data, test_data)` of the first lanes of every device, one at a time.
+
+    Their count is the last argument; the others are given zeros.
+    """
+
+    def lanewise(constants, params, data, test_data, count):
+        def measured(lane):
+            return evaluate(constants, jax.tree.map(lambda leaf: leaf[lane], params), data, test_data)
+
+        def write(lane, whole):
+            return jax.tree.map(lambda values, value: values.at[lane].set(value), whole, measured(lane))
+
+        lanes = len(jax.tree.leaves(params)[0])
+        nothing = jax.tree.map(lambda like: jnp.zeros((lanes, *like.shape), like.dtype), jax.eval_shape(measured, 0))
+        return jax.lax.fori_loop(0, count, write, nothing)
+
+    specs = (EVERYWHERE, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE)
+    return jax.jit(jax.shard_map(lanewise, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
+
+
+@functools.lru_cache(maxsize=64)
+def settled(evaluation: Program | None, mesh: Mesh) -> Callable:
+    """The compiled `(constants, state, params) -> params`: what every lane's method returns, given its iterate."""
+
+    def lanes(constants: Sequence[Any], state: PyTree, params: PyTree) -> PyTree:
+        return jax.vmap(functools.partial(evaluated_at, evaluation, constants))(state, params)
+
+    specs = (EVERYWHERE, TRIALS, TRIALS)
+    return jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
+
+
+@functools.lru_cache(maxsize=64)
+def standing(mesh: Mesh) -> Callable:
+    """The compiled `(starts, seed, carry) -> share` of every lane's parameters that do not move."""
+
+    def lanes(initial: PyTree, seeds: Array, carries: Carry) -> Array:
+        def one(seed: Array, carry: Carry) -> Array:
+            return unmoved(carry._replace(params=jax.tree.map(lambda leaf: leaf[seed], initial)), carry)
+
+        return jax.vmap(one)(seeds, carries)
+
+    specs = (EVERYWHERE, TRIALS, TRIALS)
+    return jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
+
+
+def _batch_loss(group: Group, shared: Shared, seed: Array, position: Array) -> Callable:
+    """The loss of the batch that `seed` sees at `position` of the window; of everything when there are no batches."""
+
+    def loss(params: PyTree, aux: None) -> tuple[Array, None]:
+        if not group.batched:
+            return group.loss(shared.constants, params, *(() if shared.data is None else (shared.data,))), aux
+        return group.loss(shared.constants, params, gather(shared.data, shared.rows[seed, position])), aux
+
+    return loss
+
+
+def _begin(group: Group, initial: PyTree, trials: Trials, shared: Shared) -> Lanes:
+    """Lanes at step 0: `initial` holds one start per seed."""
+
+    def one(numbers: dict[str, Array], seed: Array) -> Carry:
+        params = jax.tree.map(lambda leaf: leaf[seed], initial)
+        loss = _batch_loss(group, shared, seed, jnp.int32(0))
+        begun = start(group.factory(**numbers), params, loss, skip=group.skip or None)
+        # A segment gives no weak types back, so with them the second segment would be another program.
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype) if jax.typeof(leaf).weak_type else leaf, begun)
+
+    carry = jax.vmap(one)(trials.numbers, trials.seed)
+    # A trial that stops repeats its last record, so a history starts as its first row repeated.
+    first = (carry.loss, carry.grad_norm, carry.update_norm)
+    return Lanes(carry, *(jnp.broadcast_to(row, (group.entries, *row.shape)) for row in first))
+
+
+def segment_of(
+    group: Group, lanes: Lanes, trials: Trials, shared: Shared, window_start: Array, first_step: Array, stop: Array
+) -> Lanes:
+    """Steps `first_step, ..., stop - 1` of every lane; `rows[:, 0]` is the batch of step `window_start`."""
+
+    def body(step: Array, lanes: Lanes) -> Lanes:
+        def one(carry: Carry, numbers: dict[str, Array], seed: Array) -> Carry:
+            now = step - window_start
+            losses = (_batch_loss(group, shared, seed, now), _batch_loss(group, shared, seed, now + 1))
+            return advance(group.factory(**numbers), carry, *losses, skip=group.skip or None)
+
+        carry = jax.vmap(one)(lanes.carry, trials.numbers, trials.seed)
+        records = (carry.loss, carry.grad_norm, carry.update_norm)
+        return Lanes(carry, *(_write(group, step + 1, h, row) for h, row in zip(lanes[1:], records, strict=True)))
+
+    return jax.lax.fori_loop(first_step, stop, body, lanes)
+
+
+def _write(group: Group, step: Array, history: Array, row: Array) -> Array:
+    entry = step // group.every
+    if group.every > 1:
+        row = jnp.where(step % group.every == 0, row, history[entry])
+    return jax.lax.dynamic_update_index_in_dim(history, row, entry, 0)

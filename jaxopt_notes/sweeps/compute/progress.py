@@ -1,0 +1,86 @@
+"""One progress bar for a whole sweep, fed from the host between compiled segments."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from ...minimize import Status
+
+SECONDS_PER_LINE = 10.0
+
+
+class _Lines:
+    """Standard error where it is no terminal, as in a log: a bar drawn over itself becomes lines."""
+
+    def write(self, text: str) -> None:
+        line = text.strip()
+        if line:
+            sys.stderr.write(f"{line}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+class Progress:
+    """Counts trial-steps; shows trials done, alive and failed, the lowest final loss so far and the time left."""
+
+    def __init__(self, trials: int, steps: int, name: str = "", enabled: bool = True, finished: int = 0) -> None:
+        from tqdm.auto import tqdm
+
+        self._trials = trials
+        self._done, self._failed, self._best = finished, 0, np.inf
+        plain = not sys.stderr.isatty() and not _in_notebook()
+        options: dict[str, Any] = {"file": _Lines(), "mininterval": SECONDS_PER_LINE} if plain else {}
+        self._bar = tqdm(
+            total=trials * steps,
+            initial=finished * steps,
+            desc=name,
+            unit="trial-step",
+            unit_scale=True,
+            disable=not enabled,
+            **options,
+        )
+
+    def expect(self, trial_steps: int) -> None:
+        """Tell that the whole sweep is so many steps of a trial, as when a pruner has decided."""
+        self._bar.total = trial_steps
+        container = getattr(self._bar, "container", None)  # of a notebook, whose bar keeps its own end
+        if container is not None:
+            container.children[1].max = trial_steps
+
+    def skip(self, trial_steps: int) -> None:
+        """Tell of steps that an earlier process has taken, which say nothing of the speed of this one."""
+        self._bar.n += trial_steps
+        self._bar.initial = getattr(self._bar, "initial", 0) + trial_steps
+
+    def segment(self, steps: int, status: Int[np.ndarray, " trials"]) -> None:
+        """Tell of `steps` more steps of the current chunk."""
+        failed = int((status == Status.NON_FINITE).sum())
+        self._show(len(status) - failed, failed)
+        self._bar.update(steps * len(status))
+
+    def chunk(self, status: Int[np.ndarray, " trials"], final_loss: Float[np.ndarray, " trials"]) -> None:
+        """Tell that the trials of a chunk are finished."""
+        self._done += len(status)
+        self._failed += int((status >= Status.NON_FINITE).sum())
+        self._best = min(self._best, float(np.min(final_loss, where=status < Status.NON_FINITE, initial=np.inf)))
+        self._show(0, 0)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        self._bar.close()
+
+    def _show(self, alive: int, failed: int) -> None:
+        best = "" if np.isinf(self._best) else f", best final loss {self._best:.3g}"
+        counts = f"done {self._done}/{self._trials}, alive {alive}, failed {self._failed + failed}{best}"
+        self._bar.set_postfix_str(counts, refresh=False)
+
+
+def _in_notebook() -> bool:
+    """Whether this is the kernel of a notebook, which draws a bar in place; others may have imported ipykernel too."""
+    shell = sys.modules.get("IPython")
+    return shell is not None and hasattr(shell.get_ipython(), "kernel")

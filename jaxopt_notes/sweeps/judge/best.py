@@ -1,0 +1,387 @@
+"""`best`: the winner of a sweep, with what the seeds can and cannot tell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ... import _checks
+from ...minimize import Status
+from ...problems.metric import Direction
+from ..table.axes import axes_of
+from ..table.axes import hyperparameters as hyperparameters
+from ..table.direction import SIGNS, SUPERLATIVES, direction_of
+from .intervals import CONFIDENCE, center_of, finite_mean, interval_of, most_coverage, told_apart
+from ..spec.space import CONFIGURATION, in_words, is_absent, is_number
+
+if TYPE_CHECKING:
+    import xarray
+
+NOT_COMPARED = ("status", "stopped_at", "skipped")
+FAMILY = "family"  # of a configuration of a tree
+
+
+@dataclass(frozen=True)
+class Best:
+    """The winning configuration of a sweep.
+
+    Attributes:
+        config: its hyperparameters; of a tree of several families also its `family`.
+        metric: what was compared.
+        median: median of the metric over the seeds, or the mean where `by` says so.
+        interval: (low, high) around the median of the seeds' distribution, or around the mean.
+        coverage: probability that an interval made this way covers that median; 0.95 or more with six seeds or more,
+            and with fewer what the smallest and largest seed reach. Of a bootstrap interval it is approximate.
+        seeds: number of seeds that `median`, `interval` and `failed` are of.
+        failed: share of these seeds that ended non-finite, diverged, stalled or stuck.
+        ties: the other configurations that the paired seeds cannot tell from it, best first.
+        edges: one sentence per axis on whose end the winner sits.
+        trials_failed: share of all trials of the sweep that failed.
+        by: "median" or "mean".
+        chosen_by: number of seeds that the winner was chosen by.
+        held_out: whether the seeds reported are others than those, so that the estimate is not optimistic.
+        families: of a tree the best of each family, which competes within it alone, the best family first.
+        direction: "min" where the lowest of the metric won, "max" where the highest did.
+    """
+
+    config: dict[str, Any]
+    metric: str
+    median: float
+    interval: tuple[float, float]
+    coverage: float
+    seeds: int
+    failed: float
+    ties: list[dict[str, Any]]
+    edges: list[str]
+    trials_failed: float
+    by: str = "median"
+    chosen_by: int = 0
+    held_out: bool = False
+    families: Mapping[str, Best] = field(default_factory=dict)
+    direction: Direction = "min"
+
+    def __str__(self) -> str:
+        lines = []
+        if self.failed >= 0.5:
+            lines.append("no configuration succeeded from most of its seeds; the least bad:")
+        interval = f", {self.coverage:.1%} interval [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
+        seeds = f"{self.seeds} seeds{interval}" if self.seeds > 1 else "1 seed, which gives no interval"
+        name = in_words(self.config) or "the only configuration"
+        most = SUPERLATIVES[self.direction]
+        chosen = "" if self.held_out else f", the {most}"
+        lines.append(f"{name}: {self.by} {self.metric} {self.median:.4g} over {seeds}{chosen}")
+        if self.held_out:
+            lines.append(f"chosen by {self.chosen_by} other seeds, so this {self.by} is no {most} of many")
+        lines.append(f"failed seeds: {self.failed:.0%} of this configuration, {self.trials_failed:.0%} of all trials")
+        if self.ties:
+            shown = "; ".join(in_words(tie) for tie in self.ties[:3]) + ("; ..." if len(self.ties) > 3 else "")
+            others = "1 other configuration" if len(self.ties) == 1 else f"{len(self.ties)} other configurations"
+            lines.append(f"cannot be told from {others} by these seeds: {shown}")
+        if most_coverage(self.chosen_by or self.seeds) < CONFIDENCE:
+            lines.append(f"fewer than 6 seeds tell no two configurations apart at {CONFIDENCE:.0%}: run at least 6")
+        lines.extend(f"warning: {edge}" for edge in self.edges)
+        lines.extend(f"best of {name}: {str(one).splitlines()[0]}" for name, one in self.families.items())
+        return "\n".join(lines)
+
+
+class Scores(NamedTuple):
+    """A metric of a table, one row per configuration, lower being better.
+
+    Attributes:
+        values: the metric; infinite where the trial is non-finite or diverged.
+        measured: the metric as it is in the table; NaN where it is no number.
+        ran: whether the trial was run to its end, neither left out nor of a configuration that was pruned.
+        failed: whether it ended non-finite, diverged, stalled or stuck.
+        begun: number of trials that were run, pruned ones included.
+        configs: the configurations.
+        direction: "max" where the table's metric is the better the higher; it is here with the other sign, `sign`.
+    """
+
+    values: np.ndarray
+    measured: np.ndarray
+    ran: np.ndarray
+    failed: np.ndarray
+    begun: int
+    configs: list[dict[str, Any]]
+    direction: Direction
+
+    @property
+    def sign(self) -> int:
+        """What the table's metric was multiplied with."""
+        return SIGNS[self.direction]
+
+
+def best(
+    table: xarray.Dataset | xarray.DataTree,
+    metric: str = "final_loss",
+    *,
+    direction: Direction | None = None,
+    by: str = "median",
+    interval: str | None = None,
+    report_seeds: int | Sequence[int] | None = None,
+) -> Best:
+    """The configuration with the best median of a metric over paired seeds, and how sure that is.
+
+    A trial that ended non-finite or diverged counts as infinitely bad, whatever its metric; a NaN is never compared. A
+    stalled one counts by its metric. Configurations that were pruned, or not run from every seed, do not compete while
+    others were. Of a tree of several families the configurations of all compete, and then those of each.
+
+    The interval "order" is the pair of order statistics that covers the median with at least 95 %, which assumes
+    nothing of the distribution; "bootstrap" resamples the seeds, 4,000 times, and is approximate. Another configuration
+    ties unless the same interval of the paired differences lies above 0. Each is compared on its own, without
+    correction for their number.
+
+    The winner's own median over the seeds that chose it is optimistic, being the best of many. With `report_seeds` it
+    is chosen by the other seeds and reported by these. That cures the luck of the seeds, not that of the data: for an
+    estimate on new data report `test_*` metrics of data that chose nothing. Pruning chooses too: a pruned table needs
+    the same `report_seeds` in its `halving` or `median_stopping`.
+
+    Arguments:
+        table: from `sweep`, of several families the tree; trials that did not run are left out.
+        metric: a variable over the axes and `seed`.
+        direction: "max" if the highest wins, "min" if the lowest does; when None as the metric declares it
+            (`maximize`), which the table keeps in its attributes. Losses are minimised.
+        by: "median" or "mean" over the seeds; one infinitely bad seed makes the mean infinite.
+        interval: "order" or "bootstrap"; when None "order" of a median and "bootstrap" of a mean.
+        report_seeds: how many seeds, the last ones, or which are held out of the choice and reported.
+
+    Returns:
+        A `Best`; `print` it for the answer in words.
+
+    Raises:
+        TypeError, ValueError: no table of a sweep, the metric is unknown, has no `seed` axis or does not say which
+            direction is better, no trial was run, "order" of a mean, or report seeds that the table lacks, that leave
+            none to choose by, or that decided what was pruned.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> valley = jon.problems.quadratic([1.0, 20.0])
+        >>> table = jon.sweep(valley, jon.gradient_descent, jon.grid(learning_rate=[0.01, 0.09, 0.2]), steps=50,
+        ...                   progress=False)
+        >>> jon.best(table).config
+        {'learning_rate': 0.09}
+
+    Source: Thompson, 1936, of the order statistics; Efron and Tibshirani, 1993, chapter 13, of the bootstrap.
+    """
+    _checks.choice("by", by, ("median", "mean"))
+    interval = interval or ("order" if by == "median" else "bootstrap")
+    _checks.choice("interval", interval, ("order", "bootstrap"))
+    if by == "mean" and interval == "order":
+        raise ValueError("interval='order' covers a median; by='mean' needs interval='bootstrap'")
+    options: dict[str, Any] = {"metric": metric, "by": by, "interval": interval, "report_seeds": report_seeds}
+    if hasattr(table, "children"):
+        return _best_of_families(families_of(table), direction=direction, **options)
+    one: Any = table
+    found = _best_of([one], scores_of(one, metric, direction), **options)
+    return replace(found, edges=_edges(one, found.config))
+
+
+def _best_of_families(
+    tables: Mapping[str, xarray.Dataset], metric: str, direction: Direction | None, **options: Any
+) -> Best:
+    """The best of all families, each hyperparameter on its own family's grid, and the best of each."""
+    known = {name: one for name, one in tables.items() if np.any(one.get("status", 0) != Status.NOT_RUN)}
+    if len({tuple(one["seed"].values.tolist()) for one in known.values()}) > 1:
+        raise ValueError("the families must have the same seeds, which are compared in pairs")
+    scores = _pooled({name: scores_of(one, metric, direction) for name, one in (known or tables).items()})
+    found = _best_of(known.values(), scores, metric, **options)
+    families = {name: best(one, metric, direction=direction, **options) for name, one in known.items()}
+    ordered = sorted(families, key=lambda name: (name != found.config[FAMILY], scores.sign * families[name].median))
+    return replace(found, edges=families[ordered[0]].edges, families={name: families[name] for name in ordered})
+
+
+def _best_of(
+    tables: Iterable[xarray.Dataset],
+    scores: Scores,
+    metric: str,
+    by: str,
+    interval: str,
+    report_seeds: int | Sequence[int] | None,
+) -> Best:
+    tables = list(tables)
+    choosing, reporting = parted(tables[0]["seed"].values, report_seeds)
+    for one in tables:
+        if report_seeds is not None and "pruned_at" in one:
+            _check_pruned(one, reporting)
+    order = _ranking(scores, choosing, by)
+    winner = order[0]
+    chosen, reported = choosing & scores.ran[winner], reporting & scores.ran[winner]
+    if not reported.any():
+        raise ValueError("the winner was not run from any of report_seeds")
+    low, high, coverage = interval_of(scores.values[winner][reported], by, interval)
+    ties = []
+    for other in order[1:]:
+        both = chosen & scores.ran[other]
+        if not told_apart(scores.values[other][both], scores.values[winner][both], by, interval):
+            ties.append(scores.configs[other])
+    return Best(
+        config=scores.configs[winner],
+        metric=metric,
+        median=scores.sign * center_of(by)(scores.values[winner][reported]),
+        interval=(low, high) if scores.direction == "min" else (-high, -low),
+        coverage=coverage,
+        seeds=int(reported.sum()),
+        failed=float(scores.failed[winner][reported].mean()),
+        ties=ties,
+        edges=[],
+        trials_failed=float(scores.failed.sum() / scores.begun),
+        by=by,
+        chosen_by=int(chosen.sum()),
+        held_out=report_seeds is not None,
+        direction=scores.direction,
+    )
+
+
+def families_of(tree: Any) -> dict[str, xarray.Dataset]:
+    """The table of every family of a tree.
+
+    Raises:
+        ValueError: it has none.
+    """
+    tables = {name: child.to_dataset() for name, child in tree.children.items()}
+    if not tables:
+        raise ValueError("the tree has no families; of one table pass the Dataset, tree.to_dataset()")
+    return tables
+
+
+def _pooled(of_families: Mapping[str, Scores]) -> Scores:
+    """The configurations of all families, with their family.
+
+    Raises:
+        ValueError: the families declare different directions.
+    """
+    parts = of_families.values()
+    said = {name: one.direction for name, one in of_families.items()}
+    if len(set(said.values())) > 1:
+        words = ", ".join(f"{name} {direction!r}" for name, direction in said.items())
+        raise ValueError(f"the families declare the metric with different directions, {words}; pass direction=")
+    configs = [{FAMILY: name, **config} for name, one in of_families.items() for config in one.configs]
+    values, measured, ran, failed = (
+        np.concatenate([getattr(one, name) for one in parts]) for name in ("values", "measured", "ran", "failed")
+    )
+    return Scores(values, measured, ran, failed, sum(one.begun for one in parts), configs, next(iter(parts)).direction)
+
+
+def scores_of(table: xarray.Dataset, metric: str, direction: Direction | None = None) -> Scores:
+    """The metric of every configuration and seed.
+
+    Raises:
+        TypeError, ValueError: no table of a sweep, the metric is unknown, has no `seed` axis or no direction, or no
+            trial was run.
+    """
+    if not hasattr(table, "data_vars"):
+        raise TypeError(f"table must be the xarray.Dataset of a sweep, got {type(table).__name__}")
+    if "status" not in table or "seed" not in table.dims:
+        raise ValueError(
+            f"table must come from sweep, with `status` and a `seed` axis; it holds {', '.join(map(str, table))}"
+        )
+    axes = axes_of(table)
+    real = [str(name) for name in table if table[name].dtype.kind != "c" and name not in NOT_COMPARED]
+    comparable = [name for name in real if {*table[name].dims} == {*axes, "seed"}]
+    _checks.choice("metric", metric, comparable)
+    better = direction_of(table, metric, direction)
+    status = table["status"].transpose(*axes, "seed").values.reshape(-1, table.sizes["seed"])
+    measured = SIGNS[better] * table[metric].transpose(*axes, "seed").values.reshape(status.shape).astype(float)
+    ran = (status != Status.NOT_RUN) & (status != Status.PRUNED)
+    begun = int((status != Status.NOT_RUN).sum())
+    if "pruned_at" in table:  # of a pruned configuration all seeds are, also those that failed before
+        ran &= np.isnan(table["pruned_at"].transpose(*axes).values.reshape(-1, 1))
+    if not ran.any():
+        raise ValueError("no trial of this sweep was run")
+    lost = np.isin(status, (Status.NON_FINITE, Status.DIVERGED)) | ~np.isfinite(measured)
+    values = np.where(lost, np.inf, measured)
+    measured = np.where((status == Status.NON_FINITE) | ~np.isfinite(measured), np.nan, measured)
+    return Scores(values, measured, ran, status >= Status.NON_FINITE, begun, _configurations(table, axes), better)
+
+
+def _ranking(scores: Scores, choosing: np.ndarray, by: str) -> list[int]:
+    """The configurations that compete, best first."""
+    ran = scores.ran & choosing
+    # Only whole configurations compete: a median over fewer seeds would be compared unfairly.
+    whole = ran.sum(axis=1) == choosing.sum()
+    whole = whole if whole.any() else ran.any(axis=1)
+    if not whole.any():
+        raise ValueError("no configuration was run from a seed that is not held out")
+    center = center_of(by)
+    centers = [center(row[r]) if r.any() else np.inf for row, r in zip(scores.values, ran, strict=True)]
+    # Among equal ones (all infinite, say) the one that failed least, then the lowest mean of what is finite.
+    failed = [row[r].mean() if r.any() else 1.0 for row, r in zip(scores.failed, ran, strict=True)]
+    finite = [finite_mean(row[r]) for row, r in zip(scores.measured, ran, strict=True)]
+    return sorted(map(int, np.flatnonzero(whole)), key=lambda c: (centers[c], failed[c], finite[c]))
+
+
+def parted(seeds: np.ndarray, report: int | Sequence[int] | None) -> tuple[np.ndarray, np.ndarray]:
+    """Which seeds choose, and which are reported: all of them twice, or two parts.
+
+    Raises:
+        ValueError: report seeds that are not among the seeds, or that leave none to choose by.
+    """
+    everyone = np.ones(len(seeds), bool)
+    if report is None:
+        return everyone, everyone
+    if np.ndim(report) == 0:
+        held = seeds[len(seeds) - min(_checks.count("report_seeds", report), len(seeds)) :].tolist()
+    else:
+        held = [_checks.count("report_seeds", seed, low=0) for seed in report]  # type: ignore[union-attr]
+    unknown = [seed for seed in held if seed not in seeds]
+    if unknown or not held:
+        raise ValueError(f"report_seeds must be seeds of the table, {seeds.tolist()}, got {report}")
+    reporting = np.isin(seeds, held)
+    if reporting.all():
+        raise ValueError(f"report_seeds must leave a seed to choose by; the table has {len(seeds)}, got {report}")
+    return ~reporting, reporting
+
+
+def _check_pruned(table: xarray.Dataset, reporting: np.ndarray) -> None:
+    """Refuse a table whose pruning was decided by seeds that are to be reported: that is a choice as well."""
+    spared = json.loads(table.attrs.get("report_seeds", "[]"))  # of the sweep, whatever seeds the table has now
+    wanted = table["seed"].values[reporting].tolist()
+    if set(wanted) <= set(spared):
+        return
+    decided = f"the seeds but {spared}" if spared else "all seeds"
+    raise ValueError(
+        f"report_seeds {wanted} must not have decided what was pruned, and here {decided} did; run "
+        f"sweep(..., prune=halving(..., report_seeds={wanted})), or leave report_seeds out"
+        f"{f', or give report_seeds={spared}' if spared else ''}"
+    )
+
+
+def _configurations(table: xarray.Dataset, axes: list[str]) -> list[dict[str, Any]]:
+    """The hyperparameters of every row: values of the axes, or of the coordinates along a list of points."""
+    if not axes:
+        return [{}]  # of one run, or of a sweep's slice
+    if axes == [CONFIGURATION]:
+        names = hyperparameters(table)
+        columns = [_whole(table[name].values) for name in names]
+    else:
+        names = axes
+        columns = [column.ravel() for column in np.meshgrid(*(table[axis].values for axis in axes), indexing="ij")]
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [{name: value for name, value in zip(names, row, strict=True) if not is_absent(value)} for row in rows]
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    """Integers that the NaN of an absent one made floats of, as integers again: one may be the length of something."""
+    present = values[~np.isnan(values)] if values.dtype.kind == "f" else values[:0]
+    if len(present) == len(values) or not len(present) or (present != np.floor(present)).any():
+        return values
+    return np.array([value if np.isnan(value) else int(value) for value in values], object)
+
+
+def _edges(table: xarray.Dataset, winner: dict[str, Any]) -> list[str]:
+    """Where the winner sits on an end that could be extended; no hyperparameter goes below 0."""
+    sentences = []
+    of = "points" if CONFIGURATION in table["status"].dims else "grid"
+    for name, value in winner.items():
+        values = {known for known in table[name].values.tolist() if not is_absent(known)}
+        if len(values) < 2 or not all(map(is_number, values)):
+            continue
+        if value == max(values):
+            sentences.append(f"{name}={value:.4g} is the largest of the {of}; a larger one may be better")
+        elif value == min(values) and value != 0:
+            sentences.append(f"{name}={value:.4g} is the smallest of the {of}; a smaller one may be better")
+    return sentences

@@ -1,0 +1,382 @@
+"""A sweep on disk: a manifest and one NetCDF file per finished chunk, each of which appears whole or not at all.
+
+folder/manifest.json       the layout of the table and the identity of the sweep
+folder/chunk-00000.nc      the columns of one chunk, flat along `trial`
+folder/carry-00000.npz     a chunk on its way, overwritten as it goes on, gone when it is finished
+folder/narrowed.json       the lanes per device that chunks ran with, if memory ran out
+folder/rung-00-00000.npz   a chunk of a pruned sweep at a rung, gone when the sweep is finished
+folder/decisions.json      what the pruner decided
+folder/lock                held while a process writes; lock-0, lock-1, ... while several write a share each
+
+Every file but the locks has a digest and says which sweep it belongs to; `_digests` checks the one before it is parsed,
+this room the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from statistics import mode
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..._digests import StoreError as StoreError
+from ..._digests import read_arrays, read_json, set_aside, write_arrays, write_json
+from .chunks import read_chunk, widths_there, write_chunk
+from ..table.decisions import Decisions, add_decisions
+from ..compute.engine import Checkpoint
+from .folders import ANEW, holds_results, part_of, records_in
+from ..table.layout import Columns, Layout, build_table
+
+if TYPE_CHECKING:
+    import xarray
+
+FORMAT = 2
+SECONDS_TO_LOOK = 10.0  # at the lock of another, which is held for ever or for a moment
+_CHUNK = re.compile(r"chunk-(\d{5,})\.nc$")
+
+
+def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
+    """The table of a stored sweep as far as it is finished, also while another process writes it.
+
+    Arguments:
+        folder: what was given to `sweep` as `store`.
+
+    Returns:
+        The Dataset, or of several families the DataTree, that `sweep` returns; trials that are not finished are NaN
+        with status -1, and `attrs["trials_finished"]` counts the others.
+
+    Raises:
+        FileNotFoundError: no sweep is stored there. StoreError: a file of it was changed since it was written, belongs
+            to another sweep, or cannot be read; it is named, and `sweep(..., repair=True)` makes it again.
+
+    Example:
+        >>> import tempfile, jaxopt_notes as jon
+        >>> valley, folder = jon.problems.quadratic([1.0, 20.0]), tempfile.mkdtemp() + "/valley"
+        >>> options = dict(steps=5, store=folder, progress=False)
+        >>> table = jon.sweep(valley, jon.gradient_descent, jon.grid(learning_rate=[0.01, 0.02]), **options)
+        >>> jon.open_sweep(folder).equals(table)
+        True
+    """
+    from ..table.joined import open_joined
+
+    folder = Path(folder)
+    records = records_in(folder)
+    if len(records) > 1:
+        raise StoreError(f"{folder} holds {' and '.join(records)}, and only one can be right; {ANEW}")
+    if records and records[0] != "manifest.json":
+        return open_joined(folder, records[0], open_sweep)
+    store = Store(folder)
+    layout = store.layout()
+    columns, finished = store.read(layout)
+    table = build_table(layout, columns)
+    table.attrs["trials_finished"] = finished
+    decided = store.decisions_with_chunks()
+    if decided is not None:
+        table = add_decisions(table, Decisions(*decided))
+    lanes = store.noted_lanes()
+    return table if lanes is None else table.assign_attrs(narrowed_to=lanes)
+
+
+class Store:
+    """The files of one sweep. Opening it reads; `create` and `write` need the lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock: Any = None
+        self._shared = False
+        self._thread: ThreadPoolExecutor | None = None
+        self._writes: list[Future[Any]] = []
+        self.reported: set[int] = set()  # chunks that workers say they wrote, which a listing over NFS may lack
+
+    def is_begun(self) -> bool:
+        """Whether a sweep was begun here, also one whose manifest is gone."""
+        return os.path.lexists(self.folder / "manifest.json") or any(self.folder.glob("chunk-*.nc"))
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as it stands on disk."""
+        path = self.folder / "manifest.json"
+        try:
+            found = read_json(path, ANEW)
+        except FileNotFoundError:
+            if any(self.folder.glob("chunk-*.nc")):
+                raise StoreError(f"{self.folder} holds chunks without a manifest; {ANEW}") from None
+            raise FileNotFoundError(f"no sweep is stored in {self.folder}: it has no manifest.json") from None
+        if found.get("format") != FORMAT:
+            raise StoreError(f"{path} has format {found.get('format')}, this version reads {FORMAT}")
+        return found
+
+    def layout(self) -> Layout:
+        """The layout of the table."""
+        return Layout(**self.manifest()["layout"])
+
+    def width(self, repair: bool) -> int:
+        """The width of the sweep; where the manifest may be wrong, that of most chunks."""
+        widths = widths_there(self.folder) if repair else []
+        return mode(widths) if widths else self.manifest()["identity"]["width"]
+
+    def lock(self, share: str = "", repair: bool = False) -> None:
+        """Become the writer, of everything or of one share, or say who is; then `start`.
+
+        The operating system gives the lock back when this process ends.
+        """
+        path = self.folder / f"lock{share}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if repair and os.path.lexists(path) and not path.is_file():
+                set_aside(path)
+            self._lock = self._acquired(f"lock{share}", 0.0)
+        except OSError as error:
+            reason = f"a sweep cannot write its store: {error.strerror or error}; open_sweep only reads one"
+            raise OSError(error.errno, reason, str(self.folder)) from error
+        # Whoever writes everything excludes the shares, and they exclude it; the shares look at one file by turns.
+        others = ["lock"] if share else sorted(path.name for path in self.folder.glob("lock-*"))
+        try:
+            for other in others:
+                self._acquired(other, SECONDS_TO_LOOK if share else 0.0).release()
+        except StoreError:
+            self.close()
+            raise
+        self._shared = bool(share)
+        if not share:  # what a kill left half written; a worker of another process that still writes loses its chunk
+            for path in self.folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
+        self.start()
+
+    def start(self) -> None:
+        """Open the thread that writes. A worker that is told which chunks to write needs no lock."""
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+
+    def _acquired(self, name: str, seconds: float) -> Any:
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.folder / name)
+        try:
+            lock.acquire(timeout=seconds)
+        except Timeout:
+            raise StoreError(
+                f"another process is writing {self.folder}; wait for it, or read the store with open_sweep"
+            ) from None
+        return lock
+
+    def create(self, identity: dict[str, Any], layout: Layout, repair: bool = False) -> None:
+        """Write the manifest, or compare with the one that is there.
+
+        With `repair` one that cannot be read is set aside, and so is a readable one of another sweep, if it was brought
+        here from elsewhere: it says so, or there are chunks of this sweep.
+
+        Raises:
+            StoreError: the store holds a sweep of another definition; every difference is named.
+        """
+        path, place = self.folder / "manifest.json", part_of(self.folder)
+        there = self._manifest_there(repair)
+        if there is not None:
+            known = there["identity"]
+            changed = [name for name in {**known, **identity} if known.get(name) != identity.get(name)]
+            if not changed and there["part_of"] == place:
+                return
+            if changed and repair and (there["part_of"] != place or self._holds_any(layout)):
+                set_aside(path)
+            elif changed and (holds_results(self.folder) or self._shared):
+                lines = [f"  {name}: {known.get(name)} there, {identity.get(name)} now" for name in changed]
+                hint = f"{self.folder} holds another sweep; finish it as it was defined, or choose another folder"
+                raise StoreError("\n".join([hint, *lines]))
+            elif changed:  # nothing came of the sweep that is there, as when its first call failed; it makes room
+                (self.folder / "narrowed.json").unlink(missing_ok=True)
+        write_json(path, {"format": FORMAT, "identity": identity, "layout": layout._asdict(), "part_of": place})
+
+    def _manifest_there(self, repair: bool) -> dict[str, Any] | None:
+        path = self.folder / "manifest.json"
+        try:
+            return self.manifest()
+        except FileNotFoundError:
+            return None
+        except StoreError:
+            if not repair:
+                raise
+            if os.path.lexists(path):
+                set_aside(path)
+            return None
+
+    def _holds_any(self, layout: Layout) -> bool:
+        """Whether there is a chunk of this sweep, finished or on its way."""
+        wrong = dict(self._unreadable_chunks(layout))
+        begun = (read_arrays(path, layout.owner) for path in self._begun())
+        return any(path not in wrong for path in self.finished().values()) or any(one is not None for one in begun)
+
+    def _begun(self) -> list[Path]:
+        return sorted({*self.folder.glob("carry-*.npz"), *self.folder.glob("rung-*.npz")})
+
+    def note_lanes(self, lanes: int) -> None:
+        """Keep that chunks run with so few lanes, as memory ran out."""
+        known = self.noted_lanes()
+        if known is None or lanes < known:
+            self._put(lambda: self._write_note("narrowed.json", lanes=lanes))
+
+    def noted_lanes(self) -> int | None:
+        """The fewest lanes that chunks ran with, if fewer than the width."""
+        found = self._note("narrowed.json")
+        return None if found is None else found["lanes"]
+
+    def finished(self) -> dict[int, Path]:
+        """Chunk number to its file."""
+        found = ((_CHUNK.match(path.name), path) for path in sorted(self.folder.glob("chunk-*.nc")))
+        listed = {int(match[1]): path for match, path in found if match and path == self._path(int(match[1]))}
+        reported = {chunk: self._path(chunk) for chunk in self.reported}
+        return listed | {chunk: path for chunk, path in reported.items() if os.path.lexists(path)}
+
+    def chunk(self, chunk: int, layout: Layout) -> Columns:
+        """The columns of a finished chunk."""
+        return read_chunk(self._path(chunk), chunk, layout)
+
+    def write(self, chunk: int, columns: Columns, layout: Layout) -> None:
+        """Write a finished chunk in the background; an error of an earlier write is raised here."""
+        self._raise_errors()
+        self._submit(lambda: self._write(chunk, columns, layout))
+
+    def write_carry(self, chunks: Iterable[int], saved: Checkpoint, owner: str) -> None:
+        """Write chunks on their way, in the background."""
+        for chunk, lanes in zip(chunks, saved.lanes, strict=True):
+            arrays = {f"lanes.{i:03}": leaf for i, leaf in enumerate(lanes)}
+            self._write_arrays(self._carry(chunk), {"step": np.asarray(saved.step), **arrays}, owner)
+
+    def carry(self, chunk: int, owner: str) -> Checkpoint | None:
+        """Where a chunk had got to, if that is on disk; what cannot be read is as good as not there."""
+        file = read_arrays(self._carry(chunk), owner)
+        if file is None:
+            return None
+        return Checkpoint(int(file["step"]), [[file[name] for name in sorted(file) if name[:6] == "lanes."]])
+
+    def write_rung(self, rung: int, chunk: int, arrays: dict[str, np.ndarray], owner: str) -> None:
+        """Write where a chunk of a pruned sweep is at a rung, in the background."""
+        self._write_arrays(self._rung(rung, chunk), arrays, owner)
+
+    def rung(self, rung: int, chunk: int, owner: str) -> dict[str, np.ndarray] | None:
+        """Where a chunk was at a rung, if that is on disk."""
+        return read_arrays(self._rung(rung, chunk), owner)
+
+    def forget_rungs(self) -> None:
+        """Remove what was kept between rungs."""
+        self.flush()
+        for path in self.folder.glob("rung-*.npz"):
+            path.unlink(missing_ok=True)
+
+    def write_decisions(self, decisions: Sequence[Any]) -> None:
+        """Write what a pruner decided, before the chunks that it made."""
+        self._put(lambda: self._write_note("decisions.json", decisions=[list(part) for part in decisions]))
+
+    def decisions(self) -> list[Any] | None:
+        """What a pruner decided, once that is whole."""
+        found = self._note("decisions.json")
+        return None if found is None else found["decisions"]
+
+    def decisions_with_chunks(self) -> list[Any] | None:
+        """The same; where there are chunks of a pruned sweep, they were decided before.
+
+        Raises:
+            StoreError: the decisions cannot be read, or are not there.
+        """
+        ended = bool(self.finished())
+        found = self.decisions()
+        if found is None and ended and "prune" in self.layout().attributes:
+            raise StoreError(f"{self.folder / 'decisions.json'} is not there, but chunks are; {ANEW}")
+        return found
+
+    def _write_note(self, name: str, **values: Any) -> None:
+        write_json(self.folder / name, {"format": FORMAT, "owner": self.layout().owner, **values})
+
+    def _note(self, name: str) -> dict[str, Any] | None:
+        """What stands in a small file beside the manifest, if it is there."""
+        path = self.folder / name
+        try:
+            found = read_json(path, ANEW)
+        except FileNotFoundError:
+            return None
+        if found.get("owner") != self.layout().owner:
+            raise StoreError(f"{path} does not belong to this sweep; {ANEW}")
+        return found
+
+    def flush(self) -> None:
+        """Wait until everything is on the disk."""
+        for write in self._writes:
+            write.result()
+        self._writes.clear()
+
+    def close(self) -> None:
+        """Finish what is being written, and give the lock back."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+            self._thread = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def read(self, layout: Layout, known: Mapping[int, Columns] | None = None) -> tuple[Columns, int]:
+        """The columns of all trials, and how many are finished; chunks that are known are not read."""
+        columns, finished, known = layout.empty(), 0, known or {}
+        files = self.finished()
+        for chunk in sorted({*files, *known}):
+            values = known[chunk] if chunk in known else read_chunk(files[chunk], chunk, layout)
+            trials = layout.trials_of(chunk)
+            for name, column in columns.items():
+                column[trials.start : trials.stop] = values[name]
+            finished += len(trials)
+        return columns, finished
+
+    def unreadable(self, layout: Layout) -> Iterator[tuple[Path, str]]:
+        """Files that cannot be read or belong to another sweep, and what is wrong with each.
+
+        What was kept of chunks on their way is not among them: it is only used where it is sound.
+        """
+        yield from self._unreadable_chunks(layout)
+        for name, read in (("decisions.json", self.decisions_with_chunks), ("narrowed.json", self.noted_lanes)):
+            try:
+                read()
+            except StoreError as error:
+                yield self.folder / name, str(error)
+        for path in self._begun():
+            if path.is_dir() and not path.is_symlink():  # where a file is to be written
+                yield path, f"{path} is a folder; {ANEW}"
+
+    def _unreadable_chunks(self, layout: Layout) -> Iterator[tuple[Path, str]]:
+        for chunk, path in self.finished().items():
+            try:
+                read_chunk(path, chunk, layout)
+            except StoreError as error:
+                yield path, str(error)
+
+    def _write(self, chunk: int, columns: Columns, layout: Layout) -> None:
+        write_chunk(self._path(chunk), chunk, columns, layout)
+        self._carry(chunk).unlink(missing_ok=True)
+
+    def _write_arrays(self, path: Path, arrays: dict[str, np.ndarray], owner: str) -> None:
+        self._submit(lambda: write_arrays(path, arrays, owner))
+
+    def _submit(self, write: Callable[[], object]) -> None:
+        assert self._thread is not None
+        self._writes.append(self._thread.submit(self._put, write))
+
+    def _put(self, write: Callable[[], object]) -> None:
+        """Write, unless the folder was deleted meanwhile: a running sweep continues without its store."""
+        if self.folder.is_dir():
+            with contextlib.suppress(FileNotFoundError):  # deleted while it was written
+                write()
+
+    def _carry(self, chunk: int) -> Path:
+        return self.folder / f"carry-{chunk:05}.npz"
+
+    def _rung(self, rung: int, chunk: int) -> Path:
+        return self.folder / f"rung-{rung:02}-{chunk:05}.npz"
+
+    def _path(self, chunk: int) -> Path:
+        return self.folder / f"chunk-{chunk:05}.nc"
+
+    def _raise_errors(self) -> None:
+        for write in [write for write in self._writes if write.done()]:
+            self._writes.remove(write)
+            write.result()

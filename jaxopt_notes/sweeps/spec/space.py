@@ -1,0 +1,359 @@
+"""Spaces: which configurations a sweep visits."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from ... import _checks
+from .arguments import Argument, arguments_of, exact, is_number, plain
+
+CONFIGURATION = "configuration"  # the dim of a space that is a list of points
+RESERVED = frozenset(
+    [
+        "seed",
+        "step",
+        "trial",
+        CONFIGURATION,
+        "epoch",
+        "examples_seen",
+        "loss",
+        "grad_norm",
+        "update_norm",
+        "initial_loss",
+        "final_loss",
+        "params",
+        "status",
+        "stopped_at",
+        "skipped",
+        "rung",
+        "rung_metric",
+        "pruned_at",
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """The configurations of a sweep: a grid of named axes, or a list of points.
+
+    `a * b` visits every combination of two spaces, `a + b` the points of `a` and then those of `b`. A hyperparameter
+    that only one part of a sum names is absent in the other part: the optimizer's own default holds there.
+
+    Attributes:
+        axes: name -> values, in the order given; the last axis varies fastest. A list of points has one axis,
+            `configuration`, which counts them.
+        points: name -> one value per configuration, for a list of points; NaN where it is absent. None for a grid.
+    """
+
+    axes: Mapping[str, np.ndarray]
+    points: Mapping[str, np.ndarray] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of values along each axis."""
+        return tuple(len(values) for values in self.axes.values())
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The hyperparameters."""
+        return tuple(self.axes if self.points is None else self.points)
+
+    def __len__(self) -> int:
+        return int(np.prod(self.shape, dtype=int))
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """The configurations as columns: name -> values of shape (len(self),)."""
+        if self.points is not None:
+            return dict(self.points)
+        mesh = np.meshgrid(*self.axes.values(), indexing="ij")
+        return {name: values.ravel() for name, values in zip(self.axes, mesh, strict=True)}
+
+    def configurations(self) -> Iterator[dict[str, Any]]:
+        """The configurations one by one, each without the hyperparameters that are absent in it."""
+        columns = self.columns()
+        for row in zip(*columns.values(), strict=True):
+            yield {name: plain(value) for name, value in zip(columns, row, strict=True) if not is_absent(value)}
+
+    def __mul__(self, other: Space) -> Space:
+        both = _both(self, other, "*")
+        shared = [name for name in self.names if name in other.names]
+        if shared:
+            raise ValueError(f"the factors of a product must name different axes; both name {', '.join(shared)}")
+        if self.points is None and other.points is None:
+            return Space({**self.axes, **other.axes})
+        slow, fast = (space.columns() for space in both)
+        columns = {name: np.repeat(values, len(other)) for name, values in slow.items()}
+        return listed(columns | {name: np.tile(values, len(self)) for name, values in fast.items()})
+
+    def __add__(self, other: Space) -> Space:
+        both = _both(self, other, "+")
+        parts = [space.columns() for space in both]
+        names = dict.fromkeys([*parts[0], *parts[1]])
+        filled = {
+            name: [part.get(name, np.full(len(space), np.nan)) for part, space in zip(parts, both, strict=True)]
+            for name in names
+        }
+        return different(listed({name: _joined(*columns) for name, columns in filled.items()}))
+
+
+def grid(**axes: Any) -> Space:
+    """The grid of every combination of the given values.
+
+    Arguments:
+        axes: name of a hyperparameter -> its values: a list or an array of shape (n,), or one value.
+
+    Returns:
+        A `Space`, for `sweep`; `*` combines it with others, `+` appends others.
+
+    Raises:
+        TypeError: a value that can be no hyperparameter. ValueError: no axis, or values that are empty, repeated or not
+            finite.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> len(jon.grid(learning_rate=[0.01, 0.1, 1.0], beta=[0.0, 0.9]))
+        6
+    """
+    if not axes:
+        raise ValueError("grid needs at least one axis, for example grid(learning_rate=[0.01, 0.1, 1.0])")
+    space = Space({name: column(name, values) for name, values in axes.items()})
+    for name, values in space.axes.items():
+        if len(set(values.tolist())) < len(values):
+            raise ValueError(f"axis {name!r} repeats values: {values.tolist()}")
+    return space
+
+
+def zipped(**axes: Any) -> Space:
+    """The points whose hyperparameters go together: the first of every list, the second of every list, and so on.
+
+    Arguments:
+        axes: name of a hyperparameter -> its values, all of one length.
+
+    Returns:
+        A `Space` of one configuration per position, for `sweep`; multiply it by a `grid` for every combination.
+
+    Raises:
+        TypeError, ValueError: as `grid`; or the lengths differ, or a configuration is repeated.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> len(jon.zipped(learning_rate=[0.1, 0.01], beta=[0.0, 0.9]) * jon.grid(dampening=[0.0, 0.5, 0.9]))
+        6
+    """
+    if not axes:
+        raise ValueError("zipped needs at least one axis, for example zipped(learning_rate=[0.1, 0.01], beta=[0, 0.9])")
+    columns = {name: column(name, values) for name, values in axes.items()}
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"zipped axes need one length, got {', '.join(f'{n}: {k}' for n, k in lengths.items())}")
+    return different(listed(columns))
+
+
+def listed(columns: Mapping[str, np.ndarray], length: int | None = None) -> Space:
+    """The space whose configurations are the rows of `columns`; their number is needed where there is no column."""
+    length = len(next(iter(columns.values()))) if length is None else length
+    return Space({CONFIGURATION: np.arange(length)}, columns)
+
+
+def different(space: Space) -> Space:
+    """Return `space` if no configuration of it occurs twice."""
+    seen: dict[Any, int] = {}
+    for i, configuration in enumerate(space.configurations()):
+        first = seen.setdefault(tuple(configuration.items()), i)
+        if first < i:
+            words = ", ".join(f"{name}={label(value)}" for name, value in configuration.items())
+            raise ValueError(f"configurations {first} and {i} are the same: {words}")
+    return space
+
+
+def column(name: str, values: Any, absent: bool = False) -> np.ndarray:
+    """Values of one hyperparameter as an array: of numbers if they all are, otherwise of objects.
+
+    NaN is refused, unless it means `absent`.
+    """
+    if isinstance(values, Mapping):
+        raise TypeError(f"axis {name!r} must be a list of values, got {values!r}")
+    if isinstance(values, (set, frozenset)):
+        raise TypeError(f"axis {name!r} must be a list, as a set has another order in every process; give sorted(...)")
+    if hasattr(values, "__next__"):
+        values = list(values)
+    if isinstance(values, str) or not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0:
+        values = [values]
+    if getattr(values, "ndim", 1) != 1:
+        raise ValueError(f"axis {name!r} must be a list of numbers, got an array of shape {np.shape(values)}")
+    if len(values) == 0:
+        raise ValueError(f"axis {name!r} is empty; give at least one value")
+    values = [_plain(value) for value in values]
+    if not all(map(is_number, values)):
+        return _objects(name, values)
+    array = np.asarray(values)
+    bad = ~np.isfinite(array) & ~(np.isnan(array) & absent)
+    if bad.any():
+        raise ValueError(f"axis {name!r} must be finite, got {array[bad][0]}")
+    if array.dtype.kind in "iu":
+        return array.astype(int)
+    # Through text, so that the label of float32 0.1 is 0.1 and its value the same bits when cast back.
+    return np.array([float(str(value)) for value in values])
+
+
+def _plain(value: Any) -> Any:
+    """Booleans and texts as Python has them, numbers as NumPy has them, so that a float32 keeps its decimal."""
+    if not hasattr(value, "dtype") or np.ndim(value) > 0:
+        return value
+    scalar = np.asarray(value)[()]
+    return scalar if is_number(scalar) else scalar.item()
+
+
+def _objects(name: str, values: list[Any]) -> np.ndarray:
+    objects = np.empty(len(values), object)
+    for i, value in enumerate(values):
+        if isinstance(value, list) or getattr(value, "ndim", 0) > 0:
+            raise ValueError(f"axis {name!r} must be a list of numbers, got an array of shape {np.shape(value)}")
+        try:
+            hash(value)
+        except TypeError:
+            raise TypeError(f"axis {name!r} must hold numbers or hashable choices, got {value!r}") from None
+        if is_number(value) and np.isinf(value):
+            raise ValueError(f"axis {name!r} must be finite, got {value}")
+        objects[i] = value
+    return objects
+
+
+def in_words(configuration: Mapping[str, Any]) -> str:
+    """Such as "learning_rate=0.1, centered=True"."""
+    shown = (f"{name}={value:.4g}" if is_number(value) else f"{name}={value}" for name, value in configuration.items())
+    return ", ".join(shown)
+
+
+def is_absent(value: Any) -> bool:
+    """Whether a configuration does not have this hyperparameter."""
+    return isinstance(value, (float, np.floating)) and bool(np.isnan(value))
+
+
+def label(value: Any) -> Any:
+    """What a table says for a value: the number, or a text."""
+    if is_number(value):
+        return value
+    if isinstance(value, frozenset):  # in an order that every process has
+        return f"{{{', '.join(sorted(map(str, value)))}}}"
+    return _checks.name_of(value) if callable(value) else str(value)
+
+
+def _joined(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """One column after another; integers stay integers where the other part has none."""
+    kind = first.dtype if first.dtype == second.dtype else object
+    return np.concatenate([first.astype(kind), second.astype(kind)])
+
+
+def _both(first: Space, second: Any, sign: str) -> tuple[Space, Space]:
+    if not isinstance(second, Space):
+        raise TypeError(f"a space can only be combined with a space by {sign!r}, got {second!r}")
+    return first, second
+
+
+def check_space(space: Any, factory: Callable, elsewhere: Sequence[str] = (), others: Sequence[str] = ()) -> Space:
+    """Return `space` if `factory` takes every axis and accepts every value of it.
+
+    Arguments:
+        space: the space.
+        factory: the optimizer's factory.
+        elsewhere: the axes that it does not see.
+        others: what an axis may be called besides the factory's arguments.
+
+    Raises:
+        TypeError: not a space, not an optimizer factory, a required hyperparameter has no axis, or a value of another
+            kind than the factory declares.
+        ValueError: an axis that is no hyperparameter, or a value out of its range.
+    """
+    if not isinstance(space, Space):
+        raise TypeError(f"space must come from grid(...), for example grid(learning_rate=[0.01, 0.1]); got {space!r}")
+    if not callable(factory):
+        raise TypeError(
+            f"optimizer must be a function from hyperparameters to an (init, update) pair, such as "
+            f"jaxopt_notes.momentum, without calling it; got {factory!r}"
+        )
+    family, columns, arguments = _checks.name_of(factory), space.columns(), arguments_of(factory)
+    for name in space.names:
+        if name in RESERVED or re.fullmatch(r"params_\d+", name):
+            raise ValueError(f"axis {name!r} is a name that every table has already; wrap {family} to rename it")
+        if name not in elsewhere:
+            if name not in arguments and not _checks.takes_any(factory):
+                _refuse_unknown(name, family, list(arguments), others)
+            check_kinds(arguments.get(name, Argument(name)), columns[name], family)
+            if space.points is None:
+                _check_different(name, space.axes[name])
+    for name, argument in arguments.items():
+        if argument.default is not inspect.Parameter.empty:
+            continue
+        if name not in space.names:
+            raise TypeError(f"{family} needs {name}: give it an axis, for example grid({name}=[0.01, 0.1, 1.0])")
+        if any(map(is_absent, columns[name])):
+            raise TypeError(f"{family} needs {name}, which is absent in some configurations: give it in every part")
+    for configuration in _telling(space):
+        seen = {name: value for name, value in configuration.items() if name not in elsewhere}
+        _check_accepted(exact(seen, arguments), factory)
+    return space
+
+
+def check_kinds(argument: Argument, values: Iterable[Any], family: str) -> None:
+    """Refuse values that an argument certainly does not take, such as the text "false" for a boolean.
+
+    Raises:
+        TypeError: it says what to write instead.
+    """
+    for value in values:
+        if not is_absent(value) and not argument.takes(value):
+            raise TypeError(argument.refusal(family, value))
+
+
+def _refuse_unknown(name: str, family: str, accepted: list[str], others: Sequence[str]) -> None:
+    sweep_takes = f", and the sweep {', '.join(others)}" if others else ""
+    known = f"{family} takes {', '.join(accepted) or 'no arguments by name'}{sweep_takes}"
+    raise ValueError(f"unknown axis {name!r} for {family}{_checks.nearest(name, [*accepted, *others], known)}")
+
+
+def _check_different(name: str, values: np.ndarray) -> None:
+    """Refuse numbers of a grid that are one number in the precision of the sweep; integers too large are choices."""
+    if values.dtype.kind == "i":
+        return
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    seen: dict[Any, Any] = {}
+    for value in filter(is_number, values.tolist()):
+        first = seen.setdefault(dtype.type(value), value)
+        if first != value:
+            raise ValueError(f"axis {name!r} repeats values: {first} and {value} are one number in {dtype}")
+
+
+def _check_accepted(configuration: dict[str, Any], factory: Callable) -> None:
+    try:
+        factory(**configuration)
+    except TypeError as error:
+        if _checks.takes_any(factory) and "unexpected keyword argument" in str(error):
+            family = _checks.name_of(factory)
+            raise TypeError(f"{family} passes its axes on, and where they arrive one is unknown: {error}") from error
+        choices = [name for name, value in configuration.items() if not is_number(value)]
+        if not choices:
+            raise
+        name = next((name for name in choices if name in str(error)), choices[0])
+        raise TypeError(
+            f"axis {name!r} must hold real numbers, or choices that {_checks.name_of(factory)} takes; got "
+            f"{configuration[name]!r}: {error}"
+        ) from error
+
+
+def _telling(space: Space) -> Iterator[dict[str, Any]]:
+    """Configurations that show every value: all of a list, and of a grid every value beside the first of the others."""
+    if space.points is not None:
+        yield from space.configurations()
+        return
+    first = {name: values[0] for name, values in space.axes.items()}
+    for name, values in space.axes.items():
+        for value in values:
+            yield {**first, name: value}

@@ -1,0 +1,198 @@
+"""The layout: how a sweep's table is laid out, as plain data that fits a JSON file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ... import _checks
+from ..._columns import own_dims, stored
+from ..._numerics import scale_of
+from ..._version import __version__
+from ...minibatches import steps_per_epoch
+from ...minimize import Status
+from ...problems.metric import direction_attrs, directions
+from ..spec.group import labels_of
+from ..spec.space import CONFIGURATION
+
+if TYPE_CHECKING:
+    import xarray
+
+    from ..compute.group_plan import Plan
+
+Columns = dict[str, np.ndarray]  # name -> values of some trials, the trial being the leading axis
+
+_DESCRIPTIONS = {
+    "loss": "loss of the step's minibatch, or of the full data without minibatches",
+    "grad_norm": "Euclidean norm of the gradient",
+    "update_norm": "Euclidean norm of the update that led to the step",
+    "initial_loss": "loss on the full training data at the start",
+    "final_loss": "loss on the full training data at the end",
+    "status": "how the trial ended: " + ", ".join(f"{s.value} {s.name.lower()}" for s in Status),
+    "stopped_at": "steps taken",
+    "skipped": "steps skipped, as their loss, gradient or update was not finite",
+}
+NOT_RUN = {"status": Status.NOT_RUN, "stopped_at": -1, "skipped": -1}
+
+
+class Layout(NamedTuple):
+    """Everything about a table but its values.
+
+    Attributes:
+        axes: name -> values, in order; the seed comes after them and varies fastest.
+        seeds: the seeds.
+        coordinates: name -> (values, units) of the coordinates along `step`.
+        columns: name -> (shape of one trial's value, dtype) of every variable.
+        attributes: strings and numbers.
+        points: name -> one value per configuration, of a space that is a list of points; NaN where it is absent.
+        described: name -> attributes of that variable, besides its description.
+    """
+
+    axes: dict[str, list[float]]
+    seeds: list[int]
+    coordinates: dict[str, tuple[list[Any], str]]
+    columns: dict[str, tuple[list[int], str]]
+    attributes: dict[str, Any]
+    points: dict[str, list[Any]] = {}  # noqa: RUF012 - never changed
+    described: dict[str, dict[str, str]] = {}  # noqa: RUF012
+
+    @property
+    def trials(self) -> int:
+        """Number of trials."""
+        return int(np.prod([len(values) for values in self.axes.values()], dtype=int)) * len(self.seeds)
+
+    def trials_of(self, chunk: int) -> range:
+        """The trials of a chunk; none of a number beyond the last."""
+        width = self.attributes["width"]
+        return range(chunk * width, min((chunk + 1) * width, self.trials))
+
+    @property
+    def owner(self) -> str:
+        """What the files of a sweep say that they belong to: its fingerprint and width."""
+        return f"{self.attributes['fingerprint']} {self.attributes['width']}"
+
+    def empty(self) -> Columns:
+        """Columns of all trials, none of them run."""
+        return {
+            name: np.full((self.trials, *shape), NOT_RUN.get(name, np.nan), dtype)
+            for name, (shape, dtype) in self.columns.items()
+        }
+
+    def attrs_of(self, name: str) -> dict[str, str]:
+        """The attributes of a variable."""
+        described = {"long_name": _DESCRIPTIONS[name]} if name in _DESCRIPTIONS else {}
+        return {**described, **self.described.get(name, {})}
+
+
+def layout_of(plan: Plan, columns: Columns) -> Layout:
+    """The layout of a plan's table, given the columns of some of its trials in their own dtypes."""
+    directed = directions(plan.problem.metrics, columns)
+    named = {name: stored(column)[1] for name, column in columns.items()}
+    named |= {name: named[name] | direction_attrs(name, direction) for name, direction in directed.items()}
+    return Layout(
+        axes={name: labels_of(values) for name, values in plan.space.axes.items()},
+        seeds=plan.seeds.tolist(),
+        coordinates=_coordinates(plan),
+        columns={name: (list(v.shape[1:]), stored_column(name, v).dtype.name) for name, v in columns.items()},
+        attributes=_attributes(plan),
+        points={name: labels_of(values) for name, values in (plan.space.points or {}).items()},
+        described={name: attributes for name, attributes in named.items() if attributes},
+    )
+
+
+def stored_column(name: str, values: np.ndarray) -> np.ndarray:
+    """The values as a table holds them: counts as float64, exact up to 2^53, as NaN is what a trial not run has."""
+    held = stored(values)[0]
+    return held.astype(np.float64) if held.dtype.kind in "iub" and name not in NOT_RUN else held
+
+
+def build_table(layout: Layout, columns: Columns) -> xarray.Dataset:
+    """Lay the trials out along the axes of the space and the seeds."""
+    import xarray
+
+    dims = (*layout.axes, "seed")
+    shape = (*map(len, layout.axes.values()), len(layout.seeds))
+    variables = {name: values.reshape(*shape, *values.shape[1:]) for name, values in columns.items()}
+    return xarray.Dataset(
+        _variables(layout, variables, dims), _along_axes(layout) | _along_steps(layout), layout.attributes
+    )
+
+
+def chunk_table(layout: Layout, first: int, columns: Columns) -> xarray.Dataset:
+    """Some trials as a table, flat along `trial`, with hyperparameters and seed as coordinates along it."""
+    import xarray
+
+    trials = np.arange(first, first + len(columns["status"]))
+    shape = (*map(len, layout.axes.values()), len(layout.seeds))
+    places = dict(zip((*layout.axes, "seed"), np.unravel_index(trials, shape), strict=True))
+    axes = _along_axes(layout).items()
+    along = {name: ("trial", values[places[dim]], attributes) for name, (dim, values, attributes) in axes}
+    variables = _variables(layout, columns, ("trial",))
+    return xarray.Dataset(variables, {"trial": trials, **along, **_along_steps(layout)}, layout.attributes)
+
+
+def _variables(layout: Layout, columns: Columns, dims: tuple[str, ...]) -> dict[str, Any]:
+    """Columns over the dims of the trials, with what is said of each."""
+    variables = {}
+    for name, values in columns.items():
+        rank = values.ndim - len(dims)
+        inner = own_dims(name, rank) if name.split(".")[0] == "params" else ["step"] * rank
+        variables[name] = ((*dims, *inner), values, layout.attrs_of(name))
+    return variables
+
+
+def _along_axes(layout: Layout) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+    """Name -> (dim, values, attributes) of every hyperparameter and the seed."""
+    axes = {axis: np.asarray(values) for axis, values in layout.axes.items()}
+    points = {name: np.asarray(values) for name, values in layout.points.items()}
+    found = {axis: (axis, values, {"scale": scale_of(values)}) for axis, values in axes.items()}
+    found |= {name: (CONFIGURATION, values, {"scale": spread_of(values)}) for name, values in points.items()}
+    return found | {"seed": ("seed", np.asarray(layout.seeds), {})}
+
+
+def _along_steps(layout: Layout) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
+    known = layout.coordinates.items()
+    return {name: ("step", np.asarray(values), {"units": units}) for name, (values, units) in known}
+
+
+def _coordinates(plan: Plan) -> dict[str, tuple[list[Any], str]]:
+    steps = np.arange(plan.group.entries) * plan.group.every
+    coordinates: dict[str, tuple[list[Any], str]] = {"step": (steps.tolist(), "steps")}
+    if plan.minibatches is not None:
+        epochs = steps / steps_per_epoch(plan.minibatches, plan.problem.examples)
+        coordinates["epoch"] = (epochs.tolist(), "epochs")
+        coordinates["examples_seen"] = ((steps * plan.batch_size).tolist(), "examples")
+    return coordinates
+
+
+def _attributes(plan: Plan) -> dict[str, str | int | float]:
+    """Strings and numbers only: NetCDF takes nothing else."""
+    examples = plan.problem.examples
+    known = {} if plan.problem.baseline is None else {"baseline_loss": float(plan.problem.baseline)}
+    return {
+        "optimizer": _checks.name_of(plan.group.factory),
+        "problem": plan.problem.name,
+        "steps": plan.steps,
+        "batch_size": plan.batch_size,
+        "examples": examples,
+        "examples_left_out_per_epoch": examples % plan.batch_size if examples else 0,
+        **known,
+        "key": plan.root_text,
+        "fingerprint": plan.fingerprint,
+        "precision": plan.precision,
+        "width": plan.width,
+        "platform": plan.platform,
+        "version": __version__,
+        "jax_version": jax.__version__,
+    }
+
+
+def spread_of(values: np.ndarray) -> str:
+    """`log` for positive points over a decade that lie more evenly on a logarithmic scale, otherwise `linear`."""
+    values = values[~np.isnan(values)]
+    if len(values) < 3 or (values <= 0).any() or values.max() < 9 * values.min():
+        return "linear"
+    skews = [abs(np.median(v) - (v.min() + v.max()) / 2) / np.ptp(v) for v in (values, np.log(values))]
+    return "log" if skews[1] < skews[0] else "linear"

@@ -69,23 +69,23 @@ from .sweeps import Importance as Importance
 from .sweeps import Invariance as Invariance
 from .sweeps import Space as Space
 from .sweeps import StoreError as StoreError
+from .sweeps import SweepPlan as SweepPlan
 from .sweeps import best as best
 from .sweeps import check_invariance as check_invariance
 from .sweeps import end_point as end_point
 from .sweeps import grid as grid
+from .sweeps import halving as halving
+from .sweeps import importance as importance
 from .sweeps import load as load
+from .sweeps import median_stopping as median_stopping
 from .sweeps import open_sweep as open_sweep
+from .sweeps import plan as plan
 from .sweeps import sample as sample
 from .sweeps import save as save
 from .sweeps import seed_keys as seed_keys
 from .sweeps import sweep as sweep
 from .sweeps import trials as trials
 from .sweeps import zipped as zipped
-from .sweeps.run.pruners import halving as halving
-from .sweeps.run.pruners import median_stopping as median_stopping
-from .sweeps.judge.importance import importance as importance
-from .sweeps.run.plan import SweepPlan as SweepPlan
-from .sweeps.run.plan import plan as plan
 
 if TYPE_CHECKING:
     from . import plots as plots

@@ -17,9 +17,9 @@ from . import _checks
 from ._version import __version__
 from .cli_sweeps import classify, sweep
 from .devices import compile_quickly, use_compilation_cache, use_cpu_cores
+from .sweeps import open_sweep
 from .sweeps.keep.folders import is_store
-from .sweeps.table.saved import load
-from .sweeps.keep.store import open_sweep
+from .sweeps.keep.saved import load
 
 
 def tour(out: Path = Path("runs/tour"), seed: int = 0, quick: bool = False) -> int:

@@ -17,11 +17,11 @@ import tyro
 
 from . import _checks
 from .devices import use_compilation_cache, use_cpu_cores
-from .sweeps.spec.arguments import Argument, arguments_of, exact
-from .sweeps.table.direction import declared_direction
+from .sweeps import StoreError, open_sweep
 from .sweeps.keep.folders import is_store
+from .sweeps.spec.arguments import Argument, arguments_of, exact
 from .sweeps.spec.space import in_words
-from .sweeps.keep.store import StoreError, open_sweep
+from .sweeps.table.direction import declared_direction
 
 if TYPE_CHECKING:
     from .problems import Problem
@@ -78,8 +78,8 @@ def sweep(
     import jax
 
     from .sweeps import grid
+    from .sweeps import plan as make_plan
     from .sweeps import sweep as run
-    from .sweeps.run.plan import plan as make_plan
 
     maker = _problem(problem)
     values = _space(axes, {**_arguments(maker), **arguments_of(family), **_BATCH_SIZE})

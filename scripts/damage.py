@@ -61,7 +61,7 @@ class Stores:
         return Path(shutil.copytree(self.sound / name, self._scratch / name))
 
     def _make(self):
-        from jaxopt_notes.sweeps import shelf
+        from jaxopt_notes.sweeps.keep import shelf
         from jaxopt_notes.sweeps.keep.store import Store
 
         def interrupted(*_):

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxopt_notes as jon
-from jaxopt_notes.sweeps import shelf
+from jaxopt_notes.sweeps.keep import shelf
 
 
 def definition():

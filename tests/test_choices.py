@@ -9,7 +9,7 @@ import xarray
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
-from jaxopt_notes.sweeps import engine
+from jaxopt_notes.sweeps.compute.engine import Engine
 
 VALLEY = jon.problems.quadratic([1.0, 20.0])
 OPTIONS = dict(steps=12, width=2, progress=False)
@@ -226,7 +226,7 @@ class TestStoresOfGroups:
             swept(self.SPACE, jon.rmsprop, store=tmp_path / "plain")
 
     def test_ctrl_c_leaves_the_other_groups_out(self, monkeypatch):
-        original, calls = engine._run_pass, []
+        original, calls = Engine._pass, []
 
         def interrupted_at_the_second(*arguments, **options):
             calls.append(1)
@@ -234,7 +234,7 @@ class TestStoresOfGroups:
                 raise KeyboardInterrupt
             return original(*arguments, **options)
 
-        monkeypatch.setattr(engine, "_run_pass", interrupted_at_the_second)
+        monkeypatch.setattr(Engine, "_pass", interrupted_at_the_second)
         with pytest.warns(UserWarning, match="interrupted"):
             table = swept(
                 jon.grid(learning_rate=[0.01, 0.05], centered=[False, True], debias=[False, True]),

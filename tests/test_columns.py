@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
-from jaxopt_notes.sweeps import engine, rungs, shelf
+from jaxopt_notes.sweeps.compute import engine
+from jaxopt_notes.sweeps.compute.engine import Engine
+from jaxopt_notes.sweeps.keep import shelf
 from jaxopt_notes.sweeps.keep.store import Store
 
 
@@ -144,7 +146,7 @@ def test_groups_with_and_without_batches_have_the_steps_in_common():
 
 
 def test_an_interrupted_group_leaves_the_rungs_of_the_others(monkeypatch):
-    take, calls = engine._run_pass_until, []
+    take, calls = Engine._pass, []
 
     def interrupted_at_the_second_group(*arguments):
         calls.append(1)
@@ -152,7 +154,7 @@ def test_an_interrupted_group_leaves_the_rungs_of_the_others(monkeypatch):
             raise KeyboardInterrupt
         return take(*arguments)
 
-    monkeypatch.setattr(engine, "_run_pass_until", interrupted_at_the_second_group)
+    monkeypatch.setattr(Engine, "_pass", interrupted_at_the_second_group)
     space = jon.grid(learning_rate=[0.01, 0.02, 0.04], centered=[False, True])
     valley = jon.problems.quadratic([1.0, 20.0])
     with pytest.warns(UserWarning, match="interrupted"):
@@ -238,8 +240,8 @@ def test_rungs_on_disk_go_on_whatever_their_dtypes(tmp_path, monkeypatch):
     monkeypatch.setattr(Store, "write_rung", killed)
     with pytest.warns(UserWarning, match="interrupted"):
         jon.sweep(problem, keyed, space, store=tmp_path, **options)
-    passes, until = [], rungs.run_until
-    monkeypatch.setattr(rungs, "run_until", lambda *a, **k: passes.append(1) or until(*a, **k))
+    passes, run = [], Engine.run
+    monkeypatch.setattr(Engine, "run", lambda *a, **k: passes.append(1) or run(*a, **k))
     assert_same_columns(jon.sweep(problem, keyed, space, store=tmp_path, **options), whole)
     assert len(passes) == 3  # of five
 
@@ -326,7 +328,7 @@ class TestMetrics:
         ],
     )
     def test_others_are_named_before_compiling(self, metric, message, monkeypatch):
-        monkeypatch.setattr(engine, "run_chunks", None)
+        monkeypatch.setattr(Engine, "run", None)
         with pytest.raises(TypeError, match=message):
             self.measured(metric)
 

@@ -18,7 +18,7 @@ from jaxopt_notes import Status, cli, plots
 from jaxopt_notes._digests import read_json, write_json
 from jaxopt_notes.plots import tables
 from jaxopt_notes.report import report
-from jaxopt_notes.sweeps.run.pruners import replay
+from jaxopt_notes.sweeps import replay
 
 mpl.use("agg")
 
@@ -108,7 +108,7 @@ class TestMetric:
             jon.plan(made, jon.momentum, jon.grid(learning_rate=[0.1]), steps=2, devices=jax.devices()[:1])
             for made in (plain, problem({"r2": jon.maximize(r2)}))
         ]
-        first, second = (plan.groups[0].plan for plan in plans)
+        first, second = (plan.groups[0] for plan in plans)
         assert first.evaluate == second.evaluate
         assert first.fingerprint == second.fingerprint
 

@@ -18,8 +18,8 @@ import pytest
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
-from jaxopt_notes.sweeps import distribute, run
 from jaxopt_notes.sweeps.keep.store import Store
+from jaxopt_notes.sweeps.run import distribute
 
 ARGUMENTS, OPTIONS = distributed_sweep.definition()
 
@@ -230,7 +230,7 @@ def test_a_worker_that_makes_another_sweep_says_how(monkeypatch):
     def elsewhere(payload, width):
         return (there := outline(payload, width))._replace(identity={**there.identity, "platform": "gpu"})
 
-    monkeypatch.setattr(run, "outline_there", elsewhere)
+    monkeypatch.setattr(distribute, "outline_there", elsewhere)
     with ThreadPoolExecutor(1) as executor, pytest.raises(RuntimeError, match="platform is gpu there, cpu here"):
         jon.sweep(*ARGUMENTS, **OPTIONS, executor=executor)
 

@@ -8,7 +8,10 @@ import xarray
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
-from jaxopt_notes.sweeps import engine, halving, programs, rungs
+from jaxopt_notes.sweeps.compute import engine, programs
+from jaxopt_notes.sweeps.compute.engine import Engine
+from jaxopt_notes.sweeps.run import pruners, rungs
+from jaxopt_notes.sweeps.table.seeds import parted
 
 SPACE = jon.grid(learning_rate=[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 30.0], beta=[0.0, 0.9])
 OPTIONS = dict(seeds=3, steps=36, batch_size=64, width=5, progress=False)
@@ -74,7 +77,7 @@ def test_a_pruned_configuration_is_no_failure_and_cannot_win(halved):
 def test_decisions_are_replayed_from_the_table(halved, tmp_path):
     with xarray.open_dataset(jon.save(halved, tmp_path / "halved.nc")) as read:
         measured = read.rung_metric.transpose("rung", ...).values.reshape(2, -1)
-        again = halving.replay(jon.halving(), read.rung.values.tolist(), measured)
+        again = pruners.replay(jon.halving(), read.rung.values.tolist(), measured)
         np.testing.assert_array_equal(again, read.pruned_at.values.ravel())
         np.testing.assert_array_equal(read.rung, [4, 12])
         assert read.attrs["prune"] == "Halving(factor=3.0, rungs=3, metric='final_loss')"
@@ -90,19 +93,19 @@ def test_the_rung_metric_is_the_median_of_a_shorter_sweep(digits, halved):
 
 def test_pruning_does_the_work_of_the_survivors_only(digits, monkeypatch, capsys):
     lanes, waiting = [], []
-    original, release = engine._run_lanes, rungs._Waiting.release
+    original, release = Engine._pass, rungs.Waiting.release
 
     def released(self, stay):
         release(self, stay)
         waiting.append(len(self))
 
-    def counted(plan, chunks, until, bar, resume, checkpoint):
-        lanes.append(len(chunks) * plan.width * (until - (resume.step if resume else 0)))
-        return original(plan, chunks, until, bar, resume, checkpoint)
+    def counted(self, width, parts, begun, leg, hooks):
+        lanes.append(len(parts) * width * (leg.until - (begun.step if begun else 0)))
+        return original(self, width, parts, begun, leg, hooks)
 
-    monkeypatch.setattr(engine, "_run_lanes", counted)
+    monkeypatch.setattr(Engine, "_pass", counted)
     space = jon.grid(learning_rate=np.geomspace(0.001, 1, 27))
-    monkeypatch.setattr(rungs._Waiting, "release", released)
+    monkeypatch.setattr(rungs.Waiting, "release", released)
     options = OPTIONS | {"width": 3, "progress": True, "devices": jax.devices()[:1]}
     table = jon.sweep(digits, jon.gradient_descent, space, **options, prune=jon.halving(report_seeds=1))
     work = 81 * 4 + 27 * 8 + 9 * 24  # 26 % of 81 * 36
@@ -118,7 +121,7 @@ def test_pruning_does_the_work_of_the_survivors_only(digits, monkeypatch, capsys
 
 def test_an_interrupted_pruned_sweep_goes_on_to_the_same_bits(digits, halved, tmp_path, monkeypatch):
     options = dict(**OPTIONS, keep_params=True, devices=jax.devices()[:2], prune=jon.halving(), store=tmp_path)
-    original, calls = rungs.run_until, []
+    original, calls = Engine.run, []
 
     def stop_at(call):
         def run(*arguments, **others):
@@ -131,12 +134,12 @@ def test_an_interrupted_pruned_sweep_goes_on_to_the_same_bits(digits, halved, tm
 
     for call in (3, 4, 3):  # in the first rung, in the second, in the last
         calls.clear()
-        monkeypatch.setattr(rungs, "run_until", stop_at(call))
+        monkeypatch.setattr(Engine, "run", stop_at(call))
         with pytest.warns(UserWarning, match="interrupted: 0 of 42"):
             jon.sweep(digits, jon.momentum, SPACE, **options)
         assert (jon.open_sweep(tmp_path).status == Status.NOT_RUN).all()
     calls.clear()
-    monkeypatch.setattr(rungs, "run_until", stop_at(99))
+    monkeypatch.setattr(Engine, "run", stop_at(99))
     assert_same_tables(jon.sweep(digits, jon.momentum, SPACE, **options), halved)
     assert len(calls) == 1  # everything else was on disk
     assert not list(tmp_path.glob("rung-*"))
@@ -173,9 +176,9 @@ def test_median_stopping_stops_the_worse_half_and_those_that_fall_behind():
     pruner = jon.median_stopping(checks=3, start=0.2)
     assert pruner.decide_at(100) == [20, 46, 73]
     measured = np.array([[1.0, 2, 3, 4, np.inf], [1.0, 9, 0.5, 4, np.inf], [10.0, 9, 0.5, 4, np.inf]])
-    np.testing.assert_array_equal(halving.replay(pruner, [20, 46, 73], measured), [73, 46, np.nan, 20, 20])
+    np.testing.assert_array_equal(pruners.replay(pruner, [20, 46, 73], measured), [73, 46, np.nan, 20, 20])
     everything_failed = np.full((1, 3), np.inf)
-    np.testing.assert_array_equal(halving.replay(pruner, [20], everything_failed), [np.nan] * 3)
+    np.testing.assert_array_equal(pruners.replay(pruner, [20], everything_failed), [np.nan] * 3)
 
 
 @pytest.mark.parametrize(
@@ -232,12 +235,12 @@ class TestReportSeeds:
 
         def pruned(**options):
             pruner = jon.halving(40, 2, **options)
-            deciding = halving.parted(np.arange(8), pruner.report_seeds)[0]
+            deciding = parted(np.arange(8), pruner.report_seeds)[0]
             errors = []
             for trial in range(60):
                 values = np.asarray(jax.random.permutation(jax.random.key(trial), noise.ravel())).reshape(81, 8)
                 columns = {"final_loss": values.ravel(), "status": np.zeros(values.size, int)}
-                medians = rungs._medians(columns, halving.Rule(pruner, "min", deciding))
+                medians = rungs._medians(columns, pruners.Rule(pruner, "min", deciding))
                 survive = pruner.survivors(medians, np.ones(81, bool))
                 winner = np.flatnonzero(survive)[np.argmin(np.median(values[survive, :4], axis=1))]
                 errors.append(np.median(values[winner, 4:]))
@@ -261,11 +264,11 @@ def test_where_memory_runs_out_the_width_halves_and_the_rungs_go_on(digits, monk
     expected = jon.sweep(digits, jon.momentum, SPACE, **options | {"width": 2})
     tried = []
 
-    def limited(group):
-        real = programs.programs(group)
+    def limited(static):
+        real = programs.programs(static)
 
         def segment(lanes, *others):
-            tried.append(lanes.loss.shape[1] // group.mesh.size)
+            tried.append(lanes.histories["loss"].shape[1] // static.mesh.size)
             if tried[-1] > 2:
                 raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 137438953472 bytes.")
             return real.segment(lanes, *others)
@@ -286,7 +289,7 @@ def test_where_one_lane_does_not_fit_either_the_error_is_raised(digits, monkeypa
     def fail(*_):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
 
-    monkeypatch.setattr(engine, "_run_pass_until", fail)
+    monkeypatch.setattr(Engine, "_pass", fail)
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE"):
         jon.sweep(digits, jon.momentum, SPACE, **OPTIONS | {"width": 1}, prune=jon.halving())
 

@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
-from jaxopt_notes.sweeps import optuna as bridge
+from jaxopt_notes.sweeps.run import optuna as bridge
 
 RATE = {"learning_rate": FloatDistribution(1e-3, 1.0, log=True)}
 SAFE = {"learning_rate": FloatDistribution(1e-3, 0.05)}  # where no trial fails

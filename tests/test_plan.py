@@ -13,8 +13,10 @@ import pytest
 import xarray
 
 import jaxopt_notes as jon
-from jaxopt_notes.sweeps import distribute, engine, invariance, programs, width
-from jaxopt_notes.sweeps import plan as plans
+from jaxopt_notes.sweeps.compute import engine, memory, programs, width
+from jaxopt_notes.sweeps.compute.placed import Placed
+from jaxopt_notes.sweeps.run import distribute, invariance
+from jaxopt_notes.sweeps.run.plan import SweepPlan
 
 VALLEY = jon.problems.quadratic([1.0, 20.0])
 SPACE = jon.grid(learning_rate=[0.01, 0.02, 0.03, 0.05, 0.06])
@@ -37,11 +39,11 @@ class TestPlan:
 
     def test_families_are_groups(self):
         plan = planned(None, {"a": (jon.gradient_descent, SPACE), "b": (jon.rmsprop, jon.grid(learning_rate=0.1))})
-        assert [(group.name, group.plan.trials) for group in plan.groups] == [("a", 10), ("b", 2)]
+        assert [(group.name, group.trials) for group in plan.groups] == [("a", 10), ("b", 2)]
 
     def test_it_compiles_nothing_of_the_sweep(self):
         other = jon.Problem(lambda x: (x**4).sum(), init=np.ones(3, np.float32))
-        assert programs.programs(planned(problem=other).groups[0].plan.group).traces == []
+        assert programs.programs(planned(problem=other).groups[0].static).traces == []
 
     def test_the_sweep_after_it_compiles_one_program_at_whatever_width(self):
         problem = jon.Problem(lambda x: (x**6).sum(), init=np.ones(3, np.float32))
@@ -70,30 +72,30 @@ class TestPlan:
         """A lane of 10,000 parameters and 13 entries; the predicted memory is that of the compiled wide program."""
         bowl = jon.Problem(lambda x: 0.5 * (x @ x), init=np.ones(10_000, np.float32))
         group = planned(problem=bowl, width=4, **ONE).groups[0]
-        lane, memory = 4 * (2 * 10_000 + 3 * 13), group.memory
-        assert lane <= memory.per_lane <= 4 * lane
-        compiled = width._bytes(width.segment_compiled(group.plan.at_width(8)))
-        assert memory.of(8) == pytest.approx(compiled, rel=0.1)
-        assert width._most_bytes(group.plan.at_width(8)) >= compiled
+        lane, found = 4 * (2 * 10_000 + 3 * 13), group.memory
+        assert lane <= found.per_lane <= 4 * lane
+        compiled = memory.bytes_of(memory.segment_compiled(group.shapes, 8))
+        assert found.of(8) == pytest.approx(compiled, rel=0.1)
+        assert memory.most_bytes(group.shapes, 8) >= compiled
 
     def test_a_width_that_nobody_gave_is_one_that_fits(self, monkeypatch):
         bowl = jon.Problem(lambda x: 0.5 * (x @ x), init=np.ones(10_000, np.float32))
         wide = planned(problem=bowl, **ONE).groups[0]
         fixed, lane, machine = wide.memory
-        assert wide.plan.width == 10
+        assert wide.width == 10
         total = re.search(r"MemTotal: *(\d+) kB", Path("/proc/meminfo").read_text())
         assert fixed + 10 * lane < machine <= 1024 * int(total[1]) / 2
         available = fixed + 7 * lane
-        monkeypatch.setattr(width, "memory_for", lambda device, sharing: available)
+        monkeypatch.setattr(memory, "memory_for", lambda device, sharing: available)
         plan = planned(problem=bowl, **ONE)
         assert plan.width == 4
         assert "4 lanes and not 10, which would not fit" in str(plan)
         assert "more than it may take" in str(planned(problem=bowl, width=9, **ONE))
         table = jon.sweep(bowl, jon.gradient_descent, SPACE, seeds=2, steps=12, progress=False, **ONE)
         assert table.attrs["width"] == 4
-        monkeypatch.setattr(width, "_rate", lambda plan: float(plan.width))
+        monkeypatch.setattr(width, "_rate", lambda plan, placed: float(plan.width))
         assert set(plan.timed().groups[0].timing.rates) == {1, 4}
-        monkeypatch.setattr(width, "memory_for", lambda device, sharing: 1)
+        monkeypatch.setattr(memory, "memory_for", lambda device, sharing: 1)
         assert planned(problem=bowl, **ONE).width == 1
 
     def test_timing_chooses_among_widths(self):
@@ -107,19 +109,19 @@ class TestPlan:
 
     @pytest.mark.parametrize(("rates", "chosen"), [({1: 100, 2: 102, 8: 105}, 2), ({1: 10, 2: 20, 8: 90}, 8)])
     def test_another_width_must_be_worth_it(self, monkeypatch, rates, chosen):
-        monkeypatch.setattr(width, "_rate", lambda plan: rates[plan.width])
-        found = width.time_widths(planned(width=2, **ONE).groups[0].plan)
+        monkeypatch.setattr(width, "_rate", lambda plan, placed: rates[plan.width])
+        found = width.time_widths(planned(width=2, **ONE).groups[0])
         assert found.fastest == chosen
         assert found.seconds[8] == 2 * 8 * 12 / rates[8]  # the last chunk is padded
 
     def test_a_width_that_memory_refuses_is_left_out(self, monkeypatch):
-        def rate(plan):
+        def rate(plan, placed):
             if plan.width > 2:
                 raise MemoryError
             return 1.0
 
         monkeypatch.setattr(width, "_rate", rate)
-        assert set(width.time_widths(planned(width=2, **ONE).groups[0].plan).rates) == {1, 2}
+        assert set(width.time_widths(planned(width=2, **ONE).groups[0]).rates) == {1, 2}
 
     def test_groups_of_different_widths_have_no_single_one(self):
         plan = planned(
@@ -131,14 +133,14 @@ class TestPlan:
 
 class TestFastest:
     def test_the_width_is_timed_and_the_store_keeps_it(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(width, "_rate", lambda plan: 1000.0 if plan.width == 2 else 1.0)
+        monkeypatch.setattr(width, "_rate", lambda plan, placed: 1000.0 if plan.width == 2 else 1.0)
         assert swept(width="fastest", store=tmp_path, **ONE).attrs["width"] == 2
         monkeypatch.setattr(width, "_rate", None)  # not asked again
         assert swept(width="fastest", store=tmp_path, **ONE).attrs["width"] == 2
         assert swept(store=tmp_path, **ONE).attrs["width"] == 2
 
     def test_a_plan_takes_it_too_and_says_what_it_timed(self, monkeypatch):
-        monkeypatch.setattr(width, "_rate", lambda plan: 1000.0 if plan.width == 2 else 1.0)
+        monkeypatch.setattr(width, "_rate", lambda plan, placed: 1000.0 if plan.width == 2 else 1.0)
         plan = planned(width="fastest", **ONE)
         assert plan.width == 2
         assert "1,000 at 2 lanes" in str(plan)
@@ -155,11 +157,11 @@ def memory_for_two_lanes(monkeypatch):
     """Programs that run out of memory beyond two lanes per device, as XLA says it; returns the widths tried."""
     tried = []
 
-    def limited(group):
-        real = programs.programs(group)
+    def limited(static):
+        real = programs.programs(static)
 
         def segment(lanes, *others):
-            tried.append(lanes.loss.shape[1] // group.mesh.size)
+            tried.append(lanes.histories["loss"].shape[1] // static.mesh.size)
             if tried[-1] > 2:
                 raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 137438953472 bytes.")
             return real.segment(lanes, *others)
@@ -173,13 +175,23 @@ def memory_for_two_lanes(monkeypatch):
 @pytest.fixture
 def starts_measured(monkeypatch):
     """How many lanes the starts were measured in, one number for every time."""
-    counts, real = [], plans.measure
+    counts, real, measuring = [], Placed.measure, Placed.initial_losses
 
-    def counted(plan, params, count):
-        counts.append(count * plan.devices)
-        return real(plan, params, count)
+    def counted(self, params, count):
+        if inside:
+            counts.append(count * self._mesh.size)
+        return real(self, params, count)
 
-    monkeypatch.setattr(plans, "measure", counted)
+    def starts(self, width):
+        inside.append(1)
+        try:
+            return measuring(self, width)
+        finally:
+            inside.pop()
+
+    inside = []
+    monkeypatch.setattr(Placed, "measure", counted)
+    monkeypatch.setattr(Placed, "initial_losses", starts)
     return counts
 
 
@@ -241,11 +253,11 @@ class TestOutOfMemory:
 
     def test_one_lane_that_does_not_fit_is_an_error_and_so_is_anything_else(self, monkeypatch):
         def broken(message):
-            def limited(group):
+            def limited(static):
                 def segment(*arguments):
                     raise jax.errors.JaxRuntimeError(message)
 
-                return programs.Programs(programs.programs(group).begin, segment, [])
+                return programs.Programs(programs.programs(static).begin, segment, [])
 
             return limited
 
@@ -257,14 +269,14 @@ class TestOutOfMemory:
             swept(width=1, **ONE)
 
     def test_the_memory_of_the_host_counts_too(self, monkeypatch):
-        original = engine._run_pass
+        original = engine.Engine._pass
 
-        def limited(plan, *arguments):
-            if plan.width > 1:
+        def limited(self, lanes, *arguments):
+            if lanes > 1:
                 raise MemoryError
-            return original(plan, *arguments)
+            return original(self, lanes, *arguments)
 
-        monkeypatch.setattr(engine, "_run_pass", limited)
+        monkeypatch.setattr(engine.Engine, "_pass", limited)
         with pytest.warns(UserWarning, match="going on with 1"):
             assert swept(width=2, **ONE).attrs["narrowed_to"] == 1
 
@@ -308,15 +320,15 @@ class TestInvariance:
 
     def test_trials_that_depend_on_their_neighbours_are_found(self, monkeypatch):
         """Losses that tell on which device their chunk ran."""
-        original = engine.run_chunks
 
-        def leaking(plan, chunks, **options):
-            finished = original(plan, chunks, **options)
-            for place, one in enumerate(finished):
-                one["loss"] = one["loss"] + place * 1e-6
-            return finished
+        class Leaking(engine.Engine):
+            def run(self, parts, leg):
+                finished, state = super().run(parts, leg)
+                for place, one in enumerate(finished):
+                    one["loss"] = one["loss"] + place * 1e-6
+                return finished, state
 
-        monkeypatch.setattr(invariance, "run_chunks", leaking)
+        monkeypatch.setattr(invariance, "Engine", Leaking)
         with pytest.raises(AssertionError, match="FAIL gradient_descent, chunks in another order: differ: loss"):
             jon.check_invariance(planned(width=2, devices=jax.devices()[:2]))
 
@@ -334,10 +346,11 @@ class TestInvariance:
 
     def test_a_changed_data_order_and_a_collective_are_found(self, monkeypatch):
         plan = planned(width=2, **ONE)
-        remake = plan.remake
-        object.__setattr__(plan, "remake", lambda **changes: remake(**{**changes, "key": jax.random.key(1)}))
+        remake = SweepPlan.remake
+        changed = lambda self, **changes: remake(self, **{**changes, "key": jax.random.key(1)})  # noqa: E731
+        monkeypatch.setattr(SweepPlan, "remake", changed)
         monkeypatch.setattr(
-            invariance, "segment_compiled", lambda plan: type("", (), {"as_text": lambda s: "all-reduce"})()
+            invariance, "segment_compiled", lambda shapes, width: type("", (), {"as_text": lambda s: "all-reduce"})()
         )
         with pytest.raises(AssertionError) as raised:
             jon.check_invariance(plan)

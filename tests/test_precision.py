@@ -16,7 +16,7 @@ from cases import OPTIMIZER_CASES, follow
 import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.landscape import Directions, Plane
-from jaxopt_notes.sweeps import shelf
+from jaxopt_notes.sweeps.keep import shelf
 from jaxopt_notes.sweeps.keep.store import Store
 
 narrow = pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])

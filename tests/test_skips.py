@@ -10,7 +10,7 @@ from cases import compiled_programs
 import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.minibatches import batches, reshuffle
-from jaxopt_notes.sweeps import shelf
+from jaxopt_notes.sweeps.keep import shelf
 from jaxopt_notes.sweeps.keep.store import Store
 
 BAD = 99.0

@@ -22,9 +22,10 @@ import stored_sweep
 import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes._digests import write_json
-from jaxopt_notes.sweeps import run, shelf
-from jaxopt_notes.sweeps.table.joined import claim
+from jaxopt_notes.sweeps.compute.engine import Engine
 from jaxopt_notes.sweeps.compute.progress import Progress
+from jaxopt_notes.sweeps.keep import shelf
+from jaxopt_notes.sweeps.keep.claims import claim
 from jaxopt_notes.sweeps.keep.store import Store
 
 VALLEY = jon.problems.quadratic([1.0, 20.0])
@@ -138,15 +139,13 @@ def test_a_chunk_goes_on_from_its_carry(tmp_path, monkeypatch, capsys):
     carries = sorted(tmp_path.glob("carry-*.npz"))
     assert carries
     first_steps = []
-    from jaxopt_notes.sweeps import distribute
+    original = Engine.run
 
-    original = distribute.run_chunks
+    def watched(self, parts, leg, hooks):
+        first_steps.append(0 if leg.saved is None else leg.saved.step)
+        return original(self, parts, leg, hooks)
 
-    def watched(*arguments, resume, **others):
-        first_steps.append(0 if resume is None else resume.step)
-        return original(*arguments, resume=resume, **others)
-
-    monkeypatch.setattr(distribute, "run_chunks", watched)
+    monkeypatch.setattr(Engine, "run", watched)
     table = jon.sweep(problem, jon.adam, jon.grid(learning_rate=[0.01, 0.1]), **options | {"progress": True})
     assert max(first_steps) > 0
     assert "100%" in capsys.readouterr().err.splitlines()[-1]
@@ -325,7 +324,7 @@ class TestFaults:
         stored(tmp_path)
 
     def test_a_disk_that_fills_up_raises_and_loses_nothing(self, whole, tmp_path, monkeypatch):
-        from jaxopt_notes.sweeps import store
+        from jaxopt_notes.sweeps.keep import store
 
         original, calls = store.write_chunk, []
 

@@ -15,7 +15,9 @@ import xarray
 import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.minibatches import indices, reshuffle
-from jaxopt_notes.sweeps import engine, plan, programs
+from jaxopt_notes.sweeps.compute.engine import Engine
+from jaxopt_notes.sweeps.compute.memory import segment_compiled
+from jaxopt_notes.sweeps.compute.placed import Placed
 from jaxopt_notes.sweeps.judge.intervals import median_interval
 
 SPACE = jon.grid(learning_rate=[0.01, 0.1, 0.5], beta=[0.0, 0.9])
@@ -56,25 +58,23 @@ def test_across_widths_the_first_steps_agree(digits, reference, width):
 def test_keys_data_order_and_starts_do_not_depend_on_the_chunks(digits, width, devices):
     """What a trial is given is computed per seed: every plan of the same seeds holds the same bits."""
     made = [
-        plan.make_plan(
+        jon.plan(
             digits,
             jon.momentum,
             space,
             seeds=seeds,
             steps=24,
             batch_size=64,
-            every=1,
-            key=None,
             width=w,
             devices=jax.devices()[:d],
-        )
+        ).groups[0]
         for space, seeds, w, d in [
             (SPACE, 3, 1, 1),
             (SPACE, 3, width, devices),
             (jon.grid(learning_rate=[7.0]), [2, 0, 1], width, devices),
         ]
     ]
-    rows = [one.first_rows for one in made]
+    rows = [Placed(one).first_rows for one in made]
     for one, drawn in zip(made, rows, strict=True):
         order = np.argsort(one.seeds)
         np.testing.assert_array_equal(jax.random.key_data(one.keys)[order], jax.random.key_data(made[0].keys))
@@ -135,15 +135,9 @@ def test_one_program_serves_every_chunk_and_holds_no_collectives(digits):
     first = jon.sweep(digits, jon.adam, space, **arguments)  # 42 trials in 7 chunks of 6
     again = jon.sweep(jon.problems.digits_mlp(hidden=8), jon.adam, space, **arguments)
     assert (first.attrs["segment_programs"], again.attrs["segment_programs"]) == (1, 0)
-    made = plan.make_plan(
-        digits, jon.adam, space, seeds=3, steps=12, batch_size=32, every=1, key=None, width=3, devices=jax.devices()[:2]
-    )
-    constants, data, _, initial, _ = made.replicated
-    trials = programs.place(engine._trials(made, [0]), made.group.mesh, programs.TRIALS)
-    shared = programs.Shared(constants, data, made.first_rows)
-    compiled = programs.programs(made.group)
-    lanes = compiled.begin(initial, trials, shared)
-    text = compiled.segment.lower(lanes, trials, shared, *map(jnp.int32, (0, 0, 4))).compile().as_text()
+    options = dict(seeds=3, steps=12, batch_size=32, width=3, devices=jax.devices()[:2])
+    (made,) = jon.plan(digits, jon.adam, space, **options).groups
+    text = segment_compiled(made.shapes, made.width).as_text()
     assert "while" in text
     for collective in ("all-reduce", "all-gather", "all-to-all", "collective-permute", "reduce-scatter"):
         assert collective not in text
@@ -257,19 +251,17 @@ def test_the_interval_covers_the_median_as_often_as_it_says():
 
 def test_ctrl_c_leaves_what_is_finished(digits, reference, monkeypatch):
     """A real SIGINT, sent while the third chunk runs."""
-    from jaxopt_notes.sweeps import distribute
+    original, calls = Engine.run, []
 
-    calls = []
-
-    def interrupt_in_the_third(made, chunks, **options):
-        calls.append(chunks)
+    def interrupt_in_the_third(*arguments):
+        calls.append(arguments)
         if len(calls) == 3:
             threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
             for _ in range(500):  # a chunk that takes far longer than the signal
-                engine.run_chunks(made, chunks, **options)
-        return engine.run_chunks(made, chunks, **options)
+                original(*arguments)
+        return original(*arguments)
 
-    monkeypatch.setattr(distribute, "run_chunks", interrupt_in_the_third)
+    monkeypatch.setattr(Engine, "run", interrupt_in_the_third)
     with pytest.warns(UserWarning, match="interrupted: 10 of 18 trials finished"):
         table = jon.sweep(digits, jon.momentum, SPACE, **RUN, width=5, devices=jax.devices()[:1])
     status = table.status.values.ravel()

@@ -7,6 +7,7 @@ from .loop import minimize_until as minimize_until
 from .program import evaluated_at as evaluated_at
 from .run import Run as Run
 from .status import Status as Status
+from .step import HISTORIES as HISTORIES
 from .step import Carry as Carry
 from .step import advance as advance
 from .step import end_status as end_status

@@ -21,6 +21,13 @@ from .status import Status
 
 Loss = Callable[[PyTree, PyTree], tuple[Float[Array, ""], PyTree]]
 
+# The fields of `Carry` that are recorded along a run. One line here makes another history: in lanes, files and tables.
+HISTORIES = {
+    "loss": "loss of the step's minibatch, or of the full data without minibatches",
+    "grad_norm": "Euclidean norm of the gradient",
+    "update_norm": "Euclidean norm of the update that led to the step",
+}
+
 
 class Skips(NamedTuple):
     """Steps of a run that tolerates some whose loss, gradient or update is not finite."""

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from ..curvature import CriticalPoints, SpectralDensity
 from ..minimize import Run
 from ..problems.metric import Direction
-from ..sweeps.table.direction import SIGNS
 from ..sweeps.spec.space import CONFIGURATION
+from ..sweeps.table.direction import SIGNS
 from . import flow, lines, spreads, surfaces, tables
 from .curves import loss_curves
 from .heat import heatmap

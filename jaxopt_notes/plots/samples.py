@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 
 from .. import _checks
 from ..problems.metric import Direction
-from ..sweeps.table.direction import SIGNS, SUPERLATIVES
 from ..sweeps.judge.best import hyperparameters
 from ..sweeps.spec.space import CONFIGURATION
+from ..sweeps.table.direction import SIGNS, SUPERLATIVES
 from . import style, tables
 
 

@@ -12,8 +12,8 @@ from .. import _checks
 from ..plots.choose import is_sweep
 from ..plots.tables import check_table, failed, metrics
 from ..problems.metric import Direction, direction_attrs
-from ..sweeps.table.direction import direction_of
 from ..sweeps.judge.best import Best, best
+from ..sweeps.table.direction import direction_of
 
 
 class Entry(NamedTuple):

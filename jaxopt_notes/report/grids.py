@@ -11,9 +11,9 @@ import numpy as np
 import xarray
 
 from ..plots.tables import axis_names, judged, metrics, quartiles
-from ..sweeps.table.direction import SIGNS
 from ..sweeps.judge.best import hyperparameters
 from ..sweeps.spec.space import is_absent
+from ..sweeps.table.direction import SIGNS
 from .entries import Entry
 
 BEST = "★ best"

@@ -7,8 +7,8 @@ from typing import Any
 
 from ..plots.style import names
 from ..plots.tables import axis_names, configuration, failed, heading, status_counts
-from ..sweeps.table.direction import SIGNS, SUPERLATIVES
 from ..sweeps.judge.best import Best
+from ..sweeps.table.direction import SIGNS, SUPERLATIVES
 from .entries import Entry
 
 SUCCESSES = ("completed", "converged", "plateaued")

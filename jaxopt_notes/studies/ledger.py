@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _checks
-from ..sweeps.table.saved import load as load_table
+from ..sweeps.keep.saved import load as load_table
 from .claim import Claim
 from .judgement import judgements as judgements
 from .registry import STUDIES, load_study

@@ -1,20 +1,29 @@
-"""Sweeps: spaces, the compiled engine, and the selection of a winner."""
+"""Sweeps: spaces, plans, the compiled engine, tables and stores, and the selection of a winner.
 
-from .judge.importance import Importance as Importance
-from .run.invariance import Invariance as Invariance
-from .run.invariance import check_invariance as check_invariance
-from .compute.group_plan import seed_keys as seed_keys
-from .run.plan import SweepPlan as SweepPlan  # its maker, `plan`, has the name of a module here
-from .spec.points import sample as sample
-from .spec.points import trials as trials
-from .run.sweep import sweep as sweep
-from .table.saved import load as load
-from .table.saved import save as save
+Data flows one way: `spec` (what to visit) -> `compute` (programs, the engine) -> `table` -> `keep` (files) -> `run` ->
+`judge`.
+"""
+
 from .judge.best import Best as Best
 from .judge.best import best as best
+from .judge.importance import Importance as Importance
+from .judge.importance import importance as importance
+from .keep.opening import open_sweep as open_sweep
+from .keep.saved import load as load
+from .keep.saved import save as save
+from .keep.store import StoreError as StoreError
+from .run.invariance import Invariance as Invariance
+from .run.invariance import check_invariance as check_invariance
+from .run.plan import SweepPlan as SweepPlan
+from .run.plan import plan as plan
+from .run.pruners import halving as halving
+from .run.pruners import median_stopping as median_stopping
+from .run.pruners import replay as replay
+from .run.sweep import sweep as sweep
+from .spec.options import seed_keys as seed_keys
+from .spec.points import sample as sample
+from .spec.points import trials as trials
 from .spec.space import Space as Space
 from .spec.space import grid as grid
 from .spec.space import zipped as zipped
-from .keep.store import StoreError as StoreError
-from .keep.store import open_sweep as open_sweep
-from .table.columns import end_point as end_point
+from .table.end_point import end_point as end_point

@@ -1,358 +1,252 @@
-"""One pass: chunks side by side on the devices, a pure function from (plan, chunk numbers) to finished trials."""
+"""The engine: trials side by side on the devices, from a plan and the numbers of some trials to what came of them."""
 
 from __future__ import annotations
 
 import functools
 import time
 import warnings
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
 from ..._columns import is_extension, is_key
-from .group_plan import Plan, measure
-from .programs import EVERYWHERE, HISTORIES, TRIALS, Lanes, Shared, Trials, place, programs, standing
+from ...minimize import HISTORIES
+from .group_plan import GroupPlan
+from .placed import Placed
+from .programs import ALONG_STEPS, TRIALS, LaneInputs, Lanes, Shared, place, programs, standing
 from .progress import Progress
+from .state import State
 
 SECONDS_PER_SEGMENT = 0.5  # long enough that returning to the host costs little, short enough for a live progress bar
 FIRST_SEGMENT = 4  # steps, to time one
-_LANES: weakref.WeakKeyDictionary[Plan, int] = weakref.WeakKeyDictionary()  # of plans whose width did not fit
-_FINER: weakref.WeakKeyDictionary[Plan, dict[int, Plan]] = weakref.WeakKeyDictionary()  # and the same in pieces
+
+Part = Sequence[int] | np.ndarray  # the numbers of some trials, at most `width`, that run side by side on one device
+Finished = dict[str, Any]  # name -> host array whose leading axis is the part's trials
 
 
-class Checkpoint(NamedTuple):
-    """Chunks on their way: the steps done, and what each chunk's lanes hold, on the host."""
+class Leg(NamedTuple):
+    """From where to where trials are taken.
 
-    step: int
-    lanes: list[list[np.ndarray]]
-
-
-def run_chunks(
-    plan: Plan,
-    chunks: Sequence[int],
-    *,
-    keep_params: bool = False,
-    bar: Progress | None = None,
-    resume: Checkpoint | None = None,
-    checkpoint: Callable[[Callable[[], Checkpoint]], None] | None = None,
-    narrowed: Callable[[int], object] | None = None,
-) -> list[dict[str, Any]]:
-    """Run chunks, at most one per device, in segments of about half a second.
-
-    Where memory runs out, these chunks and all later ones of the plan are run in pieces of half as many lanes, and so
-    on down to one; `lanes_in_use` tells. Pieces are not checkpointed.
-
-    Arguments:
-        plan: the sweep.
-        chunks: their numbers; devices without a chunk repeat the last one.
-        keep_params: return the parameters at the end points.
-        bar: told of every segment.
-        resume: go on from here.
-        checkpoint: called between segments with a function that takes a `Checkpoint` of now.
-        narrowed: called with the lanes to go on with each time that memory runs out.
-
-    Returns:
-        Per chunk name -> host array whose leading axis is the chunk's trials: the histories (trials, entries), what
-        `problem.evaluate` measures at the end, `initial_loss`, `status`, `stopped_at`, the share that is
-        `unmoved`, `skipped` where steps may be, and `params` (a pytree) with `keep_params`.
+    Attributes:
+        until: the step at which they stop.
+        start: where they are; None at step 0.
+        saved: a checkpoint on this leg, made with all lanes of the width.
+        keep: whether to return where they are at `until`.
     """
 
-    def attempt(lanes: int) -> list[dict[str, Any]]:
-        if lanes < plan.width:
-            return _run_pieces(_finer(plan, lanes), chunks, keep_params, bar)
-        return _run_pass(plan, chunks, keep_params, bar, resume, checkpoint)
-
-    return _narrowing(plan, attempt, narrowed)
+    until: int
+    start: State | None = None
+    saved: State | None = None
+    keep: bool = False
 
 
-def _narrowing(whole: Plan, attempt: Callable[[int], Any], narrowed: Callable[[int], object] | None) -> Any:
-    """Attempt with the lanes in use by a sweep, and with half of them each time that memory runs out."""
-    while True:
-        lanes = lanes_in_use(whole)
-        try:
-            return attempt(lanes)
-        except (jax.errors.JaxRuntimeError, MemoryError) as error:
-            if lanes == 1 or not _is_out_of_memory(error):
-                raise
-        # Outside the handler, where the error no longer holds on to the arrays of the failed attempt.
-        _LANES[whole] = lanes // 2
-        if narrowed:
-            narrowed(lanes // 2)
-        warnings.warn(f"out of memory with {lanes} lanes per device; going on with {lanes // 2}", stacklevel=3)
+class Hooks(NamedTuple):
+    """Who is called while trials run.
+
+    Attributes:
+        bar: of every segment.
+        checkpoint: between segments, with a function that takes a `State` of now.
+        narrowed: with the lanes left each time that memory runs out.
+    """
+
+    bar: Progress | None = None
+    checkpoint: Callable[[Callable[[], State]], None] | None = None
+    narrowed: Callable[[int], object] | None = None
 
 
-def lanes_in_use(plan: Plan) -> int:
-    """The lanes per device that the chunks of a plan run with: its width, or fewer since memory ran out."""
-    return _LANES.get(plan, plan.width)
+NO_HOOKS = Hooks()
 
 
-def limit_lanes(plan: Plan, lanes: int) -> None:
-    """Run the chunks of a plan with no more lanes per device than these, as memory ran out before."""
-    if lanes < lanes_in_use(plan):
-        _LANES[plan] = max(1, lanes)
+class Engine:
+    """Runs trials of one plan. It keeps what is placed on the devices, and how many lanes memory has proved to take."""
+
+    def __init__(self, plan: GroupPlan, *, keep_params: bool = False, placed: Placed | None = None) -> None:
+        self.plan, self._keep_params = plan, keep_params
+        self._placed = Placed(plan) if placed is None else placed
+        self.lanes = plan.width
+
+    def limit(self, lanes: int) -> None:
+        """Run with no more lanes per device than these, as memory ran out before."""
+        self.lanes = max(1, min(lanes, self.lanes))
+
+    def run(self, parts: Sequence[Part], leg: Leg, hooks: Hooks = NO_HOOKS) -> tuple[list[Finished], State | None]:
+        """Take some trials along a leg, in segments of about half a second.
+
+        Where memory runs out, these and all later trials run in pieces of half as many lanes, and so on down to one.
+
+        Arguments:
+            parts: the numbers of the trials that run side by side on each device, at most one part per device.
+            leg: from where to where.
+            hooks: who is called meanwhile.
+
+        Returns:
+            Per part the histories (trials, entries), what `problem.evaluate` measures at the end, `initial_loss`,
+            `status`, `stopped_at`, the share that is `unmoved`, `skipped` where steps may be, and `params` (a pytree)
+            if they are kept. And with `leg.keep` where all trials are, in the order of the parts.
+        """
+        while True:
+            lanes = self.lanes
+            try:
+                return self._run_with(lanes, parts, leg, hooks)
+            except (jax.errors.JaxRuntimeError, MemoryError) as error:
+                if lanes == 1 or not _is_out_of_memory(error):
+                    raise
+            # Outside the handler, where the error no longer holds on to the arrays of the failed attempt.
+            self.limit(lanes // 2)
+            if hooks.narrowed:
+                hooks.narrowed(self.lanes)
+            warnings.warn(f"out of memory with {lanes} lanes per device; going on with {self.lanes}", stacklevel=3)
+
+    def _run_with(
+        self, lanes: int, parts: Sequence[Part], leg: Leg, hooks: Hooks
+    ) -> tuple[list[Finished], State | None]:
+        """Run all parts with so many lanes per device: in one pass, or in pieces that are passed one after another.
+
+        Pieces begin at the start of the leg: a checkpoint was made with more lanes, so its floats are others than those
+        of a run that had no more from the start. For the same reason none is made of pieces.
+        """
+        if lanes == self.plan.width:
+            return self._pass(lanes, parts, leg.saved or leg.start, leg, hooks)
+        cuts = [range(first, min(first + lanes, len(part))) for part in parts for first in range(0, len(part), lanes)]
+        pieces = [np.asarray(part)[first : first + lanes] for part in parts for first in range(0, len(part), lanes)]
+        starts = [None] * len(pieces) if leg.start is None else leg.start.parts([len(cut) for cut in cuts])
+        ran: list[Finished] = []
+        states: list[State] = []
+        for first in range(0, len(pieces), self.plan.devices):
+            some = slice(first, first + self.plan.devices)
+            known = [start for start in starts[some] if start is not None]
+            begun = State.joined(known) if known else None
+            finished, state = self._pass(lanes, pieces[some], begun, leg, hooks._replace(checkpoint=None))
+            ran += finished
+            states += [] if state is None else [state]
+        results = []
+        for part in parts:
+            count = -(-len(part) // lanes)
+            results.append(jax.tree.map(lambda *leaves: np.concatenate(leaves), *ran[:count]))
+            ran = ran[count:]
+        return results, State.joined(states) if states else None
+
+    def _pass(
+        self, width: int, parts: Sequence[Part], begun: State | None, leg: Leg, hooks: Hooks
+    ) -> tuple[list[Finished], State | None]:
+        """One pass: every part on a device of its own, in `width` lanes."""
+        counts = [len(part) for part in parts]
+        rows = _rows_of_lanes(counts, width, self.plan.devices)
+        inputs = self.inputs(np.concatenate([np.asarray(part) for part in parts])[rows])
+        self._placed.initial_losses(width)  # now, as what does not fit in memory should show before the steps are taken
+        step, start = (0, None) if begun is None else (begun.step, self._restored(begun.of(rows), width))
+        lanes = start
+        for done, status, lanes in self._segments(inputs, step, start, leg.until):
+            if hooks.bar:
+                hooks.bar.segment(done - step, _of_trials(status, width, counts))
+            step = done
+            if hooks.checkpoint and step < leg.until:
+                hooks.checkpoint(functools.partial(_taken, lanes, step, width, counts))
+        assert lanes is not None
+        return self._results(width, parts, inputs, lanes), _taken(lanes, step, width, counts) if leg.keep else None
+
+    def inputs(self, trials: np.ndarray) -> LaneInputs:
+        """The hyperparameters and seeds of some trials, one lane each, on the devices."""
+        configuration, seed = np.divmod(trials, len(self.plan.seeds))
+        columns = self.plan.space.columns().items()
+        numbers = {name: jnp.asarray(column[configuration], float) for name, column in columns}
+        return place(LaneInputs(numbers, jnp.asarray(seed, jnp.int32)), self.plan.static.mesh, TRIALS)
+
+    def first_pass(self) -> tuple[PyTree, LaneInputs, Shared]:
+        """What the program of the first pass is given: the starts, and the arguments of its lanes."""
+        plan, (constants, data, _, initial, _) = self.plan, self._placed.shared
+        counts = [len(plan.trials_of(chunk)) for chunk in range(min(plan.devices, plan.chunks))]
+        trials = np.arange(plan.trials)[_rows_of_lanes(counts, plan.width, plan.devices)]
+        return initial, self.inputs(trials), Shared(constants, data, self._placed.first_rows)
+
+    def _segments(
+        self, inputs: LaneInputs, step: int, lanes: Lanes | None, until: int
+    ) -> Iterator[tuple[int, np.ndarray, Lanes]]:
+        """Advance the lanes from `step` to `until`; after every segment its last step, every status, and the lanes.
+
+        A segment donates the lanes that it is given, so those of an earlier one are gone.
+        """
+        compiled, (constants, data, _, initial, _) = programs(self.plan.static), self._placed.shared
+        length = FIRST_SEGMENT
+        for start, end, rows in self._windows(step, until):
+            shared = Shared(constants, data, rows)
+            if lanes is None:
+                lanes = compiled.begin(initial, inputs, shared)
+            while step < end:
+                stop = min(step + length, end)
+                began = time.perf_counter()
+                lanes = compiled.segment(lanes, inputs, shared, *map(jnp.int32, (start, step, stop)))
+                status = jax.device_get(lanes.carry.status)
+                elapsed = max(time.perf_counter() - began, 1e-6)
+                length = max(1, int((stop - step) * SECONDS_PER_SEGMENT / elapsed))
+                step = stop
+                yield step, status, lanes
+
+    def _windows(self, step: int, until: int) -> Iterator[tuple[int, int, Int[Array, "seeds window batch"]]]:
+        """(first step, end, example indices of those steps and of the one after), all windows of one shape."""
+        window = self.plan.window
+        for start in range(step - step % window, until, window):
+            # Every pass begins with the same window, mostly the only one.
+            rows = self._placed.first_rows if start == 0 else self._placed.rows(start)
+            yield start, min(start + window, until), rows
+
+    def _results(self, width: int, parts: Sequence[Part], inputs: LaneInputs, lanes: Lanes) -> list[Finished]:
+        """What is known of the trials of every part, on the host, padding left out."""
+        ends = {"status": lanes.carry.status, "stopped_at": lanes.carry.stopped_at}
+        initial = self._placed.shared[3]
+        ends["unmoved"] = standing(self.plan.static.mesh)(initial, inputs.seed, lanes.carry)
+        ends |= {} if lanes.carry.skips is None else {"skipped": lanes.carry.skips.total}
+        evaluated = self._placed.evaluated(lanes.carry)
+        params = {"params": evaluated} if self._keep_params else {}
+        measured = self._placed.measure(evaluated, max(map(len, parts)))
+        histories = {name: history.T for name, history in lanes.histories.items()}
+        whole = jax.device_get({**histories, **measured, **ends, **params})
+        losses, results = self._placed.initial_losses(width), []
+        for i, part in enumerate(parts):
+            cut = slice(i * width, i * width + len(part))
+            starts = {"initial_loss": losses[np.asarray(part) % len(self.plan.seeds)]}
+            results.append(jax.tree.map(lambda leaf, cut=cut: leaf[cut], whole) | starts)
+        return results
+
+    def _restored(self, state: State, width: int) -> Lanes:
+        """The lanes of a state, one row each, back on the devices."""
+        mesh, shapes = self.plan.static.mesh, self.plan.shapes.lanes(width)
+        likes, structure = jax.tree.flatten(shapes.carry)
+        carry = [_like(leaf, like) for leaf, like in zip(state.leaves[: len(likes)], likes, strict=True)]
+        histories = dict(zip(HISTORIES, state.leaves[len(likes) :], strict=True))
+        turned = {name: _like(rows.T, shapes.histories[name]) for name, rows in histories.items()}
+        return Lanes(place(jax.tree.unflatten(structure, carry), mesh, TRIALS), place(turned, mesh, ALONG_STEPS))
 
 
-def _finer(plan: Plan, lanes: int) -> Plan:
-    """The plan with its chunks in pieces of fewer lanes; one plan for all chunks, as it keeps what it has measured."""
-    known = _FINER.setdefault(plan, {})
-    if lanes not in known:
-        known[lanes] = plan.at_width(lanes, kept=plan.width)
-    return known[lanes]
+def _rows_of_lanes(counts: Sequence[int], width: int, devices: int) -> np.ndarray:
+    """For every lane of a pass the position of its trial among those of all parts.
+
+    Parts are filled up with their last trial, and devices with the last part: one shape, one program.
+    """
+    starts = np.cumsum([0, *counts])
+    filled = [*range(len(counts)), *[len(counts) - 1] * (devices - len(counts))]
+    return np.concatenate([starts[i] + np.minimum(np.arange(width), counts[i] - 1) for i in filled])
+
+
+def _of_trials(values: np.ndarray, width: int, counts: Sequence[int]) -> np.ndarray:
+    """The values of lanes that belong to trials, without the padding, in the order of the parts."""
+    return np.concatenate([values[i * width : i * width + count] for i, count in enumerate(counts)])
+
+
+def _taken(lanes: Lanes, step: int, width: int, counts: Sequence[int]) -> State:
+    """Where the trials of some lanes are, on the host."""
+    keyless = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in jax.tree.leaves(lanes.carry)]
+    carry, histories = jax.device_get((keyless, lanes.histories))
+    rows = [*carry, *(histories[name].T for name in HISTORIES)]
+    return State(step, [_of_trials(_plain(leaf), width, counts) for leaf in rows])
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
-
-
-def _run_pieces(finer: Plan, chunks: Sequence[int], keep_params: bool, bar: Progress | None) -> list[dict[str, Any]]:
-    """Run chunks piece by piece, one per device at a time."""
-    named = [chunk * finer.pieces + piece for chunk in chunks for piece in range(finer.pieces)]
-    named = [piece for piece in named if len(finer.trials_of(piece))]
-    together = [named[i : i + finer.group.mesh.size] for i in range(0, len(named), finer.group.mesh.size)]
-    ran = [result for pieces in together for result in _run_pass(finer, pieces, keep_params, bar, None, None)]
-    results = []
-    for chunk in chunks:
-        of_chunk = [result for piece, result in zip(named, ran, strict=True) if piece // finer.pieces == chunk]
-        results.append(jax.tree.map(lambda *parts: np.concatenate(parts), *of_chunk))
-    return results
-
-
-def run_until(
-    plan: Plan,
-    chunks: Sequence[int],
-    until: int,
-    *,
-    keep_params: bool,
-    bar: Progress | None,
-    resume: Checkpoint | None,
-    whole: Plan | None = None,
-    narrowed: Callable[[int], object] | None = None,
-) -> tuple[list[dict[str, Any]], Checkpoint]:
-    """Run chunks, at most one per device, up to a step: what `run_chunks` returns, as of now, and where they are.
-
-    Where memory runs out they are run in pieces, as there. `whole` is the sweep of which `plan` is a part, and which
-    remembers that; where a chunk is run in pieces the checkpoint holds its trials without padding.
-    """
-
-    def attempt(lanes: int) -> tuple[list[dict[str, Any]], Checkpoint]:
-        if lanes < plan.width:
-            finer = _finer(plan, lanes)
-            return _run_pieces_until(finer, chunks, until, keep_params, bar, resume)
-        return _run_pass_until(plan, chunks, until, keep_params, bar, resume)
-
-    return _narrowing(plan if whole is None else whole, attempt, narrowed)
-
-
-def _run_pass_until(
-    plan: Plan,
-    chunks: Sequence[int],
-    until: int,
-    keep_params: bool,
-    bar: Progress | None,
-    resume: Checkpoint | None,
-) -> tuple[list[dict[str, Any]], Checkpoint]:
-    lanes = _run_lanes(plan, chunks, until, bar, resume, None)
-    return _results(plan, chunks, lanes, keep_params), _taken(plan, len(chunks), until, lanes)
-
-
-def _run_pieces_until(
-    finer: Plan,
-    chunks: Sequence[int],
-    until: int,
-    keep_params: bool,
-    bar: Progress | None,
-    resume: Checkpoint | None,
-) -> tuple[list[dict[str, Any]], Checkpoint]:
-    """Run chunks up to a step piece by piece, one per device at a time; their checkpoint is without padding."""
-    named = [(i, chunk * finer.pieces + piece) for i, chunk in enumerate(chunks) for piece in range(finer.pieces)]
-    named = [(i, piece) for i, piece in named if len(finer.trials_of(piece))]
-    ran: list[list[Any]] = [[] for _ in chunks]
-    for first in range(0, len(named), finer.group.mesh.size):
-        together = named[first : first + finer.group.mesh.size]
-        begun = None if resume is None else _cut_pieces(finer, together, resume)
-        results, saved = _run_pass_until(finer, [piece for _, piece in together], until, keep_params, bar, begun)
-        for (i, piece), result, leaves in zip(together, results, saved.lanes, strict=True):
-            ran[i].append((result, _at_lanes(leaves, np.arange(len(finer.trials_of(piece))))))
-    joined = [jax.tree.map(lambda *parts: np.concatenate(parts), *[result for result, _ in parts]) for parts in ran]
-    lanes = [
-        [np.concatenate(leaves, axis=int(leaf >= len(both) - 3)) for leaf, leaves in enumerate(both)]
-        for both in (list(zip(*(leaves for _, leaves in parts), strict=True)) for parts in ran)
-    ]
-    return joined, Checkpoint(until, lanes)
-
-
-def _cut_pieces(finer: Plan, named: Sequence[tuple[int, int]], whole: Checkpoint) -> Checkpoint:
-    """The pieces (position of the chunk, number) of a checkpoint of chunks, short ones padded with their last trial."""
-    cut = []
-    for i, piece in named:
-        first, trials = piece % finer.pieces * finer.width, len(finer.trials_of(piece))
-        lanes = first + np.minimum(np.arange(finer.width), trials - 1)
-        cut.append(_at_lanes(whole.lanes[i], lanes))
-    return Checkpoint(whole.step, cut)
-
-
-def _at_lanes(leaves: list[np.ndarray], lanes: np.ndarray | slice) -> list[np.ndarray]:
-    """Some lanes of a chunk of a checkpoint, whose last three leaves are histories with the lane as second axis."""
-    return [leaf[lanes] for leaf in leaves[:-3]] + [history[:, lanes] for history in leaves[-3:]]
-
-
-def _run_pass(
-    plan: Plan,
-    chunks: Sequence[int],
-    keep_params: bool,
-    bar: Progress | None,
-    resume: Checkpoint | None,
-    checkpoint: Callable[[Callable[[], Checkpoint]], None] | None,
-) -> list[dict[str, Any]]:
-    return _results(plan, chunks, _run_lanes(plan, chunks, plan.steps, bar, resume, checkpoint), keep_params)
-
-
-def _run_lanes(
-    plan: Plan,
-    chunks: Sequence[int],
-    until: int,
-    bar: Progress | None,
-    resume: Checkpoint | None,
-    checkpoint: Callable[[Callable[[], Checkpoint]], None] | None,
-) -> Lanes:
-    """The lanes of chunks at a step."""
-    mesh, compiled = plan.group.mesh, programs(plan.group)
-    trials = place(_trials(plan, chunks), mesh, TRIALS)
-    constants, data, _, initial, _ = plan.replicated
-    _ = plan.initial_losses  # now, as what does not fit in memory should show before the steps are taken
-    real = sum(len(plan.trials_of(chunk)) for chunk in chunks)
-    step, length = 0, FIRST_SEGMENT
-    if resume is not None:
-        step = resume.step
-        lanes = _restored(plan, resume)
-    for start, end, rows in _windows(plan, step, until):
-        shared = Shared(constants, data, rows)
-        if step == 0:
-            lanes = compiled.begin(initial, trials, shared)
-        while step < end:
-            stop = min(step + length, end)
-            began = time.perf_counter()
-            lanes = compiled.segment(lanes, trials, shared, *map(jnp.int32, (start, step, stop)))
-            status = jax.device_get(lanes.carry.status)
-            elapsed = max(time.perf_counter() - began, 1e-6)
-            length = max(1, int((stop - step) * SECONDS_PER_SEGMENT / elapsed))
-            if bar:
-                bar.segment(stop - step, status[:real])
-            step = stop
-            if checkpoint and step < plan.steps:
-                checkpoint(functools.partial(_taken, plan, len(chunks), step, lanes))
-    return lanes
-
-
-def _trials(plan: Plan, chunks: Sequence[int]) -> Trials:
-    """The hyperparameters and seeds of every lane. Chunks are padded with their last trial: one shape, one program."""
-    padded = [*chunks, *[chunks[-1]] * (plan.group.mesh.size - len(chunks))]
-    lanes = np.arange(plan.width)
-    ids = np.concatenate([np.minimum(t.start + lanes, t.stop - 1) for t in map(plan.trials_of, padded)])
-    configuration, seed = np.divmod(ids, len(plan.seeds))
-    numbers = {name: jnp.asarray(column[configuration], float) for name, column in plan.space.columns().items()}
-    return Trials(numbers, jnp.asarray(seed, jnp.int32))
-
-
-def _windows(plan: Plan, step: int, until: int) -> Iterator[tuple[int, int, Int[Array, "seeds window batch"]]]:
-    """(first step, end, example indices of those steps and of the one after), all windows of one shape."""
-    for start in range(step - step % plan.window, until, plan.window):
-        # Every pass begins with the same window, mostly the only one.
-        yield start, min(start + plan.window, until), plan.first_rows if start == 0 else plan.rows(start)
-
-
-def _results(plan: Plan, chunks: Sequence[int], lanes: Lanes, keep_params: bool) -> list[dict[str, Any]]:
-    """What is known of the trials of every chunk, on the host, padding left out."""
-    histories = {name: getattr(lanes, name).T for name in ("loss", "grad_norm", "update_norm")}
-    ends = {"status": lanes.carry.status, "stopped_at": lanes.carry.stopped_at}
-    seeds = place(_trials(plan, chunks), plan.group.mesh, TRIALS).seed
-    ends["unmoved"] = standing(plan.group.mesh)(plan.replicated[3], seeds, lanes.carry)
-    ends |= {} if lanes.carry.skips is None else {"skipped": lanes.carry.skips.total}
-    evaluated = plan.evaluated(lanes.carry)
-    params = {"params": evaluated} if keep_params else {}
-    measured = measure(plan, evaluated, max(len(plan.trials_of(chunk)) for chunk in chunks))
-    whole = jax.device_get({**histories, **measured, **ends, **params})
-    parts = []
-    for i, chunk in enumerate(chunks):
-        trials = plan.trials_of(chunk)
-        cut = slice(i * plan.width, i * plan.width + len(trials))
-        starts = {"initial_loss": plan.initial_losses[np.asarray(trials) % len(plan.seeds)]}
-        parts.append(jax.tree.map(lambda leaf, cut=cut: leaf[cut], whole) | starts)
-    return parts
-
-
-def _taken(plan: Plan, chunks: int, step: int, lanes: Lanes) -> Checkpoint:
-    """What the lanes hold now, on the host, a list of leaves per chunk."""
-    keyless = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in jax.tree.leaves(lanes.carry)]
-    carry, histories = ([_plain(leaf) for leaf in part] for part in jax.device_get((keyless, lanes[1:])))
-    cuts = [slice(i * plan.width, (i + 1) * plan.width) for i in range(chunks)]
-    return Checkpoint(step, [_at_lanes([*carry, *histories], cut) for cut in cuts])
-
-
-def _restored(plan: Plan, saved: Checkpoint) -> Lanes:
-    """The lanes of a checkpoint, back on the devices."""
-    mesh = plan.group.mesh
-    padding = mesh.size - len(saved.lanes)
-    chunks = [*saved.lanes, *[saved.lanes[-1]] * padding]
-    shapes = lane_shapes(plan)
-    likes, structure = jax.tree.flatten(shapes.carry)
-    leaves = zip(likes, zip(*(chunk[:-3] for chunk in chunks), strict=True), strict=True)
-    carry = [_like(np.concatenate(parts), like) for like, parts in leaves]
-    kept = zip(shapes[1:], zip(*(chunk[-3:] for chunk in chunks), strict=True), strict=True)
-    histories = [_like(np.concatenate(parts, axis=1), like) for like, parts in kept]
-    return Lanes(
-        place(jax.tree.unflatten(structure, carry), mesh, TRIALS), *(place(h, mesh, HISTORIES) for h in histories)
-    )
-
-
-def first_pass(plan: Plan) -> tuple[Trials, Shared]:
-    """What the lanes of the first pass are given."""
-    constants, data, _, _, _ = plan.replicated
-    trials = _trials(plan, range(min(plan.devices, plan.chunks)))
-    return place(trials, plan.group.mesh, TRIALS), Shared(constants, data, plan.first_rows)
-
-
-def segment_shapes(plan: Plan) -> tuple[Lanes, Trials, Shared]:
-    """Shapes, dtypes and places of what a segment is given."""
-    mesh, lanes = plan.group.mesh, lane_shapes(plan)
-    histories = (_placed(history, mesh, HISTORIES) for history in lanes[1:])
-    trials, shared = shapes_of(_trials(plan, [0])), shared_shapes(plan)
-    return (
-        Lanes(_placed(lanes.carry, mesh, TRIALS), *histories),
-        _placed(trials, mesh, TRIALS),
-        _placed(shared, mesh, EVERYWHERE),
-    )
-
-
-def _placed(shapes: PyTree, mesh: Mesh, spec: PartitionSpec) -> Any:
-    sharding = NamedSharding(mesh, spec)
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)
-
-
-def lane_shapes(plan: Plan) -> Lanes:
-    """Shapes and dtypes of the lanes of a pass."""
-    initial, shared = shapes_of(plan.initial), shared_shapes(plan)
-    return jax.eval_shape(programs(plan.group).begin, initial, _trials(plan, [0]), shared)
-
-
-def shared_shapes(plan: Plan) -> Shared:
-    """Shapes and dtypes of what all lanes share."""
-    batched = plan.minibatches is not None
-    rows = (len(plan.seeds), plan.window + 1, plan.batch_size) if batched else (len(plan.seeds), 1, 0)
-    constants, data = shapes_of((plan.constants, plan.problem.data))
-    drawn: Any = jax.ShapeDtypeStruct(rows, jnp.int32)
-    return Shared(constants, data, drawn)
-
-
-def shapes_of(tree: PyTree) -> PyTree:
-    """Every leaf as its shape and dtype on a device."""
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), tree)
 
 
 def _plain(values: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The sweep's compiled programs: many lanes of `minimize`'s own step, vmapped, sharded over devices, run in segments.
 
-A *lane* is one trial in flight. A group's lanes differ by numbers and seed only, so one program serves every chunk. The
-loop's bounds are arguments: a segment of any length is the same program, hence the same bits wherever it is cut.
+A *lane* is one trial in flight. The lanes of a group differ by numbers and seed only, so one program serves every
+chunk. The bounds of the loop are arguments: a segment of any length is the same program, so the floats are
+bit-identical wherever a run is cut.
 """
 
 from __future__ import annotations
@@ -19,24 +20,22 @@ from jaxtyping import Array, Float, Int, PyTree
 from ..._hoist import Program
 from ..._kept import kept_with
 from ...minibatches import gather
-from ...minimize import Carry, advance, evaluated_at, start, unmoved
+from ...minimize import HISTORIES, Carry, advance, evaluated_at, start, unmoved
 
 TRIALS = PartitionSpec("trials")
-HISTORIES = PartitionSpec(None, "trials")
+ALONG_STEPS = PartitionSpec(None, "trials")  # of histories, whose first axis counts entries
 EVERYWHERE = PartitionSpec()
 
 
 class Lanes(NamedTuple):
-    """Trials in flight: their carries, and what was recorded so far, one column per lane."""
+    """Trials in flight: their carries, and by name what was recorded so far, one column per lane."""
 
     carry: Carry
-    loss: Float[Array, "entries lanes"]
-    grad_norm: Float[Array, "entries lanes"]
-    update_norm: Float[Array, "entries lanes"]
+    histories: dict[str, Float[Array, "entries lanes"]]
 
 
-class Trials(NamedTuple):
-    """What tells one lane from another: its hyperparameters and the position of its seed."""
+class LaneInputs(NamedTuple):
+    """What distinguishes one lane from another: its hyperparameters and the position of its seed."""
 
     numbers: dict[str, Float[Array, " lanes"]]
     seed: Int[Array, " lanes"]
@@ -50,8 +49,8 @@ class Shared(NamedTuple):
     rows: Int[Array, "seeds window batch"]
 
 
-class Group(NamedTuple):
-    """The static part: two sweeps with equal groups share their compiled programs."""
+class Static(NamedTuple):
+    """What is static: two groups for which it is equal share their compiled programs."""
 
     factory: Callable
     loss: Program
@@ -66,8 +65,8 @@ class Group(NamedTuple):
 class Programs:
     """The compiled functions of a group, and how often `segment` was traced, which is how often it was compiled."""
 
-    begin: Callable[[PyTree, Trials, Shared], Lanes]
-    segment: Any  # jitted (Lanes, Trials, Shared, window start, first step, stop) -> Lanes
+    begin: Callable[[PyTree, LaneInputs, Shared], Lanes]
+    segment: Any  # jitted (Lanes, LaneInputs, Shared, window start, first step, stop) -> Lanes
     traces: list[int]
 
 
@@ -84,21 +83,20 @@ def place(tree: PyTree, mesh: Mesh, spec: PartitionSpec) -> PyTree:
     return jax.device_put(tree, NamedSharding(mesh, spec))
 
 
-@kept_with(lambda group: group.loss)
-def programs(group: Group) -> Programs:
+@kept_with(lambda static: static.loss)
+def programs(static: Static) -> Programs:
     """The jitted, sharded functions of a group; no lane talks to another, so they hold no collectives."""
-    specs: Any = (TRIALS, HISTORIES, HISTORIES, HISTORIES)
-    lanes = Lanes(*specs)
+    lanes: Any = Lanes(TRIALS, ALONG_STEPS)  # type: ignore[arg-type]
     traces: list[int] = []
 
     def segment(*args: Any) -> Lanes:
         traces.append(1)
-        return segment_of(group, *args)
+        return segment_of(static, *args)
 
     def sharded(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
-        return jax.shard_map(function, mesh=group.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+        return jax.shard_map(function, mesh=static.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
-    begin = sharded(functools.partial(_begin, group), (EVERYWHERE, TRIALS, EVERYWHERE), lanes)
+    begin = sharded(functools.partial(_begin, static), (EVERYWHERE, TRIALS, EVERYWHERE), lanes)
     advanced = sharded(segment, (lanes, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE, EVERYWHERE), lanes)
     return Programs(jax.jit(begin), jax.jit(advanced, donate_argnums=0), traces)
 
@@ -150,53 +148,63 @@ def standing(mesh: Mesh) -> Callable:
     return jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
 
 
-def _batch_loss(group: Group, shared: Shared, seed: Array, position: Array) -> Callable:
+def _batch_loss(static: Static, shared: Shared, seed: Array, position: Array) -> Callable:
     """The loss of the batch that `seed` sees at `position` of the window; of everything when there are no batches."""
 
     def loss(params: PyTree, aux: None) -> tuple[Array, None]:
-        if not group.batched:
-            return group.loss(shared.constants, params, *(() if shared.data is None else (shared.data,))), aux
-        return group.loss(shared.constants, params, gather(shared.data, shared.rows[seed, position])), aux
+        if not static.batched:
+            return static.loss(shared.constants, params, *(() if shared.data is None else (shared.data,))), aux
+        return static.loss(shared.constants, params, gather(shared.data, shared.rows[seed, position])), aux
 
     return loss
 
 
-def _begin(group: Group, initial: PyTree, trials: Trials, shared: Shared) -> Lanes:
+def _begin(static: Static, initial: PyTree, inputs: LaneInputs, shared: Shared) -> Lanes:
     """Lanes at step 0: `initial` holds one start per seed."""
 
     def one(numbers: dict[str, Array], seed: Array) -> Carry:
         params = jax.tree.map(lambda leaf: leaf[seed], initial)
-        loss = _batch_loss(group, shared, seed, jnp.int32(0))
-        begun = start(group.factory(**numbers), params, loss, skip=group.skip or None)
+        loss = _batch_loss(static, shared, seed, jnp.int32(0))
+        begun = start(static.factory(**numbers), params, loss, skip=static.skip or None)
         # A segment gives no weak types back, so with them the second segment would be another program.
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype) if jax.typeof(leaf).weak_type else leaf, begun)
 
-    carry = jax.vmap(one)(trials.numbers, trials.seed)
+    carry = jax.vmap(one)(inputs.numbers, inputs.seed)
     # A trial that stops repeats its last record, so a history starts as its first row repeated.
-    first = (carry.loss, carry.grad_norm, carry.update_norm)
-    return Lanes(carry, *(jnp.broadcast_to(row, (group.entries, *row.shape)) for row in first))
+    records = _records(carry)
+    return Lanes(carry, {name: jnp.broadcast_to(row, (static.entries, *row.shape)) for name, row in records.items()})
 
 
 def segment_of(
-    group: Group, lanes: Lanes, trials: Trials, shared: Shared, window_start: Array, first_step: Array, stop: Array
+    static: Static,
+    lanes: Lanes,
+    inputs: LaneInputs,
+    shared: Shared,
+    window: Array,
+    first_step: Array,
+    stop: Array,
 ) -> Lanes:
-    """Steps `first_step, ..., stop - 1` of every lane; `rows[:, 0]` is the batch of step `window_start`."""
+    """Steps `first_step, ..., stop - 1` of every lane; `rows[:, 0]` is the batch of the step `window`."""
 
     def body(step: Array, lanes: Lanes) -> Lanes:
         def one(carry: Carry, numbers: dict[str, Array], seed: Array) -> Carry:
-            now = step - window_start
-            losses = (_batch_loss(group, shared, seed, now), _batch_loss(group, shared, seed, now + 1))
-            return advance(group.factory(**numbers), carry, *losses, skip=group.skip or None)
+            now = step - window
+            losses = (_batch_loss(static, shared, seed, now), _batch_loss(static, shared, seed, now + 1))
+            return advance(static.factory(**numbers), carry, *losses, skip=static.skip or None)
 
-        carry = jax.vmap(one)(lanes.carry, trials.numbers, trials.seed)
-        records = (carry.loss, carry.grad_norm, carry.update_norm)
-        return Lanes(carry, *(_write(group, step + 1, h, row) for h, row in zip(lanes[1:], records, strict=True)))
+        carry = jax.vmap(one)(lanes.carry, inputs.numbers, inputs.seed)
+        histories, records = lanes.histories, _records(carry)
+        return Lanes(carry, {name: _write(static, step + 1, histories[name], row) for name, row in records.items()})
 
     return jax.lax.fori_loop(first_step, stop, body, lanes)
 
 
-def _write(group: Group, step: Array, history: Array, row: Array) -> Array:
-    entry = step // group.every
-    if group.every > 1:
-        row = jnp.where(step % group.every == 0, row, history[entry])
+def _records(carry: Carry) -> dict[str, Array]:
+    return {name: getattr(carry, name) for name in HISTORIES}
+
+
+def _write(static: Static, step: Array, history: Array, row: Array) -> Array:
+    entry = step // static.every
+    if static.every > 1:
+        row = jnp.where(step % static.every == 0, row, history[entry])
     return jax.lax.dynamic_update_index_in_dim(history, row, entry, 0)

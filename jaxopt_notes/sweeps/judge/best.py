@@ -12,17 +12,16 @@ import numpy as np
 from ... import _checks
 from ...minimize import Status
 from ...problems.metric import Direction
+from ..spec.arguments import is_number
+from ..spec.space import CONFIGURATION, FAMILY, in_words, is_absent
 from ..table.axes import axes_of
 from ..table.axes import hyperparameters as hyperparameters
 from ..table.direction import SIGNS, SUPERLATIVES, direction_of
+from ..table.seeds import NOT_COMPARED, parted
 from .intervals import CONFIDENCE, center_of, finite_mean, interval_of, most_coverage, told_apart
-from ..spec.space import CONFIGURATION, in_words, is_absent, is_number
 
 if TYPE_CHECKING:
     import xarray
-
-NOT_COMPARED = ("status", "stopped_at", "skipped")
-FAMILY = "family"  # of a configuration of a tree
 
 
 @dataclass(frozen=True)
@@ -312,28 +311,6 @@ def _ranking(scores: Scores, choosing: np.ndarray, by: str) -> list[int]:
     failed = [row[r].mean() if r.any() else 1.0 for row, r in zip(scores.failed, ran, strict=True)]
     finite = [finite_mean(row[r]) for row, r in zip(scores.measured, ran, strict=True)]
     return sorted(map(int, np.flatnonzero(whole)), key=lambda c: (centers[c], failed[c], finite[c]))
-
-
-def parted(seeds: np.ndarray, report: int | Sequence[int] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Which seeds choose, and which are reported: all of them twice, or two parts.
-
-    Raises:
-        ValueError: report seeds that are not among the seeds, or that leave none to choose by.
-    """
-    everyone = np.ones(len(seeds), bool)
-    if report is None:
-        return everyone, everyone
-    if np.ndim(report) == 0:
-        held = seeds[len(seeds) - min(_checks.count("report_seeds", report), len(seeds)) :].tolist()
-    else:
-        held = [_checks.count("report_seeds", seed, low=0) for seed in report]  # type: ignore[union-attr]
-    unknown = [seed for seed in held if seed not in seeds]
-    if unknown or not held:
-        raise ValueError(f"report_seeds must be seeds of the table, {seeds.tolist()}, got {report}")
-    reporting = np.isin(seeds, held)
-    if reporting.all():
-        raise ValueError(f"report_seeds must leave a seed to choose by; the table has {len(seeds)}, got {report}")
-    return ~reporting, reporting
 
 
 def _check_pruned(table: xarray.Dataset, reporting: np.ndarray) -> None:

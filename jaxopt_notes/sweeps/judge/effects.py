@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from ..spec.arguments import is_number
+from ..spec.space import is_absent
 from .intervals import CONFIDENCE
-from ..spec.space import is_absent, is_number
 
 SIZES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # how many functions of one hyperparameter a surrogate may have
 FEW_LEVELS = 8  # up to here each level of a number has an effect of its own

@@ -9,10 +9,12 @@ import numpy as np
 
 from ... import _checks
 from ...problems.metric import Direction
-from .effects import Effect, first_order
-from .intervals import CONFIDENCE, middle
-from .best import hyperparameters, scores_of
 from ..spec.space import CONFIGURATION
+from ..table.axes import hyperparameters
+from ..table.seeds import middle
+from .best import scores_of
+from .effects import Effect, first_order
+from .intervals import CONFIDENCE
 
 if TYPE_CHECKING:
     import xarray

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..table.seeds import middle
+
 CONFIDENCE = 0.95
 RESAMPLES = 4000
 
@@ -77,13 +79,6 @@ def told_apart(other: np.ndarray, winner: np.ndarray, by: str, interval: str) ->
     difference = np.where(both_failed, 0.0, other) - np.where(both_failed, 0.0, winner)
     low, _, coverage = median_interval(difference)
     return bool(low > 0 and coverage >= CONFIDENCE)
-
-
-def middle(row: np.ndarray) -> float:
-    """The median; infinite when either of the two middle values is."""
-    ordered = np.sort(row)
-    middle = ordered[(len(row) - 1) // 2 : len(row) // 2 + 1]
-    return float(middle.mean()) if np.isfinite(middle).all() else float(middle[-1])
 
 
 def finite_mean(row: np.ndarray) -> float:

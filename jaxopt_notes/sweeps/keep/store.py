@@ -17,70 +17,25 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from statistics import mode
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jax
 import numpy as np
 
-from ..._digests import StoreError as StoreError
-from ..._digests import read_arrays, read_json, set_aside, write_arrays, write_json
+from ..._digests import StoreError, read_arrays, read_json, set_aside, write_arrays, write_json
+from ..compute.state import State
+from ..table.layout import Columns, Layout
 from .chunks import read_chunk, widths_there, write_chunk
-from ..table.decisions import Decisions, add_decisions
-from ..compute.engine import Checkpoint
-from .folders import ANEW, holds_results, part_of, records_in
-from ..table.layout import Columns, Layout, build_table
-
-if TYPE_CHECKING:
-    import xarray
+from .folders import ANEW, holds_results, part_of
 
 FORMAT = 2
 SECONDS_TO_LOOK = 10.0  # at the lock of another, which is held for ever or for a moment
+_LEAF = "trials."  # before the number of a leaf, whose leading axis is the trial
 _CHUNK = re.compile(r"chunk-(\d{5,})\.nc$")
-
-
-def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
-    """The table of a stored sweep as far as it is finished, also while another process writes it.
-
-    Arguments:
-        folder: what was given to `sweep` as `store`.
-
-    Returns:
-        The Dataset, or of several families the DataTree, that `sweep` returns; trials that are not finished are NaN
-        with status -1, and `attrs["trials_finished"]` counts the others.
-
-    Raises:
-        FileNotFoundError: no sweep is stored there. StoreError: a file of it was changed since it was written, belongs
-            to another sweep, or cannot be read; it is named, and `sweep(..., repair=True)` makes it again.
-
-    Example:
-        >>> import tempfile, jaxopt_notes as jon
-        >>> valley, folder = jon.problems.quadratic([1.0, 20.0]), tempfile.mkdtemp() + "/valley"
-        >>> options = dict(steps=5, store=folder, progress=False)
-        >>> table = jon.sweep(valley, jon.gradient_descent, jon.grid(learning_rate=[0.01, 0.02]), **options)
-        >>> jon.open_sweep(folder).equals(table)
-        True
-    """
-    from ..table.joined import open_joined
-
-    folder = Path(folder)
-    records = records_in(folder)
-    if len(records) > 1:
-        raise StoreError(f"{folder} holds {' and '.join(records)}, and only one can be right; {ANEW}")
-    if records and records[0] != "manifest.json":
-        return open_joined(folder, records[0], open_sweep)
-    store = Store(folder)
-    layout = store.layout()
-    columns, finished = store.read(layout)
-    table = build_table(layout, columns)
-    table.attrs["trials_finished"] = finished
-    decided = store.decisions_with_chunks()
-    if decided is not None:
-        table = add_decisions(table, Decisions(*decided))
-    lanes = store.noted_lanes()
-    return table if lanes is None else table.assign_attrs(narrowed_to=lanes)
 
 
 class Store:
@@ -239,26 +194,29 @@ class Store:
         self._raise_errors()
         self._submit(lambda: self._write(chunk, columns, layout))
 
-    def write_carry(self, chunks: Iterable[int], saved: Checkpoint, owner: str) -> None:
-        """Write chunks on their way, in the background."""
-        for chunk, lanes in zip(chunks, saved.lanes, strict=True):
-            arrays = {f"lanes.{i:03}": leaf for i, leaf in enumerate(lanes)}
-            self._write_arrays(self._carry(chunk), {"step": np.asarray(saved.step), **arrays}, owner)
+    def write_carry(self, chunk: int, saved: State, owner: str) -> None:
+        """Write where a chunk has got to, in the background."""
+        self._write_arrays(self._carry(chunk), _named(saved), owner)
 
-    def carry(self, chunk: int, owner: str) -> Checkpoint | None:
+    def carry(self, chunk: int, owner: str) -> State | None:
         """Where a chunk had got to, if that is on disk; what cannot be read is as good as not there."""
         file = read_arrays(self._carry(chunk), owner)
-        if file is None:
+        return None if file is None else _state_in(file)
+
+    def write_rung(self, rung: int, chunk: int, columns: Columns, state: State | None, owner: str) -> None:
+        """Write what a chunk of a pruned sweep measures at a rung and where it is, in the background."""
+        arrays = {f"column.{name}": values for name, values in columns.items()}
+        self._write_arrays(self._rung(rung, chunk), arrays if state is None else arrays | _named(state), owner)
+
+    def rung(self, rung: int, chunk: int, owner: str, ends: bool) -> tuple[Columns, State | None] | None:
+        """What a chunk measured at a rung and, unless the sweep ends there, where it was, if that is on disk."""
+        file = read_arrays(self._rung(rung, chunk), owner)
+        state = None if file is None else _state_in(file)
+        if file is None or (state is None and not ends):
             return None
-        return Checkpoint(int(file["step"]), [[file[name] for name in sorted(file) if name[:6] == "lanes."]])
-
-    def write_rung(self, rung: int, chunk: int, arrays: dict[str, np.ndarray], owner: str) -> None:
-        """Write where a chunk of a pruned sweep is at a rung, in the background."""
-        self._write_arrays(self._rung(rung, chunk), arrays, owner)
-
-    def rung(self, rung: int, chunk: int, owner: str) -> dict[str, np.ndarray] | None:
-        """Where a chunk was at a rung, if that is on disk."""
-        return read_arrays(self._rung(rung, chunk), owner)
+        prefix = "column."
+        columns = {name.removeprefix(prefix): values for name, values in file.items() if name.startswith(prefix)}
+        return columns, state
 
     def forget_rungs(self) -> None:
         """Remove what was kept between rungs."""
@@ -380,3 +338,32 @@ class Store:
         for write in [write for write in self._writes if write.done()]:
             self._writes.remove(write)
             write.result()
+
+
+def kept_width(folder: Path | None, repair: bool, width: Any) -> Any:
+    """The width that a store began with, on which floats depend; where it has not begun, the one asked for.
+
+    It has begun where it, or a group beside it, has results, or where others write it at this moment.
+    """
+    if folder is None:
+        return width
+    whole = folder.parent if folder.name.startswith("group-") else folder
+    if not (Store(folder).is_begun() and (holds_results(whole) or jax.process_count() > 1)):
+        return width
+    try:
+        return Store(folder).width(repair)
+    except StoreError:
+        if not repair:
+            raise
+        return width  # where it cannot be known any more
+
+
+def _named(state: State) -> dict[str, np.ndarray]:
+    leaves = {f"{_LEAF}{i:03}": leaf for i, leaf in enumerate(state.leaves)}
+    return {"step": np.asarray(state.step), **leaves}
+
+
+def _state_in(arrays: Mapping[str, np.ndarray]) -> State | None:
+    """The state among the arrays of a file; None if there is none, also of versions that laid it out in lanes."""
+    names = sorted(name for name in arrays if name.startswith(_LEAF))
+    return State(int(arrays["step"]), [arrays[name] for name in names]) if names else None

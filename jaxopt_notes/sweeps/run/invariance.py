@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from ..compute.engine import run_chunks
-from ..compute.group_plan import Plan
-from .plan import PlannedGroup, SweepPlan
-from ..compute.width import segment_compiled
+from ..compute.engine import Engine, Finished, Leg
+from ..compute.group_plan import GroupPlan
+from ..compute.memory import segment_compiled
+from ..compute.placed import Placed
+from .plan import SweepPlan
 
 STEPS_ACROSS_WIDTHS = 20  # later ones differ, since training is chaotic
 TOLERANCE = 3e-5
 NOT_COMPARED = "not compared"
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "collective-broadcast", "reduce-scatter")
-
-Finished = dict[str, Any]
 
 
 class Check(NamedTuple):
@@ -68,18 +67,18 @@ def check_invariance(plan: SweepPlan, *, steps: int = 40) -> Invariance:
         >>> jon.check_invariance(plan).passed
         True
     """
-    first = plan.groups[0].plan
-    every = first.group.every if first.group.every <= STEPS_ACROSS_WIDTHS else 1  # so that there are entries to compare
+    first = plan.groups[0]
+    every = first.options.every
+    every = every if every <= STEPS_ACROSS_WIDTHS else 1  # so that there are entries to compare
     short = min(first.steps, max(every, steps - steps % every))
-    same = (short, every) == (first.steps, first.group.every)
+    same = (short, every) == (first.steps, first.options.every)
     cut = plan if same else plan.remake(steps=short, every=every, width=1)
-    groups = zip(cut.groups, plan.groups, strict=True)
-    made = [PlannedGroup(now.name, now.plan.at_width(asked.plan.width)) for now, asked in groups]
+    made = [now.at_width(asked.width) for now, asked in zip(cut.groups, plan.groups, strict=True)]
     turned = first.seeds[::-1].tolist()
     alone = plan.remake(steps=short, every=every, seeds=turned, width=1, devices=_devices(first)[:1])
     checks: list[Check] = []
     for group, other in zip(made, alone.groups, strict=True):
-        checks += [check._replace(name=f"{group.name}, {check.name}") for check in _checks_of(group.plan, other.plan)]
+        checks += [check._replace(name=f"{group.name}, {check.name}") for check in _checks_of(group, other)]
     result = Invariance(tuple(checks))
     if not result.passed:
         failed = [check for check in result.checks if not check.passed]
@@ -89,7 +88,7 @@ def check_invariance(plan: SweepPlan, *, steps: int = 40) -> Invariance:
     return result
 
 
-def _checks_of(plan: Plan, alone: Plan) -> Iterator[Check]:
+def _checks_of(plan: GroupPlan, alone: GroupPlan) -> Iterator[Check]:
     yield _inputs(plan, alone)
     chunks = sorted({0, (plan.chunks - 1) // 2, plan.chunks - 1})
     expected = _run(plan, chunks)
@@ -104,18 +103,18 @@ def _checks_of(plan: Plan, alone: Plan) -> Iterator[Check]:
         moved = plan.on_devices(devices[:count])
         yield _same(f"on {count} device{'s' * (count > 1)}", expected, _run(moved, chunks), f"width {plan.width}")
     yield _across(plan, alone, expected)
-    text = segment_compiled(plan).as_text()
+    text = segment_compiled(plan.shapes, plan.width).as_text()
     found = [name for name in COLLECTIVES if name in text]
-    detail = _list(found) if found else f"none in the segment for {plan.group.mesh.size} devices"
+    detail = _list(found) if found else f"none in the segment for {plan.devices} devices"
     yield Check("collectives", not found, detail)
 
 
-def _inputs(plan: Plan, alone: Plan) -> Check:
+def _inputs(plan: GroupPlan, alone: GroupPlan) -> Check:
     """What a trial is given: of `alone`, with the seeds reversed, against the plan's own."""
     keys, others = (np.asarray(jax.random.key_data(one.keys)) for one in (plan, alone))
     parts = {
         "keys": (keys, others[::-1]),
-        "data order": (np.asarray(plan.first_rows), np.asarray(alone.first_rows)[::-1]),
+        "data order": (np.asarray(Placed(plan).first_rows), np.asarray(Placed(alone).first_rows)[::-1]),
         "initial parameters": (plan.initial, jax.tree.map(lambda leaf: leaf[::-1], alone.initial)),
     }
     wrong = [name for name, (one, other) in parts.items() if not _equal(one, other)]
@@ -123,14 +122,14 @@ def _inputs(plan: Plan, alone: Plan) -> Check:
     return Check("keys, data order and initial parameters", not wrong, detail)
 
 
-def _across(plan: Plan, alone: Plan, expected: dict[int, Finished]) -> Check:
+def _across(plan: GroupPlan, alone: GroupPlan, expected: dict[int, Finished]) -> Check:
     """The calmest trial of every chunk against the same trial as the only lane (or one of two).
 
     It is compared until its loss rises above its start: from there differences grow with it.
     """
     width = 1 if plan.width > 1 else 2
     other = plan.on_devices(_devices(plan)[:1]).at_width(width)
-    entries = STEPS_ACROSS_WIDTHS // plan.group.every + 1
+    entries = STEPS_ACROSS_WIDTHS // plan.static.every + 1
     worst, lengths = 0.0, []
     for chunk, finished in expected.items():
         losses = finished["loss"][:, :entries]
@@ -143,7 +142,7 @@ def _across(plan: Plan, alone: Plan, expected: dict[int, Finished]) -> Check:
         known = losses[lane, :length]
         scale = known if (known > 0).all() else np.max(abs(known)) or 1.0
         worst = max(worst, float(np.max(abs(ran - known) / scale)))
-        lengths.append((length - 1) * plan.group.every)
+        lengths.append((length - 1) * plan.static.every)
     name = f"width {width} instead of {plan.width}, first {STEPS_ACROSS_WIDTHS} steps"
     if not lengths:
         detail = "the loss of every trial grows from the first step on; add a smaller learning rate to the plan"
@@ -159,12 +158,14 @@ def _same(name: str, expected: dict[int, Finished], found: dict[int, Finished], 
     return Check(name, not wrong, f"differ: {_list(wrong)}" if wrong else f"the same bits, {what}")
 
 
-def _run(plan: Plan, chunks: Sequence[int]) -> dict[int, Finished]:
+def _run(plan: GroupPlan, chunks: Sequence[int]) -> dict[int, Finished]:
     """Finished trials by chunk, run in this order and as many at a time as there are devices."""
-    size = plan.group.mesh.size
-    passes = [chunks[i : i + size] for i in range(0, len(chunks), size)]
-    run: Callable = lambda together: run_chunks(plan, together, keep_params=True)  # noqa: E731
-    return {chunk: one for together in passes for chunk, one in zip(together, run(together), strict=True)}
+    engine, finished = Engine(plan, keep_params=True), dict[int, Finished]()
+    for first in range(0, len(chunks), plan.devices):
+        together = chunks[first : first + plan.devices]
+        ran, _ = engine.run([plan.trials_of(chunk) for chunk in together], Leg(plan.steps))
+        finished |= zip(together, ran, strict=True)
+    return finished
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -179,9 +180,9 @@ def _counts(devices: Sequence[jax.Device]) -> list[int]:
     return sorted({*(2**k for k in range(len(devices).bit_length()) if 2**k <= len(devices)), len(devices)})
 
 
-def _devices(plan: Plan) -> list[jax.Device]:
+def _devices(plan: GroupPlan) -> list[jax.Device]:
     """Those of the plan, or all local ones if they are more."""
-    own = list(plan.group.mesh.devices.flat)
+    own = list(plan.static.mesh.devices.flat)
     local = [device for device in jax.local_devices() if device.platform == own[0].platform]
     return [*own, *(device for device in local if device not in own)]
 

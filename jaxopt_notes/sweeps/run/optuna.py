@@ -18,15 +18,14 @@ from ... import _checks
 from ...minimize import Status
 from ...problems import Problem
 from ...problems.metric import Direction
-from ..spec.group import labels_of, parts_of
-from ..table.direction import declared_direction
-from ..judge.intervals import middle
-from ..compute.group_plan import Plan, make_plan
 from ..spec.points import trials as points_of
-from .sweep import sweep
-from ..judge.best import NOT_COMPARED
-from ..spec.space import Space
+from ..spec.space import Space, labels_of
 from ..table.columns import no_trials
+from ..table.direction import declared_direction
+from ..table.seeds import NOT_COMPARED, middle
+from .plan import SweepPlan
+from .plan import plan as planned
+from .sweep import sweep
 
 if TYPE_CHECKING:
     import xarray
@@ -114,10 +113,11 @@ def optimize(
         raise ValueError(f"study must have one objective, got {len(study.directions)}")
     options: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": steps, "batch_size": batch_size, "key": key}
     options |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
-    options |= {"width": width, "devices": devices}
-    plan, definition = _definition(problem, optimizer, distributions, metric, options)
-    _check_direction(study, plan.problem, metric, direction)
-    options["width"] = _remembered(study, definition, width)
+    space = points_of(_examples(distributions))
+    plan = planned(problem, optimizer, space, **options, width=width, devices=devices)
+    definition = _definition(plan, problem, distributions, metric)
+    _check_direction(study, plan.groups[0].problem, metric, direction)
+    width = _remembered(study, definition, width)
     if repair != "none":
         _repair(study, everyone=repair == "all")
     more = True
@@ -127,13 +127,14 @@ def optimize(
             for _ in range(min(batch, left)):
                 asked.append(_ask(study, distributions))
             space, rows = _points([trial.params for trial in asked])
-            table = sweep(problem, optimizer, space, **options, progress=progress)
+            plan = plan.over(space, width)
+            table = sweep(plan, progress=progress)
             values, status = _values(table, metric)
             columns = _columns(table)
-            if options["width"] is None:
-                # Of every later batch, however few its trials; choices make groups, of which each had its own.
-                options["width"] = max(int(one) for one in str(table.attrs["width"]).split(","))
-                study.set_user_attr(STUDY, {**definition, "width": options["width"]})
+            if width is None:
+                # Of every later batch, however few its trials; choices make groups, and each had a width of its own.
+                width = max(group.width for group in plan.groups)
+                study.set_user_attr(STUDY, {**definition, "width": width})
         except BaseException:
             for trial in asked:
                 _tell(study, trial)
@@ -153,29 +154,20 @@ def optimize(
             raise KeyboardInterrupt
 
 
-def _definition(
-    problem: Any, optimizer: Any, distributions: Any, metric: str, options: Mapping[str, Any]
-) -> tuple[Plan, dict[str, Any]]:
-    """A plan of a few points of a study's space, on which everything was checked, and what decides the trials as data.
+def _definition(plan: SweepPlan, problem: Any, distributions: Any, metric: str) -> dict[str, Any]:
+    """What decides the trials of a study as data, from a plan of a few points of its space.
 
     Raises:
-        TypeError, ValueError: as `sweep`; what is no distribution of Optuna, or an unknown metric.
+        ValueError: an unknown metric.
     """
-    space = points_of(_examples(distributions))
-    parts = parts_of(problem, optimizer, space, options["batch_size"])
-    plan: Plan
-    if parts is None:
-        plan = make_plan(problem, optimizer, space, **options)
-    else:
-        first = parts[0]
-        plan = make_plan(first.problem, first.optimizer, first.space, **{**options, "batch_size": first.batch_size})
-    columns = no_trials(plan, keep_params=False)
+    first = plan.groups[0]
+    columns = no_trials(first, keep_params=False)
     _checks.choice("metric", metric, [n for n, v in columns.items() if v.ndim == 1 and n not in NOT_COMPARED])
-    identity = {name: value for name, value in plan.identity.items() if name not in ("axes", "every", "choices")}
+    identity = {name: value for name, value in first.identity.items() if name not in ("axes", "every", "choices")}
     name = problem.name if isinstance(problem, Problem) else _checks.name_of(problem)
     described = {name: _described(one) for name, one in distributions.items()}
     whole = {"problem": name, "metric": metric, **identity, "distributions": described}
-    return plan, json.loads(json.dumps(whole))  # as a storage gives it back
+    return json.loads(json.dumps(whole))  # as a storage returns it
 
 
 def _examples(distributions: Any) -> dict[str, list[Any]]:

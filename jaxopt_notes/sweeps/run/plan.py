@@ -1,10 +1,9 @@
-"""`plan`: what a sweep will do, before it does it."""
+"""`plan`: a sweep that is decided, checked and traced, and not yet run."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,119 +13,121 @@ from jaxtyping import Array, Key, PyTree
 
 from ... import _checks
 from ...problems import Problem
-from ..spec.group import parts_of
-from ..table.joined import check_families
-from ..compute.group_plan import Plan
-from ..spec.space import Space
-from ..compute.width import Memory, Planned, Timing, memory_of, planned
+from ..compute import width as widths
+from ..compute.group_plan import GroupPlan
+from ..compute.trace import trace
+from ..spec.group import Group, Grouping, grouped
+from ..spec.options import Options
+from ..spec.space import FAMILY, Space
+
+Factory = Callable[..., optax.GradientTransformation]
+Family = tuple[Factory, Space]
+Width = int | str | None
+Width = int | str | None
 
 
 @dataclass(frozen=True, eq=False)
-class PlannedGroup:
-    """The trials of one compiled program.
+class Specification:
+    """What a sweep runs, checked and cut into groups, as plain data.
 
     Attributes:
-        name: the family and its choices, in words.
-        plan: its plan, checked and traced.
-        timing: how fast some widths are, once they were timed.
-        wished: the width that memory does not allow, where that is why the plan has another one.
+        arguments: those of `plan` that it follows from.
+        options: what all trials have in common.
+        families: name -> the groups of a family; of a sweep without families one, whose name is empty.
+        made: arguments -> problem, of what `problem` has made if it makes problems.
     """
 
-    name: str
-    plan: Plan
-    timing: Timing | None = None
-    wished: int | None = None
+    arguments: Mapping[str, Any]
+    options: Options
+    families: Mapping[str, Grouping]
+    made: dict[Any, Problem]
 
-    @functools.cached_property
-    def memory(self) -> Memory:
-        """The memory of a chunk; compiles two small programs."""
-        return memory_of(self.plan)
-
-    def timed(self) -> PlannedGroup:
-        """The same group at the width that a short timing finds fastest."""
-        return PlannedGroup.of(self.name, Planned(self.plan, self.wished).timed())
-
-    @classmethod
-    def of(cls, name: str, planned: Planned) -> PlannedGroup:
-        """The group of a plan whose width was chosen."""
-        return cls(name, planned.plan, planned.timing, planned.wished)
-
-    def __str__(self) -> str:
-        plan, devices = self.plan, self.plan.group.mesh.size
-        passes = -(-plan.chunks // devices)
-        lines = [
-            f"{self.name}: {_of(plan.trials, 'trial')} in {_of(plan.chunks, 'chunk')} of {_of(plan.width, 'lane')}, "
-            f"{_of(min(devices, plan.chunks), 'chunk')} at a time, {_of(passes, 'pass', 'passes')}"
-        ]
-        memory = self.memory
-        needed, available = memory.of(plan.width), memory.available
-        known = "" if available is None else f", of {_size(available)} that it may take on the device"
-        parts = f"{_size(memory.fixed)} and {_size(memory.per_lane)} per lane"
-        lines.append(f"  memory per chunk {_size(needed)}: {parts}{known}")
-        if self.wished is not None:
-            lines.append(f"  {_of(plan.width, 'lane')} and not {self.wished}, which would not fit")
-        elif available is not None and needed > available:
-            lines.append("  more than it may take: a smaller width would fit, or is tried where memory runs out")
-        if self.timing is not None:
-            rates = ", ".join(f"{rate:,.0f} at {_of(width, 'lane')}" for width, rate in self.timing.rates.items())
-            lines.append(f"  about {_duration(self.timing.seconds.get(plan.width))}; trial-steps a second: {rates}")
-        return "\n".join(lines)
+    @property
+    def groups(self) -> Iterator[tuple[str, Group]]:
+        """Every group, with its name."""
+        for family, grouping in self.families.items():
+            for group in grouping.groups:
+                yield f"{family or _checks.name_of(self.arguments['optimizer'])} {group.words}".strip(), group
 
 
 @dataclass(frozen=True, eq=False)
 class SweepPlan:
-    """What a sweep will do; `print` it.
+    """What a sweep will do; `print` it, and `sweep` it.
 
     Attributes:
         groups: one per compiled program.
-        problem: its name.
-        remake: makes it again with other arguments.
+        specification: what it was made from.
+        devices: the devices it was planned for; None for all local ones.
     """
 
-    groups: tuple[PlannedGroup, ...]
-    problem: str
-    remake: Callable[..., SweepPlan]
+    groups: tuple[GroupPlan, ...]
+    specification: Specification
+    devices: Sequence[jax.Device] | None = None
+
+    @property
+    def problem(self) -> str:
+        """The name of the problem."""
+        return self.groups[0].problem.name
 
     @property
     def trials(self) -> int:
         """Number of trials."""
-        return sum(group.plan.trials for group in self.groups)
+        return sum(group.trials for group in self.groups)
 
     @property
     def chunks(self) -> int:
         """Number of chunks, each of which is a file of a store."""
-        return sum(group.plan.chunks for group in self.groups)
+        return sum(group.chunks for group in self.groups)
 
     @property
     def width(self) -> int:
-        """Lanes per device, to be given to `sweep`.
+        """Lanes per device.
 
         Raises:
             ValueError: the groups have different ones.
         """
-        widths = {group.plan.width for group in self.groups}
-        if len(widths) > 1:
-            raise ValueError(f"the groups have widths {sorted(widths)}; sweep(..., width='fastest') chooses for each")
-        return widths.pop()
+        found = {group.width for group in self.groups}
+        if len(found) > 1:
+            raise ValueError(f"the groups have widths {sorted(found)}; each has its own, groups[i].width")
+        return found.pop()
 
     @property
     def seconds(self) -> float | None:
         """Estimated seconds for all trials, compiling and the evaluation at the end left out; None before `timed()`."""
-        seconds = [group.timing and group.timing.seconds.get(group.plan.width) for group in self.groups]
+        seconds = [group.timing and group.timing.seconds.get(group.width) for group in self.groups]
         return None if any(s is None for s in seconds) else float(sum(s for s in seconds if s is not None))
 
     def timed(self) -> SweepPlan:
         """The same plan at the widths that a short timing finds fastest; each costs a compilation and 0.2 s."""
-        return dataclasses.replace(self, groups=tuple(group.timed() for group in self.groups))
+        return dataclasses.replace(self, groups=tuple(map(widths.timed, self.groups)))
+
+    def remake(
+        self, *, width: int | None = None, devices: Sequence[jax.Device] | None = None, **changes: Any
+    ) -> SweepPlan:
+        """The plan of the same arguments but for some; problems that were made are not made again."""
+        arguments = {**self.specification.arguments, **changes}
+        specification = specify(**arguments, made=self.specification.made)
+        return planned(specification, width, self.devices if devices is None else devices)
+
+    def over(self, space: Space, width: int | None) -> SweepPlan:
+        """The plan of another space; what is known of its programs is not traced again.
+
+        Arguments:
+            space: the space, of the same hyperparameters.
+            width: lanes per device; when None it is chosen.
+        """
+        arguments = {**self.specification.arguments, "space": space}
+        specification = specify(**arguments, made=self.specification.made)
+        return planned(specification, width, self.devices, known=self.groups)
 
     def __str__(self) -> str:
-        first = self.groups[0].plan
-        kinds = f"{first.group.mesh.size} {first.platform} device{'s' * (first.group.mesh.size > 1)}"
+        first = self.groups[0]
+        kinds = f"{first.devices} {first.platform} device{'s' * (first.devices > 1)}"
         seconds = f"{_duration(self.seconds)} in all" if self.seconds else "not timed: .timed() does"
         lines = [
             f"sweep of {self.problem}: {_of(len(self.groups), 'program')} to compile, {_of(self.trials, 'trial')} of "
             f"{_of(first.steps, 'step')} ({_of(len(first.seeds), 'seed')}), {_of(self.chunks, 'chunk')}, on {kinds}",
-            *map(str, self.groups),
+            *map(_in_words, self.groups),
             seconds,
         ]
         return "\n".join(lines)
@@ -171,31 +172,126 @@ def plan(
         >>> plan.trials, len(plan.groups)
         (16, 2)
     """
-    options: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": every, "key": key}
-    options |= {"width": width, "devices": devices, "batch_size": batch_size}
-    options |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
+    specification = specify(
+        problem,
+        optimizer,
+        space,
+        batch_size=batch_size,
+        seeds=seeds,
+        steps=steps,
+        every=every,
+        key=key,
+        evaluation_params=evaluation_params,
+        skip_non_finite=skip_non_finite,
+    )
+    return planned(specification, width, devices)
 
-    def remake(**changes: Any) -> SweepPlan:
-        return plan(problem, optimizer, space, **{**options, **changes})
 
+def specify(
+    problem: Any,
+    optimizer: Any,
+    space: Any,
+    *,
+    batch_size: int | None,
+    made: dict[Any, Problem] | None = None,
+    **common: Any,
+) -> Specification:
+    """Check the arguments of a sweep, and cut its spaces into groups. No loss is traced.
+
+    Arguments:
+        problem, optimizer, space, batch_size: as in `sweep`.
+        made: problems that are made already.
+        common: what `Options.of` takes.
+
+    Raises:
+        TypeError, ValueError: naming the argument, its value and what is accepted.
+    """
+    arguments = dict(problem=problem, optimizer=optimizer, space=space, batch_size=batch_size, **common)
+    made = {} if made is None else made
+    families: dict[str, Any] = {"": (optimizer, space)}
     if isinstance(optimizer, Mapping):
         if space is not None:
             raise TypeError("with several families each brings its own space; leave the argument `space` out")
-        families = dict(check_families(optimizer))
-    else:
-        families = {"": (optimizer, space)}  # type: ignore[dict-item]
-    groups: list[PlannedGroup] = []
-    for family, (one, visited) in families.items():
-        parts = parts_of(problem, one, visited, batch_size)
-        if parts is None:
-            made = planned(problem=problem, optimizer=one, space=visited, **options)
-            groups.append(PlannedGroup.of(family or _checks.name_of(one), made))
-            continue
-        for part in parts:
-            definition = dict(problem=part.problem, optimizer=part.optimizer, space=part.space)
-            made = planned(**{**options, **definition, "batch_size": part.batch_size})
-            groups.append(PlannedGroup.of(f"{family or _checks.name_of(one)} {part.words}".strip(), made))
-    return SweepPlan(tuple(groups), groups[0].plan.problem.name, remake)
+        families = dict(_checked(optimizer))
+    options = Options.of(**common)
+    cut = {name: grouped(problem, one, visited, batch_size, made) for name, (one, visited) in families.items()}
+    return Specification(arguments, options, cut, made)
+
+
+def planned(
+    specification: Specification,
+    width: Width | list[Width],
+    devices: Sequence[jax.Device] | None,
+    known: Sequence[GroupPlan] = (),
+) -> SweepPlan:
+    """Trace every group, and choose its width.
+
+    Arguments:
+        specification: what the sweep runs.
+        width: as in `sweep`; or one for each group.
+        devices: as in `sweep`.
+        known: groups that were traced before, whose programs may serve others.
+
+    Raises:
+        TypeError, ValueError: as `sweep`.
+    """
+    groups = list(specification.groups)
+    each = width if isinstance(width, list) else [width] * len(groups)
+    checked = [widths.check_width(one) for one in each]
+    plans = [_traced(name, group, specification.options, devices, known) for name, group in groups]
+    return SweepPlan(tuple(map(widths.at, plans, checked)), specification, devices)
+
+
+def _traced(
+    name: str, group: Group, options: Options, devices: Sequence[jax.Device] | None, known: Sequence[GroupPlan]
+) -> GroupPlan:
+    for one in known:
+        same = one.group.problem is group.problem and one.group.batch_size == group.batch_size
+        if same and one.group.optimizer == group.optimizer and one.space.names == group.space.names:
+            return one.over(group)
+    return trace(name, group, options, devices)
+
+
+def _checked(families: Mapping[Any, Any]) -> Iterator[tuple[str, Family]]:
+    """Names with their pairs (optimizer, space).
+
+    Raises:
+        TypeError, ValueError: no family, a name that can be no folder, or no pair.
+    """
+    if not families:
+        raise ValueError('a sweep of families needs at least one, for example {"adam": (jon.adam, grid(...))}')
+    for name, pair in families.items():
+        if not isinstance(name, str) or not name or set(name) & set('/\\:*?"<>|') or name.startswith("."):
+            raise ValueError(f"the name of a family must be a text that can be a folder's name, got {name!r}")
+        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[1], Space):
+            raise TypeError(
+                f"family {name!r} must be a pair (optimizer, space), such as (jon.adam, grid(...)); got {pair!r}"
+            )
+        if FAMILY in pair[1].names:
+            raise ValueError(f"axis {FAMILY!r} of family {name!r} is what `best` calls a family; wrap one to rename it")
+        yield name, pair
+
+
+def _in_words(group: GroupPlan) -> str:
+    """What a group does: trials, chunks, memory, and seconds once it was timed."""
+    devices, memory = group.devices, group.memory
+    passes = -(-group.chunks // devices)
+    lines = [
+        f"{group.name}: {_of(group.trials, 'trial')} in {_of(group.chunks, 'chunk')} of {_of(group.width, 'lane')}, "
+        f"{_of(min(devices, group.chunks), 'chunk')} at a time, {_of(passes, 'pass', 'passes')}"
+    ]
+    needed, available = memory.of(group.width), memory.available
+    known = "" if available is None else f", of {_size(available)} that it may take on the device"
+    parts = f"{_size(memory.fixed)} and {_size(memory.per_lane)} per lane"
+    lines.append(f"  memory per chunk {_size(needed)}: {parts}{known}")
+    if group.wished is not None:
+        lines.append(f"  {_of(group.width, 'lane')} and not {group.wished}, which would not fit")
+    elif available is not None and needed > available:
+        lines.append("  more than it may take: a smaller width would fit, or is tried where memory runs out")
+    if group.timing is not None:
+        rates = ", ".join(f"{rate:,.0f} at {_of(width, 'lane')}" for width, rate in group.timing.rates.items())
+        lines.append(f"  about {_duration(group.timing.seconds.get(group.width))}; trial-steps a second: {rates}")
+    return "\n".join(lines)
 
 
 def _of(count: int, noun: str, nouns: str = "") -> str:

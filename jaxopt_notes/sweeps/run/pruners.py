@@ -15,11 +15,10 @@ import numpy as np
 
 from ... import _checks
 from ...problems.metric import DIRECTIONS, Direction
-from ..table.direction import SIGNS, declared_direction, known_direction
-from ..judge.intervals import middle
-from ..compute.group_plan import Plan
-from ..judge.best import NOT_COMPARED, parted
+from ..compute.group_plan import GroupPlan
 from ..table.columns import no_trials
+from ..table.direction import SIGNS, declared_direction, known_direction
+from ..table.seeds import NOT_COMPARED, middle, parted
 
 
 @runtime_checkable
@@ -46,7 +45,7 @@ class Pruner(Protocol):
 
 
 class _Recorded:
-    """Says what it was made with; seeds that decide nothing only where there are any."""
+    """Prints what it was made with; seeds that decide nothing only where there are any."""
 
     def __repr__(self) -> str:
         shown = [f"{name}={value!r}" for name, value in vars(self).items() if value is not None]
@@ -131,7 +130,7 @@ def halving(
 
     With factor 3 and 3 rungs all run for a ninth of the steps, a third of them for a third, a ninth for all: 26 % of
     the work. What is slow to start is pruned, so a low learning rate that would win in the end may be lost. The table
-    holds what decided; `jaxopt_notes.sweeps.halving.replay` decides again from it, or as another pruner would have.
+    holds what decided; `jaxopt_notes.sweeps.replay` decides again from it, or as another pruner would have.
     Where memory runs out the width halves, as without pruning.
 
     Arguments:
@@ -239,7 +238,7 @@ def replay(pruner: Pruner, rungs: list[int], measured: np.ndarray, *, direction:
 
     Example:
         >>> import numpy as np, jaxopt_notes as jon
-        >>> from jaxopt_notes.sweeps.halving import replay
+        >>> from jaxopt_notes.sweeps import replay
         >>> replay(jon.halving(rungs=2), [30], np.array([[0.3, 0.1, 0.2]])).tolist()
         [30.0, nan, 30.0]
     """
@@ -270,7 +269,7 @@ class Rule(NamedTuple):
         return replay(self.pruner, rungs, measured, direction=self.direction)
 
 
-def rule_of(plan: Plan, pruner: Pruner) -> Rule:
+def rule_of(plan: GroupPlan, pruner: Pruner) -> Rule:
     """The rule of a plan, after everything that the pruner asks of it was checked."""
     pruner.decide_at(plan.steps)
     columns = no_trials(plan, keep_params=False)

@@ -1,142 +1,158 @@
-"""A pruned sweep, rung by rung: trials wait on the host, those that stay are packed together and go on."""
+"""A pruned sweep, rung by rung: trials wait on the host, those that stay are packed together and run on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from ...minimize import Status
+from ...minimize import HISTORIES, Status
+from ..compute.engine import Engine, Hooks, Leg
+from ..compute.progress import Progress
+from ..compute.state import State
+from ..keep.shelf import Rung, Shelf
+from ..table.columns import columns_of
 from ..table.decisions import Decisions
 from ..table.direction import SIGNS
-from ..compute.engine import Checkpoint, run_until
-from .pruners import Pruner, Rule, rule_of
-from ..judge.intervals import middle
 from ..table.layout import Columns
-from ..compute.group_plan import Plan
-from ..compute.progress import Progress
-from ..keep.shelf import Shelf
-from ..spec.space import listed
-from ..keep.store import Store
-from ..table.columns import columns_of
+from ..table.seeds import middle
+from .pruners import Rule
 
 
-class _State(NamedTuple):
-    """Trials at a rung on the host: the leaves of the carries and histories with the trial as leading axis."""
-
-    step: int
-    lanes: list[np.ndarray]
-
-    def of(self, trials: np.ndarray) -> _State:
-        return _State(self.step, [leaf[trials] for leaf in self.lanes])
-
-
-class _Waiting:
-    """The trials of a rung that may go on, chunk by chunk; the others are released."""
+class Waiting:
+    """The trials of a rung that may stay, chunk by chunk; the others are released."""
 
     def __init__(self) -> None:
-        self._held: list[tuple[np.ndarray, _State]] = []
+        self._held: list[tuple[np.ndarray, State]] = []
         self._limit = 0
 
     def __len__(self) -> int:
-        return sum(len(rows) for rows, _ in self._held)
+        return sum(len(trials) for trials, _ in self._held)
 
-    def add(self, trials: range, state: _State) -> None:
-        self._held.append((np.asarray(trials), state))
+    def add(self, trials: np.ndarray, state: State) -> None:
+        """Hold some trials, whose numbers are above all that are held."""
+        self._held.append((trials, state))
 
     def is_full(self) -> bool:
         """Whether there are twice as many as could stay when that was last asked, which takes time."""
         return len(self) > self._limit
 
     def release(self, stay: np.ndarray) -> None:
-        """Keep those of the trials that may still stay."""
-        kept = [(rows, state, stay[rows]) for rows, state in self._held]
-        self._held = [(rows, state) if mask.all() else (rows[mask], state.of(mask)) for rows, state, mask in kept]
+        """Keep those of the trials that may still stay; a mask over all trials of the sweep."""
+        kept = [(trials, state, stay[trials]) for trials, state in self._held]
+        self._held = [(trials, state) if mask.all() else (trials[mask], state.of(mask)) for trials, state, mask in kept]
         self._limit = 2 * len(self)
 
-    def of(self, trials: np.ndarray) -> _State:
+    def of(self, trials: np.ndarray) -> State:
         """Where these trials are, in one piece."""
-        rows = np.concatenate([rows for rows, _ in self._held])
-        if not np.isin(trials, rows).all():
+        held = np.concatenate([held for held, _ in self._held])
+        if not np.isin(trials, held).all():
             raise RuntimeError("the pruner keeps a configuration that it gave up before, when fewer were measured")
-        states = [state for _, state in self._held]
-        lanes = [np.concatenate(leaves) for leaves in zip(*(one.lanes for one in states), strict=True)]
-        return _State(states[0].step, lanes).of(np.searchsorted(rows, trials))
+        return State.joined([state for _, state in self._held]).of(np.searchsorted(held, trials))
 
 
-def run_pruned(
-    plan: Plan,
-    shelf: Shelf,
-    pruner: Pruner,
-    told: list[Decisions],
-    *,
-    keep_params: bool,
-    bar: Progress | None,
-    store: Store | None,
-    owner: str,
-) -> Generator[tuple[int, Columns]]:
-    """Run a sweep rung by rung; yields every chunk at the end, and appends to `told` what was decided so far.
+class Climb(NamedTuple):
+    """A pruned sweep on its way from rung to rung.
 
-    With a store what the rungs leave is kept there until the sweep is finished, so a kill costs one pass of chunks;
-    `owner` is the sweep that they belong to.
+    Attributes:
+        engine: what runs the trials.
+        shelf: where rungs are kept, so that a kill costs one pass.
+        rule: what decides.
+        bar: shows the progress.
     """
-    rule = rule_of(plan, pruner)
-    known = None if store is None or shelf.unfinished(range(plan.chunks)) else store.decisions()
-    if known is not None and store is not None:
-        told.append(Decisions(*known))
-        store.forget_rungs()  # which a kill may have left
-        return
-    seeds, rungs = len(plan.seeds), pruner.decide_at(plan.steps)
-    alive = np.ones(len(plan.space), bool)
-    decisions = Decisions([], [], [np.nan] * len(alive))
-    state: _State | None = None
-    columns: Columns = {}
-    run = _Rungs(plan, shelf, keep_params, bar, store, owner)
-    for rung, until in enumerate([*rungs, plan.steps]):
-        if bar:
-            bar.expect(seeds * _steps_expected(rule, rungs, decisions, plan.steps))
 
-        def may_stay(
-            so_far: Columns, decisions: Decisions = decisions, until: int = until, alive: np.ndarray = alive
-        ) -> np.ndarray:
-            medians = _medians(so_far, rule)
-            unknown = np.full(int(alive.sum()) - len(medians), np.nan)  # which count as infinitely bad
-            decided = _decided(rule, decisions, until, alive, np.concatenate([medians, unknown]))
-            stay = np.isnan(decided.pruned_at)[alive]
-            stay[len(medians) :] = True
-            return np.repeat(stay, seeds)
+    engine: Engine
+    shelf: Shelf
+    rule: Rule
+    bar: Progress | None
 
-        results, waiting = run.rung(_part(plan, alive), state, until, rung, may_stay)
-        rows = (np.flatnonzero(alive)[:, None] * seeds + np.arange(seeds)).ravel()
-        for name, values in results.items():
-            whole = columns.setdefault(name, np.zeros((plan.trials, *values.shape[1:]), values.dtype))
-            whole[rows] = values
-        if until == plan.steps:
-            break
-        decisions = _decided(rule, decisions, until, alive, _medians(results, rule))
-        told.append(decisions)
-        survive = np.isnan(decisions.pruned_at)
-        state = waiting.of(np.flatnonzero(np.repeat(survive[alive], seeds)))
-        alive = survive
-    _mark(columns, np.repeat(decisions.pruned_at, seeds), plan.group.every)
-    if store is not None:
-        store.write_decisions(decisions)
-    for chunk in shelf.unfinished(range(plan.chunks)):
-        trials = plan.trials_of(chunk)
-        of_chunk = {name: values[trials.start : trials.stop] for name, values in columns.items()}
-        shelf.put(chunk, of_chunk)
-        yield chunk, of_chunk
-    if store is not None:
-        store.forget_rungs()
+    def to_the_end(self, note: Callable[[Decisions], object]) -> tuple[Columns, Decisions]:
+        """Run rung by rung: the columns of all trials, and what was decided. Every decision is noted as it is made."""
+        plan = self.engine.plan
+        seeds, rungs = len(plan.seeds), self.rule.pruner.decide_at(plan.steps)
+        alive = np.ones(len(plan.space), bool)
+        decisions = Decisions([], [], [np.nan] * len(alive))
+        state: State | None = None
+        columns: Columns = {}
+        for rung, until in enumerate([*rungs, plan.steps]):
+            if self.bar:
+                self.bar.expect(seeds * _steps_expected(self.rule, rungs, decisions, plan.steps))
+            trials = _trials_of(alive, seeds)
+            may_stay = _MayStay(self.rule, decisions, until, alive)
+            measured, waiting = self._rung(trials, Leg(until, state, keep=until < plan.steps), rung, may_stay)
+            for name, values in measured.items():
+                whole = columns.setdefault(name, np.zeros((plan.trials, *values.shape[1:]), values.dtype))
+                whole[trials] = values
+            if until == plan.steps:
+                break
+            decisions = _decided(self.rule, decisions, until, alive, _medians(measured, self.rule))
+            note(decisions)
+            alive = np.isnan(decisions.pruned_at)
+            state = waiting.of(_trials_of(alive, seeds))
+        _mark(columns, np.repeat(decisions.pruned_at, seeds), plan.static.every)
+        return columns, decisions
+
+    def _rung(self, trials: np.ndarray, leg: Leg, rung: int, may_stay: _MayStay) -> tuple[Columns, Waiting]:
+        """Take some trials along a leg, packed into chunks: what is measured there, and where they are.
+
+        Trials that cannot stay, as others are better already, are released before the rung is complete.
+        """
+        plan, columns, waiting = self.engine.plan, list[Columns](), Waiting()
+        packed = [slice(first, first + plan.width) for first in range(0, len(trials), plan.width)]
+        for first in range(0, len(packed), plan.devices):
+            cuts = packed[first : first + plan.devices]
+            parts = [trials[cut] for cut in cuts]
+            starts = [None if leg.start is None else leg.start.of(cut) for cut in cuts]
+            for part, (measured, there) in zip(parts, self._pass(parts, starts, leg, rung, first), strict=True):
+                columns.append(measured)
+                if there is not None:
+                    waiting.add(part, there)
+            if waiting.is_full():
+                done = cuts[-1].stop // len(plan.seeds) * len(plan.seeds)  # of configurations that all seeds measured
+                waiting.release(may_stay(_joined(columns, ("status", *_metrics(columns[0])), done)))
+        return _joined(columns, columns[0], None), waiting
+
+    def _pass(
+        self, parts: list[np.ndarray], starts: Sequence[State | None], leg: Leg, rung: int, first: int
+    ) -> list[Rung]:
+        """Some chunks side by side: from the disk, if an earlier process has taken them there."""
+        known = [self.shelf.rung(rung, first + i, ends=not leg.keep) for i in range(len(parts))]
+        there = [one for one in known if one is not None]
+        begun = [start for start in starts if start is not None]
+        own = leg._replace(start=State.joined(begun) if begun else None)
+        if len(there) == len(known):
+            if self.bar:
+                self.bar.skip((leg.until - (own.start.step if own.start else 0)) * sum(map(len, parts)))
+            return there
+        finished, state = self.engine.run(parts, own, Hooks(self.bar, narrowed=self.shelf.narrowed))
+        states = [None] * len(parts) if state is None else state.parts([len(part) for part in parts])
+        ran = [(columns_of(self.engine.plan, one), there) for one, there in zip(finished, states, strict=True)]
+        for i, (columns, where) in enumerate(ran):
+            self.shelf.put_rung(rung, first + i, columns, where)
+        return ran
 
 
-def _part(plan: Plan, alive: np.ndarray) -> Plan:
-    """The same sweep of fewer configurations, at the same width: the same program."""
-    if alive.all():
-        return plan
-    columns = {name: values[alive] for name, values in plan.space.columns().items()}
-    return plan.with_space(listed(columns))
+class _MayStay(NamedTuple):
+    """Which trials may still stay at a rung, given what the first of them measure; a mask over all trials."""
+
+    rule: Rule
+    before: Decisions
+    step: int
+    alive: np.ndarray
+
+    def __call__(self, so_far: Columns) -> np.ndarray:
+        medians = _medians(so_far, self.rule)
+        unknown = np.full(int(self.alive.sum()) - len(medians), np.nan)  # which count as infinitely bad
+        decided = _decided(self.rule, self.before, self.step, self.alive, np.concatenate([medians, unknown]))
+        stay = np.isnan(decided.pruned_at)
+        stay[np.flatnonzero(self.alive)[len(medians) :]] = True
+        return np.repeat(stay, len(self.rule.deciding))
+
+
+def _trials_of(configurations: np.ndarray, seeds: int) -> np.ndarray:
+    """The numbers of the trials of some configurations, given as a mask."""
+    return (np.flatnonzero(configurations)[:, None] * seeds + np.arange(seeds)).ravel()
 
 
 def _steps_expected(rule: Rule, rungs: list[int], decisions: Decisions, steps: int) -> int:
@@ -147,58 +163,6 @@ def _steps_expected(rule: Rule, rungs: list[int], decisions: Decisions, steps: i
     return int(np.where(np.isnan(pruned_at), steps, pruned_at).sum())
 
 
-class _Rungs(NamedTuple):
-    """What all rungs of a sweep share."""
-
-    plan: Plan
-    shelf: Shelf
-    keep_params: bool
-    bar: Progress | None
-    store: Store | None
-    owner: str
-
-    def rung(
-        self, part: Plan, state: _State | None, until: int, rung: int, may_stay: Callable[[Columns], np.ndarray]
-    ) -> tuple[Columns, _Waiting]:
-        """Take all trials of a part of the plan to the step `until`: what is measured there, and where they are.
-
-        Trials that cannot stay, as others are better already, are released; at the end of the sweep all are.
-        """
-        columns: list[Columns] = []
-        waiting, seeds, ends = _Waiting(), len(part.seeds), until == part.steps
-        for first in range(0, part.chunks, part.devices):
-            chunks = range(first, min(first + part.devices, part.chunks))
-            for chunk, (measured, there) in zip(chunks, self._pass(part, chunks, state, until, rung), strict=True):
-                columns.append(measured)
-                if not ends:
-                    waiting.add(part.trials_of(chunk), there)
-            if waiting.is_full():
-                done = part.trials_of(chunks[-1]).stop // seeds * seeds  # configurations that all seeds have measured
-                waiting.release(may_stay(_joined(columns, ("status", *_metrics(columns[0])), done)))
-        return _joined(columns, columns[0], None), waiting
-
-    def _pass(
-        self, part: Plan, chunks: range, state: _State | None, until: int, rung: int
-    ) -> list[tuple[Columns, _State]]:
-        """Some chunks side by side: from the disk, if an earlier process has taken them there."""
-        plan, store = self.plan, self.store
-        known = [None if store is None else store.rung(rung, chunk, self.owner) for chunk in chunks]
-        if all(one is not None for one in known):
-            if self.bar:
-                steps = until - (0 if state is None else state.step)
-                self.bar.skip(steps * sum(len(part.trials_of(chunk)) for chunk in chunks))
-            return [(_named(one, "column."), _from_disk(one, until)) for one in known if one is not None]
-        resume = None if state is None else _packed(part, chunks, state)
-        options: dict[str, Any] = {"keep_params": self.keep_params, "bar": self.bar, "narrowed": self.shelf.narrowed}
-        trials, saved = run_until(part, chunks, until, resume=resume, whole=plan, **options)
-        ran = []
-        for i, chunk in enumerate(chunks):
-            ran.append((columns_of(part, trials[i]), _unpacked(saved, i, len(part.trials_of(chunk)))))
-            if store is not None:
-                store.write_rung(rung, chunk, _to_disk(*ran[-1], ends=until == part.steps), self.owner)
-        return ran
-
-
 def _joined(columns: Sequence[Columns], names: Iterable[str], trials: int | None) -> Columns:
     """The first trials of some columns in one piece; all of them where None."""
     return {name: np.concatenate([one[name] for one in columns])[:trials] for name in names}
@@ -206,37 +170,6 @@ def _joined(columns: Sequence[Columns], names: Iterable[str], trials: int | None
 
 def _metrics(columns: Columns) -> list[str]:
     return [name for name, values in columns.items() if values.ndim == 1 and name != "status"]
-
-
-def _to_disk(columns: Columns, state: _State, ends: bool) -> dict[str, np.ndarray]:
-    """Arrays by name; of trials that have ended no carries, from which nobody goes on."""
-    named = {f"column.{name}": values for name, values in columns.items()}
-    lanes = {f"lanes.{i:03}": leaf for i, leaf in enumerate(state.lanes)}
-    return named if ends else named | lanes
-
-
-def _from_disk(arrays: dict[str, np.ndarray], step: int) -> _State:
-    lanes = _named(arrays, "lanes.")
-    return _State(step, [lanes[name] for name in sorted(lanes)])
-
-
-def _named(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): values for name, values in arrays.items() if name.startswith(prefix)}
-
-
-def _packed(part: Plan, chunks: range, state: _State) -> Checkpoint:
-    """The trials of some chunks as a checkpoint; a short chunk is filled up with its last trial."""
-    lanes = []
-    for trials in map(part.trials_of, chunks):
-        filled = state.of(np.minimum(trials.start + np.arange(part.width), trials.stop - 1))
-        lanes.append([*filled.lanes[:-3], *(history.T for history in filled.lanes[-3:])])
-    return Checkpoint(state.step, lanes)
-
-
-def _unpacked(saved: Checkpoint, i: int, trials: int) -> _State:
-    carry, histories = saved.lanes[i][:-3], saved.lanes[i][-3:]
-    lanes = [*(leaf[:trials] for leaf in carry), *(history.T[:trials] for history in histories)]
-    return _State(saved.step, lanes)
 
 
 def _medians(columns: Columns, rule: Rule) -> np.ndarray:
@@ -261,5 +194,5 @@ def _mark(columns: Columns, pruned_at: np.ndarray, every: int) -> None:
     lost = np.isin(columns["status"], (Status.NON_FINITE, Status.DIVERGED))  # which is why they were pruned
     columns["status"][pruned & ~lost] = Status.PRUNED
     last = np.where(pruned, pruned_at // every, np.inf)
-    for name in ("loss", "grad_norm", "update_norm"):
+    for name in HISTORIES:
         columns[name][np.arange(columns[name].shape[1]) > last[:, None]] = np.nan

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import os
-import time
-import warnings
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,54 +13,36 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from ... import _checks
-from ..._digests import StoreError
 from ...problems import Problem
-from ..spec.group import check_kept, parts_of
-from ..table.decisions import Decisions, add_decisions
-from .distribute import (
-    Outline,
-    agree_on_lanes,
-    check_executor,
-    hand_out,
-    outline_of,
-    outline_there,
-    pack,
-    plan_of,
-    run_here,
-)
-from ..keep.folders import holds_results
-from .pruners import Pruner, check_pruner, rule_of
-from ..table.joined import claim, sweep_families, sweep_parts
-from ..table.layout import Columns, build_table, chunk_table
-from .plan import plan
-from ..compute.programs import programs
-from ..compute.progress import Progress
-from .rungs import run_pruned
-from ..keep.shelf import Disk, Memory, Shelf, open_disk
-from ..keep.signals import Terminated, sigterm
+from ..compute.group_plan import GroupPlan
+from ..keep.claims import claim
+from ..keep.store import kept_width
+from ..spec.group import Group, Grouping, check_kept
 from ..spec.space import Space
-from ..keep.store import Store
+from ..table.joined import among_all, joined, record_of
+from .distribute import Workers, check_executor
+from .group import Execution, Runner, run_group
+from .here import Here, Pruned
+from .plan import Family, Specification, SweepPlan, planned, specify
+from .pruners import Pruner, check_pruner
 
 if TYPE_CHECKING:
     import xarray
 
-_CHOSEN = ("evaluation_params", "skip_non_finite")
-Family = tuple[Callable[..., optax.GradientTransformation], Space]
-
 
 def sweep(
-    problem: Problem | Callable[..., Problem],
-    optimizer: Callable[..., optax.GradientTransformation] | Mapping[str, Family],
+    problem: Problem | Callable[..., Problem] | SweepPlan,
+    optimizer: Callable[..., optax.GradientTransformation] | Mapping[str, Family] | None = None,
     space: Space | None = None,
     *,
-    seeds: int | Sequence[int] = 1,
-    steps: int,
+    seeds: int | Sequence[int] | None = None,
+    steps: int | None = None,
     batch_size: int | None = None,
-    every: int = 1,
+    every: int | None = None,
     key: Key[Array, ""] | None = None,
     keep_params: bool = False,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
-    skip_non_finite: int = 0,
+    skip_non_finite: int | None = None,
     width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -148,34 +127,26 @@ def sweep(
         >>> dict(table.final_loss.sizes)
         {'learning_rate': 2, 'beta': 2, 'seed': 1}
     """
-    options = {
-        **{"seeds": seeds, "steps": steps, "every": every, "key": key, "keep_params": keep_params, "width": width},
-        **{"devices": devices, "repair": repair, "prune": prune, "executor": executor},
-        **{"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite},
-        **{"on_chunk": on_chunk, "progress": progress},
-    }
-    for name, value in (("keep_params", keep_params), ("repair", repair), ("progress", progress)):
-        _checks.boolean(name, value)
+    how = Execution(keep_params, repair, prune, executor, on_chunk, progress)
     path = None if store is None else _folder(store)
-    if on_chunk is not None and not callable(on_chunk):
-        raise TypeError(f"on_chunk must be a function of a table, got {on_chunk!r}")
-    if isinstance(width, str):
-        _checks.choice("width", width, ["fastest"])
-    if prune is not None:
-        check_pruner(prune, executor, path is not None and jax.process_count() > 1)
-    if isinstance(optimizer, Mapping):
-        if space is not None:
-            raise TypeError("with several families each brings its own space; leave the argument `space` out")
-        _plan_all(problem, optimizer, None, batch_size, options)
-        return sweep_families(sweep, problem, optimizer, path, {**options, "batch_size": batch_size})
-    parts = parts_of(problem, optimizer, space, batch_size)
-    if parts is not None:
-        if keep_params:
-            check_kept(parts)
-        _plan_all(problem, optimizer, space, batch_size, options)
-        return sweep_parts(sweep, parts, space, path, options)
-    claim(path, "manifest.json", None, repair)
-    return _sweep_one(problem, optimizer, space, batch_size, path, options)
+    _check_execution(how, path)
+    decided: dict[str, Any] = {"seeds": seeds, "steps": steps, "batch_size": batch_size, "every": every, "key": key}
+    decided |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
+    if isinstance(problem, SweepPlan):
+        _refuse_decided({"optimizer": optimizer, "space": space, **decided, "width": width, "devices": devices})
+        return _run(problem.specification, [group.width for group in problem.groups], problem, path, how)
+    if optimizer is None or steps is None:
+        missing = "optimizer" if optimizer is None else "steps"
+        raise TypeError(f"sweep needs {missing}; only a plan, as jon.plan(...) returns it, has its own")
+    decided |= {name: value for name, value in _DEFAULTS.items() if decided[name] is None}
+    specification = specify(problem, optimizer, space, **decided)
+    folders = _folders(specification, path)
+    wide = [width if isinstance(width, int) else kept_width(folder, repair, width) for folder in folders]
+    plan = None if executor is not None else planned(specification, wide, devices)
+    return _run(specification, wide, plan, path, how)
+
+
+_DEFAULTS = {"seeds": 1, "every": 1, "skip_non_finite": 0}
 
 
 def _folder(store: Any) -> Path:
@@ -184,132 +155,95 @@ def _folder(store: Any) -> Path:
     return Path(store)
 
 
-def _plan_all(problem: Any, optimizer: Any, space: Any, batch_size: int | None, options: dict[str, Any]) -> None:
-    """Check and trace every program before the first runs or claims a folder; workers plan for themselves."""
-    if options["executor"] is None:
-        same = {name: options[name] for name in ("seeds", "steps", "every", "key", "devices", *_CHOSEN)}
-        plan(problem, optimizer, space, batch_size=batch_size, width=1, **same)
+def _check_execution(how: Execution, path: Path | None) -> None:
+    """Refuse how a sweep is to be run, before anything is planned."""
+    for name in ("keep_params", "repair", "progress"):
+        _checks.boolean(name, getattr(how, name))
+    if how.on_chunk is not None and not callable(how.on_chunk):
+        raise TypeError(f"on_chunk must be a function of a table, got {how.on_chunk!r}")
+    if how.executor is not None:
+        check_executor(how.executor)
+    if how.prune is not None:
+        check_pruner(how.prune, how.executor, path is not None and jax.process_count() > 1)
 
 
-def _sweep_one(
-    problem: Any, optimizer: Any, space: Any, batch_size: int | None, path: Path | None, options: dict[str, Any]
+def _refuse_decided(given: Mapping[str, Any]) -> None:
+    """Refuse arguments that a plan has decided: what was printed is what runs."""
+    for name, value in given.items():
+        if value is not None:
+            raise TypeError(f"{name} is decided by the plan; give it to jon.plan(...), got {name}={value!r}")
+
+
+def _folders(specification: Specification, path: Path | None) -> list[Path | None]:
+    """The folder of every group: that of the sweep, one inside, or of families one inside theirs."""
+    folders: list[Path | None] = []
+    for family, grouping in specification.families.items():
+        whole = None if path is None else path / family
+        names = [""] if grouping.is_one else [f"group-{i:03}" for i in range(len(grouping.groups))]
+        folders += [None if whole is None else whole / name for name in names]
+    return folders
+
+
+def _run(
+    specification: Specification, wide: Sequence[Any], plan: SweepPlan | None, path: Path | None, how: Execution
+) -> Any:
+    """Run the groups of every family, and join their tables.
+
+    Everything that can be refused is refused before the first folder is claimed: a runner checks what is asked of it.
+    After an interruption the other groups are left out.
+    """
+    import xarray
+
+    if how.keep_params:
+        for grouping in specification.families.values():
+            check_kept(grouping.groups)
+    folders = _folders(specification, path)
+    known: Sequence[GroupPlan | None] = plan.groups if plan else [None] * len(folders)
+    named = zip(specification.groups, wide, known, folders, strict=True)
+    runners = [
+        (name, _runner(group, specification, width, one, folder, how), folder)
+        for (name, group), width, one, folder in named
+    ]
+    if "" in specification.families:
+        return _family(specification.families[""], runners, path, specification, how)
+    if path is not None:
+        claim(path, "families.json", {"families": list(specification.families)}, how.repair)
+    tables: dict[str, xarray.Dataset] = {}
+    for family, grouping in specification.families.items():
+        own, runners = runners[: len(grouping.groups)], runners[len(grouping.groups) :]
+        tables[family] = _family(grouping, own, None if path is None else path / family, specification, how)
+        if "interrupted" in tables[family].attrs:
+            break
+    return xarray.DataTree.from_dict(tables)
+
+
+def _runner(
+    group: Group, specification: Specification, width: Any, plan: GroupPlan | None, folder: Path | None, how: Execution
+) -> Runner:
+    if how.executor is not None:
+        options: dict[str, Any] = {"width": width, "keep_params": how.keep_params, "folder": folder, "plan": plan}
+        return Workers(how.executor, group, specification.options, **options)
+    assert plan is not None
+    return Here(plan, how.keep_params) if how.prune is None else Pruned(plan, how.keep_params, how.prune)
+
+
+def _family(
+    grouping: Grouping,
+    runners: Sequence[tuple[str, Runner, Path | None]],
+    path: Path | None,
+    specification: Specification,
+    how: Execution,
 ) -> xarray.Dataset:
-    """A sweep of one program."""
-    width, executor, keep_params = (options[name] for name in ("width", "executor", "keep_params"))
-    folder = None if path is None else Store(path)
-    if folder is not None and not isinstance(width, int) and _is_begun(folder):
-        width = _kept_width(folder, options["repair"], width)  # floats depend on it, so it stays
-    began = time.monotonic()
-    definition = {
-        **{"problem": problem, "optimizer": optimizer, "space": space, "batch_size": batch_size},
-        **{name: options[name] for name in ("seeds", "steps", "every", "key", *_CHOSEN)},
-    }
-    made, payload, prune, told = None, b"", options["prune"], list[Decisions]()
-    if executor is None:
-        made = plan_of(definition, width, options["devices"])
-        outline, traces = outline_of(made, keep_params), programs(made.group).traces
-        traced = len(traces)
-    else:
-        payload = pack(definition, keep_params)
-        outline = check_executor(executor).submit(outline_there, payload, width).result()
-    if made is not None and prune is not None:  # checked before a folder is claimed
-        rule = rule_of(made, prune)
-        outline = outline.pruned(repr(prune), rule.direction, made.seeds[~rule.deciding].tolist())
-    shelf = Memory(outline.layout, outline) if folder is None else _disk(folder, outline, options, executor is None)
-    share = _share(outline, folder) if executor is None else range(outline.chunks)
-    trials, left = (_trials_in(outline, chunks) for chunks in (share, shelf.unfinished(share)))
-    name = _checks.name_of(optimizer)
-    bar = Progress(trials, outline.steps, name, enabled=options["progress"], finished=trials - left)
-    if made is not None:
-        agree_on_lanes(made, shelf)
-    if made is not None and prune is not None:
-        files: dict[str, Any] = {"store": folder, "owner": outline.layout.owner}
-        finished = run_pruned(made, shelf, prune, told, keep_params=keep_params, bar=bar, **files)
-    elif made is not None:
-        finished = run_here(made, shelf, share, keep_params=keep_params, bar=bar)
-    else:
-        finished = hand_out(executor, payload, outline, shelf, folder=path, bar=bar)
-    gentle = made is not None and prune is None
-    interrupted = _consume(finished, shelf, outline, bar, options["on_chunk"], gentle=gentle)
-    if isinstance(shelf, Disk):
-        shelf.warn_if_deleted()
-    table = build_table(outline.layout, shelf.columns())
-    table = add_decisions(table, told[-1]) if told else table
-    table.attrs |= {"devices": outline.devices} | ({"interrupted": 1} if interrupted else {})
-    lanes = shelf.lanes()
-    table.attrs |= {} if lanes is None else {"narrowed_to": lanes}
-    if made is not None:
-        table.attrs["segment_programs"] = len(traces) - traced
-    table.attrs["wall_seconds"] = round(time.monotonic() - began, 3)
-    return table
-
-
-def _consume(
-    finished: Generator[tuple[int, Columns]],
-    shelf: Memory | Disk,
-    outline: Outline,
-    bar: Progress,
-    on_chunk: Callable[[xarray.Dataset], object] | None,
-    *,
-    gentle: bool,
-) -> bool:
-    """Run to the end, telling of every chunk; whether something stopped it before. SIGTERM is passed on afterwards."""
-    stored, interrupted = isinstance(shelf, Disk), False
-    with sigterm(wanted=stored, gentle=gentle) as stop:
-        try:
-            if isinstance(shelf, Disk):
-                shelf.stop = stop
-            # Closed at once, whatever ends the loop: an executor's chunks that nobody has begun are withdrawn.
-            with contextlib.closing(finished):
-                for chunk, columns in finished:
-                    bar.chunk(columns["status"], columns["final_loss"])
-                    if on_chunk and shelf.holds(chunk):
-                        on_chunk(chunk_table(outline.layout, outline.trials_of(chunk).start, shelf.chunk(chunk)))
-        except (KeyboardInterrupt, Terminated) as error:
-            why = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"
-            interrupted = _warn_unfinished(why, shelf, outline)
-        except concurrent.futures.BrokenExecutor as error:
-            if stored:
-                raise
-            interrupted = _warn_unfinished(f"a worker died ({error})", shelf, outline)
-        finally:
-            bar.close()
-            shelf.close()
-    return interrupted
-
-
-def _is_begun(folder: Store) -> bool:
-    """Whether a store keeps to a width: it, or a group beside it, has results, or others write it at this moment."""
-    whole = folder.folder.parent if folder.folder.name.startswith("group-") else folder.folder
-    return folder.is_begun() and (holds_results(whole) or jax.process_count() > 1)
-
-
-def _kept_width(folder: Store, repair: bool, width: Any) -> Any:
-    """The width that a store began with; where it cannot be known any more, the one asked for."""
-    try:
-        return folder.width(repair)
-    except StoreError:
-        if not repair:
-            raise
-        return width
-
-
-def _trials_in(outline: Outline, chunks: Iterable[int]) -> int:
-    return sum(len(outline.trials_of(chunk)) for chunk in chunks)
-
-
-def _share(outline: Outline, folder: Store | None) -> range:
-    """The chunks that this process runs: all of them, or every n-th where n processes write one store."""
-    several = folder is not None and jax.process_count() > 1
-    return range(jax.process_index(), outline.chunks, jax.process_count()) if several else range(outline.chunks)
-
-
-def _disk(folder: Store, outline: Outline, options: dict[str, Any], here: bool) -> Disk:
-    share = f"-{jax.process_index()}" if here and jax.process_count() > 1 else ""
-    return open_disk(folder, outline.layout, outline, options["repair"], share)
-
-
-def _warn_unfinished(why: str, shelf: Shelf, outline: Outline) -> bool:
-    done = shelf.trials_finished()
-    warnings.warn(f"{why}: {done} of {outline.trials} trials finished; the others have status -1", stacklevel=5)
-    return True
+    """The table of one space: of its group, or of all its groups joined."""
+    record = None if grouping.is_one else record_of(grouping)
+    if path is not None:
+        claim(path, "manifest.json" if record is None else "groups.json", record, how.repair)
+    tables: list[xarray.Dataset] = []
+    for group, (_, runner, folder) in zip(grouping.groups, runners, strict=True):
+        on_chunk, seeds = how.on_chunk, len(specification.options.seeds)
+        if on_chunk is not None and record is not None:
+            on_chunk = among_all(on_chunk, record, group.rows, seeds)
+        tables.append(run_group(runner, _checks.name_of(group.optimizer), folder, how, on_chunk))
+        if "interrupted" in tables[-1].attrs:
+            break
+    return tables[0] if record is None else joined(record, tables)

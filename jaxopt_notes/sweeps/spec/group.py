@@ -1,9 +1,9 @@
-"""Choices: the values of a space that make another program, and the groups of configurations that share one."""
+"""Groups: the configurations of a space that share one compiled program, cut by the choices among its values."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,10 @@ from ... import _checks
 from ...minibatches import check_batch_size
 from ...problems import Problem
 from ...problems.metric import Metric
-from .arguments import Argument, arguments_of, exact, is_number, plain
+from .accepted import check_kinds, check_space
+from .arguments import Argument, arguments_of, exact, is_number
 from .shaping import shaping_numbers
-from .space import Space, check_kinds, check_space, is_absent, label, listed
+from .space import Space, labels_of, listed
 
 BATCH_SIZE = "batch_size"
 
@@ -45,13 +46,13 @@ class Chosen:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """A group: the configurations that one compiled program runs.
+class Group:
+    """The configurations that one compiled program runs, as plain data.
 
     Attributes:
         problem, optimizer, space, batch_size: the arguments of `sweep` for it alone; the space holds its numbers.
         rows: the positions of its configurations in the whole space.
-        choices: name -> what it has in common and others have not, as a label.
+        choices: name -> what its configurations have in common and others have not, as a label.
     """
 
     problem: Problem
@@ -67,25 +68,41 @@ class Part:
         return ", ".join(f"{name}={value}" for name, value in self.choices.items())
 
 
-def parts_of(problem: Any, optimizer: Any, space: Any, batch_size: Any) -> list[Part] | None:
-    """The groups of a space in the order of their first configurations; None if one program runs all of it.
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """A space and its groups, in the order of their first configurations."""
+
+    space: Space
+    groups: tuple[Group, ...]
+
+    @property
+    def is_one(self) -> bool:
+        """Whether one program runs the whole space, and there is nothing to choose."""
+        return len(self.groups) == 1 and not self.groups[0].choices
+
+
+def grouped(problem: Any, optimizer: Any, space: Any, batch_size: Any, made: dict[Any, Problem]) -> Grouping:
+    """Check a space, and cut it into groups.
 
     Choices make a program each, and so do the numbers that an optimizer cannot be traced with.
 
+    Arguments:
+        problem, optimizer, space, batch_size: as in `sweep`.
+        made: arguments -> problem, of what `problem` has made if it makes problems. None is made twice.
+
     Raises:
-        TypeError, ValueError: an axis that neither the problem nor the optimizer accepts, or both do; or values that
-            they do not accept.
+        TypeError, ValueError: an axis that neither the problem nor the optimizer accepts, or that both accept; or
+            values that they do not accept.
     """
-    if isinstance(optimizer, Chosen) or not isinstance(space, Space) or not callable(optimizer):
-        return None  # one of the groups already, or an error that `make_plan` raises
+    if not isinstance(problem, Problem) and not _makes_problems(problem):
+        raise _no_problem(problem)
+    if not isinstance(space, Space) or not callable(optimizer):
+        check_space(space, optimizer)
     of_problem = _problem_axes(problem, optimizer, space)
     takes_batch_size = BATCH_SIZE in space.names and BATCH_SIZE not in _checks.keyword_names(optimizer)
     elsewhere = [*of_problem, *([BATCH_SIZE] if takes_batch_size else [])]
     others = [BATCH_SIZE, *(_checks.keyword_names(problem) if _makes_problems(problem) else [])]
-    # Where one program is most likely, planning checks the space; a name that the optimizer does not take is a typo.
-    likely_one = not elsewhere and _names_numbers(space) and set(space.names) <= set(_checks.keyword_names(optimizer))
-    if not likely_one:
-        check_space(space, optimizer, elsewhere, others)
+    check_space(space, optimizer, elsewhere, others)
     for name in of_problem:
         if name in _checks.keyword_names(optimizer):
             raise ValueError(
@@ -94,33 +111,34 @@ def parts_of(problem: Any, optimizer: Any, space: Any, batch_size: Any) -> list[
     if takes_batch_size and batch_size is not None:
         raise ValueError(f"batch_size is an axis of the space and was given as well, as {batch_size!r}")
     if not of_problem and not isinstance(problem, Problem):
-        return None  # an error that `make_plan` raises
-    parts = _parts(space, optimizer, elsewhere, _problems(problem, of_problem, space), batch_size)
-    if len(parts) == 1 and not parts[0].choices:
-        return None
-    if likely_one:
-        check_space(space, optimizer)
-    _check_directions(parts)
-    return sorted(parts, key=lambda part: part.rows[0])
+        raise _no_problem(problem)
+    groups = _groups(space, optimizer, elsewhere, _problems(problem, of_problem, space, made), batch_size)
+    if len(groups) == 1 and not groups[0].choices:
+        (one,) = groups
+        return Grouping(space, (Group(one.problem, optimizer, space, one.batch_size, one.rows, {}),))
+    _check_directions(groups)
+    return Grouping(space, tuple(sorted(groups, key=lambda group: group.rows[0])))
 
 
-def _names_numbers(space: Space) -> bool:
-    """Whether every configuration has a number for every name."""
-    return all(is_number(value) and not is_absent(value) for values in space.columns().values() for value in values)
+def _no_problem(problem: Any) -> TypeError:
+    return TypeError(
+        f"problem must be a jaxopt_notes.Problem, for example Problem(loss, init=params), or a function that makes "
+        f"one, whose arguments are axes of the space; got {problem!r}"
+    )
 
 
-def _parts(
+def _groups(
     space: Space, optimizer: Callable, elsewhere: list[str], made: Callable[..., Problem], batch_size: Any
-) -> list[Part]:
+) -> list[Group]:
     """The groups, given the axes that the optimizer does not see, and what makes the problem of a configuration."""
     columns, arguments = space.columns(), arguments_of(optimizer)
     rows = [exact(row, arguments) for row in space.configurations()]
-    groups: dict[Any, list[int]] = {}
+    alike_rows: dict[Any, list[int]] = {}
     for i, configuration in enumerate(rows):
-        groups.setdefault(_signature(configuration, elsewhere), []).append(i)
+        alike_rows.setdefault(_signature(configuration, elsewhere), []).append(i)
     labels = {name: labels_of(values) for name, values in columns.items()}
-    parts = []
-    for members in groups.values():
+    groups = []
+    for members in alike_rows.values():
         first = rows[members[0]]
         problem = made(first)
         check_names(space, optimizer, problem)
@@ -133,8 +151,8 @@ def _parts(
             alike = [members[position] for position in positions]
             free = {name: columns[name][alike].astype(float) for name in numbers if name not in fixed}
             choices = [name for name in space.names if name in first and name not in free]
-            parts.append(
-                Part(
+            groups.append(
+                Group(
                     problem,
                     Chosen.of(optimizer, {name: rows[alike[0]][name] for name in fixed}),
                     listed(free, len(alike)),
@@ -143,7 +161,7 @@ def _parts(
                     {name: labels[name][alike[0]] for name in choices},
                 )
             )
-    return parts
+    return groups
 
 
 def _programs(
@@ -167,17 +185,17 @@ def _programs(
         pending += [(positions, [*fixed, *shaping]) for positions in apart.values()]
 
 
-def _check_directions(parts: list[Part]) -> None:
+def _check_directions(groups: list[Group]) -> None:
     """Refuse a metric that is declared in one direction by one problem and otherwise by another: it is one column."""
     first: dict[str, tuple[str, str]] = {}
-    for part in parts:
-        for name, metric in part.problem.metrics.items():
-            said = repr(metric.direction) if isinstance(metric, Metric) else "no direction"
-            there, words = first.setdefault(name, (said, part.words))
-            if said != there:
+    for group in groups:
+        for name, metric in group.problem.metrics.items():
+            declared = repr(metric.direction) if isinstance(metric, Metric) else "no direction"
+            there, words = first.setdefault(name, (declared, group.words))
+            if declared != there:
                 raise ValueError(
-                    f"metric {name!r} must have one direction in a sweep, and has {there} with {words}, {said} with "
-                    f"{part.words}"
+                    f"metric {name!r} must have one direction in a sweep, and has {there} with {words}, {declared} "
+                    f"with {group.words}"
                 )
 
 
@@ -205,36 +223,19 @@ def measured(problem: Problem) -> list[str]:
     return list(jax.eval_shape(problem.evaluate, params, problem.data, problem.test_data))
 
 
-def labels_of(values: Iterable[Any]) -> list[Any]:
-    """What a table says for the values of a column: integers, numbers, booleans, or texts that tell them apart."""
-    values = [plain(value) for value in values]
-    if all(is_number(value) for value in values):
-        whole = all(isinstance(value, int) for value in values)
-        return values if whole else [float(value) for value in values]
-    if all(isinstance(value, bool) for value in values):
-        return values
-    texts: dict[Any, str] = {}
-    for value in values:
-        if value not in texts and not is_absent(value):
-            text = str(label(value))
-            same = sum(known.split(" #")[0] == text for known in texts.values())
-            texts[value] = f"{text} #{same + 1}" if same else text
-    return ["" if is_absent(value) else texts[value] for value in values]
-
-
-def check_kept(parts: list[Part]) -> None:
+def check_kept(groups: Sequence[Group]) -> None:
     """Refuse parameters that do not fit one table.
 
     Raises:
         ValueError: the groups have parameters of different shapes.
     """
-    shapes = [jax.eval_shape(part.problem.init, jax.random.key(0)) for part in parts]
+    shapes = [jax.eval_shape(group.problem.init, jax.random.key(0)) for group in groups]
     kept = [[(name, leaf.shape) for name, leaf in jax.tree_util.tree_leaves_with_path(one)] for one in shapes]
-    for part, leaves in zip(parts, kept, strict=True):
+    for group, leaves in zip(groups, kept, strict=True):
         if leaves != kept[0]:
             raise ValueError(
-                f"keep_params needs parameters of the same shapes, and {part.words} has others than {parts[0].words}; "
-                f"run one sweep for each"
+                f"keep_params needs parameters of the same shapes, and {group.words} has others than "
+                f"{groups[0].words}; run one sweep for each"
             )
 
 
@@ -255,11 +256,11 @@ def _makes_problems(problem: Any) -> bool:
     return callable(problem) and not isinstance(problem, (Problem, type))
 
 
-def _problems(problem: Any, names: list[str], space: Space) -> Callable[..., Problem]:
+def _problems(problem: Any, names: list[str], space: Space, made: dict[Any, Problem]) -> Callable[..., Problem]:
     """The problem of a configuration, which depends on these names only; each problem is made once."""
     if not names:
         return lambda configuration: problem
-    arguments, made = arguments_of(problem), dict[Any, Problem]()
+    arguments = arguments_of(problem)
     for name in names:
         check_kinds(arguments.get(name, Argument(name)), space.columns()[name], _checks.name_of(problem))
 
@@ -277,7 +278,8 @@ def _made(problem: Any, arguments: Mapping[str, Any]) -> Problem:
     made = problem(**arguments)
     if not isinstance(made, Problem):
         words = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-        raise TypeError(f"problem must make a jaxopt_notes.Problem; {_checks.name_of(problem)}({words}) gave {made!r}")
+        call = f"{_checks.name_of(problem)}({words})"
+        raise TypeError(f"problem must make a jaxopt_notes.Problem; {call} returned {made!r}")
     return made
 
 

@@ -1,32 +1,24 @@
-"""From what a pass of trials returns to columns, and from a table back to parameters."""
+"""From what an engine returns to the columns of a table."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PyTree
 
-from ... import _checks
-from ..._columns import named_leaves, own_dims
-from ...minimize import Status, end_status
-from ...problems import Problem
-from ..compute.engine import lane_shapes
+from ..._columns import named_leaves
+from ...minimize import HISTORIES, end_status
+from ..compute.group_plan import GroupPlan
 from .layout import Columns, stored_column
-from ..compute.group_plan import Plan
-from ..spec.space import CONFIGURATION
-
-if TYPE_CHECKING:
-    import xarray
 
 
-def columns_of(plan: Plan, trials: dict[str, Any]) -> Columns:
-    """The columns of a table: the final status in place of the loop's own, and parameters by their paths."""
+def columns_of(plan: GroupPlan, finished: dict[str, Any]) -> Columns:
+    """The columns of a table from what an engine returns: the final status, and parameters by their paths."""
     baseline = np.inf if plan.problem.baseline is None else plan.problem.baseline
-    status, initial, final = (jnp.asarray(trials[name]) for name in ("status", "initial_loss", "final_loss"))
-    judged = {**trials}
+    status, initial, final = (jnp.asarray(finished[name]) for name in ("status", "initial_loss", "final_loss"))
+    judged = {**finished}
     unmoved = judged.pop("unmoved", None)
     unmoved = None if unmoved is None else jnp.asarray(unmoved)
     judged["status"] = np.asarray(end_status(status, initial, final, baseline, unmoved))
@@ -35,114 +27,16 @@ def columns_of(plan: Plan, trials: dict[str, Any]) -> Columns:
     return {name: stored_column(name, np.asarray(column)) for name, column in (*judged.items(), *named)}
 
 
-def no_trials(plan: Plan, keep_params: bool) -> Columns:
+def no_trials(plan: GroupPlan, keep_params: bool) -> Columns:
     """The columns of no trials, in their own dtypes; with them a sweep that ran no chunk has every variable."""
     one = jax.tree.map(lambda leaf: leaf[0], plan.initial)
     measured = jax.eval_shape(plan.evaluate, plan.evaluate_constants, one, plan.problem.data, plan.problem.test_data)
-    lanes = lane_shapes(plan)
-    names = ("loss", "grad_norm", "update_norm")
-    columns = {name: np.zeros((0, plan.group.entries), getattr(lanes, name).dtype) for name in names}
+    histories = plan.shapes.lanes(1).histories
+    columns = {name: np.zeros((0, plan.static.entries), histories[name].dtype) for name in HISTORIES}
     columns |= {name: np.zeros(0, like.dtype) for name, like in measured.items()}
     columns |= {"initial_loss": np.zeros(0, measured["final_loss"].dtype)}
-    counted = ("status", "stopped_at", "skipped") if plan.group.skip else ("status", "stopped_at")
+    counted = ("status", "stopped_at", "skipped") if plan.static.skip else ("status", "stopped_at")
     columns |= {name: np.zeros(0, np.int32) for name in counted}
     if keep_params:
         columns |= {name: np.zeros((0, *leaf.shape), leaf.dtype) for name, leaf in named_leaves(one, "params")}
     return columns
-
-
-def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTree:
-    """The parameters at the end of one trial of a sweep that kept them: those that its `final_loss` was measured at.
-
-    For a method whose result is not its iterate these are its evaluation parameters.
-
-    Arguments:
-        table: from `sweep(..., keep_params=True)`.
-        problem: the same problem; it gives the structure of the parameters.
-        selection: one value for every axis and `seed`; of numbers the nearest of the grid is taken. Of a space
-            that is a list of points `configuration`, its number, or as many of its hyperparameters as single it out.
-
-    Returns:
-        The parameters as a pytree.
-
-    Raises:
-        TypeError: a tree of several families. ValueError: the table has no parameters, an axis is unknown or missing,
-            the values fit no configuration or several, the trial was not run, or the problem has parameters of another
-            shape or dtype.
-
-    Example:
-        >>> import jaxopt_notes as jon
-        >>> valley = jon.problems.quadratic([1.0, 20.0])
-        >>> table = jon.sweep(valley, jon.gradient_descent, jon.grid(learning_rate=[0.01, 0.05]), steps=10,
-        ...                   keep_params=True, progress=False)
-        >>> jon.end_point(table, valley, learning_rate=0.05, seed=0).shape
-        (2,)
-    """
-    _checks.one_table("end_point", table)
-    shapes = jax.eval_shape(problem.init, jax.random.key(0))
-    likes = dict(named_leaves(shapes, "params"))
-    if any(name not in table for name in likes):
-        raise ValueError("this table holds no parameters: run sweep(..., keep_params=True)")
-    table, selection = _located(table, selection)
-    dims = [str(dim) for dim in table["final_loss"].dims]
-    for name in selection:
-        _checks.choice("axis", name, dims)
-    missing = [dim for dim in dims if dim not in selection]
-    if missing:
-        raise ValueError(f"end_point needs one value for {', '.join(missing)}; the axes are {', '.join(dims)}")
-    if selection["seed"] not in table["seed"]:
-        raise ValueError(f"seed must be one of {table['seed'].values.tolist()}, got {selection['seed']}")
-    trial = table[["status", *likes]].sel(seed=selection.pop("seed"))
-    trial = trial.isel({name: _place(name, table[name].values, value) for name, value in selection.items()})
-    if trial["status"] == Status.NOT_RUN:
-        raise ValueError("this trial was not run, so it has no end point")
-    # By the names of their dims, which a transposed table has in another order.
-    found = {name: trial[name].transpose(*own_dims(name, trial[name].ndim)).values for name in likes}
-    leaves = [_leaf(name, found[name], like) for name, like in likes.items()]
-    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
-
-
-def _leaf(name: str, values: np.ndarray, like: jax.ShapeDtypeStruct) -> Array:
-    """A leaf of the parameters from its column, bit for bit, or no leaf."""
-    if values.shape != like.shape:
-        raise ValueError(f"{name} has shape {values.shape} in the table and {like.shape} in the problem, another one")
-    real = values if jnp.issubdtype(like.dtype, jnp.complexfloating) or values.dtype.kind != "c" else values.real
-    leaf = real.astype(like.dtype)
-    if not np.array_equal(leaf.astype(values.dtype), values, equal_nan=True):
-        raise ValueError(
-            f"{name} is {values.dtype} in the table, and {like.dtype} in the problem cannot hold its values; make the "
-            f"problem as it was for the sweep, for example under jax.enable_x64(True)"
-        )
-    return jnp.asarray(leaf)
-
-
-def _place(name: str, known: np.ndarray, value: Any) -> int:
-    """The position of the nearest number, or of the choice with this label."""
-    if known.dtype.kind in "fi" and name != CONFIGURATION:
-        return int(np.argmin(abs(known - value)))
-    if value not in known.tolist():
-        raise ValueError(f"{name} must be one of {known.tolist()}, got {value!r}")
-    return known.tolist().index(value)
-
-
-def _located(table: xarray.Dataset, selection: dict[str, Any]) -> tuple[xarray.Dataset, dict[str, Any]]:
-    """The selection by dims: of a list of points, by `configuration` alone."""
-    columns = [str(name) for name, values in table.coords.items() if values.dims == (CONFIGURATION,) != (name,)]
-    wanted = {name: value for name, value in selection.items() if name in columns}
-    if CONFIGURATION not in table.dims:
-        return table, selection
-    for name in selection:
-        _checks.choice("axis", name, [*columns, CONFIGURATION, "seed"])
-    if not wanted:
-        return table, selection
-    fits = np.ones(table.sizes[CONFIGURATION], bool)
-    for name, value in wanted.items():
-        known = table[name].values
-        fits &= (
-            np.isclose(known, value, rtol=1e-6, atol=0.0, equal_nan=True) if known.dtype.kind == "f" else known == value
-        )
-    if fits.sum() != 1:
-        words = ", ".join(f"{name}={value}" for name, value in wanted.items())
-        raise ValueError(f"{words} fits {fits.sum()} configurations; give more of {', '.join(columns)}")
-    others = {name: value for name, value in selection.items() if name not in columns}
-    return table, others | {CONFIGURATION: table[CONFIGURATION].values[fits].item()}

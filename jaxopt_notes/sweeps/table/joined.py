@@ -1,202 +1,44 @@
-"""Sweeps of several programs: each group and each family runs as a sweep of its own, and their tables are joined.
-
-On disk a sweep of groups is a folder with `groups.json` and the store of each in `group-000`, `group-001`, ...; one of
-families has `families.json` and a folder for each.
-"""
+"""The tables of several groups as one: laid out over the axes of the whole space."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
-from ..._digests import StoreError, read_json, set_aside, write_json
 from ..._numerics import scale_of
-from ..spec.group import Part, labels_of
-from ..keep.folders import ANEW, holds_results, is_store, is_written, part_of, parts_in, place_of, records_in
+from ..spec.group import Grouping
+from ..spec.space import CONFIGURATION, labels_of
 from .layout import NOT_RUN, spread_of
-from ..judge.best import FAMILY
-from ..spec.space import CONFIGURATION, Space
 
 if TYPE_CHECKING:
     import xarray
 
 _Variable = tuple[tuple[Any, ...], np.ndarray, dict[str, Any]]  # dims, values, attributes
 _ADDED = ("segment_programs", "wall_seconds", "trials_finished")
-FORMAT = 1
 
 
-def sweep_parts(
-    sweep: Callable[..., xarray.Dataset], parts: Sequence[Part], space: Any, store: Path | None, options: Any
-) -> xarray.Dataset:
-    """Run every group with `sweep`, and join the tables; after an interruption the other groups are left out."""
-    record = _record(parts, space)
-    claim(store, "groups.json", record, options["repair"])
-    tables: list[xarray.Dataset] = []
-    on_chunk, seeds = options["on_chunk"], options["seeds"]
-    count = np.size(seeds) if np.ndim(seeds) else int(seeds)
-    for i, part in enumerate(parts):
-        folder = None if store is None else store / f"group-{i:03}"
-        told = on_chunk and _among_all(on_chunk, record, part.rows, count)
-        own = {**options, "batch_size": part.batch_size, "store": folder, "on_chunk": told}
-        tables.append(sweep(part.problem, part.optimizer, part.space, **own))
-        if "interrupted" in tables[-1].attrs:
-            break
-    return _joined(record, tables)
-
-
-def sweep_families(
-    sweep: Callable[..., xarray.Dataset], problem: Any, families: Mapping[str, Any], store: Path | None, options: Any
-) -> xarray.DataTree:
-    """Run every family with `sweep`; the tables become the children of a tree."""
-    import xarray
-
-    pairs = dict(check_families(families))
-    claim(store, "families.json", {"families": list(pairs)}, options["repair"])
-    tables: dict[str, xarray.Dataset] = {}
-    for name, (optimizer, space) in pairs.items():
-        folder = None if store is None else store / name
-        tables[name] = sweep(problem, optimizer, space, store=folder, **options)
-        if "interrupted" in tables[name].attrs:
-            break
-    return xarray.DataTree.from_dict(tables)
-
-
-def check_families(families: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, Space]]]:
-    """Names with their pairs (optimizer, space).
-
-    Raises:
-        TypeError, ValueError: no family, a name that can be no folder, or no pair.
-    """
-    if not families:
-        raise ValueError('a sweep of families needs at least one, for example {"adam": (jon.adam, grid(...))}')
-    for name, pair in families.items():
-        if not isinstance(name, str) or not name or set(name) & set('/\\:*?"<>|') or name.startswith("."):
-            raise ValueError(f"the name of a family must be a text that can be a folder's name, got {name!r}")
-        if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[1], Space):
-            raise TypeError(
-                f"family {name!r} must be a pair (optimizer, space), such as (jon.adam, grid(...)); got {pair!r}"
-            )
-        if FAMILY in pair[1].names:
-            raise ValueError(f"axis {FAMILY!r} of family {name!r} is what `best` calls a family; wrap one to rename it")
-        yield name, pair
-
-
-def open_joined(folder: Path, name: str, open_one: Callable[[Path], xarray.Dataset]) -> Any:
-    """The table or tree of a stored sweep of groups or families, whose record has this name."""
-    import xarray
-
-    record = read_json(folder / name, ANEW)
-    parts = {part: folder / part for part in parts_in(record)}
-    begun = [part for part, path in parts.items() if is_store(path) or any(path.rglob("chunk-*.nc"))]
-    for path in sorted({manifest.parent for manifest in folder.glob("*/*.json")}):
-        place = _place(path)  # None of one that cannot be read, as opening it will say
-        if (place or (place == "" and path.name in parts)) and place != part_of(path):
-            raise StoreError(f"{path} is no part of the sweep in {folder}, or {name} is another's; {ANEW}")
-    if "families" in record:
-        if not begun:
-            raise FileNotFoundError(f"no family of the sweep in {folder} has begun")
-        return xarray.DataTree.from_dict({part: open_one(parts[part]) for part in begun})
-    if not begun:
-        raise FileNotFoundError(f"no group of the sweep in {folder} has begun")
-    return _joined(record, [open_one(path) if part in begun else None for part, path in parts.items()])
-
-
-def claim(store: Path | None, name: str, record: dict[str, Any] | None, repair: bool = False) -> None:
-    """Write what a folder holds, or compare with what is there; a sweep of which nothing came makes room.
-
-    With `repair` a record that cannot be read is set aside, and so is one of another kind whose results are not there.
-
-    Raises:
-        StoreError: the folder holds another sweep.
-    """
-    if store is None:
-        return
-    others, path = [other for other in records_in(store) if other != name], store / name
-    free = not holds_results(store) and not is_written(store) and jax.process_count() == 1
-    for other in others:
-        if not free and not (repair and _is_stray(store, other, name)):
-            raise StoreError(f"{store} holds another kind of sweep, with a {other}; choose another folder")
-        if repair:
-            set_aside(store / other)
-        else:
-            (store / other).unlink()
-    if record is None:
-        return
-    now = json.loads(json.dumps({"format": FORMAT, **record, "part_of": part_of(store)}))
-    there = None if free and path.is_file() else _there(path, repair)
-    if there is not None:
-        # As text, since the NaN of an absent hyperparameter equals nothing.
-        changed = [part for part in {**there, **now} if json.dumps(there.get(part)) != json.dumps(now.get(part))]
-        if not changed:
-            return
-        if changed != ["part_of"]:
-            if not (repair and ("part_of" in changed or _parts_say(store, now))):
-                lines = [f"  {part}: {there.get(part)} there, {now.get(part)} now" for part in changed]
-                hint = f"{store} holds another sweep; finish it as it was defined, or choose another folder"
-                raise StoreError("\n".join([hint, *lines]))
-            set_aside(path)
-    store.mkdir(parents=True, exist_ok=True)
-    write_json(path, now)
-
-
-def _there(path: Path, repair: bool) -> dict[str, Any] | None:
-    """The record that is there; one that cannot be read is set aside with `repair`."""
-    try:
-        return read_json(path, ANEW)
-    except FileNotFoundError:
-        return None
-    except StoreError:
-        if not repair:
-            raise
-        set_aside(path)
-        return None
-
-
-def _is_stray(store: Path, other: str, name: str) -> bool:
-    """Whether the record of another kind cannot be right: the wanted one is there, or nothing that it speaks of."""
-    pattern = {"manifest.json": "chunk-*", "groups.json": "group-*", "families.json": "*/*.json"}[other]
-    return os.path.lexists(store / name) or not any(store.glob(pattern))
-
-
-def _place(folder: Path) -> str | None:
-    """What a folder says of its place in a sweep of groups or families; None where that cannot be read."""
-    for name in records_in(folder):
-        with contextlib.suppress(StoreError, FileNotFoundError):
-            return read_json(folder / name, ANEW).get("part_of", "")
-    return None
-
-
-def _parts_say(store: Path, record: dict[str, Any]) -> bool:
-    """Whether a group or family that is there says that it is part of the sweep of this record."""
-    return any(_place(store / part) == place_of(record, part) for part in parts_in(record))
-
-
-def _record(parts: Sequence[Part], space: Space) -> dict[str, Any]:
+def record_of(grouping: Grouping) -> dict[str, Any]:
     """What joining needs to know, as plain data."""
+    space = grouping.space
     columns = {name: labels_of(v.tolist()) for name, v in (space.points or space.axes).items()}
     listed = {CONFIGURATION: list(range(len(space)))}
     return {
         "axes": listed if space.points else columns,
         "points": columns if space.points else {},
-        "rows": [part.rows.tolist() for part in parts],
+        "rows": [group.rows.tolist() for group in grouping.groups],
     }
 
 
-def _among_all(
+def among_all(
     on_chunk: Callable[[xarray.Dataset], object], record: Mapping[str, Any], rows: np.ndarray, seeds: int
 ) -> Callable[[xarray.Dataset], object]:
-    """Tell of a chunk of a group as of one of the whole sweep: its trials, and the hyperparameters of all groups."""
+    """`on_chunk` for a chunk of a group, which it gets as one of the whole sweep, with the hyperparameters of all."""
     shape = tuple(map(len, record["axes"].values()))
 
-    def told(chunk: xarray.Dataset) -> object:
+    def called(chunk: xarray.Dataset) -> object:
         configuration, seed = np.divmod(chunk["trial"].values, seeds)
         row = rows[configuration]
         places = dict(zip(record["axes"], np.unravel_index(row, shape), strict=True))
@@ -208,7 +50,7 @@ def _among_all(
         coordinates |= {"seed": ("trial", chunk["seed"].values), "trial": row * seeds + seed}
         return on_chunk(whole.assign_coords(coordinates))
 
-    return told
+    return called
 
 
 def _along_axes(record: Mapping[str, Any]) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
@@ -222,7 +64,7 @@ def _along_axes(record: Mapping[str, Any]) -> dict[str, tuple[str, np.ndarray, d
     return found
 
 
-def _joined(record: Mapping[str, Any], tables: Sequence[xarray.Dataset | None]) -> xarray.Dataset:
+def joined(record: Mapping[str, Any], tables: Sequence[xarray.Dataset | None]) -> xarray.Dataset:
     """One table of all groups; those that have none are not run."""
     import xarray
 

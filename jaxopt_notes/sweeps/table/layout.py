@@ -12,22 +12,19 @@ from ..._columns import own_dims, stored
 from ..._numerics import scale_of
 from ..._version import __version__
 from ...minibatches import steps_per_epoch
-from ...minimize import Status
+from ...minimize import HISTORIES, Status
 from ...problems.metric import direction_attrs, directions
-from ..spec.group import labels_of
-from ..spec.space import CONFIGURATION
+from ..compute.group_plan import GroupPlan
+from ..spec.space import CONFIGURATION, labels_of
 
 if TYPE_CHECKING:
     import xarray
 
-    from ..compute.group_plan import Plan
 
 Columns = dict[str, np.ndarray]  # name -> values of some trials, the trial being the leading axis
 
 _DESCRIPTIONS = {
-    "loss": "loss of the step's minibatch, or of the full data without minibatches",
-    "grad_norm": "Euclidean norm of the gradient",
-    "update_norm": "Euclidean norm of the update that led to the step",
+    **HISTORIES,
     "initial_loss": "loss on the full training data at the start",
     "final_loss": "loss on the full training data at the end",
     "status": "how the trial ended: " + ", ".join(f"{s.value} {s.name.lower()}" for s in Status),
@@ -63,15 +60,29 @@ class Layout(NamedTuple):
         """Number of trials."""
         return int(np.prod([len(values) for values in self.axes.values()], dtype=int)) * len(self.seeds)
 
+    @property
+    def steps(self) -> int:
+        """Steps of every trial."""
+        return self.attributes["steps"]
+
+    @property
+    def width(self) -> int:
+        """Trials per chunk."""
+        return self.attributes["width"]
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return -(-self.trials // self.width)
+
     def trials_of(self, chunk: int) -> range:
         """The trials of a chunk; none of a number beyond the last."""
-        width = self.attributes["width"]
-        return range(chunk * width, min((chunk + 1) * width, self.trials))
+        return range(chunk * self.width, min((chunk + 1) * self.width, self.trials))
 
     @property
     def owner(self) -> str:
         """What the files of a sweep say that they belong to: its fingerprint and width."""
-        return f"{self.attributes['fingerprint']} {self.attributes['width']}"
+        return f"{self.attributes['fingerprint']} {self.width}"
 
     def empty(self) -> Columns:
         """Columns of all trials, none of them run."""
@@ -86,7 +97,7 @@ class Layout(NamedTuple):
         return {**described, **self.described.get(name, {})}
 
 
-def layout_of(plan: Plan, columns: Columns) -> Layout:
+def layout_of(plan: GroupPlan, columns: Columns) -> Layout:
     """The layout of a plan's table, given the columns of some of its trials in their own dtypes."""
     directed = directions(plan.problem.metrics, columns)
     named = {name: stored(column)[1] for name, column in columns.items()}
@@ -157,8 +168,8 @@ def _along_steps(layout: Layout) -> dict[str, tuple[str, np.ndarray, dict[str, s
     return {name: ("step", np.asarray(values), {"units": units}) for name, (values, units) in known}
 
 
-def _coordinates(plan: Plan) -> dict[str, tuple[list[Any], str]]:
-    steps = np.arange(plan.group.entries) * plan.group.every
+def _coordinates(plan: GroupPlan) -> dict[str, tuple[list[Any], str]]:
+    steps = np.arange(plan.static.entries) * plan.static.every
     coordinates: dict[str, tuple[list[Any], str]] = {"step": (steps.tolist(), "steps")}
     if plan.minibatches is not None:
         epochs = steps / steps_per_epoch(plan.minibatches, plan.problem.examples)
@@ -167,12 +178,12 @@ def _coordinates(plan: Plan) -> dict[str, tuple[list[Any], str]]:
     return coordinates
 
 
-def _attributes(plan: Plan) -> dict[str, str | int | float]:
+def _attributes(plan: GroupPlan) -> dict[str, str | int | float]:
     """Strings and numbers only: NetCDF takes nothing else."""
     examples = plan.problem.examples
     known = {} if plan.problem.baseline is None else {"baseline_loss": float(plan.problem.baseline)}
     return {
-        "optimizer": _checks.name_of(plan.group.factory),
+        "optimizer": _checks.name_of(plan.static.factory),
         "problem": plan.problem.name,
         "steps": plan.steps,
         "batch_size": plan.batch_size,

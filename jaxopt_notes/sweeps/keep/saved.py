@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..._columns import DTYPE, KEY_IMPL, is_extension, is_key, restored, stored
 from ..._digests import StoreError, open_digested, write_digested
-from ..keep.chunks import check_here
+from .chunks import check_here
 
 if TYPE_CHECKING:
     import xarray

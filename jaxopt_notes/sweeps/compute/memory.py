@@ -1,0 +1,78 @@
+"""The memory of a chunk before it runs, from the compiled program or from a bound that costs no compilation."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ..._hoist import equations
+from ..._kept import kept_with
+from ...devices import memory_for
+from .programs import Static, programs, segment_of
+from .shapes import Shapes
+
+
+class MemoryUse(NamedTuple):
+    """Bytes on one device while a chunk runs: `fixed + lanes * per_lane`.
+
+    Attributes:
+        fixed: data, example indices, starts, and what the program needs whatever the lanes.
+        per_lane: parameters, gradient, optimizer state, histories and intermediate values of a trial.
+        available: what a chunk may take on the device, if that is known.
+    """
+
+    fixed: int
+    per_lane: int
+    available: int | None
+
+    def of(self, lanes: int) -> int:
+        """Bytes of a chunk."""
+        return self.fixed + lanes * self.per_lane
+
+
+def memory_of(shapes: Shapes) -> MemoryUse:
+    """The memory of a chunk, by compiling the segment for one and for two lanes on one device."""
+    one, two = (bytes_of(segment_compiled(shapes.alone, width)) for width in (1, 2))
+    return MemoryUse(max(0, 2 * one - two), max(0, two - one), available(shapes))
+
+
+def available(shapes: Shapes) -> int | None:
+    """Bytes that a chunk may take on its device, if that is known."""
+    mesh = shapes.static.mesh
+    return memory_for(mesh.devices.flat[0], sharing=mesh.size)
+
+
+def segment_compiled(shapes: Shapes, width: int) -> Any:
+    """The compiled segment, which runs nothing."""
+    return programs(shapes.static).segment.lower(*shapes.segment_on_devices(width)).compile()
+
+
+def bytes_of(compiled: Any) -> int:
+    """Arguments, results that are not arguments given back, and what is in between."""
+    memory = compiled.memory_analysis()
+    sizes = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
+    return sizes - memory.alias_size_in_bytes
+
+
+def most_bytes(shapes: Shapes, width: int) -> int:
+    """What a chunk would take if nothing that its program computes were ever released."""
+    alone = shapes.alone
+    lanes, inputs, shared, *bounds = alone.segment(1)
+    leaves, structure = jax.tree.flatten((lanes, inputs, shared, *bounds))
+    return _size(shared) + width * (2 * _size(lanes) + _bytes_computed(alone.static, structure, tuple(leaves)))
+
+
+@kept_with(lambda static, structure, leaves: static.loss)
+def _bytes_computed(static: Static, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]) -> int:
+    """The bytes of everything that a segment computes in a step; the same for every sweep of one program."""
+    traced = jax.make_jaxpr(functools.partial(segment_of, static))(*jax.tree.unflatten(structure, leaves))
+    return _size([atom.aval for equation in equations(traced.jaxpr) for atom in equation.outvars])
+
+
+def _size(tree: Any) -> int:
+    return sum(
+        int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")
+    )

@@ -1,0 +1,76 @@
+"""Shapes, dtypes and places of what the compiled programs of a group are given; nothing here touches a value."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from .programs import ALONG_STEPS, EVERYWHERE, TRIALS, LaneInputs, Lanes, Shared, Static, programs, trials_mesh
+
+
+class Shapes(NamedTuple):
+    """What the shapes of a group's arguments follow from.
+
+    Attributes:
+        static: the static part of its programs.
+        names: the hyperparameters.
+        initial: the starts of all seeds.
+        constants: what the closure of the loss holds.
+        data: the training data.
+        rows: the shape of the example indices of a window.
+    """
+
+    static: Static
+    names: tuple[str, ...]
+    initial: PyTree
+    constants: list[Any]
+    data: PyTree
+    rows: tuple[int, ...]
+
+    @property
+    def alone(self) -> Shapes:
+        """The same on the first of the devices."""
+        return self._replace(static=self.static._replace(mesh=trials_mesh([self.static.mesh.devices.flat[0]])))
+
+    @property
+    def shared(self) -> Shared:
+        """What all lanes share."""
+        rows: Any = jax.ShapeDtypeStruct(self.rows, jnp.int32)
+        return Shared(self.constants, self.data, rows)
+
+    def inputs(self, width: int) -> LaneInputs:
+        """What distinguishes the lanes."""
+        lanes = (width * self.static.mesh.size,)
+        numbers: Any = {name: jax.ShapeDtypeStruct(lanes, jnp.result_type(float)) for name in self.names}
+        seed: Any = jax.ShapeDtypeStruct(lanes, jnp.int32)
+        return LaneInputs(numbers, seed)
+
+    def lanes(self, width: int) -> Lanes:
+        """The lanes."""
+        return jax.eval_shape(programs(self.static).begin, self.initial, self.inputs(width), self.shared)
+
+    def segment(self, width: int) -> tuple[Any, ...]:
+        """The arguments of a segment, without places."""
+        bound = jax.ShapeDtypeStruct((), jnp.int32)
+        return (self.lanes(width), self.inputs(width), self.shared, bound, bound, bound)
+
+    def segment_on_devices(self, width: int) -> tuple[Any, ...]:
+        """The arguments of a segment, with the places that a sweep puts them in."""
+        mesh = self.static.mesh
+        lanes, inputs, shared, *bounds = self.segment(width)
+        carry, histories = _placed(lanes.carry, mesh, TRIALS), _placed(lanes.histories, mesh, ALONG_STEPS)
+        return (Lanes(carry, histories), _placed(inputs, mesh, TRIALS), _placed(shared, mesh, EVERYWHERE), *bounds)
+
+
+def shapes_of(tree: PyTree) -> Any:
+    """Every leaf as its shape and dtype on a device."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), tree)
+
+
+def _placed(shapes: PyTree, mesh: Mesh, spec: PartitionSpec) -> Any:
+    sharding = NamedSharding(mesh, spec)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes)

@@ -1,0 +1,35 @@
+"""Trials on their way, on the host: what a checkpoint saves, and what waits at a rung."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class State(NamedTuple):
+    """Some trials at a step.
+
+    Attributes:
+        step: the steps done.
+        leaves: those of the carries and then the histories, in the order of `HISTORIES`; the leading axis is the trial.
+    """
+
+    step: int
+    leaves: list[np.ndarray]
+
+    def of(self, trials: np.ndarray | slice) -> State:
+        """Some of the trials, by their positions."""
+        return State(self.step, [leaf[trials] for leaf in self.leaves])
+
+    def parts(self, lengths: Sequence[int]) -> list[State]:
+        """The trials in pieces of these lengths."""
+        ends = np.cumsum(lengths)
+        return [self.of(slice(end - length, end)) for length, end in zip(lengths, ends, strict=True)]
+
+    @staticmethod
+    def joined(states: Sequence[State]) -> State:
+        """Trials that are at one step, in one piece."""
+        leaves = zip(*(one.leaves for one in states), strict=True)
+        return State(states[0].step, [np.concatenate(parts) for parts in leaves])

@@ -1,0 +1,90 @@
+"""What a folder is for: a sweep of one program, of groups, or of families, as a record that is written before it runs.
+
+On disk a sweep of groups is a folder with `groups.json` and the store of each in `group-000`, `group-001`, ...; one of
+families has `families.json` and a folder for each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ..._digests import StoreError, read_json, set_aside, write_json
+from .folders import ANEW, holds_results, is_written, part_of, parts_in, place_of, records_in
+
+FORMAT = 1
+
+
+def claim(store: Path | None, name: str, record: dict[str, Any] | None, repair: bool = False) -> None:
+    """Write what a folder holds, or compare with what is there; a sweep of which nothing came makes room.
+
+    With `repair` a record that cannot be read is set aside, and so is one of another kind whose results are not there.
+
+    Raises:
+        StoreError: the folder holds another sweep.
+    """
+    if store is None:
+        return
+    others, path = [other for other in records_in(store) if other != name], store / name
+    free = not holds_results(store) and not is_written(store) and jax.process_count() == 1
+    for other in others:
+        if not free and not (repair and _is_stray(store, other, name)):
+            raise StoreError(f"{store} holds another kind of sweep, with a {other}; choose another folder")
+        if repair:
+            set_aside(store / other)
+        else:
+            (store / other).unlink()
+    if record is None:
+        return
+    now = json.loads(json.dumps({"format": FORMAT, **record, "part_of": part_of(store)}))
+    there = None if free and path.is_file() else _there(path, repair)
+    if there is not None:
+        # As text, since the NaN of an absent hyperparameter equals nothing.
+        changed = [part for part in {**there, **now} if json.dumps(there.get(part)) != json.dumps(now.get(part))]
+        if not changed:
+            return
+        if changed != ["part_of"]:
+            if not (repair and ("part_of" in changed or _parts_say(store, now))):
+                lines = [f"  {part}: {there.get(part)} there, {now.get(part)} now" for part in changed]
+                hint = f"{store} holds another sweep; finish it as it was defined, or choose another folder"
+                raise StoreError("\n".join([hint, *lines]))
+            set_aside(path)
+    store.mkdir(parents=True, exist_ok=True)
+    write_json(path, now)
+
+
+def _there(path: Path, repair: bool) -> dict[str, Any] | None:
+    """The record that is there; one that cannot be read is set aside with `repair`."""
+    try:
+        return read_json(path, ANEW)
+    except FileNotFoundError:
+        return None
+    except StoreError:
+        if not repair:
+            raise
+        set_aside(path)
+        return None
+
+
+def _is_stray(store: Path, other: str, name: str) -> bool:
+    """Whether the record of another kind cannot be right: the wanted one is there, or nothing that it speaks of."""
+    pattern = {"manifest.json": "chunk-*", "groups.json": "group-*", "families.json": "*/*.json"}[other]
+    return os.path.lexists(store / name) or not any(store.glob(pattern))
+
+
+def place_in(folder: Path) -> str | None:
+    """What a folder says of its place in a sweep of groups or families; None where that cannot be read."""
+    for name in records_in(folder):
+        with contextlib.suppress(StoreError, FileNotFoundError):
+            return read_json(folder / name, ANEW).get("part_of", "")
+    return None
+
+
+def _parts_say(store: Path, record: dict[str, Any]) -> bool:
+    """Whether a group or family that is there says that it is part of the sweep of this record."""
+    return any(place_in(store / part) == place_of(record, part) for part in parts_in(record))

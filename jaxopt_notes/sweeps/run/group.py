@@ -1,0 +1,121 @@
+"""One group of a sweep, run to its end: by a runner, here or elsewhere, with its chunks on a shelf."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from ..compute.progress import Progress
+from ..keep.shelf import Disk, InMemory, Shelf, open_disk
+from ..keep.signals import Stop, Terminated, sigterm
+from ..keep.store import Store
+from ..table.layout import Columns, Layout, build_table, chunk_table
+from .distribute import Workers
+from .here import Here
+from .pruners import Pruner
+
+if TYPE_CHECKING:
+    import xarray
+
+Runner = Here | Workers
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a sweep is run, which decides no trial: the arguments of `sweep` of these names."""
+
+    keep_params: bool
+    repair: bool
+    prune: Pruner | None
+    executor: concurrent.futures.Executor | None
+    on_chunk: Callable[[xarray.Dataset], object] | None
+    progress: bool
+
+
+def run_group(
+    runner: Runner,
+    name: str,
+    folder: Path | None,
+    how: Execution,
+    on_chunk: Callable[[xarray.Dataset], object] | None,
+) -> xarray.Dataset:
+    """The table of one group; what is in its folder already is not run again."""
+    began, layout = time.monotonic(), runner.layout
+    with sigterm(wanted=folder is not None, gentle=runner.gentle) as stop:
+        shelf = _shelf(runner, folder, how, stop)
+        share = _share(layout, runner.several and folder is not None)
+        trials, left = (_trials_in(layout, chunks) for chunks in (share, shelf.unfinished(share)))
+        bar = Progress(trials, layout.steps, name, enabled=how.progress, finished=trials - left)
+        interrupted = _consume(runner.run(shelf, share, bar), shelf, layout, bar, on_chunk)
+    if isinstance(shelf, Disk):
+        shelf.warn_if_deleted()
+    table = runner.finish(build_table(layout, shelf.columns()))
+    table.attrs |= {"devices": runner.devices} | ({"interrupted": 1} if interrupted else {})
+    lanes = shelf.lanes()
+    table.attrs |= {} if lanes is None else {"narrowed_to": lanes}
+    table.attrs["wall_seconds"] = round(time.monotonic() - began, 3)
+    return table
+
+
+def _shelf(runner: Runner, folder: Path | None, how: Execution, stop: Stop) -> Shelf:
+    if folder is None:
+        return InMemory(runner.layout, runner.devices)
+    share = f"-{jax.process_index()}" if runner.several and jax.process_count() > 1 else ""
+    parts: tuple[Any, ...] = (Store(folder), runner.identity, runner.layout, runner.devices)
+    return open_disk(*parts, repair=how.repair, share=share, stop=stop)
+
+
+def _share(layout: Layout, several: bool) -> range:
+    """The chunks that this process runs: all of them, or every n-th where n processes write one store."""
+    if several and jax.process_count() > 1:
+        return range(jax.process_index(), layout.chunks, jax.process_count())
+    return range(layout.chunks)
+
+
+def _consume(
+    finished: Generator[tuple[int, Columns]],
+    shelf: Shelf,
+    layout: Layout,
+    bar: Progress,
+    on_chunk: Callable[[xarray.Dataset], object] | None,
+) -> bool:
+    """Run to the end, and call `on_chunk` with every chunk; whether something stopped it before.
+
+    SIGTERM is passed on afterwards.
+    """
+    try:
+        # Closed at once, whatever ends the loop: an executor's chunks that nobody has begun are withdrawn.
+        with contextlib.closing(finished):
+            for chunk, columns in finished:
+                bar.chunk(columns["status"], columns["final_loss"])
+                if on_chunk and shelf.holds(chunk):
+                    on_chunk(chunk_table(layout, layout.trials_of(chunk).start, shelf.chunk(chunk)))
+    except (KeyboardInterrupt, Terminated) as error:
+        _warn_unfinished("interrupted" if isinstance(error, KeyboardInterrupt) else "terminated", shelf, layout)
+        return True
+    except concurrent.futures.BrokenExecutor as error:
+        if isinstance(shelf, Disk):
+            raise
+        _warn_unfinished(f"a worker died ({error})", shelf, layout)
+        return True
+    finally:
+        bar.close()
+        shelf.close()
+    return False
+
+
+def _trials_in(layout: Layout, chunks: Iterable[int]) -> int:
+    return sum(len(layout.trials_of(chunk)) for chunk in chunks)
+
+
+def _warn_unfinished(why: str, shelf: Shelf, layout: Layout) -> None:
+    done = shelf.trials_finished()
+    warnings.warn(f"{why}: {done} of {layout.trials} trials finished; the others have status -1", stacklevel=5)

@@ -1,0 +1,121 @@
+"""The chunks of one group, run on the devices of this process: all of them to the end, or pruned on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING
+
+from ..compute.engine import Engine, Hooks, Leg
+from ..compute.group_plan import GroupPlan
+from ..compute.programs import programs
+from ..compute.progress import Progress
+from ..keep.shelf import Shelf
+from ..table.columns import columns_of, no_trials
+from ..table.decisions import Decisions, add_decisions
+from ..table.layout import Columns, layout_of
+from .pruners import Pruner, rule_of
+from .rungs import Climb
+
+if TYPE_CHECKING:
+    import xarray
+
+
+class Here:
+    """Runs every chunk to the end.
+
+    Attributes:
+        identity: what decides a trial, part by part.
+        layout: the layout of the table.
+        devices: how many chunks run at a time.
+        several: whether several processes of `jax.distributed` may run a share of the chunks each.
+        gentle: whether it looks between segments if the process was asked to end.
+    """
+
+    several = True
+    gentle = True
+
+    def __init__(self, plan: GroupPlan, keep_params: bool) -> None:
+        self._engine = Engine(plan, keep_params=keep_params)
+        self._traces = programs(plan.static).traces
+        self._traced = len(self._traces)
+        self.identity, self.devices = plan.identity, plan.devices
+        self.layout = layout_of(plan, no_trials(plan, keep_params))
+
+    def run(self, shelf: Shelf, chunks: Iterable[int], bar: Progress | None) -> Generator[tuple[int, Columns]]:
+        """Run those of the chunks that are missing on the shelf; yields each when it is kept."""
+        agree_on_lanes(self._engine, shelf)
+        yield from run_chunks(self._engine, shelf, chunks, bar)
+
+    def finish(self, table: xarray.Dataset) -> xarray.Dataset:
+        """The table with what is known of how it was run."""
+        return table.assign_attrs(segment_programs=len(self._traces) - self._traced)
+
+
+class Pruned(Here):
+    """Runs all chunks rung by rung, and yields them at the end."""
+
+    several = False
+    gentle = False
+
+    def __init__(self, plan: GroupPlan, keep_params: bool, pruner: Pruner) -> None:
+        self._rule = rule_of(plan, pruner)
+        self._decisions: Decisions | None = None
+        super().__init__(plan, keep_params)
+        # The same trials pruned in another way are another sweep.
+        added = {"prune": repr(pruner), "prune_direction": self._rule.direction}
+        fingerprint = hashlib.sha256(f"{plan.fingerprint}{''.join(added.values())}".encode()).hexdigest()
+        reporting = plan.seeds[~self._rule.deciding].tolist()
+        attributes = {**self.layout.attributes, "fingerprint": fingerprint, **added}
+        attributes |= {"report_seeds": json.dumps(reporting)} if reporting else {}
+        self.identity, self.layout = {**self.identity, **added}, self.layout._replace(attributes=attributes)
+
+    def run(self, shelf: Shelf, chunks: Iterable[int], bar: Progress | None) -> Generator[tuple[int, Columns]]:
+        """Run the sweep rung by rung; yields every chunk at the end."""
+        agree_on_lanes(self._engine, shelf)
+        if not shelf.unfinished(chunks) and (known := shelf.decisions()) is not None:
+            self._note(known)
+            shelf.forget_rungs()  # which a kill may have left
+            return
+        columns, decisions = Climb(self._engine, shelf, self._rule, bar).to_the_end(self._note)
+        shelf.put_decisions(decisions)
+        for chunk in shelf.unfinished(chunks):
+            trials = self.layout.trials_of(chunk)
+            of_chunk = {name: values[trials.start : trials.stop] for name, values in columns.items()}
+            shelf.put(chunk, of_chunk)
+            yield chunk, of_chunk
+        shelf.forget_rungs()
+
+    def _note(self, decisions: Decisions) -> None:
+        self._decisions = decisions
+
+    def finish(self, table: xarray.Dataset) -> xarray.Dataset:
+        """The table with what was decided."""
+        table = super().finish(table)
+        return table if self._decisions is None else add_decisions(table, self._decisions)
+
+
+def run_chunks(
+    engine: Engine, shelf: Shelf, chunks: Iterable[int], bar: Progress | None = None
+) -> Generator[tuple[int, Columns]]:
+    """Run those of the chunks that are missing on the shelf to the end; yields each when it is kept."""
+    plan = engine.plan
+    for together, saved in shelf.missing(chunks):
+        parts = [plan.trials_of(chunk) for chunk in together]
+        if bar and saved:
+            bar.skip(saved.step * sum(map(len, parts)))
+        hooks = Hooks(bar, shelf.checkpoint(together), shelf.narrowed)
+        finished, _ = engine.run(parts, Leg(plan.steps, saved=saved), hooks)
+        for chunk, one in zip(together, finished, strict=True):
+            columns = columns_of(plan, one)
+            shelf.put(chunk, columns)
+            yield chunk, columns
+
+
+def agree_on_lanes(engine: Engine, shelf: Shelf) -> None:
+    """Begin with no more lanes than memory took when it ran out before, in this process or for what is on the shelf."""
+    known = shelf.lanes() or engine.plan.width
+    engine.limit(known)
+    if engine.lanes < known:
+        shelf.narrowed(engine.lanes)

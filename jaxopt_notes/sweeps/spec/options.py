@@ -1,0 +1,86 @@
+"""Options: what all trials of a sweep have in common, and the keys that a seed stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array, Int, Key, PyTree
+
+from ... import _checks
+
+
+@dataclass(frozen=True, eq=False)
+class Options:
+    """What all trials of a sweep have in common, checked.
+
+    Attributes:
+        seeds: the seeds.
+        steps: steps of every trial.
+        every: steps between two records.
+        root: the key that all keys are derived from.
+        evaluation_params: the user's choice of the parameters that are evaluated; None for what the state of the
+            optimizer implies.
+        skip: how many steps in a row may be skipped because they are not finite.
+    """
+
+    seeds: Int[np.ndarray, " seeds"]
+    steps: int
+    every: int
+    root: Key[Array, ""]
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None
+    skip: int
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        seeds: int | Sequence[int],
+        steps: int,
+        every: int,
+        key: Key[Array, ""] | None,
+        evaluation_params: Callable[[PyTree, PyTree], PyTree] | None,
+        skip_non_finite: int,
+    ) -> Options:
+        """The options that a user gave to `sweep` or `plan`.
+
+        Raises:
+            TypeError, ValueError: naming the argument, its value and what is accepted.
+        """
+        steps, every = _checks.count("steps", steps), _checks.divisor("every", every, "steps", steps)
+        skip = _checks.count("skip_non_finite", skip_non_finite, low=0)
+        root = jax.random.key(0) if key is None else _checks.key("key", key)
+        return cls(_seeds(seeds), steps, every, root, evaluation_params, skip)
+
+
+def seed_keys(root: Key[Array, ""], seed: int) -> Key[Array, " 2"]:
+    """The two keys of a seed: of its initial parameters and of its data order. Nothing else is random in a sweep.
+
+    Arguments:
+        root: the key of the sweep.
+        seed: a non-negative integer.
+
+    Returns:
+        Two keys, shape (2,).
+
+    Example:
+        >>> import jax, jaxopt_notes as jon
+        >>> init_key, order_key = jon.seed_keys(jax.random.key(0), seed=3)
+    """
+    return jax.random.split(jax.random.fold_in(root, seed))
+
+
+def _seeds(seeds: Any) -> np.ndarray:
+    if np.ndim(seeds) == 0:
+        return np.arange(_checks.count("seeds", seeds))
+    values = np.asarray(seeds)
+    if values.ndim != 1 or values.size == 0 or not np.issubdtype(values.dtype, np.integer) or (values < 0).any():
+        raise ValueError(f"seeds must be a positive count or a list of non-negative integers, got {seeds!r}")
+    if values.max() >= 2**32:
+        raise ValueError(f"seeds must be below 2**32, got {values.max()}")
+    if len(np.unique(values)) < values.size:
+        raise ValueError(f"seeds repeats values: {values.tolist()}")
+    return values

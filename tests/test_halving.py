@@ -207,7 +207,7 @@ def test_rungs_that_do_not_fit_the_steps_are_named(pruner, steps, message):
     ],
 )
 def test_a_pruner_that_does_not_fit_is_refused_before_anything_runs(digits, monkeypatch, pruner, error):
-    monkeypatch.setattr(rungs, "run_until", lambda *_, **__: pytest.fail("a trial ran"))
+    monkeypatch.setattr(Engine, "run", lambda *_, **__: pytest.fail("a trial ran"))
     with pytest.raises(ValueError, match=error):
         jon.sweep(digits, jon.momentum, SPACE, **OPTIONS, prune=pruner)
 

@@ -27,6 +27,7 @@ from jaxopt_notes.sweeps.compute.progress import Progress
 from jaxopt_notes.sweeps.keep import shelf
 from jaxopt_notes.sweeps.keep.claims import claim
 from jaxopt_notes.sweeps.keep.store import Store
+from jaxopt_notes.sweeps.run import group
 
 VALLEY = jon.problems.quadratic([1.0, 20.0])
 SPACE = jon.grid(learning_rate=[0.01, 0.05, 0.09, 5.0], beta=[0.0, 0.5])
@@ -187,7 +188,7 @@ def test_carries_of_every_type_survive_the_disk(tmp_path, keys, monkeypatch):
     put = Store.write_carry
     monkeypatch.setattr(Store, "write_carry", lambda self, *a: (saved.append(a), put(self, *a)))
     jon.sweep(problem, optimizer, space, **options, store=tmp_path)
-    chunk = saved[0][0][0]
+    chunk = saved[0][0]
     (tmp_path / f"chunk-{chunk:05}.nc").unlink()
     store = Store(tmp_path)
     store.lock()
@@ -402,7 +403,7 @@ def test_the_progress_of_a_share_is_that_of_its_own_chunks(tmp_path, monkeypatch
     stored(tmp_path)
     for chunk in (1, 2):
         (tmp_path / f"chunk-{chunk:05}.nc").unlink()
-    monkeypatch.setattr(run, "_share", lambda outline, folder: range(0, outline.chunks, 2))
+    monkeypatch.setattr(group, "_share", lambda layout, several: range(0, layout.chunks, 2))
     stored(tmp_path, progress=True)
     shown = capsys.readouterr().err.splitlines()[-1]
     assert "100%" in shown

@@ -15,6 +15,7 @@ import xarray
 import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.minibatches import indices, reshuffle
+from jaxopt_notes.sweeps.compute import engine, group_plan
 from jaxopt_notes.sweeps.compute.engine import Engine
 from jaxopt_notes.sweeps.compute.memory import segment_compiled
 from jaxopt_notes.sweeps.compute.placed import Placed
@@ -124,7 +125,7 @@ def test_every_trial_is_the_run_that_minimize_makes(digits, reference):
 def test_cutting_a_run_into_segments_changes_no_bit(digits, reference, monkeypatch):
     monkeypatch.setattr(engine, "FIRST_SEGMENT", 7)
     monkeypatch.setattr(engine, "SECONDS_PER_SEGMENT", 0.0)  # then one step at a time
-    monkeypatch.setattr(plan, "WINDOW_BYTES", 4 * 3 * 64 * 10)  # and ten steps of indices at a time
+    monkeypatch.setattr(group_plan, "WINDOW_BYTES", 4 * 3 * 64 * 10)  # and ten steps of indices at a time
     table = jon.sweep(digits, jon.momentum, SPACE, **RUN, width=5, devices=jax.devices()[:1])
     assert_same_values(table, reference)
 

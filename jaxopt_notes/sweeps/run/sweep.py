@@ -161,10 +161,10 @@ def _check_execution(how: Execution, path: Path | None) -> None:
         _checks.boolean(name, getattr(how, name))
     if how.on_chunk is not None and not callable(how.on_chunk):
         raise TypeError(f"on_chunk must be a function of a table, got {how.on_chunk!r}")
-    if how.executor is not None:
-        check_executor(how.executor)
     if how.prune is not None:
         check_pruner(how.prune, how.executor, path is not None and jax.process_count() > 1)
+    if how.executor is not None:
+        check_executor(how.executor)
 
 
 def _refuse_decided(given: Mapping[str, Any]) -> None:

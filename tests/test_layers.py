@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,28 +43,53 @@ LEVELS = {
     **dict.fromkeys(["report", "tour", "explorer", "studies"], 4),
     **dict.fromkeys(["cli", "cli_sweeps", "__init__"], 5),
 }
+# Inside a level too there is an order: a name stands above all that its files may import.
+FLOORS = [
+    ["_version", "_checks", "_columns", "_numerics", "_files", "_callbacks", "_kept"],
+    ["_digests", "_partials", "_hoist", "devices", "minibatches"],
+    ["_derivatives", "_means", "schedules", "averaging", "precision", "projection", "problems"],
+    ["optimizers"],
+]
+# The way of the data through `sweeps`: a folder imports only from those before it.
+SWEEPS = ["spec", "compute", "table", "keep", "run", "judge"]
+# An import inside a function costs a reader: only what loads matplotlib, a server or the lectures waits for its use.
+LAZY = {"plots", "studies", "tour", "report", "explorer"}
 FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = {
+    ".".join(["jaxopt_notes", *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__"): path
+    for path in FILES
+}
 
 
 def room_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def package_imports(path: Path) -> set[str]:
-    """The rooms of this package that a file imports, at its top or inside a function."""
+def imported(path: Path) -> Iterator[tuple[str, bool]]:
+    """Every module of this package that a file imports when it runs, and whether inside a function."""
     package = ["jaxopt_notes", *path.relative_to(PACKAGE).parts[:-1]]
-    rooms: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    pending: list[tuple[ast.AST, bool]] = [(ast.parse(path.read_text()), False)]
+    while pending:
+        node, inside = pending.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        inner = inside or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        pending += [(child, inner) for child in ast.iter_child_nodes(node)]
         if isinstance(node, ast.Import):
-            full = [alias.name.split(".") for alias in node.names]
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
-            module = [*base, *(node.module.split(".") if node.module else [])]
-            full = [[*module, alias.name] for alias in node.names]
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else module for name in names]
         else:
             continue
-        rooms |= {name[1] for name in full if name[0] == "jaxopt_notes" and len(name) > 1}
-    return {room for room in rooms if room in LEVELS}
+        yield from ((name, inside) for name in names if name in MODULES and MODULES[name] != path)
+
+
+def package_imports(path: Path) -> set[str]:
+    """The rooms of this package that a file imports, at its top or inside a function."""
+    return {room_of(MODULES[name]) for name, _ in imported(path)} & set(LEVELS) - {"__init__"}
 
 
 def other_imports(path: Path) -> set[str]:
@@ -85,6 +111,43 @@ def test_imports_go_downward_only(path):
     room = room_of(path)
     upward = {other for other in package_imports(path) if LEVELS[other] > LEVELS[room]}
     assert not upward, f"{room} (level {LEVELS[room]}) imports {upward}"
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    """Every file can be read with nothing in mind but those that it imports; imports inside functions count."""
+    follows = {name: {other for other, _ in imported(path)} for name, path in MODULES.items()}
+    while True:
+        read = {name for name, others in follows.items() if not others & follows.keys()}
+        if not read:
+            break
+        follows = {name: others for name, others in follows.items() if name not in read}
+    assert not follows, f"in a circle, or above one: {sorted(follows)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_inside_functions_load_only_what_is_heavy(path):
+    lazy = {name for name, inside in imported(path) if inside and room_of(MODULES[name]) not in LAZY}
+    assert not lazy or LEVELS[room_of(path)] == 5
+
+
+def test_level_0_has_floors():
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    assert floor.keys() == {room for room, level in LEVELS.items() if level == 0}
+    for path in FILES:
+        if LEVELS[room_of(path)] == 0:
+            others = {room for room in package_imports(path) if room != room_of(path)}
+            assert all(floor[other] < floor[room_of(path)] for other in others), path
+
+
+def test_the_folders_of_sweeps_show_the_way_of_the_data():
+    place = {folder: number for number, folder in enumerate(SWEEPS)}
+    folder_of = lambda path: path.relative_to(PACKAGE / "sweeps").parts[0]  # noqa: E731
+    inside = [path for path in FILES if room_of(path) == "sweeps" and path.parent.name != "sweeps"]
+    assert {folder_of(path) for path in inside} == set(SWEEPS)
+    for path in inside:
+        others = [MODULES[name] for name, _ in imported(path)]
+        others = [folder_of(other) for other in others if room_of(other) == "sweeps"]
+        assert all(other != "__init__.py" and place[other] <= place[folder_of(path)] for other in others), path
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from .. import _checks
 from ..problems.metric import LOSSES, Direction
+from ..sweeps.judge.best import best as winner_of
 from ..sweeps.table.direction import SIGNS, SUPERLATIVES, common_direction
 from . import style, tables
 
@@ -142,8 +143,6 @@ def compare(
         >>> [text.get_text() for text in compare({"adam": table, "momentum": table}).get_legend().get_texts()]
         ['adam', 'momentum', 'lowest median']
     """
-    from ..sweeps.judge.best import best as winner_of
-
     checked = {name: tables.check_table(table) for name, table in sweeps.items()}
     started = {name: table for name, table in checked.items() if (table.status >= 0).any()}
     if not started:

@@ -148,11 +148,12 @@ def plan(
     width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> SweepPlan:
-    """What `sweep` with the same arguments will do: its programs, trials, chunks, memory, and once timed its seconds.
+    """Decide a sweep without running it: its programs, trials, chunks and memory, and once timed its seconds.
 
-    Making it checks and traces everything and runs nothing, unless width is "fastest". Printing it compiles each
-    program for one and for two lanes, whose memory tells the cost of a chunk and of a lane. So does making it, if the
-    width is not given and might be too much for the memory; it is then the largest power of two that fits.
+    Making it checks and traces everything, once, and runs nothing unless width is "fastest". `sweep(plan)` runs exactly
+    this plan, and traces nothing again. Printing it compiles each program for one and for two lanes, from whose memory
+    the cost of a chunk and of a lane follow. So does making it, if the width is not given and might be too much for the
+    memory; it is then the largest power of two that fits.
 
     Arguments:
         problem, optimizer, space, seeds, steps, batch_size, every, key, evaluation_params, skip_non_finite, width,
@@ -171,6 +172,8 @@ def plan(
         >>> plan = jon.plan(valley, jon.rmsprop, space, seeds=4, steps=100)
         >>> plan.trials, len(plan.groups)
         (16, 2)
+        >>> jon.sweep(plan, progress=False).final_loss.shape
+        (2, 2, 4)
     """
     specification = specify(
         problem,

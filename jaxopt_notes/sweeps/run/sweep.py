@@ -61,31 +61,36 @@ def sweep(
     so differences between configurations are paired. A trial's keys, data order and start depend on its seed alone, not
     on the rest of the space, the chunk or the devices; its floats depend on nothing else but the width.
 
+    Everything is checked and traced once, before the first trial runs and before a folder is touched. `sweep(plan)`
+    runs exactly what `print(plan)` shows; then only `keep_params`, `store`, `repair`, `prune`, `executor`, `on_chunk`
+    and `progress` may be given beside it.
+
     Arguments:
-        problem: what to minimise; or a function that makes it, whose arguments are axes of the space.
+        problem: what to minimise; or a function that makes it, whose arguments are axes of the space; or a plan, from
+            `plan`.
         optimizer: a function from numbers to an (init, update) pair: `jon.momentum`, or one of optax's. Or several
             families, name -> (optimizer, space).
         space: from `grid`, `zipped`, `sample` or `trials`; its axes are arguments of `optimizer`, of a problem that is
             a function, or `batch_size`. None with several families.
-        seeds: how many seeds (0, 1, ...), or the seeds themselves.
+        seeds: how many seeds (0, 1, ...), or the seeds themselves; 1 when None.
         steps: steps of every trial. Static.
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
-        every: record one entry per this many steps; must divide `steps`. Static.
+        every: record one entry per this many steps; must divide `steps`; 1 when None. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
         keep_params: keep the parameters at the end points, for `end_point`; those of `evaluation_params`.
         evaluation_params: `evaluation_params(state, params) -> params`, the parameters at which everything of the end
             is measured, also by pruners, for methods whose result is not their iterate. When None those of
             `optimizers.evaluation_params`: averages and schedule-free methods are recognised. Static.
         skip_non_finite: how many steps in a row of a trial may be skipped because their loss, gradient or update is not
-            finite, as in `minimize`; the table then has a column `skipped`. Static.
+            finite, as in `minimize`; 0 when None. With it the table has a column `skipped`. Static.
         width: lanes per device and chunk. When None it is chosen by the number of trials, the size of a lane and the
-            memory of the machine, so fix it where the floats of two sweeps must be the same bits. "fastest" times a
+            memory of the machine, so fix it where the floats of two sweeps must be bit-identical. "fastest" times a
             few, as `plan(...).timed()` does. A store keeps the width it began with. Where memory runs out the lanes
             are halved, also for a resume (`attrs["narrowed_to"]`).
         devices: the devices to use; all local ones when None. Workers of an executor use all of theirs.
         store: a folder that holds the sweep. Every chunk of `width` trials is written there when it is finished, and
-            chunks that take longer save where they are once a minute. The same call goes on where a killed one
-            stopped, on any number of devices, and gives the same bits; `open_sweep(store)` reads it at any time.
+            chunks that take longer save where they are once a minute. The same call resumes an interrupted one, on any
+            number of devices, with bit-identical results; `open_sweep(store)` reads it at any time.
             SIGTERM saves where the chunks are and then ends the process.
             Processes of `jax.distributed` that make the same call run a share of the chunks each, by their index, and
             never wait for each other: each returns what is on disk when its own share is.
@@ -98,7 +103,8 @@ def sweep(
         executor: hand the chunks out to its workers instead: a `ProcessPoolExecutor` that spawns, Dask's
             `client.get_executor()`, or any other `concurrent.futures.Executor` whose workers can import what this
             process can. With a store, which they must all see, each worker writes its chunks there; otherwise they come
-            back. Without a width there are at least 16 chunks. The problem travels with every one.
+            back. Without a width there are at least 16 chunks. The problem travels with every one. The workers plan for
+            themselves, on devices of their own; of a plan they must make the same one.
         on_chunk: called here with every chunk when it is finished, for a logger: a Dataset along `trial`, with the
             hyperparameters and `seed` as coordinates. What it raises stops the sweep.
         progress: show a progress bar on standard error.
@@ -109,15 +115,14 @@ def sweep(
         the minibatch) of the iterate; at the end `final_loss` and every metric as `final_*` on the full training data
         and `test_*` on the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that
         was not run has status -1. After Ctrl-C the chunks that finished are returned, with a warning; so they are when
-        a worker dies whom the executor does not replace and there is no store, and when the store is deleted while the
-        sweep runs.
+        a worker dies and is not restarted and there is no store, and when the store is deleted while the sweep runs.
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
         StoreError: the store holds another sweep (every difference is named), a file that cannot be read, or is being
             written by another process. OSError: it cannot be written; the chunks before are there. BrokenExecutor: a
-            worker died whom the executor does not replace, or a chunk that is named killed every worker that Dask gave
-            it to; what is finished is in the store.
+            worker died and was not restarted, or a chunk that is named killed every worker that Dask gave it to; what
+            is finished is in the store.
 
     Example:
         >>> import jaxopt_notes as jon

@@ -12,6 +12,7 @@ from ..table.joined import joined
 from ..table.layout import build_table
 from .claims import place_in
 from .folders import ANEW, is_store, part_of, parts_in, records_in
+from .shelf import Shelf
 from .store import Store
 
 if TYPE_CHECKING:
@@ -48,9 +49,9 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
         return _open_parts(folder, records[0])
     store = Store(folder)
     layout = store.layout()
-    columns, finished = store.read(layout)
-    table = build_table(layout, columns)
-    table.attrs["trials_finished"] = finished
+    shelf = Shelf(layout, 1, store)
+    table = build_table(layout, shelf.columns())
+    table.attrs["trials_finished"] = shelf.trials_finished()
     decided = store.decisions_with_chunks()
     if decided is not None:
         table = add_decisions(table, Decisions(*decided))

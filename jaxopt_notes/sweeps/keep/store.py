@@ -274,18 +274,6 @@ class Store:
             self._lock.release()
             self._lock = None
 
-    def read(self, layout: Layout, known: Mapping[int, Columns] | None = None) -> tuple[Columns, int]:
-        """The columns of all trials, and how many are finished; chunks that are known are not read."""
-        columns, finished, known = layout.empty(), 0, known or {}
-        files = self.finished()
-        for chunk in sorted({*files, *known}):
-            values = known[chunk] if chunk in known else read_chunk(files[chunk], chunk, layout)
-            trials = layout.trials_of(chunk)
-            for name, column in columns.items():
-                column[trials.start : trials.stop] = values[name]
-            finished += len(trials)
-        return columns, finished
-
     def unreadable(self, layout: Layout) -> Iterator[tuple[Path, str]]:
         """Files that cannot be read or belong to another sweep, and what is wrong with each.
 

@@ -24,7 +24,7 @@ from ..compute.group_plan import GroupPlan
 from ..compute.progress import Progress
 from ..compute.trace import trace
 from ..keep.folders import is_store
-from ..keep.shelf import Disk, Shelf
+from ..keep.shelf import Shelf
 from ..keep.store import Store
 from ..spec.group import Group
 from ..spec.options import Options
@@ -192,7 +192,7 @@ def run_share(
             return engine.lanes, [columns_of(plan, one) for one in ran]
         store = Store(Path(folder))
         store.start()
-        shelf = Disk(store, store.layout(), plan.devices)
+        shelf = Shelf(store.layout(), plan.devices, store)
         agree_on_lanes(engine, shelf)
         try:
             done = dict(run_chunks(engine, shelf, chunks))

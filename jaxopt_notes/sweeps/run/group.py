@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from ..compute.progress import Progress
-from ..keep.shelf import Disk, InMemory, Shelf, open_disk
+from ..keep.shelf import Shelf, open_shelf
 from ..keep.signals import Stop, Terminated, sigterm
 from ..keep.store import Store
 from ..table.layout import Columns, Layout, build_table, chunk_table
@@ -55,8 +55,7 @@ def run_group(
         trials, left = (_trials_in(layout, chunks) for chunks in (share, shelf.unfinished(share)))
         bar = Progress(trials, layout.steps, name, enabled=how.progress, finished=trials - left)
         interrupted = _consume(runner.run(shelf, share, bar), shelf, layout, bar, on_chunk)
-    if isinstance(shelf, Disk):
-        shelf.warn_if_deleted()
+    shelf.warn_if_deleted()
     table = runner.finish(build_table(layout, shelf.columns()))
     table.attrs |= {"devices": runner.devices} | ({"interrupted": 1} if interrupted else {})
     lanes = shelf.lanes()
@@ -67,10 +66,10 @@ def run_group(
 
 def _shelf(runner: Runner, folder: Path | None, how: Execution, stop: Stop) -> Shelf:
     if folder is None:
-        return InMemory(runner.layout, runner.devices)
+        return Shelf(runner.layout, runner.devices)
     share = f"-{jax.process_index()}" if runner.several and jax.process_count() > 1 else ""
     parts: tuple[Any, ...] = (Store(folder), runner.identity, runner.layout, runner.devices)
-    return open_disk(*parts, repair=how.repair, share=share, stop=stop)
+    return open_shelf(*parts, repair=how.repair, share=share, stop=stop)
 
 
 def _share(layout: Layout, several: bool) -> range:
@@ -102,7 +101,7 @@ def _consume(
         _warn_unfinished("interrupted" if isinstance(error, KeyboardInterrupt) else "terminated", shelf, layout)
         return True
     except concurrent.futures.BrokenExecutor as error:
-        if isinstance(shelf, Disk):
+        if shelf.is_stored:
             raise
         _warn_unfinished(f"a worker died ({error})", shelf, layout)
         return True

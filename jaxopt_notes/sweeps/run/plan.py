@@ -23,7 +23,6 @@ from ..spec.space import FAMILY, Space
 Factory = Callable[..., optax.GradientTransformation]
 Family = tuple[Factory, Space]
 Width = int | str | None
-Width = int | str | None
 
 
 @dataclass(frozen=True, eq=False)

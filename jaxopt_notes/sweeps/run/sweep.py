@@ -30,19 +30,23 @@ if TYPE_CHECKING:
     import xarray
 
 
+class _Default(int):
+    """A default, to be told apart from the same number given, which a plan would have to refuse."""
+
+
 def sweep(
     problem: Problem | Callable[..., Problem] | SweepPlan,
     optimizer: Callable[..., optax.GradientTransformation] | Mapping[str, Family] | None = None,
     space: Space | None = None,
     *,
-    seeds: int | Sequence[int] | None = None,
+    seeds: int | Sequence[int] = _Default(1),
     steps: int | None = None,
     batch_size: int | None = None,
-    every: int | None = None,
+    every: int = _Default(1),
     key: Key[Array, ""] | None = None,
     keep_params: bool = False,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
-    skip_non_finite: int | None = None,
+    skip_non_finite: int = _Default(0),
     width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
     store: str | os.PathLike[str] | None = None,
@@ -72,17 +76,17 @@ def sweep(
             families, name -> (optimizer, space).
         space: from `grid`, `zipped`, `sample` or `trials`; its axes are arguments of `optimizer`, of a problem that is
             a function, or `batch_size`. None with several families.
-        seeds: how many seeds (0, 1, ...), or the seeds themselves; 1 when None.
+        seeds: how many seeds (0, 1, ...), or the seeds themselves.
         steps: steps of every trial. Static.
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
-        every: record one entry per this many steps; must divide `steps`; 1 when None. Static.
+        every: record one entry per this many steps; must divide `steps`. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
         keep_params: keep the parameters at the end points, for `end_point`; those of `evaluation_params`.
         evaluation_params: `evaluation_params(state, params) -> params`, the parameters at which everything of the end
             is measured, also by pruners, for methods whose result is not their iterate. When None those of
             `optimizers.evaluation_params`: averages and schedule-free methods are recognised. Static.
         skip_non_finite: how many steps in a row of a trial may be skipped because their loss, gradient or update is not
-            finite, as in `minimize`; 0 when None. With it the table has a column `skipped`. Static.
+            finite, as in `minimize`. With it the table has a column `skipped`. Static.
         width: lanes per device and chunk. When None it is chosen by the number of trials, the size of a lane and the
             memory of the machine, so fix it where the floats of two sweeps must be bit-identical. "fastest" times a
             few, as `plan(...).timed()` does. A store keeps the width it began with. Where memory runs out the lanes
@@ -143,15 +147,12 @@ def sweep(
     if optimizer is None or steps is None:
         missing = "optimizer" if optimizer is None else "steps"
         raise TypeError(f"sweep needs {missing}; only a plan, as jon.plan(...) returns it, has its own")
-    decided |= {name: value for name, value in _DEFAULTS.items() if decided[name] is None}
+    decided = {name: int(value) if isinstance(value, _Default) else value for name, value in decided.items()}
     specification = specify(problem, optimizer, space, **decided)
     folders = _folders(specification, path)
     wide = [width if isinstance(width, int) else kept_width(folder, repair, width) for folder in folders]
     plan = None if executor is not None else planned(specification, wide, devices)
     return _run(specification, wide, plan, path, how)
-
-
-_DEFAULTS = {"seeds": 1, "every": 1, "skip_non_finite": 0}
 
 
 def _folder(store: Any) -> Path:
@@ -175,7 +176,7 @@ def _check_execution(how: Execution, path: Path | None) -> None:
 def _refuse_decided(given: Mapping[str, Any]) -> None:
     """Refuse arguments that a plan has decided: what was printed is what runs."""
     for name, value in given.items():
-        if value is not None:
+        if value is not None and not isinstance(value, _Default):
             raise TypeError(f"{name} is decided by the plan; give it to jon.plan(...), got {name}={value!r}")
 
 

@@ -84,12 +84,13 @@ class Layout(NamedTuple):
         """What the files of a sweep say that they belong to: its fingerprint and width."""
         return f"{self.attributes['fingerprint']} {self.width}"
 
-    def empty(self) -> Columns:
-        """Columns of all trials, none of them run."""
-        return {
-            name: np.full((self.trials, *shape), NOT_RUN.get(name, np.nan), dtype)
-            for name, (shape, dtype) in self.columns.items()
-        }
+    def allocated(self) -> Columns:
+        """Columns of all trials, not yet written; what is not written takes no memory."""
+        return {name: np.empty((self.trials, *shape), dtype) for name, (shape, dtype) in self.columns.items()}
+
+    def not_run(self, name: str) -> float:
+        """What a column has for a trial that is not run."""
+        return NOT_RUN.get(name, np.nan)
 
     def attrs_of(self, name: str) -> dict[str, str]:
         """The attributes of a variable."""

@@ -93,7 +93,7 @@ _FAILURES_NOTE = (
     "full-data Hessian at initialisation, median over seeds; for adam preconditioned by the root of the mean squared "
     "minibatch gradient. Training leaves the quadratic, so the two need not agree."
 )
-_END_NOTE = "Whether it is critical, and what the curvature is there all the same: two separate statements."
+_END_NOTE = "Whether it is critical, and what the curvature is there, are two separate statements."
 
 
 def tour(

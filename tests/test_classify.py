@@ -140,6 +140,29 @@ class TestPolish:
             classify(wells, jnp.ones(3), polish=-1)
 
 
+class TestHiddenSteps:
+    """In float32 a loss of 1e6 shows no difference over a distance of 1, so the words add where the minimum is."""
+
+    @staticmethod
+    def offset(x):
+        return jnp.float32(1e6) + jnp.sum((x - 1) ** 2)
+
+    @pytest.mark.parametrize(("x", "step"), [(2.0, 1.0), (1.5, 0.5)])
+    def test_a_long_newton_step_is_named(self, x, step):
+        point = classify(self.offset, jnp.float32([x]))
+        assert point.kind == Kind.MINIMUM
+        assert f"within the rounding of the loss, which hides a Newton step of {step:.2g}." in str(point)
+
+    @pytest.mark.parametrize("x", [1.0, 1.001])
+    def test_a_short_one_is_not(self, x):
+        assert "Newton step" not in str(classify(self.offset, jnp.float32([x])))
+
+    def test_nor_is_one_that_the_loss_shows(self):
+        point = classify(lambda x: 1 + jnp.sum((x - 1) ** 2), jnp.float32([2.0]))
+        assert point.kind == Kind.NOT_CRITICAL
+        assert "hides" not in str(point)
+
+
 class TestImpostors:
     @staticmethod
     def impostor(x):
@@ -151,7 +174,7 @@ class TestImpostors:
         point = classify(self.impostor, jnp.array([0.5, 0.0]), method=method)
         assert point.kind == Kind.NOT_CRITICAL
         assert point.gradient_flat
-        assert "an impostor of a critical point" in str(point)
+        assert "the gradient lies in the kernel of the Hessian (gradient-flat)" in str(point)
 
     def test_a_plain_slope_is_not(self):
         point = classify(wells, jnp.array([0.5, 0.3, 0.2]))

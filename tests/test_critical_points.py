@@ -292,3 +292,14 @@ def test_bad_input_is_named(options, error, message):
     arguments = {"starts": jnp.zeros((3, 2)), **options}
     with pytest.raises(error, match=message):
         find_critical_points(lambda x: jnp.sum(x**2), **arguments)
+
+
+@pytest.mark.parametrize("starts", [7, 1024, 1500])
+def test_every_start_has_the_verdict_of_its_own_end(starts):
+    """Ends are judged in blocks, those at the same numbers once: here every second start is the first one again."""
+    x = np.linspace(0.5, 1.5, 2 * starts).reshape(starts, 2).astype(np.float32)
+    x[::2] = x[0]
+    search = find_critical_points(lambda x: jnp.sum(jnp.exp(x)), jnp.asarray(x), steps=2).search
+    slopes = np.linalg.norm(np.exp(np.asarray(search.points, float)), axis=1)
+    np.testing.assert_allclose(search.gradient_norm, slopes, rtol=1e-5)
+    assert len(np.unique(search.gradient_norm)) == 1 + starts // 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,24 +17,55 @@ from .operators import Product, coarsest_dtype, flatten, linearised
 
 _STEP = 2.0**12  # from one length tried to the next
 _EXPONENTS = np.arange(-120, 121, 12)  # of the lengths tried, in powers of two: those of float32
-_AT_ONCE = 100  # parameters up to which all displaced points are evaluated together
-_ROUNDINGS = 16  # of the loss: a smaller change shows no length
+_ROUNDINGS = 16  # of the loss that hide a change
 
 
-class Trials(NamedTuple):
-    """How the loss changes over lengths of all sizes, along one line through the point.
+class Trial(NamedTuple):
+    """How the loss changes over one length, along a line through the point.
 
     Attributes:
-        lengths: ascending, in units of the parameters.
-        changes: of the loss, the mean of that ahead of the point and that behind it.
-        sizes: the larger of the two; infinite where the loss is not finite.
+        length: in units of the parameters.
+        change: of the loss, the mean of that ahead of the point and that behind it.
+        size: the larger of the two; infinite where the loss is not finite.
         clear: whether it is finite and more than rounding.
     """
 
+    length: Float[Array, ""]
+    change: Float[Array, ""]
+    size: Float[Array, ""]
+    clear: Bool[Array, ""]
+
+
+class Trials(NamedTuple):
+    """The loss at lengths of all sizes on both sides of the point, in units of the parameters and of the loss.
+
+    Attributes:
+        lengths: ascending.
+        ahead, behind: the loss there.
+        value: the loss at the point.
+        rounding: of the loss: a smaller change shows no length.
+    """
+
     lengths: Float[Array, " lengths"]
-    changes: Float[Array, " lengths"]
-    sizes: Float[Array, " lengths"]
-    clear: Bool[Array, " lengths"]
+    ahead: Float[Array, " lengths"]
+    behind: Float[Array, " lengths"]
+    value: Float[Array, ""]
+    rounding: Float[Array, ""]
+
+    def fold(self, step: Callable[[Any, Trial], Any], first: Any) -> Any:
+        """`state = step(state, trial)` from the shortest length to the longest.
+
+        A loop over scalars: under `vmap` reductions along an axis of so few entries are slow and take memory.
+        """
+
+        def body(state: Any, seen: tuple[Array, Array, Array]) -> tuple[Any, None]:
+            ahead, behind = seen[1] - self.value, seen[2] - self.value
+            size = jnp.maximum(jnp.abs(ahead), jnp.abs(behind))
+            size = jnp.where(jnp.isfinite(size), size, jnp.inf)
+            clear = (size > self.rounding) & (size < jnp.inf)
+            return step(state, Trial(seen[0], (ahead + behind) / 2, size, clear)), None
+
+        return jax.lax.scan(body, first, (self.lengths, self.ahead, self.behind))[0]
 
 
 class Around(NamedTuple):
@@ -52,7 +82,8 @@ class Around(NamedTuple):
         point: x as a flat vector.
         distance: |x| / length.
         unit: the direction in which lengths were tried.
-        trials: in units of `length` and 1 / `scale`.
+        trials: the loss in that direction.
+        least: the smallest change of phi among these that is not zero; infinite where there is none.
         floor: what phi rounds to zero.
         dtype: the coarsest one of the loss and its parameters.
     """
@@ -66,6 +97,7 @@ class Around(NamedTuple):
     distance: Float[Array, ""]
     unit: Float[Array, " n"]
     trials: Trials
+    least: Float[Array, ""]
     floor: Float[Array, ""]
     dtype: Any
 
@@ -118,11 +150,12 @@ def around(
 
     lengths = jnp.asarray(2.0**_EXPONENTS, point.dtype)
     # The point is one of them: compiled apart, the loss there may differ by rounding.
-    scales = jnp.concatenate([lengths, -lengths, jnp.zeros(1, point.dtype)])
-    values = at_each(lambda length: loss(point + length * unit), scales, point.size)
-    eps = float(jnp.finfo(dtype).eps)
-    value, trials = values[-1], _trials(lengths, values, eps)
-    length, scale, natural = _units(trials, value)
+    scales = jnp.concatenate([jnp.zeros(1, point.dtype), lengths, -lengths])
+    values = each(lambda length: loss(point + length * unit), scales)
+    value, half = values[0], len(lengths) + 1
+    rounding = _ROUNDINGS * float(jnp.finfo(dtype).eps) * jnp.abs(value)
+    trials = Trials(lengths, values[1:half], values[half:], value, rounding)
+    length, scale, natural, least = _units(trials)
     return Around(
         phi=lambda displacement: scale * loss(point + length * displacement),
         value=scale * value,
@@ -132,7 +165,8 @@ def around(
         point=point,
         distance=euclidean_norm(point / length),
         unit=unit,
-        trials=Trials(trials.lengths / length, trials.changes * scale, trials.sizes * scale, trials.clear),
+        trials=trials,
+        least=least * scale,
         floor=scale * underflow(dtype),
         dtype=dtype,
     )
@@ -144,44 +178,66 @@ def random_unit(size: int, dtype: Any, seed: int = 0) -> Float[Array, " n"]:
     return vector / euclidean_norm(vector)
 
 
-def at_each(function: Callable[[Array], Array], values: Float[Array, " k"], size: int) -> Array:
-    """A function of each value: of many parameters one after the other, to hold one displaced point in memory."""
-    return jax.lax.map(function, values) if size > _AT_ONCE else jax.vmap(function)(values)
+def each(function: Callable[[Any], Array], values: Any) -> Float[Array, " k"]:
+    """A scalar function of each row of a pytree, one after the other."""
+    return jax.lax.map(function, values)
 
 
-def _trials(lengths: Float[Array, " lengths"], values: Float[Array, " points"], eps: float) -> Trials:
-    """The changes of the loss, from its values ahead, behind and at the point."""
-    value, changes = values[-1], values[:-1].reshape(2, -1) - values[-1]
-    sizes = jnp.max(jnp.abs(changes), axis=0)
-    sizes = jnp.where(jnp.isfinite(sizes), sizes, jnp.inf)
-    clear = (sizes > _ROUNDINGS * eps * jnp.abs(value)) & (sizes < jnp.inf)
-    return Trials(lengths, jnp.mean(changes, axis=0), sizes, clear)
+class _Rise(NamedTuple):
+    """What the lengths so far showed; `first`, `below` and `above` are (size of the change, length)."""
+
+    before: Float[Array, ""]  # size of the change at the last length
+    found: Bool[Array, ""]
+    ended: Bool[Array, ""]
+    first: tuple[Array, Array]
+    below: tuple[Array, Array]  # the largest up to the size aimed at
+    above: tuple[Array, Array]  # the next one
+    least: Float[Array, ""]
 
 
-def _units(trials: Trials, value: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-    """Length, scale, and natural length.
+def _units(trials: Trials) -> tuple[Array, Array, Array, Array]:
+    """Length, scale, natural length, and the smallest change that is not zero.
 
     Only lengths count over which the change rises, from the first that shows one: a jump at the point is the same for
     all short lengths, and a wave is the same again for long ones.
     """
-    sizes = trials.sizes
-    rises = trials.clear & (sizes >= 4 * jnp.append(jnp.inf, sizes[:-1]))
-    began = jnp.cumsum(rises, dtype=jnp.int32) > 0
-    shown = rises & (jnp.cumsum(began & ~rises, dtype=jnp.int32) == 0)
-    logs = jnp.log2(jnp.where(shown, sizes, 1))
-    first, found = jnp.argmax(shown), jnp.any(shown)
-    size = jnp.abs(value)
-    nothing = size == 0
-    # A loss of zero has the first as its natural length, and the next one, well above what underflows, as its unit.
-    target = jnp.where(nothing, logs[first] + 2 * math.log2(_STEP), jnp.log2(jnp.where(nothing, 1, size)))
-    best = jnp.argmin(jnp.where(shown, jnp.abs(logs - target), jnp.inf))
-    one = jnp.ones_like(value)
-    exponent = jnp.clip(-jnp.floor(logs[best]), -120, 120).astype(jnp.int32)
+    value = jnp.abs(trials.value)
+    nothing, no, none = value == 0, jnp.zeros_like(value, bool), jnp.zeros_like(value)
+    one, infinite = jnp.ones_like(value), jnp.full_like(value, jnp.inf)
+
+    def aim(first: tuple[Array, Array]) -> Array:
+        # A loss of zero has the first as its natural length, and the next one, well above what underflows, as its unit.
+        return jnp.where(nothing, first[0] * _STEP**2, value)
+
+    def longer(rise: _Rise, trial: Trial) -> _Rise:
+        rises = trial.clear & (trial.size >= 4 * rise.before)
+        ended = rise.ended | (rise.found & ~rises)
+        shown, seen = rises & ~ended, (trial.size, trial.length)
+        first = _chosen(shown & ~rise.found, seen, rise.first)
+        low = trial.size <= aim(first)
+        return _Rise(
+            before=trial.size,
+            found=rise.found | rises,
+            ended=ended,
+            first=first,
+            below=_chosen(shown & low, seen, rise.below),
+            above=_chosen(shown & ~low & (rise.above[0] == jnp.inf), seen, rise.above),
+            least=jnp.minimum(rise.least, jnp.where(trial.size > 0, trial.size, jnp.inf)),
+        )
+
+    begin = _Rise(infinite, no, no, (none, none), (none, one), (infinite, one), infinite)
+    rise = trials.fold(longer, begin)
+    (below, _), (above, _), target = rise.below, rise.above, aim(rise.first)
+    size, length = _chosen((below == 0) | (above / target < target / below), rise.above, rise.below)
+    exponent = jnp.clip(-jnp.floor(jnp.log2(jnp.where(rise.found, size, 1))), -120, 120).astype(jnp.int32)
     # Between two of the lengths tried, as for a quadratic.
-    between = jnp.clip(jnp.sqrt(size / jnp.where(shown[best], sizes[best], jnp.inf)), _STEP**-0.5, _STEP**0.5)
-    natural = jnp.where(nothing, trials.lengths[first], trials.lengths[best] * between)
-    length = jnp.where(found, trials.lengths[best], one)
-    return length, jnp.where(found, jnp.ldexp(one, exponent), one), jnp.where(found, natural, 0)
+    between = jnp.clip(jnp.sqrt(value / size), _STEP**-0.5, _STEP**0.5)
+    natural = jnp.where(rise.found, jnp.where(nothing, rise.first[1], length * between), 0)
+    return length, jnp.where(rise.found, jnp.ldexp(one, exponent), one), natural, rise.least
+
+
+def _chosen(which: Bool[Array, ""], new: tuple[Array, Array], old: tuple[Array, Array]) -> tuple[Array, Array]:
+    return jnp.where(which, new[0], old[0]), jnp.where(which, new[1], old[1])
 
 
 def _times(value: Float[Array, "..."], factor: Float[Array, ""]) -> Float[Array, "..."]:

@@ -15,21 +15,18 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
-from .._hoist import hoist
 from .._kept import PerProgram
 from .classify import dense_verdict
 from .judge import Asked
 from .merging import Ends, Families, families
-from .null_space import checked_null_directions
-from .operators import check_dense, flatten, prepared
+from .region import EDGE, checked_field, checked_limits, checked_periods, within_period
 from .search import Field, Outcome, Search, newton, outcomes
 from .verdict import CriticalPoint, Kind
 
 if TYPE_CHECKING:
     import xarray as xr
 
-_LOOKED_AT = 8  # starts at which it is checked that the loss has the period
-_EDGE = 1e-6  # of a period: how far below the side of the box a point may be reported
+_AT_ONCE = 1024  # ends that are judged together, which keeps them in cache
 
 
 @dataclass(frozen=True)
@@ -195,9 +192,9 @@ def find_critical_points(
     Source: index-blind search Doye and Wales, 2002; gradient-flat points Frye et al., 2021; multiple roots
     Schroeder, 1870.
     """
-    field, flat = _field(loss, starts, args, null_directions)
-    lower, upper = _limits(box, field.like, flat)
-    periods = _periods(period, field, flat)
+    field, flat = checked_field(loss, starts, args, null_directions)
+    lower, upper = checked_limits(box, field.like, flat)
+    periods = checked_periods(period, field, flat)
     repeats = jnp.isfinite(periods)
     span = jnp.where(jnp.isfinite(upper - lower), upper - lower, jnp.where(repeats, periods, jnp.ptp(flat, axis=0)))
     # Starts at one point show no scale: then that of the point itself.
@@ -209,10 +206,12 @@ def find_critical_points(
     # What repeats cannot leave the box while it is followed.
     inside = jnp.where(repeats, -jnp.inf, lower), jnp.where(repeats, jnp.inf, upper)
     ends, taken, escaped, scale = newton(field, flat, *inside, longest, diagonal, steps=steps)
-    ends = _within_period(ends, lower, periods)
+    ends = within_period(ends, lower, periods)
     verdicts = _verdicts(field, ends, Asked(length=diagonal, curvature=scale))
-    edge = jnp.where(repeats, 2 * _EDGE * periods, 0)
-    search = Search(ends, verdicts.gradient_norm, taken, outcomes(ends, verdicts, escaped, lower - edge, upper + edge))
+    edge = jnp.where(repeats, 2 * EDGE * periods, 0)
+    search = Search(
+        ends, jnp.asarray(verdicts.gradient_norm), taken, outcomes(ends, verdicts, escaped, lower - edge, upper + edge)
+    )
     together, found = _found(field, search, verdicts, float(diagonal), periods, radius)
     outcome = np.asarray(search.outcome).copy()
     outcome[found[together.escaped[together.label]]] = Outcome.ESCAPED
@@ -235,114 +234,43 @@ def find_critical_points(
     )
 
 
-def _field(loss: Callable, starts: PyTree, args: tuple[Any, ...], null_directions: Any) -> tuple[Field, Array]:
-    """The checked problem, and the starts as flat vectors."""
-    starts = jax.tree.map(jnp.asarray, _checks.params("starts", starts))
-    if not _checks.examples("starts", starts, low=0):
-        raise ValueError("starts must hold at least one start, got a leading axis of length 0")
-    one = jax.tree.map(lambda leaf: leaf[0], starts)
-    try:
-        one, program, constants = prepared(loss, one, args)
-    except Exception as error:
-        if not _is_point(loss, starts, args):
-            raise
-        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(starts)]
-        raise ValueError(
-            f"starts must have a leading axis of starts in every leaf, got one start, of shape "
-            f"{shapes[0] if len(shapes) == 1 else shapes}; for a search from it alone pass "
-            f"jax.tree.map(lambda leaf: leaf[None], start)"
-        ) from error
-    check_dense(sum(leaf.size for leaf in jax.tree.leaves(one)))
-    flat = jax.vmap(lambda start: flatten(start)[0])(starts)
-    if null_directions is None:
-        return Field(program, constants, one, args), flat
-    directions = null_directions(one) if callable(null_directions) else null_directions
-    directions = checked_null_directions(directions, one)
-    of_params = null_directions if callable(null_directions) else lambda params: directions
-    return Field(program, constants, one, args, *hoist(of_params, one)), flat
-
-
-def _is_point(loss: Callable, params: PyTree, args: tuple[Any, ...]) -> bool:
-    """Whether the loss takes these parameters."""
-    try:
-        _checks.scalar_loss(loss, params, *args)
-    except Exception:
-        return False
-    return True
-
-
-def _like(name: str, side: PyTree, one: PyTree) -> Float[Array, " n"]:
-    """A number or pytree as a flat vector like the parameters."""
-    try:
-        whole = np.asarray(side) if isinstance(one, jax.Array) else jax.tree.broadcast(side, one)
-        like = jax.tree.map(lambda s, leaf: jnp.broadcast_to(jnp.asarray(s, leaf.dtype), leaf.shape), whole, one)
-        return flatten(like)[0]
-    except (TypeError, ValueError) as error:
-        shapes = jax.tree.map(np.shape, one)
-        accepted = f"a number or a pytree like one start, of shapes {shapes}"
-        raise ValueError(f"{name} must be {accepted}, got {side!r}") from error
-
-
-def _limits(box: tuple[Any, Any] | None, one: PyTree, flat: Array) -> tuple[Array, Array]:
-    """The two corners as flat vectors."""
-    if box is None:
-        return jnp.full(flat.shape[1], -jnp.inf, flat.dtype), jnp.full(flat.shape[1], jnp.inf, flat.dtype)
-    if not (isinstance(box, tuple | list) and len(box) == 2):
-        raise TypeError(f"box must be (lower, upper), got {box!r}")
-    lower, upper = (_like("box", side, one) for side in box)
-    if not bool(jnp.all(lower < upper)):
-        raise ValueError(f"box needs lower < upper everywhere, got {box!r}")
-    return lower, upper
-
-
-def _periods(period: Any, field: Field, flat: Array) -> Float[Array, " n"]:
-    """The period of every parameter, infinite along what does not repeat."""
-    if period is None:
-        return jnp.full(flat.shape[1], jnp.inf, flat.dtype)
-    periods = _like("period", period, field.like)
-    if not bool(jnp.all(periods > 0)):
-        raise ValueError(f"period must be above 0, or infinite where nothing repeats, got {period!r}")
-    gap, hidden = map(np.asarray, _mismatch(field, flat[:_LOOKED_AT], jnp.where(jnp.isfinite(periods), periods, 0)))
-    if (gap > hidden).any():
-        at, entry = np.unravel_index(np.argmax(gap - hidden), gap.shape)
-        raise ValueError(
-            f"period must be one of the loss: {float(periods[entry]):.6g} later in entry {entry} of the flattened "
-            f"parameters the loss differs by {gap[at, entry]:.3g} from that at start {at}"
-        )
-    return periods
-
-
-@functools.partial(PerProgram, program_of=lambda field: field.program, leading=False)
-def _mismatch(field: Field, flat: Float[Array, "starts n"], periods: Float[Array, " n"]) -> tuple[Array, Array]:
-    """By how much the loss differs one period later, and how much rounding may explain."""
-
-    def one(point: Array) -> tuple[Array, Array]:
-        value, slope = field.loss(point), jnp.linalg.norm(field.gradient(point))
-        later = jax.vmap(field.loss)(point[None] + jnp.diag(periods))
-        rounding = float(jnp.finfo(point.dtype).eps) ** 0.5 * (jnp.abs(value) + jnp.abs(later) + slope * periods)
-        return jnp.abs(later - value), rounding
-
-    return jax.vmap(one)(flat)
-
-
-def _within_period(ends: Float[Array, "starts n"], lower: Array, periods: Array) -> Float[Array, "starts n"]:
-    """The equivalent ends at most a period above the lower side of the box, or above 0 without."""
-    begin = jnp.where(jnp.isfinite(lower), lower, 0)[None]
-    length = jnp.where(jnp.isfinite(periods), periods, 1)[None]
-    turns = jnp.floor((ends - begin) / length + _EDGE)  # what rounding puts just below the side stays there
-    return ends - jnp.where(jnp.isfinite(periods)[None] & (turns != 0), turns * length, 0)
-
-
-@functools.partial(PerProgram, program_of=lambda field: field.program, leading=False)
 def _verdicts(field: Field, ends: Float[Array, "starts n"], asked: Asked) -> CriticalPoint:
-    """The verdict at every end."""
+    """The verdict at every end; many starts end at the same numbers, which are judged once."""
+    points = np.array(ends)
+    first, label = _distinct(points)
+    points[: len(first)] = points[first]
+    judged = _first_verdicts(field, jnp.asarray(points), jnp.int32(len(first)), asked)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[label], judged)
+
+
+def _distinct(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of every point, bit by bit, and the number of each row's point."""
+    rows, length, numbers = points.tobytes(), points[0].nbytes, dict[bytes, int]()
+    names = (rows[start : start + length] for start in range(0, len(rows), length))
+    label = np.array([numbers.setdefault(name, len(numbers)) for name in names])
+    return np.unique(label, return_index=True)[1], label
+
+
+@functools.partial(PerProgram, program_of=lambda field: field.program, leading=False)
+def _first_verdicts(field: Field, ends: Float[Array, "starts n"], count: Int[Array, ""], asked: Asked) -> CriticalPoint:
+    """The verdicts at the first `count` ends; what stands in the later rows is of no meaning."""
 
     def one(end: Array) -> CriticalPoint:
         params = field.unflatten(end)
         directions = field.null_directions(params)
         return dense_verdict(field.program, field.constants, params, field.args, asked, directions)
 
-    return jax.vmap(one)(ends)
+    width = min(len(ends), _AT_ONCE)
+
+    def some(i: Array, verdicts: CriticalPoint) -> CriticalPoint:
+        new = jax.vmap(one)(jax.lax.dynamic_slice_in_dim(ends, i * width, width))
+        return jax.tree.map(
+            lambda old, part: jax.lax.dynamic_update_slice_in_dim(old, part, i * width, 0), verdicts, new
+        )
+
+    shapes = jax.eval_shape(jax.vmap(one), ends)
+    empty = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.fori_loop(0, (count + width - 1) // width, some, empty)
 
 
 def _found(

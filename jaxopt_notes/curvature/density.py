@@ -176,7 +176,7 @@ def _trace(operator: SymmetricOperator, key: Any, *, vectors: int) -> Trace:
     tests = jax.random.normal(key, (vectors, size), dtype)
     tests = tests * (math.sqrt(size) / jnp.linalg.norm(tests, axis=1))[:, None]
     images = columns(tests)
-    unit = power_of_two(jnp.max(jnp.abs(images)))  # in units of which no square over- or underflows
+    unit = power_of_two(jnp.max(jnp.abs(images)))  # in this unit no square overflows or underflows
     images = divide(images, unit)
     # A random vector in rounding's size: where A has a low rank the basis would be singular.
     floor = jnp.finfo(dtype).eps * jnp.max(jnp.linalg.norm(images, axis=1)) / math.sqrt(size)

@@ -133,7 +133,7 @@ def eigsh(
         like: an example of v, a pytree of real floating arrays, if `operator` is a function.
         tol: >= 0. A residual is small at tol |A|, and an eigenvalue further out by more than tol |theta_i| and the
             residuals counts as missed; neither below the level of rounding. The square root of eps when None, at which
-            values, of which the error is quadratic in the residual, are right to rounding.
+            values are right to rounding, as their error is quadratic in the residual.
         maxiter: products to spend at most, verification included; at least k. Static.
         ncv: number of basis vectors, at least k + 4, or n if that is less; max(2k + 1, 20) when None. Static.
         v0: where to start: one vector, or a stack such as `vectors` of an earlier result. Random when None.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .around import Around, at_each
+from .around import Around, Trial, each
 from .lanczos import euclidean_norm
 
 _SCALES = 8
@@ -58,53 +62,85 @@ def is_smooth(
     # A loss of zero has no size of its own; parameters of about 1 are the usual ones.
     usual = jnp.where(here.value == 0, 1 / here.length, 0)
     widest = eps**0.2 * jnp.maximum(jnp.maximum(usual, here.distance), here.natural)
-    scales = jnp.maximum(widest, lowest * _RATIO**4) * _RATIO ** -jnp.arange(_SCALES, dtype=gradient.dtype)
+    widest = jnp.maximum(widest, lowest * _RATIO**4)
+    factors = _RATIO ** -jnp.arange(_SCALES, dtype=gradient.dtype)
+    scales = [widest * factor for factor in factors]
     slope = euclidean_norm(gradient)
     slopes = jnp.matmul(units, gradient, precision="highest")
 
-    lines = jnp.concatenate([units, -units])
-    along = lambda line: at_each(lambda scale: here.phi(scale * line), scales, gradient.size)  # noqa: E731
-    ahead = jnp.stack([along(line) for line in lines], axis=1).reshape(_SCALES, 2, -1)
-    h = scales[:, None, None]
-    linear = h * jnp.stack([slopes, -slopes])[None]
-    curved = h * (h * curvatures[None, None] / 2)  # h^2 may overflow
-    rest = jnp.abs((ahead - here.value) - linear - curved)
-    size = jnp.maximum(jnp.abs(ahead), jnp.abs(here.value))
-    rounding = _ROUNDINGS * (eps * (size + (h + here.distance) * slope) + here.floor)
-    rounding += _MOVES * _smallest_change(jnp.abs(ahead - here.value), h >= lowest)
-    # Terms that cancel at the point do so less at the widest scale.
-    rounding += _TERMS * eps * jnp.max(jnp.where(jnp.isfinite(size), size, 0), axis=0, keepdims=True)
-    rounding += _MOVES * eps * here.distance * norm * h + h * (h * zero_level)
-    seen = jnp.broadcast_to(h >= lowest, rest.shape)
-    explained = _explained_below(here, curvatures[0], zero_level, scales[-1])
-    return ~_is_broken(rest, rounding, curved, seen) | explained
+    # At every scale, from the widest to the smallest, ahead and behind on each line.
+    rays, of_line = 2 * len(units), np.repeat(np.arange(len(units)), 2)
+    signs = jnp.tile(jnp.asarray([1, -1], gradient.dtype), len(units))
+    steps = jnp.outer(factors, signs).ravel(), jnp.tile(jnp.asarray(of_line, jnp.int32), _SCALES)
+    every = each(lambda step: here.phi(widest * step[0] * units[step[1]]), steps)
+    losses = [every[start : start + rays] for start in range(0, rays * _SCALES, rays)]
+    seen = [h >= lowest for h in scales]
+    least = _smallest_change(losses, here.value, seen)
+
+    def ray(broken: Array, along: tuple[list[Array], Array, Array]) -> tuple[Array, None]:
+        values, slope_along, curvature = along
+        curved = [h * (h * curvature / 2) for h in scales]  # h^2 may overflow
+        linear = [h * slope_along for h in scales]
+        rest = [abs(value - here.value - a - b) for value, a, b in zip(values, linear, curved, strict=True)]
+        sizes = [jnp.maximum(abs(value), abs(here.value)) for value in values]
+        # Terms that cancel at the point do so less at the widest scale.
+        largest = functools.reduce(jnp.maximum, [jnp.where(jnp.isfinite(size), size, 0) for size in sizes])
+        hidden = _MOVES * least + _TERMS * eps * largest
+        rounding = [
+            _ROUNDINGS * (eps * (size + (h + here.distance) * slope) + here.floor)
+            + hidden
+            + (_MOVES * eps * here.distance * norm * h + h * (h * zero_level))
+            for size, h in zip(sizes, scales, strict=True)
+        ]
+        return broken | _is_broken(rest, rounding, curved, seen), None
+
+    none = jnp.zeros_like(lowest, bool)
+    broken, _ = jax.lax.scan(ray, none, (losses, signs * slopes[of_line], curvatures[of_line]))
+    return ~broken | _explained_below(here, curvatures[0], zero_level, scales[-1])
 
 
-def _smallest_change(changes: Float[Array, "scales 2 lines"], seen: Bool[Array, "scales ..."]) -> Float[Array, ""]:
+def _smallest_change(
+    losses: list[Float[Array, " rays"]], value: Float[Array, ""], seen: list[Bool[Array, ""]]
+) -> Float[Array, ""]:
     """The smallest change that is not zero, if some are: about the rounding of the terms of the loss."""
-    some = jnp.any((changes == 0) & seen)
-    least = jnp.min(jnp.where((changes > 0) & seen, changes, jnp.inf))
+
+    def ray(found: tuple[Array, Array], along: list[Array]) -> tuple[tuple[Array, Array], None]:
+        some, least = found
+        for loss, counts in zip(along, seen, strict=True):
+            change = abs(loss - value)
+            some |= (change == 0) & counts
+            least = jnp.minimum(least, jnp.where((change > 0) & counts, change, jnp.inf))
+        return (some, least), None
+
+    (some, least), _ = jax.lax.scan(ray, (jnp.zeros_like(value, bool), jnp.full_like(value, jnp.inf)), losses)
     return jnp.where(some & (least < jnp.inf), least, 0)
 
 
 def _is_broken(
-    rest: Float[Array, "scales *lines"],
-    rounding: Float[Array, "scales *lines"],
-    curved: Float[Array, "scales ..."],
-    seen: Bool[Array, "scales *lines"],
+    rest: list[Float[Array, ""]],
+    rounding: list[Float[Array, ""]],
+    curved: list[Float[Array, ""]],
+    seen: list[Bool[Array, ""]],
 ) -> Bool[Array, ""]:
-    """Whether what is left falls as it does where f or a derivative jumps."""
-    # Down to the first scale that rounding hides, or at which the step itself is rounding; above, f may be infinite.
-    hidden = (rest <= rounding) | ~seen
-    clear = (rest > rounding) & (jnp.cumsum(hidden, axis=0, dtype=jnp.int32) == 0)
-    below = jnp.maximum(rest[1:], rounding[1:])
-    falls = rest[:-1] / jnp.where(below > 0, below, 1)
-    smooth = clear[:-1] & (falls >= _SMOOTH) & seen[1:]
-    jumps = clear[1:] & (falls <= _BROKEN)
-    bends = clear[1:] & (jnp.abs(falls / _BENT - 1) <= _REGULAR) & (rest[1:] >= jnp.abs(curved[1:]) / 4)
-    smooth_below = jnp.cumsum(smooth[::-1], axis=0, dtype=jnp.int32)[::-1] > 0
-    twice = (jumps[1:] & jumps[:-1]) | (bends[1:] & bends[:-1])
-    return jnp.any(twice & ~smooth_below[1:])
+    """Whether what is left falls, from scale to scale, as it does where f or a derivative jumps."""
+    broken = jumped = bent = hidden = jnp.zeros_like(seen[0])
+    clear = []
+    for left, size, counts in zip(rest, rounding, seen, strict=True):
+        # Down to the first scale that rounding hides, or at which the step itself is rounding; above, f may be
+        # infinite.
+        hidden |= (left <= size) | ~counts
+        clear.append((left > size) & ~hidden)
+    for i in range(1, len(rest)):
+        # Products in place of the quotient of the two, which a compiler would store.
+        above, below = rest[i - 1], jnp.maximum(rest[i], rounding[i])
+        finite = below < jnp.inf
+        jumps = clear[i] & (above <= _BROKEN * below) & (above < jnp.inf)
+        bends = clear[i] & (abs(above - _BENT * below) <= _REGULAR * _BENT * below) & finite
+        bends &= rest[i] >= abs(curved[i]) / 4
+        smooth = clear[i - 1] & (above >= _SMOOTH * below) & finite & seen[i]
+        broken = (broken | (jumps & jumped) | (bends & bent)) & ~smooth
+        jumped, bent = jumps, bends
+    return broken
 
 
 def _explained_below(
@@ -114,10 +150,13 @@ def _explained_below(
 
     Where all that happens to the loss happens within a smaller distance, those scales see it from outside only.
     """
-    lengths, changes, sizes, clear = here.trials
-    curved = lengths * (lengths * curvature / 2)
-    near = jnp.abs(changes - curved) <= _NEAR * jnp.abs(curved)
     # Well above the smallest change there is, where squares underflow inside of the loss.
-    least = jnp.min(jnp.where(sizes > 0, sizes, jnp.inf))
-    clear = clear & (sizes > _CLEAR * (least + here.floor)) & (lengths < scale)
-    return (jnp.abs(curvature) > zero_level) & jnp.any(clear & near)
+    enough = _CLEAR * (here.least + here.floor)
+
+    def longer(explained: Array, trial: Trial) -> Array:
+        length, change = trial.length / here.length, trial.change * here.scale
+        curved = length * (length * curvature / 2)
+        near = abs(change - curved) <= _NEAR * abs(curved)
+        return explained | (trial.clear & (trial.size * here.scale > enough) & (length < scale) & near)
+
+    return (abs(curvature) > zero_level) & here.trials.fold(longer, jnp.zeros_like(scale, bool))

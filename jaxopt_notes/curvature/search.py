@@ -15,6 +15,7 @@ from .._hoist import Program
 from .._kept import PerProgram
 from .._numerics import divide
 from .bounds import zero_level
+from .eigenpairs import eigenpairs
 from .null_space import null_space
 from .operators import flatten, matrix, second_order
 from .polish import halved, newton_move
@@ -115,27 +116,6 @@ class Field:
         values, vectors = eigenpairs(hessian)
         zero = zero_level(jnp.max(jnp.abs(values)), point.size, dtype, asymmetry)
         return Modes(gradient @ vectors, values, vectors, zero)
-
-
-def eigenpairs(hessian: Float[Array, "n n"]) -> tuple[Float[Array, " n"], Float[Array, "n n"]]:
-    """Eigenvalues and eigenvectors in columns; written out for two parameters, where a million calls of LAPACK cost
-    more than the sums. The smaller eigenvalue comes from the determinant, and its error is rounding of the larger.
-    """
-    if len(hessian) == 1:
-        return hessian[0], jnp.ones_like(hessian)
-    if len(hessian) > 2:
-        return jnp.linalg.eigh(hessian, symmetrize_input=False)
-    a, b, c = hessian[0, 0], hessian[0, 1], hessian[1, 1]
-    middle, half = (a + c) / 2, (a - c) / 2
-    radius = jnp.hypot(half, b)
-    outer = jnp.where(middle >= 0, middle + radius, middle - radius)
-    inner = divide(a, outer) * c - divide(b, outer) * b
-    double_cosine = jnp.where(radius > 0, divide(half, radius), 1)
-    longer = jnp.sqrt((1 + jnp.abs(double_cosine)) / 2)
-    shorter = divide(b, radius) / (2 * longer)
-    x, y = jnp.where(half >= 0, longer, shorter), jnp.where(half >= 0, shorter, longer)  # of the upper eigenvalue
-    upper, lower = jnp.where(middle >= 0, outer, inner), jnp.where(middle >= 0, inner, outer)
-    return jnp.stack([lower, upper]), jnp.stack([jnp.stack([-y, x]), jnp.stack([x, y])])
 
 
 class _Newton(NamedTuple):

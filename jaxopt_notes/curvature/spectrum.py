@@ -13,6 +13,7 @@ from .._numerics import reciprocal
 from .ahead import Probes, mixing, probe_weights
 from .around import random_unit
 from .bounds import spectrum_bounds, zero_level
+from .eigenpairs import eigenpairs
 from .lanczos import Ritz, euclidean_norm, lanczos, orthogonalise, ritz, ritz_vector
 from .null_space import NullSpace
 from .operators import Product, matrix
@@ -64,7 +65,7 @@ def dense_spectrum(
     hessian = (raw + raw.T) / 2
     asymmetry = euclidean_norm(raw - hessian)
     if space is None:
-        eigenvalues, vectors = jnp.linalg.eigh(hessian, symmetrize_input=False)
+        eigenvalues, vectors = eigenpairs(hessian)
         kept = jnp.ones(n, bool)
     else:
         hessian = space.complement(space.complement(hessian).T)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import enum
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 _FLAT = 1e-3  # |Hg| / (|H| |g|) below which the gradient lies in the kernel of the Hessian
+_FAR = 1e-2  # of |x|: a Newton step longer than that is worth a word although rounding hides what it gains
 
 
 class Kind(enum.IntEnum):
@@ -95,7 +97,7 @@ class CriticalPoint(NamedTuple):
 
     @property
     def gradient_flat(self) -> Bool[Array, "*points"] | np.bool_:
-        """Whether the gradient lies in the kernel of the Hessian without being zero: an impostor of a critical point.
+        """Whether the gradient lies in the kernel of the Hessian without being zero.
 
         There |grad|^2 is stationary, so methods that minimise it stop; the loss is not.
         """
@@ -143,8 +145,8 @@ def _criticality(point: CriticalPoint) -> str:
     if point.kind == Kind.DEGENERATE:
         return f"degenerate: critical ({size}), but an eigenvalue is zero within rounding."
     if point.gradient_flat:
-        flat = f"|H grad| is {float(point.flatness):.1g} of |H| |grad|: gradient-flat, an impostor of a critical point"
-        return f"not critical: {size}; {flat}."
+        flat = f"|H grad| is {float(point.flatness):.1g} of |H| |grad|"
+        return f"not critical: {size}; {flat}, so the gradient lies in the kernel of the Hessian (gradient-flat)."
     if point.polish_helps:
         step = f"a Newton step of {float(point.newton_step):.1g} leads to a critical point"
         return f"not critical: {size}; {step}, which polish=1 judges."
@@ -159,7 +161,14 @@ def _gradient_size(point: CriticalPoint) -> str:
         return f"{gradient}, {relation} the {float(point.gradient_tolerance):.2g} asked for"
     ratio = _ratio(point.decrease, point.decrease_tolerance)
     relation = "within the rounding" if point.critical else f"{ratio} x the rounding"
-    return f"{gradient}, predicted decrease {float(point.decrease):.2g}, {relation} of the loss"
+    hidden = f", which hides a Newton step of {float(point.newton_step):.2g}" if _hides_a_step(point) else ""
+    return f"{gradient}, predicted decrease {float(point.decrease):.2g}, {relation} of the loss{hidden}"
+
+
+def _hides_a_step(point: CriticalPoint) -> bool:
+    """Whether the loss is too coarse to show that the critical point itself lies elsewhere."""
+    size = np.linalg.norm([np.linalg.norm(np.asarray(leaf, float)) for leaf in jax.tree.leaves(point.point)])
+    return bool(point.critical & point.settled & point.smooth & (point.newton_step > _FAR * size))
 
 
 def _why_undecided(point: CriticalPoint) -> str:
@@ -180,7 +189,7 @@ def _null_enough(point: CriticalPoint) -> bool:
 
 
 def _curvature(point: CriticalPoint) -> str:
-    lead = "Curvature" if point.critical else "Curvature all the same"
+    lead = "Curvature" if point.critical else "Curvature here (although the point is not critical)"
     if point.null_rank:
         lead += f", {int(point.null_rank)} known null direction{'' if point.null_rank == 1 else 's'} apart"
     return f"{lead}: {_below(point)}; {_above(point)}; {_bounds(point)}."

@@ -105,7 +105,7 @@ def of_verdicts(verdicts: Mapping[str, CriticalPoint]) -> Part:
         }
         for name, point in verdicts.items()
     ]
-    note = "Whether a point is critical, and what the curvature is there all the same, are two separate statements."
+    note = "Whether a point is critical, and what the curvature is there, are two separate statements."
     said = [note, *(f"{name}: {point}" for name, point in verdicts.items())]
     return Part("verdicts", "End points", said, (), [grid_of(rows, "Verdict at each end point", sortable=True)])
 

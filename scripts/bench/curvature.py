@@ -1,4 +1,4 @@
-"""Eigenpairs and Hessians beside what a user would reach for instead, in one process, as ratios.
+"""Eigenpairs, Hessians and verdicts beside what a user would reach for instead, in one process, as ratios.
 
 The network is 64-512-512-512-512-10 on all 1,797 digits, 826,378 parameters, at its initialisation and trained. Every
 residual is computed anew, |Hv - theta v| in units of the largest eigenvalue. Peers that are not installed are skipped:
@@ -253,6 +253,26 @@ def dense(repeats):
     )
 
 
+def verdicts(repeats):
+    """10^5 verdicts under `vmap` beside the eigenvalues and the gradient norm that a user would judge by."""
+    loss = jon.problems.himmelblau().loss
+    points = jax.random.uniform(jax.random.key(0), (100_000, 2), minval=-5.0, maxval=5.0)
+
+    def by_hand(x):
+        gradient, matrix = jax.grad(loss)(x), jax.hessian(loss)(x)
+        return jnp.linalg.norm(gradient), jnp.linalg.eigvalsh(matrix)
+
+    peer = jax.jit(jax.vmap(by_hand))
+    ours = jax.jit(jax.vmap(lambda x: jon.classify(loss, x)))
+    first = [seconds_once(lambda run=run: run(points)) for run in (ours, peer)]
+    warm, slow, fast = ratio(lambda: ours(points), lambda: peer(points), repeats)
+    print(
+        f"10^5 vmapped verdicts: jax.hessian + eigvalsh + gradient norm {fast:.3f} s, classify {slow:.3f} s; "
+        f"classify takes {warm:.2f} x warm, {first[0] / first[1]:.2f} x cold ({first[0]:.1f} s and {first[1]:.1f} s)",
+        flush=True,
+    )
+
+
 def network(hidden):
     problem = jon.problems.digits_mlp(hidden)
     return problem, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), problem.data, problem.test_data)
@@ -266,6 +286,7 @@ def main():
     quick = parser.parse_args().quick
     repeats = 3 if quick else 5
     dense(repeats)
+    verdicts(4 * repeats)
     problem, data = network([512] * 4)
     start = problem.init(jax.random.key(0))
     run = jon.minimize(

@@ -13,10 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-
-def is_traced(value: Any) -> bool:
-    """Whether `value` is known only inside a compiled program, where it cannot be checked."""
-    return isinstance(value, jax.core.Tracer)
+from ._jaxpr import is_traced as is_traced
 
 
 def number(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, open_high: bool = False) -> Any:

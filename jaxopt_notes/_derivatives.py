@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from ._hoist import equations
+from ._jaxpr import needs_custom_tangent
 
 _AT_ONCE, _COLUMNS = 64, 8  # parameters up to which all columns are computed at once; else so many
 
@@ -26,7 +26,7 @@ def linearised(loss: Callable, params: PyTree) -> tuple[Float[Array, ""], PyTree
         return gradient, value
 
     gradient, push, value = jax.linearize(gradient_and_value, params, has_aux=True)
-    if _stops(push, params):
+    if needs_custom_tangent(push, params):
         return value, gradient, _pullback(jax.grad(loss), params)  # H is symmetric, so this is the same product
     return value, gradient, push
 
@@ -34,7 +34,7 @@ def linearised(loss: Callable, params: PyTree) -> tuple[Float[Array, ""], PyTree
 def jacobian(function: Callable, point: PyTree) -> tuple[PyTree, Callable, Callable]:
     """Value, product with the Jacobian, and product with its transpose."""
     value, push = jax.linearize(function, point)
-    if not _stops(push, point):
+    if not needs_custom_tangent(push, point):
         transpose = jax.linear_transpose(push, point)
         return value, push, lambda cotangent: transpose(cotangent)[0]
     value, pull = jax.vjp(function, point)
@@ -60,11 +60,6 @@ def matrix(product: Callable[[Array], Array], like: Float[Array, " n"]) -> Float
 
     rows = jax.lax.map(columns, jnp.arange(0, n, width, dtype=jnp.int32))
     return rows.reshape(-1, n)[:n].T
-
-
-def _stops(push: Callable, like: PyTree) -> bool:
-    """Whether a linear map needs the tangent of a `custom_vjp` function, for which JAX leaves a mark in its trace."""
-    return any(equation.primitive.name == "custom_lin" for equation in equations(jax.make_jaxpr(push)(like).jaxpr))
 
 
 def _pullback(function: Callable, point: PyTree) -> Callable[[PyTree], PyTree]:

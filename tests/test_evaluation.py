@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import compiled_programs
+from compiled import compiled_programs
 
 import jaxopt_notes as jon
 from jaxopt_notes.minibatches import batches, reshuffle

@@ -18,6 +18,7 @@ LEVELS = {
             "_columns",
             "_derivatives",
             "_hoist",
+            "_jaxpr",
             "_means",
             "_callbacks",
             "_kept",

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import compiled_programs
+from compiled import compiled_programs
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
+from jaxopt_notes._jaxpr import bytes_needed
 from jaxopt_notes.minibatches import indices, random, reshuffle, shuffle_once
 from jaxopt_notes.minimize import program
 
@@ -438,7 +439,7 @@ def test_indices_of_many_steps_are_never_held_together():
         patch.setattr(
             program.PerProgram,
             "__call__",
-            lambda self, *parts: sizes.append(self.lower(*parts).compile().memory_analysis().temp_size_in_bytes),
+            lambda self, *parts: sizes.append(bytes_needed(self.lower(*parts).compile()).between),
         )
         jon.minimize(lambda x, b: jnp.mean((x - b) ** 2), 0.0, jon.adam(0.1), steps=10**6, **options)
     assert sizes[0] < 2 * 10**8  # all at once are 4 * 10^8 bytes, and several copies of them

@@ -13,6 +13,7 @@ import pytest
 import xarray
 
 import jaxopt_notes as jon
+from jaxopt_notes._jaxpr import bytes_needed
 from jaxopt_notes.sweeps import distribute, engine, invariance, programs, width
 from jaxopt_notes.sweeps import plan as plans
 
@@ -72,7 +73,7 @@ class TestPlan:
         group = planned(problem=bowl, width=4, **ONE).groups[0]
         lane, memory = 4 * (2 * 10_000 + 3 * 13), group.memory
         assert lane <= memory.per_lane <= 4 * lane
-        compiled = width._bytes(width.segment_compiled(group.plan.at_width(8)))
+        compiled = bytes_needed(width.segment_compiled(group.plan.at_width(8))).total
         assert memory.of(8) == pytest.approx(compiled, rel=0.1)
         assert width._most_bytes(group.plan.at_width(8)) >= compiled
 

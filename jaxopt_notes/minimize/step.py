@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from .._jaxpr import lifted
 from .._numerics import rounded, tree_finite, tree_norm, tree_where
 from ..precision import unmoved_share
 from .status import Status
@@ -86,13 +87,8 @@ def advance(
     point that no batch found finite.
     """
     # What the functions hold becomes an argument too, so that derivatives by all of it know of rejections.
-    closed, shapes = jax.make_jaxpr(partial(_attempt, optimizer, loss, next_loss), return_shape=True)(carry)
-
-    def attempt(held, carry):
-        outputs = jax.core.eval_jaxpr(closed.jaxpr, held, *jax.tree.leaves(carry))
-        return jax.tree.unflatten(jax.tree.structure(shapes), map(jnp.asarray, outputs))
-
-    candidate, accept = _unless_rejected(attempt, closed.consts, carry)
+    attempt, held = lifted(partial(_attempt, optimizer, loss, next_loss), carry)
+    candidate, accept = _unless_rejected(attempt, held, carry)
     alive = carry.status == Status.COMPLETED
     ended = alive & ~accept
     rests = carry._replace(update_norm=jnp.zeros_like(carry.update_norm))

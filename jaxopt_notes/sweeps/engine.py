@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int, PyTree
 
 from .._columns import is_extension, is_key
+from .._jaxpr import is_out_of_memory
 from .plan import Plan, measure
 from .programs import EVERYWHERE, HISTORIES, TRIALS, Lanes, Shared, Trials, place, programs, standing
 from .progress import Progress
@@ -78,7 +79,7 @@ def _narrowing(whole: Plan, attempt: Callable[[int], Any], narrowed: Callable[[i
         try:
             return attempt(lanes)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
-            if lanes == 1 or not _is_out_of_memory(error):
+            if lanes == 1 or not is_out_of_memory(error):
                 raise
         # Outside the handler, where the error no longer holds on to the arrays of the failed attempt.
         _LANES[whole] = lanes // 2
@@ -104,10 +105,6 @@ def _finer(plan: Plan, lanes: int) -> Plan:
     if lanes not in known:
         known[lanes] = plan.at_width(lanes, kept=plan.width)
     return known[lanes]
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _run_pieces(finer: Plan, chunks: Sequence[int], keep_params: bool, bar: Progress | None) -> list[dict[str, Any]]:

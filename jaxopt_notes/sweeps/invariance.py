@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from .._jaxpr import collectives_in
 from .engine import run_chunks
 from .plan import Plan
 from .planning import PlannedGroup, SweepPlan
@@ -16,7 +17,6 @@ from .width import segment_compiled
 STEPS_ACROSS_WIDTHS = 20  # later ones differ, since training is chaotic
 TOLERANCE = 3e-5
 NOT_COMPARED = "not compared"
-COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "collective-broadcast", "reduce-scatter")
 
 Finished = dict[str, Any]
 
@@ -104,8 +104,7 @@ def _checks_of(plan: Plan, alone: Plan) -> Iterator[Check]:
         moved = plan.on_devices(devices[:count])
         yield _same(f"on {count} device{'s' * (count > 1)}", expected, _run(moved, chunks), f"width {plan.width}")
     yield _across(plan, alone, expected)
-    text = segment_compiled(plan).as_text()
-    found = [name for name in COLLECTIVES if name in text]
+    found = collectives_in(segment_compiled(plan))
     detail = _list(found) if found else f"none in the segment for {plan.group.mesh.size} devices"
     yield Check("collectives", not found, detail)
 

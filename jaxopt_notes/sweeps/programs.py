@@ -17,6 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._hoist import Program
+from .._jaxpr import is_weakly_typed
 from .._kept import kept_with
 from ..minibatches import gather
 from ..minimize import Carry, advance, evaluated_at, start, unmoved
@@ -169,7 +170,7 @@ def _begin(group: Group, initial: PyTree, trials: Trials, shared: Shared) -> Lan
         loss = _batch_loss(group, shared, seed, jnp.int32(0))
         begun = start(group.factory(**numbers), params, loss, skip=group.skip or None)
         # A segment gives no weak types back, so with them the second segment would be another program.
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype) if jax.typeof(leaf).weak_type else leaf, begun)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype) if is_weakly_typed(leaf) else leaf, begun)
 
     carry = jax.vmap(one)(trials.numbers, trials.seed)
     # A trial that stops repeats its last record, so a history starts as its first row repeated.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _checks
-from .._hoist import equations
+from .._jaxpr import bytes_computed, bytes_needed, trace
 from .._kept import kept_with
 from ..devices import memory_for
 from .engine import first_pass, segment_shapes
@@ -114,8 +114,7 @@ def _most_bytes(plan: Plan) -> int:
 @kept_with(lambda group, structure, leaves: group.loss)
 def _bytes_computed(group: Group, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]) -> int:
     """The bytes of everything that a segment computes in a step; the same for every sweep of one program."""
-    traced = jax.make_jaxpr(functools.partial(segment_of, group))(*jax.tree.unflatten(structure, leaves))
-    return _size([atom.aval for equation in equations(traced.jaxpr) for atom in equation.outvars])
+    return bytes_computed(trace(functools.partial(segment_of, group), *jax.tree.unflatten(structure, leaves)).jaxpr)
 
 
 def _size(tree: Any) -> int:
@@ -132,7 +131,7 @@ def _available(plan: Plan) -> int | None:
 def memory_of(plan: Plan) -> Memory:
     """The memory of a chunk, by compiling the segment for one and for two lanes on one device."""
     alone = plan.on_devices([plan.group.mesh.devices.flat[0]])
-    one, two = (_bytes(segment_compiled(alone.at_width(width))) for width in (1, 2))
+    one, two = (bytes_needed(segment_compiled(alone.at_width(width))).total for width in (1, 2))
     return Memory(max(0, 2 * one - two), max(0, two - one), _available(plan))
 
 
@@ -140,13 +139,6 @@ def segment_compiled(plan: Plan) -> Any:
     """The compiled segment of a plan, which runs nothing."""
     bound = jax.ShapeDtypeStruct((), jnp.int32)
     return programs(plan.group).segment.lower(*segment_shapes(plan), bound, bound, bound).compile()
-
-
-def _bytes(compiled: Any) -> int:
-    """Arguments, results that are not arguments given back, and what is in between."""
-    memory = compiled.memory_analysis()
-    sizes = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-    return sizes - memory.alias_size_in_bytes
 
 
 def time_widths(plan: Plan, widths: Iterable[int] | None = None) -> Timing:

@@ -8,6 +8,7 @@ Which of them applies is read off the traced linear map: what it does not need h
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,7 @@ from ._jaxpr import needs_custom_tangent
 _AT_ONCE, _COLUMNS = 64, 8  # parameters up to which all columns are computed at once; else so many
 
 
-def linearised(loss: Callable, params: PyTree) -> tuple[Float[Array, ""], PyTree, Callable[[PyTree], PyTree]]:
+def linearised(loss: Callable[..., Any], params: PyTree) -> tuple[Float[Array, ""], PyTree, Callable[[PyTree], PyTree]]:
     """Loss, gradient and Hessian product of a function of a pytree, from one linearisation of the gradient."""
 
     def gradient_and_value(params: PyTree) -> tuple[PyTree, Float[Array, ""]]:
@@ -31,7 +32,7 @@ def linearised(loss: Callable, params: PyTree) -> tuple[Float[Array, ""], PyTree
     return value, gradient, push
 
 
-def jacobian(function: Callable, point: PyTree) -> tuple[PyTree, Callable, Callable]:
+def jacobian(function: Callable[..., Any], point: PyTree) -> tuple[PyTree, Callable[..., Any], Callable[..., Any]]:
     """Value, product with the Jacobian, and product with its transpose."""
     value, push = jax.linearize(function, point)
     if not needs_custom_tangent(push, point):
@@ -43,7 +44,7 @@ def jacobian(function: Callable, point: PyTree) -> tuple[PyTree, Callable, Calla
     return value, push, lambda cotangent: pull(cotangent)[0]
 
 
-def dense_hessian(loss: Callable, x: Float[Array, " n"]) -> Float[Array, "n n"]:
+def dense_hessian(loss: Callable[..., Any], x: Float[Array, " n"]) -> Float[Array, "n n"]:
     """The matrix of second derivatives of a function of a vector."""
     return matrix(linearised(loss, x)[2], x)
 
@@ -62,7 +63,7 @@ def matrix(product: Callable[[Array], Array], like: Float[Array, " n"]) -> Float
     return rows.reshape(-1, n)[:n].T
 
 
-def _pullback(function: Callable, point: PyTree) -> Callable[[PyTree], PyTree]:
+def _pullback(function: Callable[..., Any], point: PyTree) -> Callable[[PyTree], PyTree]:
     """The pullback of a function of one argument for which forward mode stops at a `custom_vjp`."""
     pull = jax.vjp(function, point)[1]
 

@@ -78,7 +78,7 @@ def _memory_of_machine() -> int | None:
     return min(limits)
 
 
-def use_compilation_cache(folder: str | os.PathLike | None = None) -> Path | None:
+def use_compilation_cache(folder: str | os.PathLike[str] | None = None) -> Path | None:
     """Keep compiled programs on disk, so that the next process starts without compiling them again.
 
     Arguments:

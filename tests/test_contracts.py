@@ -204,7 +204,7 @@ every_pair = pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
 
 @every_pair
 def test_update_takes_the_extra_arguments_of_optax(pair):
-    loss = lambda tree: sum(jnp.sum((leaf - 0.3) ** 4) for leaf in jax.tree.leaves(tree))  # noqa: E731
+    loss = lambda tree: sum(jnp.sum((leaf - 0.3) ** 4) for leaf in jax.tree.leaves(tree))
     start = params()
     grads = jax.grad(loss)(start)
     assert optax.with_extra_args_support(pair) is pair
@@ -223,7 +223,7 @@ def test_update_takes_the_extra_arguments_of_optax(pair):
 def test_abstract_parameters_have_the_state_that_eval_shape_finds(pair):
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.bfloat16), params())
     found, expected = pair.init(shapes), jax.eval_shape(pair.init, shapes)
-    shape_and_type = lambda leaf: (leaf.shape, leaf.dtype)  # noqa: E731
+    shape_and_type = lambda leaf: (leaf.shape, leaf.dtype)
     assert jax.tree.map(shape_and_type, found) == jax.tree.map(shape_and_type, expected)
 
 

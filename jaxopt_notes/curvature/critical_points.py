@@ -235,7 +235,9 @@ def find_critical_points(
     )
 
 
-def _field(loss: Callable, starts: PyTree, args: tuple[Any, ...], null_directions: Any) -> tuple[Field, Array]:
+def _field(
+    loss: Callable[..., Any], starts: PyTree, args: tuple[Any, ...], null_directions: Any
+) -> tuple[Field, Array]:
     """The checked problem, and the starts as flat vectors."""
     starts = jax.tree.map(jnp.asarray, _checks.params("starts", starts))
     if not _checks.examples("starts", starts, low=0):
@@ -262,7 +264,7 @@ def _field(loss: Callable, starts: PyTree, args: tuple[Any, ...], null_direction
     return Field(program, constants, one, args, *hoist(of_params, one)), flat
 
 
-def _is_point(loss: Callable, params: PyTree, args: tuple[Any, ...]) -> bool:
+def _is_point(loss: Callable[..., Any], params: PyTree, args: tuple[Any, ...]) -> bool:
     """Whether the loss takes these parameters."""
     try:
         _checks.scalar_loss(loss, params, *args)

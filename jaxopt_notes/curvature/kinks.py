@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -63,7 +65,7 @@ def is_smooth(
     slopes = jnp.matmul(units, gradient, precision="highest")
 
     lines = jnp.concatenate([units, -units])
-    along = lambda line: at_each(lambda scale: here.phi(scale * line), scales, gradient.size)  # noqa: E731
+    along: Callable[[Array], Array] = lambda line: at_each(lambda scale: here.phi(scale * line), scales, gradient.size)
     ahead = jnp.stack([along(line) for line in lines], axis=1).reshape(_SCALES, 2, -1)
     h = scales[:, None, None]
     linear = h * jnp.stack([slopes, -slopes])[None]

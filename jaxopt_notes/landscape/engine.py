@@ -53,7 +53,7 @@ def run(
     points: Float[np.ndarray, "points count"],
     *,
     width: int | None,
-    folder: str | os.PathLike | None,
+    folder: str | os.PathLike[str] | None,
     devices: Sequence[jax.Device] | None,
 ) -> dict[str, np.ndarray]:
     """Measure at every point, 1,024 at a time.

@@ -162,17 +162,17 @@ def _takes_non_finite(state: PyTree) -> bool:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _unless_rejected(attempt: Callable, *arguments: Any) -> tuple[Carry, Bool[Array, ""]]:
+def _unless_rejected(attempt: Callable[..., Any], *arguments: Any) -> tuple[Carry, Bool[Array, ""]]:
     """Make an attempt. A rejected one has no share in any derivative, though its own may be NaN."""
     return attempt(*arguments)
 
 
-def _forward(attempt: Callable, *arguments: Any) -> tuple[Any, Any]:
+def _forward(attempt: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
     candidate, pull, accept = jax.vjp(attempt, *arguments, has_aux=True)
     return (candidate, accept), (pull, accept)
 
 
-def _backward(attempt: Callable, saved: Any, cotangents: Any) -> Any:
+def _backward(attempt: Callable[..., Any], saved: Any, cotangents: Any) -> Any:
     pull, accept = saved
     return jax.tree.map(lambda c: c if c.dtype == jax.dtypes.float0 else jnp.where(accept, c, 0), pull(cotangents[0]))
 

@@ -162,7 +162,7 @@ def _run(plan: Plan, chunks: Sequence[int]) -> dict[int, Finished]:
     """Finished trials by chunk, run in this order and as many at a time as there are devices."""
     size = plan.group.mesh.size
     passes = [chunks[i : i + size] for i in range(0, len(chunks), size)]
-    run: Callable = lambda together: run_chunks(plan, together, keep_params=True)  # noqa: E731
+    run: Callable = lambda together: run_chunks(plan, together, keep_params=True)
     return {chunk: one for together in passes for chunk, one in zip(together, run(together), strict=True)}
 
 

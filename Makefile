@@ -1,15 +1,27 @@
 # `make tour` runs the main job, `make test` lints and runs the whole suite; both make .venv when it is not there.
-PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+first = $(shell for p in $(1); do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+PYTHON ?= $(call first,python3 python3.14 python3.13 python3.12 python3.11 python)
+OLDEST ?= $(call first,python3.11 python3.12 python3.13 python3.14 python3)
+NEWEST ?= $(call first,python3.14 python3.13 python3.12 python3.11 python3)
 BIN := .venv/bin
 
-.PHONY: tour test lint browser format bench docs clean
+# What `make test-min` and `make test-newest` run: what depends on other packages, without notebooks, studies and browsers.
+CORE := $(addprefix tests/test_,$(addsuffix .py,jaxpr layers contracts schedules minimize derivatives classify eigsh \
+	sweeps columns store optuna distributed landscape plots landscape_plots report models static_arguments cli))
+
+.PHONY: tour test test-min test-newest lint browser format bench docs clean
 
 tour: .venv/.user
 	$(BIN)/jaxopt-notes tour
 
 test: lint browser
 	$(BIN)/python -m pytest
+
+test-min: .venv-min/.test
+	.venv-min/bin/python -m pytest $(CORE)
+
+test-newest: .venv-newest/.test
+	.venv-newest/bin/python -m pytest $(CORE)
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -35,7 +47,7 @@ docs: .venv/.dev
 	@echo "build/book/index.html"
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache runs
+	rm -rf .venv .venv-min .venv-newest build dist .pytest_cache .mypy_cache .ruff_cache runs
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "jaxopt-notes needs Python 3.11 or newer; set one with make PYTHON=/path/to/python"; exit 1; }
@@ -48,3 +60,18 @@ $(BIN)/python:
 .venv/.dev: $(BIN)/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@ .venv/.user
+
+# The lowest versions that pyproject.toml allows, on the oldest Python here: make test-min OLDEST=/path/to/python3.11
+.venv-min/.test: pyproject.toml scripts/lowest.py
+	rm -rf .venv-min
+	$(OLDEST) -m venv .venv-min
+	.venv-min/bin/python scripts/lowest.py > .venv-min/lowest.txt
+	.venv-min/bin/python -m pip install --quiet --disable-pip-version-check --constraint .venv-min/lowest.txt --editable '.[test]'
+	@touch $@
+
+# The newest versions that it allows and that install, on the newest Python here: make test-newest NEWEST=/path/to/python3.14
+.venv-newest/.test: pyproject.toml
+	rm -rf .venv-newest
+	$(NEWEST) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@

@@ -8,38 +8,23 @@ program that still exists, which holds the object.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import types
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 
-_CALLBACKS = ("debug_callback", "pure_callback", "io_callback")
-_PRINTS = ("debug_print",)  # its text and options are parameters, and show in the program's text
+from ._jaxpr import UNKNOWN, Jaxpr, callbacks, wrapped_parts
+
 _VALUES = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), jax.tree_util.PyTreeDef, type)
 
 
-def callbacks_text(equations: Iterable[Any]) -> str:
-    """What the callbacks of these equations do; a text that nothing equals where that is not known."""
-    return "".join(_texts(equations))
-
-
-def _texts(equations: Iterable[Any]) -> Iterator[str]:
-    for equation in equations:
-        name, callback = equation.primitive.name, equation.params.get("callback")
-        if name in _CALLBACKS and callback is not None:
-            yield _text(callback, ())
-        elif name not in _PRINTS and ("callback" in name or (equation.effects and not _has_programs(equation))):
-            yield uuid.uuid4().hex
-
-
-def _has_programs(equation: Any) -> bool:
-    """Whether the effects of an equation are those of the programs inside it, which are equations of their own."""
-    return any(hasattr(value, "eqns") or hasattr(value, "jaxpr") for value in jax.tree.leaves(equation.params))
+def callbacks_text(jaxpr: Jaxpr) -> str:
+    """What the callbacks of a program do; a text that nothing equals where that is not known."""
+    return "".join(uuid.uuid4().hex if each is UNKNOWN else _text(each, ()) for each in callbacks(jaxpr))
 
 
 def _text(value: Any, inside: tuple[int, ...]) -> str:
@@ -61,8 +46,8 @@ def _text(value: Any, inside: tuple[int, ...]) -> str:
         return f"{value.__module__}.{value.__qualname__};"
     elif isinstance(value, types.BuiltinFunctionType):
         return f"{value.__qualname__} {_identity(value.__self__)}"
-    elif dataclasses.is_dataclass(value) and type(value).__module__.startswith("jax."):
-        parts = tuple(getattr(value, field.name) for field in dataclasses.fields(value))
+    elif (wrapped := wrapped_parts(value)) is not None:
+        parts = wrapped
     elif isinstance(value, dict) and not value:  # the keyword arguments that JAX keeps beside a callback
         parts = ()
     else:

@@ -13,10 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-
-def is_traced(value: Any) -> bool:
-    """Whether `value` is known only inside a compiled program, where it cannot be checked."""
-    return isinstance(value, jax.core.Tracer)
+from ._jaxpr import is_traced as is_traced
 
 
 def number(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, open_high: bool = False) -> Any:
@@ -135,7 +132,7 @@ def nearest(value: Any, accepted: Iterable[str], then: str = "") -> str:
     return f"{question}{' ' if question else '; '}{then}" if then else question
 
 
-def name_of(fun: Callable) -> str:
+def name_of(fun: Callable[..., Any]) -> str:
     """A readable name for any callable, a `functools.partial` or a class included."""
     inner = getattr(fun, "func", fun)
     return getattr(inner, "__name__", type(inner).__name__)
@@ -153,7 +150,7 @@ def one_table(function: str, table: Any) -> None:
         raise TypeError(f"{function} takes the table of {named if families else 'a sweep, and this tree holds none'}")
 
 
-def takes(function: Callable, count: int) -> bool:
+def takes(function: Callable[..., Any], count: int) -> bool:
     """Whether a function can be called with this many arguments; True where its signature is not known."""
     try:
         signature = inspect.signature(function)
@@ -166,13 +163,13 @@ def takes(function: Callable, count: int) -> bool:
     return True
 
 
-def keyword_names(factory: Callable) -> list[str]:
+def keyword_names(factory: Callable[..., Any]) -> list[str]:
     """Names of the arguments that `factory` accepts by keyword."""
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [p.name for p in inspect.signature(factory).parameters.values() if p.kind in kinds]
 
 
-def takes_any(factory: Callable) -> bool:
+def takes_any(factory: Callable[..., Any]) -> bool:
     """Whether `factory` accepts every keyword, as one does that passes them on."""
     kinds = {parameter.kind for parameter in inspect.signature(factory).parameters.values()}
     return inspect.Parameter.VAR_KEYWORD in kinds
@@ -253,7 +250,7 @@ def _first_difference(name: str, tree: Any, other_name: str, other: Any) -> str:
     return f"{name} and {other_name} must have one structure, got {structures}"
 
 
-def schedule(name: str, value: Callable) -> Callable:
+def schedule(name: str, value: Callable[..., Any]) -> Callable[..., Any]:
     """Return `value` if it is a function of the step that gives one real number.
 
     It is run once on a traced step, without compiling. One written in plain Python, which needs to know the step,
@@ -344,7 +341,7 @@ def examples(name: str, data: Any, *, low: int = 1) -> int:
     return first
 
 
-def scalar_loss(loss: Callable, *args: Any) -> jax.ShapeDtypeStruct:
+def scalar_loss(loss: Callable[..., Any], *args: Any) -> jax.ShapeDtypeStruct:
     """The abstract value of `loss(*args)`, which must be one real floating number."""
     return scalar_value(f"loss {name_of(loss)!r}", jax.eval_shape(loss, *args))
 

@@ -8,17 +8,18 @@ Which of them applies is read off the traced linear map: what it does not need h
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from ._hoist import equations
+from ._jaxpr import needs_custom_tangent
 
 _AT_ONCE, _COLUMNS = 64, 8  # parameters up to which all columns are computed at once; else so many
 
 
-def linearised(loss: Callable, params: PyTree) -> tuple[Float[Array, ""], PyTree, Callable[[PyTree], PyTree]]:
+def linearised(loss: Callable[..., Any], params: PyTree) -> tuple[Float[Array, ""], PyTree, Callable[[PyTree], PyTree]]:
     """Loss, gradient and Hessian product of a function of a pytree, from one linearisation of the gradient."""
 
     def gradient_and_value(params: PyTree) -> tuple[PyTree, Float[Array, ""]]:
@@ -26,15 +27,15 @@ def linearised(loss: Callable, params: PyTree) -> tuple[Float[Array, ""], PyTree
         return gradient, value
 
     gradient, push, value = jax.linearize(gradient_and_value, params, has_aux=True)
-    if _stops(push, params):
+    if needs_custom_tangent(push, params):
         return value, gradient, _pullback(jax.grad(loss), params)  # H is symmetric, so this is the same product
     return value, gradient, push
 
 
-def jacobian(function: Callable, point: PyTree) -> tuple[PyTree, Callable, Callable]:
+def jacobian(function: Callable[..., Any], point: PyTree) -> tuple[PyTree, Callable[..., Any], Callable[..., Any]]:
     """Value, product with the Jacobian, and product with its transpose."""
     value, push = jax.linearize(function, point)
-    if not _stops(push, point):
+    if not needs_custom_tangent(push, point):
         transpose = jax.linear_transpose(push, point)
         return value, push, lambda cotangent: transpose(cotangent)[0]
     value, pull = jax.vjp(function, point)
@@ -43,7 +44,7 @@ def jacobian(function: Callable, point: PyTree) -> tuple[PyTree, Callable, Calla
     return value, push, lambda cotangent: pull(cotangent)[0]
 
 
-def dense_hessian(loss: Callable, x: Float[Array, " n"]) -> Float[Array, "n n"]:
+def dense_hessian(loss: Callable[..., Any], x: Float[Array, " n"]) -> Float[Array, "n n"]:
     """The matrix of second derivatives of a function of a vector."""
     return matrix(linearised(loss, x)[2], x)
 
@@ -62,12 +63,7 @@ def matrix(product: Callable[[Array], Array], like: Float[Array, " n"]) -> Float
     return rows.reshape(-1, n)[:n].T
 
 
-def _stops(push: Callable, like: PyTree) -> bool:
-    """Whether a linear map needs the tangent of a `custom_vjp` function, for which JAX leaves a mark in its trace."""
-    return any(equation.primitive.name == "custom_lin" for equation in equations(jax.make_jaxpr(push)(like).jaxpr))
-
-
-def _pullback(function: Callable, point: PyTree) -> Callable[[PyTree], PyTree]:
+def _pullback(function: Callable[..., Any], point: PyTree) -> Callable[[PyTree], PyTree]:
     """The pullback of a function of one argument for which forward mode stops at a `custom_vjp`."""
     pull = jax.vjp(function, point)[1]
 

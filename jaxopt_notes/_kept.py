@@ -79,7 +79,7 @@ def _owner(function: Any) -> Any:
     if isinstance(function, types.MethodType):  # a method is a new object at each access
         return _owner(function.__self__)
     kind = type(function)
-    return function if kind.__hash__ is object.__hash__ and kind.__weakrefoffset__ else None
+    return function if getattr(kind, "__hash__", None) is object.__hash__ and kind.__weakrefoffset__ else None
 
 
 def kept_with(program_of: Callable[..., Any]) -> Callable[[Callable[..., T]], Callable[..., T]]:

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend import core as jex
 from jaxtyping import PyTree
 
 from . import _checks
 from ._hoist import Program, hoist
+from ._jaxpr import FAST_TO_COMPILE, Value, adds_up, output_value
 from ._kept import made_for
 
-_KEEPS_A_SUM = {
-    *("add", "add_any", "sub", "neg", "mul", "div", "convert_element_type", "copy", "reduce_precision"),
-    *("reduce_sum", "reshape", "squeeze", "broadcast_in_dim"),
-}
-_SCALES = {"mul", "div", "neg", "convert_element_type", "broadcast_in_dim", "reshape", "squeeze"}
 _MOVED = 0.1  # added to all parameters where the loss is 0, which shows nothing
-_FAST = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def is_sum(
@@ -74,22 +67,20 @@ def _is_sum(loss: Callable[..., Any], before: tuple[Any, ...], data: PyTree, aft
     few = jax.tree.map(lambda leaf: leaf[: min(2, _checks.examples("data", data))], data)
     first, count = len(jax.tree.leaves(before)), len(jax.tree.leaves(few))
 
-    def traced(times: int) -> tuple[_Value, bool]:
+    def traced(times: int) -> Value | None:
         batch = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((times * len(leaf), *leaf.shape[1:]), leaf.dtype), few)
-        jaxpr = jax.make_jaxpr(loss)(*before, batch, *after).jaxpr
-        inputs = [_Value("input", _shape(var), (), first <= i < first + count) for i, var in enumerate(jaxpr.invars)]
-        return _values(jaxpr, inputs)[0], bool(jaxpr.effects)
+        return output_value(loss, (*before, batch, *after), range(first, first + count))
 
     def evaluated(before: tuple[Any, ...], few: PyTree, after: tuple[Any, ...]) -> tuple[Any, Any]:
         twice = jax.tree.map(lambda leaf: jnp.concatenate([leaf, leaf]), few)
         return loss(*before, few, *after), loss(*before, twice, *after)
 
     try:
-        (once, effects), (twice, _) = traced(1), traced(2)
-        if effects or not _adds_up(once, twice):
+        once, twice = traced(1), traced(2)
+        if once is None or twice is None or not adds_up(once, twice):
             return False
         program, constants = hoist(evaluated, before, few, after, derivatives=0)
-        options: Any = _FAST if jax.default_backend() == "cpu" else None
+        options = FAST_TO_COMPILE if jax.default_backend() == "cpu" else None
         run = jax.jit(lambda constants, *arguments: program(constants, *arguments), compiler_options=options)
         values = np.asarray(run(constants, before, few, after), np.float64)
         if not values.any():
@@ -99,70 +90,3 @@ def _is_sum(loss: Callable[..., Any], before: tuple[Any, ...], data: PyTree, aft
         return False
     rounding = 8 * float(jnp.finfo(once.dtype).eps) * np.abs(values).max()
     return bool(np.isfinite(values).all() and abs(values[1] - values[0]) > rounding)
-
-
-@dataclass(frozen=True, eq=False)
-class _Value:
-    """A number or an array in a traced program: what made it, from what, and whether it depends on the examples."""
-
-    made_by: str
-    shape: tuple[int, ...]
-    inputs: tuple[_Value, ...]
-    of_data: bool
-    literal: Any = None
-    dtype: Any = None
-
-
-def _values(jaxpr: jex.Jaxpr, inputs: Sequence[_Value]) -> list[_Value]:
-    """The outputs of a program, with those of inner programs in place."""
-    known = dict(zip(jaxpr.invars, inputs, strict=True))
-    known |= {var: _Value("constant", _shape(var), (), False) for var in jaxpr.constvars}
-
-    def value(atom: Any) -> _Value:
-        return _Value("literal", (), (), False, np.asarray(atom.val)) if isinstance(atom, jex.Literal) else known[atom]
-
-    for eqn in jaxpr.eqns:
-        given = tuple(map(value, eqn.invars))
-        inner = eqn.params.get("jaxpr") if eqn.primitive.name == "jit" else None
-        if inner is not None:
-            known.update(zip(eqn.outvars, _values(inner.jaxpr, given), strict=True))
-            continue
-        of_data = any(each.of_data for each in given)
-        for var in eqn.outvars:
-            kind: Any = var.aval
-            known[var] = _Value(eqn.primitive.name, kind.shape, given, of_data, dtype=kind.dtype)
-    return [value(atom) for atom in jaxpr.outvars]
-
-
-def _adds_up(once: _Value, twice: _Value) -> bool:
-    """Whether a value is, but for factors and terms, a sum over the axis that is longer with twice the examples."""
-    if once.made_by != twice.made_by or not once.of_data:
-        return False
-    if once.made_by in ("reduce_sum", "dot_general") and once.shape == twice.shape:
-        pairs = list(zip(once.inputs, twice.inputs, strict=True))
-        if any(a.shape != b.shape for a, b in pairs):
-            return not any(_is_scaled(a, b) for a, b in pairs)
-    if once.made_by not in _KEEPS_A_SUM or _has_factor_of_examples(once, twice):
-        return False
-    if once.made_by == "div" and once.inputs[1].of_data:  # by the number of those that count, or the sum of weights
-        return False
-    return any(_adds_up(a, b) for a, b in zip(once.inputs, twice.inputs, strict=True))
-
-
-def _is_scaled(once: _Value, twice: _Value) -> bool:
-    """Whether the terms of a sum hold the factor that makes it a mean."""
-    if once.made_by != twice.made_by or once.made_by not in _SCALES:
-        return False
-    return _has_factor_of_examples(once, twice) or any(map(_is_scaled, once.inputs, twice.inputs))
-
-
-def _has_factor_of_examples(once: _Value, twice: _Value) -> bool:
-    """Whether a factor, divisor or filling is another number for twice the examples."""
-    literals = [(a.literal, b.literal) for a, b in zip(once.inputs, twice.inputs, strict=True)]
-    return once.made_by in ("mul", "div", "broadcast_in_dim") and any(
-        a is not None and b is not None and bool(np.any(a != b)) for a, b in literals
-    )
-
-
-def _shape(var: Any) -> tuple[int, ...]:
-    return tuple(var.aval.shape)

@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from . import _checks
 
 
-def as_partial(function: Callable) -> Partial:
+def as_partial(function: Callable[..., Any]) -> Partial:
     """The function as a pytree: a Partial is one already, its numbers the leaves; any other has none and is static."""
     return function if isinstance(function, Partial) else Partial(function)
 

@@ -9,11 +9,7 @@ from pathlib import Path
 
 import jax
 
-from . import _checks
-
-# XLA ends the process at a flag it does not know, so these go only to versions of JAX in which they were seen to work.
-_LESS_WORK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-_LESS_WORK_KNOWN = ((0, 10),)
+from . import _checks, _jaxpr
 
 
 def use_cpu_cores(cores: int | None = None) -> int:
@@ -36,15 +32,13 @@ def use_cpu_cores(cores: int | None = None) -> int:
         True
     """
     wanted = _available_cores() if cores is None else _checks.count("cores", cores)
-    try:
-        jax.config.update("jax_num_cpu_devices", wanted)
-    except RuntimeError:  # JAX has made its devices already: keep them, and say so if they are fewer
-        if jax.default_backend() == "cpu" and jax.local_device_count() < wanted:
-            warnings.warn(
-                f"use_cpu_cores() came after JAX was first used, so sweeps have {jax.local_device_count()} of {wanted} "
-                f"cores; call it at the top of the script, or restart the kernel and run it first",
-                stacklevel=2,
-            )
+    kept = not _jaxpr.set_cpu_devices(wanted)
+    if kept and jax.default_backend() == "cpu" and jax.local_device_count() < wanted:
+        warnings.warn(
+            f"use_cpu_cores() came after JAX was first used, so sweeps have {jax.local_device_count()} of {wanted} "
+            f"cores; call it at the top of the script, or restart the kernel and run it first",
+            stacklevel=2,
+        )
     return jax.local_device_count()
 
 
@@ -61,7 +55,7 @@ def memory_for(device: jax.Device, sharing: int = 1) -> int | None:
     A part of what there is, the same every time: what happens to be free changes, and the width of a sweep depends on
     this. Other programs need memory too, most of all where the device's memory is the machine's.
     """
-    limit = (device.memory_stats() or {}).get("bytes_limit")
+    limit = _jaxpr.memory_limit(device)
     if limit is not None:
         return int(0.8 * limit)
     machine = _memory_of_machine() if device.platform == "cpu" else None
@@ -84,7 +78,7 @@ def _memory_of_machine() -> int | None:
     return min(limits)
 
 
-def use_compilation_cache(folder: str | os.PathLike | None = None) -> Path | None:
+def use_compilation_cache(folder: str | os.PathLike[str] | None = None) -> Path | None:
     """Keep compiled programs on disk, so that the next process starts without compiling them again.
 
     Arguments:
@@ -135,25 +129,15 @@ def compile_quickly(level: int = 1) -> bool:
         >>> done = jon.compile_quickly()  # at the top of a script
     """
     _checks.count("level", level, low=0, high=1)
-    if "XLA_FLAGS" in os.environ or jax.version.__version_info__[:2] not in _LESS_WORK_KNOWN:
+    flags = _jaxpr.quick_flags(level)
+    if flags is None:
         return False
-    if _begun():
+    if _jaxpr.devices_are_made():
         warnings.warn(
             "compile_quickly() came after JAX was first used, so programs are compiled as before; call it at the top "
             "of the script, or restart the kernel and run it first",
             stacklevel=2,
         )
         return False
-    os.environ["XLA_FLAGS"] = f"{_LESS_WORK} --xla_backend_optimization_level={level}"
+    _jaxpr.use_flags(flags)
     return True
-
-
-def _begun() -> bool:
-    """Whether JAX has made its devices: it then refuses another number of them."""
-    number = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
-    try:
-        jax.config.update("jax_num_cpu_devices", 2 if number == 1 else 1)
-    except RuntimeError:
-        return True
-    jax.config.update("jax_num_cpu_devices", number)
-    return False

@@ -99,19 +99,19 @@ def random(batch_size: int) -> Minibatches:
     return Minibatches(_checks.count("batch_size", batch_size), _drawn)
 
 
-def _in_order(key, epoch, examples):
+def _in_order(key: Key[Array, ""], epoch: Int[Array, ""] | int, examples: int) -> Int[Array, " examples"]:
     return jnp.arange(examples, dtype=jnp.int32)
 
 
-def _shuffled_once(key, epoch, examples):
+def _shuffled_once(key: Key[Array, ""], epoch: Int[Array, ""] | int, examples: int) -> Int[Array, " examples"]:
     return jax.random.permutation(key, examples)
 
 
-def _drawn(key, epoch, examples):
+def _drawn(key: Key[Array, ""], epoch: Int[Array, ""] | int, examples: int) -> Int[Array, " examples"]:
     return jax.random.randint(jax.random.fold_in(key, epoch), (examples,), 0, examples)
 
 
-def _reshuffled(key, epoch, examples):
+def _reshuffled(key: Key[Array, ""], epoch: Int[Array, ""] | int, examples: int) -> Int[Array, " examples"]:
     return jax.random.permutation(jax.random.fold_in(key, epoch), examples)
 
 

@@ -128,7 +128,7 @@ def _update(
     return updates, StochasticRoundingState(optax.safe_increment(state.count), inner_state)
 
 
-def _wide_value(value_fn: Callable, params: PyTree, wide: PyTree) -> Float[Array, ""]:
+def _wide_value(value_fn: Callable[..., Any], params: PyTree, wide: PyTree) -> Float[Array, ""]:
     """The loss at wide parameters, rounded to the types that it is made for."""
     return _wide(value_fn(jax.tree.map(lambda new, old: new.astype(jnp.result_type(old)), wide, params)))
 

@@ -290,11 +290,11 @@ def _concrete(steps: Any, more: float | None) -> float | None:
     return None if more is None or _checks.is_traced(steps) or np.ndim(steps) else float(steps) + more
 
 
-def _schedule(rule: Callable, **numbers: Any) -> Schedule:
+def _schedule(rule: Callable[..., Any], **numbers: Any) -> Schedule:
     return Partial(_evaluate, Partial(rule), numbers)
 
 
-def _evaluate(rule: Callable, numbers: dict[str, Any], *inner_then_step: Any) -> Float[Array, "*steps"]:
+def _evaluate(rule: Callable[..., Any], numbers: dict[str, Any], *inner_then_step: Any) -> Float[Array, "*steps"]:
     """Call the rule with every number, and the step, in the default floating dtype."""
     *inner, step = inner_then_step
     return rule(
@@ -370,7 +370,7 @@ def _cosine(step: Array, *, initial: Array, final: Array, steps: Array) -> Array
     return final + (initial - final) * (1 + jnp.cos(jnp.pi * jnp.minimum(step / steps, 1))) / 2
 
 
-def _warmup(after: Callable, step: Array, *, steps: Array, initial: Array) -> Array:
+def _warmup(after: Callable[..., Any], step: Array, *, steps: Array, initial: Array) -> Array:
     share = step / jnp.where(steps > 0, steps, 1)
     rising = initial + (jnp.asarray(after(jnp.zeros_like(step)), float) - initial) * share
     return jnp.where(step < steps, rising, jnp.asarray(after(jnp.maximum(step - steps, 0)), float))

@@ -259,7 +259,7 @@ def judged(classify, precisions, sizes=(4, 9, 16)):
     import jax.numpy as jnp
 
     def one(matrix):
-        quadratic = lambda x: jnp.vdot(x, jnp.matmul(matrix, x, precision="highest"), precision="highest") / 2  # noqa: E731
+        quadratic = lambda x: jnp.vdot(x, jnp.matmul(matrix, x, precision="highest"), precision="highest") / 2
         return classify(quadratic, jnp.zeros(len(matrix), matrix.dtype))
 
     rows = []

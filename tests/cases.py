@@ -1,14 +1,11 @@
 """Tables that drive the tests: a new row is tested everywhere."""
 
-import contextlib
-import logging
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 import jaxopt_notes as jon
 
@@ -134,13 +131,3 @@ def follow(optimizer, gradients, start):
         return state, updates
 
     return jax.lax.scan(step, optimizer.init(start), gradients)[1]
-
-
-@contextlib.contextmanager
-def compiled_programs():
-    """A list to which the name of every program is added that JAX compiles from here on."""
-    names: list[str] = []
-    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
-        for logger in ("jax._src.dispatch", "jax._src.interpreters.pxla"):
-            patch.setattr(logging.getLogger(logger), "handle", lambda record: names.append(record.getMessage()))
-        yield names

@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+from pathlib import Path
 
 # The test processes share few cores, on which BLAS threads would wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -19,6 +21,37 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Tracing makes many objects that stay; looking through them for cycles every so often took a sixth of the time.
 gc.freeze()
 gc.set_threshold(50_000, 20, 50)
+
+
+ROOT = Path(__file__).parent.parent
+CACHES = ("__pycache__/", ".pytest_cache/", ".hypothesis/", ".ruff_cache/", ".mypy_cache/")
+TREE = pytest.StashKey[set[str]]()
+
+
+def files_by_git():
+    """What git reports of the tree, ignored files included; nothing where there is no git."""
+    command = ["git", "status", "--porcelain", "--ignored"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return set()
+    return {line for line in done.stdout.splitlines() if not line.endswith(CACHES)}
+
+
+def pytest_sessionstart(session):
+    """Note the state of the tree, in the process that distributes the tests."""
+    if not hasattr(session.config, "workerinput"):
+        session.config.stash[TREE] = files_by_git()
+
+
+def pytest_sessionfinish(session):
+    """Fail a suite that leaves files behind, or changes some."""
+    if TREE in session.config.stash and (left := sorted(files_by_git() - session.config.stash[TREE])):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        reporter.write_line(
+            f"\nchanged in the tree while the tests ran, by a test or by you: {', '.join(left)}", red=True
+        )
 
 
 def pytest_collection_modifyitems(items):

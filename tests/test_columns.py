@@ -397,7 +397,7 @@ def test_a_file_is_not_written_in_the_narrow_dtype_that_a_table_was_read_from(tm
 
 def test_a_slice_of_a_narrow_loss_is_read_back_from_its_folder(tmp_path):
     def sliced():
-        loss = lambda p: jnp.sum(p**2).astype(jnp.bfloat16)  # noqa: E731
+        loss = lambda p: jnp.sum(p**2).astype(jnp.bfloat16)
         return jon.landscape.line(loss, jnp.ones(3), jnp.ones(3), points=5, folder=tmp_path / "slice")
 
     first = sliced()

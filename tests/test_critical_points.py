@@ -60,7 +60,7 @@ def test_points_are_written_and_read_as_a_labelled_table(tmp_path):
     problem = jon.problems.himmelblau()
     starts = jax.random.uniform(jax.random.key(7), (200, 2), minval=-6.0, maxval=6.0)
     starts = {"u": starts[:, :1], "v": starts[:, 1]}
-    loss = lambda p: problem.loss(jnp.append(p["u"], p["v"]))  # noqa: E731
+    loss = lambda p: problem.loss(jnp.append(p["u"], p["v"]))
     found = find_critical_points(loss, starts)
     table = xr.load_dataset(jon.save(found.to_dataset(), tmp_path / "points.nc"), engine="h5netcdf")
     known = sorted(problem.facts.critical_points, key=lambda point: point.value)
@@ -136,7 +136,7 @@ def test_one_start_moves():
 
 def test_a_kink_is_not_counted():
     starts = jnp.concatenate([jax.random.normal(jax.random.key(0), (20, 2)), jnp.zeros((1, 2))])
-    bend = lambda x: jnp.sum(x**2) - jax.nn.relu(x[0]) - jax.nn.relu(-x[0])  # noqa: E731
+    bend = lambda x: jnp.sum(x**2) - jax.nn.relu(x[0]) - jax.nn.relu(-x[0])
     assert jon.find_critical_points(bend, starts, box=(-3.0, 3.0)).index_sum is None
 
 
@@ -212,7 +212,7 @@ def test_points_at_infinity_are_named_as_escaping():
         lambda x: jnp.exp(-((x[0] + 1) ** 2) / 4) + x[1] ** 2,  # flat along x at -1, outside of the starts
         lambda x: jnp.log(1 + (x[0] + 2) ** 2) - x[1] ** 2,
     ]
-    loss = lambda x, which: jax.lax.switch(which, tails, x)  # noqa: E731
+    loss = lambda x, which: jax.lax.switch(which, tails, x)
     starts = jax.random.uniform(jax.random.key(0), (100, 2), minval=0.5, maxval=6.0)
     for which in range(len(tails)):
         found = find_critical_points(loss, starts, jnp.int32(which))
@@ -230,7 +230,7 @@ def test_continua_and_degenerate_points_in_sixty_steps():
         (lambda x: (x[0] - 0.5) ** 4 + x[1] ** 4, {("degenerate", 0)}),
         (lambda x: x[0] ** 3 - 3 * x[0] * x[1] ** 2, {("degenerate", 0)}),
     ]
-    loss = lambda x, which: jax.lax.switch(which, [row[0] for row in rows], x)  # noqa: E731
+    loss = lambda x, which: jax.lax.switch(which, [row[0] for row in rows], x)
     starts = jax.random.uniform(jax.random.key(0), (60, 2), minval=-3.0, maxval=3.0)
     for which, (_, expected) in enumerate(rows):
         found = find_critical_points(loss, starts, jnp.int32(which))
@@ -243,7 +243,7 @@ def test_continua_and_degenerate_points_in_sixty_steps():
 
 def test_points_modulo_a_symmetry():
     """Two minima and the saddle between them; the loss does not change if y and z are shifted together."""
-    loss = lambda p: (p["x"] ** 2 - 1) ** 2 + (p["y"][0] - p["y"][1]) ** 2  # noqa: E731
+    loss = lambda p: (p["x"] ** 2 - 1) ** 2 + (p["y"][0] - p["y"][1]) ** 2
     keys = jax.random.split(jax.random.key(0))
     starts = {"x": jax.random.normal(keys[0], (60,)), "y": jax.random.normal(keys[1], (60, 2))}
     shift = {"x": jnp.zeros(1), "y": jnp.ones((1, 2))}
@@ -257,7 +257,7 @@ def test_points_modulo_a_symmetry():
 
 def test_points_of_a_periodic_loss_are_listed_once():
     """On the torus the sum of (-1)^index is its Euler characteristic, 0; on the cylinder below it is too."""
-    loss = lambda x, bend: jnp.cos(x[0]) + jnp.where(bend, x[1] ** 2, jnp.cos(x[1]))  # noqa: E731
+    loss = lambda x, bend: jnp.cos(x[0]) + jnp.where(bend, x[1] ** 2, jnp.cos(x[1]))
     starts = jax.random.uniform(jax.random.key(0), (60, 2), minval=-10.0, maxval=10.0)
     box = (jnp.array([-np.pi, -20.0]), jnp.array([np.pi, 20.0]))
     found = find_critical_points(loss, starts, False, period=2 * np.pi, expected_index_sum=0)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
-from cases import compiled_programs
+from compiled import compiled_programs
 
 from jaxopt_notes.curvature import (
     Kind,

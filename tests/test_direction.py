@@ -45,7 +45,7 @@ METRICS = {"r2": jon.maximize(r2), "inaccuracy": jon.Metric(inaccuracy, directio
 
 
 def problem(metrics=METRICS):
-    init = lambda key: jax.random.normal(key, (2,))  # noqa: E731
+    init = lambda key: jax.random.normal(key, (2,))
     return jon.Problem(squares, init, DATA, test_data=DATA, metrics=metrics)
 
 
@@ -317,7 +317,7 @@ class TestOptuna:
         return optuna.create_study(direction=direction, sampler=optuna.samplers.RandomSampler(seed=0))
 
     def test_studies_of_either_direction_work(self):
-        rates = lambda study: [trial.params["learning_rate"] for trial in study.trials]  # noqa: E731
+        rates = lambda study: [trial.params["learning_rate"] for trial in study.trials]
         for metric in ("final_r2", "test_undeclared_accuracy"):  # the study says it of the second
             study = self.optimize(self.study("maximize"), metric)
             assert study.best_params["learning_rate"] == max(rates(study))
@@ -537,8 +537,8 @@ class TestTransposed:
     def test_figures_and_reports(self, kept, tmp_path):
         _, table = kept
         winner = jon.best(table).config
-        words = lambda one: [(kind, plots.alt_text(ax)) for kind, ax in plots.figures(one, winner)]  # noqa: E731
-        page = lambda one: report(one, tmp_path / "page.html").read_text()  # noqa: E731
+        words = lambda one: [(kind, plots.alt_text(ax)) for kind, ax in plots.figures(one, winner)]
+        page = lambda one: report(one, tmp_path / "page.html").read_text()
         expected = words(table), page(table).split("<script")[0]
         for other in self.orders(table):
             assert (words(other), page(other).split("<script")[0]) == expected

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import compiled_programs
+from compiled import compiled_programs
 
 import jaxopt_notes as jon
 from jaxopt_notes.minibatches import batches, reshuffle
@@ -181,7 +181,7 @@ class TestOwnFunction:
     def test_it_decides_and_an_equal_one_is_the_same_program(self):
         def run(factor):
             tx = jon.average_params(jon.gradient_descent(0.03))
-            own = lambda state, params: factor * params  # noqa: E731
+            own = lambda state, params: factor * params
             return jon.minimize(valley, START, tx, steps=4, evaluation_params=own, metrics=jnp.sum)
 
         first = run(jnp.float32(2.0))

@@ -95,7 +95,7 @@ def test_a_loss_per_example_is_refused_in_batches_of_one(call):
 
 @pytest.mark.parametrize("size", [1, 10])
 def test_a_sum_is_refused_where_batches_are_averaged(size):
-    outputs = lambda params, batch: batch @ params  # noqa: E731
+    outputs = lambda params, batch: batch @ params
     for refused in (
         lambda: curvature.HessianOperator(total, START, X, size),
         lambda: curvature.GaussNewtonOperator(outputs, lambda out, batch: jnp.sum(out**2), START, X, size),

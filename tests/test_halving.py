@@ -164,7 +164,7 @@ def test_the_best_accuracy_survives_and_failures_do_not(digits):
 def test_bfloat16_and_random_keys_wait_at_a_rung_too(tmp_path):
     problem = jon.Problem(lambda x: jnp.sum(x.astype(jnp.float32) ** 2), init=jnp.ones(3, jnp.bfloat16))
     space, options = jon.grid(learning_rate=[0.001, 0.01, 0.1]), dict(steps=20, width=1, progress=False)
-    optimizer = lambda learning_rate: jon.stochastic_rounding(jon.momentum(learning_rate), key=jax.random.key(0))  # noqa: E731
+    optimizer = lambda learning_rate: jon.stochastic_rounding(jon.momentum(learning_rate), key=jax.random.key(0))
     expected = jon.sweep(problem, optimizer, space, **options)
     table = jon.sweep(problem, optimizer, space, **options, prune=jon.halving(factor=2, rungs=2), store=tmp_path)
     survive = np.isnan(table.pruned_at.values)

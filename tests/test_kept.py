@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled_programs
 
 import jaxopt_notes as jon
 from jaxopt_notes import _kept
@@ -37,17 +38,10 @@ def made(monkeypatch):
 
 
 @pytest.fixture
-def compiled(monkeypatch):
+def compiled():
     """The names of what JAX compiles."""
-    names = []
-    compile_with = jax._src.compiler.backend_compile_and_load
-
-    def counted(backend, module, *args, **kwargs):
-        names.append(str(module.operation.attributes["sym_name"]))
-        return compile_with(backend, module, *args, **kwargs)
-
-    monkeypatch.setattr(jax._src.compiler, "backend_compile_and_load", counted)
-    return names
+    with compiled_programs() as names:
+        yield names
 
 
 def minimized(shift):

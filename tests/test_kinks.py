@@ -82,7 +82,7 @@ def test_networks_are_smooth_where_training_leaves_them():
 
 
 def test_in_float64_smaller_kinks_are_seen(x64):
-    loss = lambda x: jnp.sum(x**2) - 1e-2 * absolute(x[0])  # noqa: E731
+    loss = lambda x: jnp.sum(x**2) - 1e-2 * absolute(x[0])
     assert jon.classify(loss, jnp.zeros(3)).kind_name == "undecided"
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
+from compiled import programs_of
 
 import jaxopt_notes as jon
 from jaxopt_notes import landscape
@@ -141,11 +142,11 @@ def test_other_parameters_and_data_of_the_same_shapes_are_no_new_compilation(par
 
     landscape.plane(loss, params, directions, data=data, points=6)
     (compiled,) = [engine._compiled(*key) for key in _keys_of(loss, params, data)]
-    programs = compiled._cache_size()
+    programs = programs_of(compiled)
     other = jax.tree.map(lambda leaf: leaf + 1, params)
     landscape.plane(loss, other, landscape.random_directions(jax.random.key(9), other), data=data, points=6)
     landscape.plane(lambda p, batch: loss(p, batch), other, directions, data=data, points=6, radius=3.0)
-    assert compiled._cache_size() == programs > 0
+    assert programs_of(compiled) == programs > 0
     assert [engine._compiled(*key) for key in _keys_of(lambda p, batch: loss(p, batch), other, data)] == [compiled]
 
 
@@ -192,7 +193,7 @@ def test_a_plane_goes_on_after_a_kill(tmp_path, monkeypatch):
     monkeypatch.setattr(engine._Folder, "write", lambda self, n, part: (measured.append(n), write(self, n, part)))
 
     def again(radius=1.0):
-        loss = lambda p: jnp.sum(p**2) - 3.0  # noqa: E731
+        loss = lambda p: jnp.sum(p**2) - 3.0
         return landscape.plane(loss, jnp.ones(3), jnp.eye(3)[:2], radius=radius, points=8, folder=tmp_path / "slice")
 
     table = again()
@@ -312,7 +313,7 @@ def test_the_output_axis_of_a_layout_is_recognised_and_said(params, axis, words)
 
 def test_the_output_axis_can_be_given():
     params = {"flax": WEIGHT, "torch": WEIGHT.T}
-    rule = lambda path, leaf: 0 if path == "torch" else None  # noqa: E731
+    rule = lambda path, leaf: 0 if path == "torch" else None
     found = landscape.random_directions(jax.random.key(0), params, output_axis=rule)
     for name, axis in (("flax", 0), ("torch", 1)):
         norms = [np.linalg.norm(np.asarray(tree[name]), axis=axis) for tree in (found[0], params)]

@@ -1,6 +1,7 @@
 """Rooms import downward only, and importing the package stays cheap."""
 
 import ast
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ LEVELS = {
             "_columns",
             "_derivatives",
             "_hoist",
+            "_jaxpr",
             "_means",
             "_callbacks",
             "_kept",
@@ -141,7 +143,7 @@ def test_level_0_has_floors():
 
 def test_the_folders_of_sweeps_show_the_way_of_the_data():
     place = {folder: number for number, folder in enumerate(SWEEPS)}
-    folder_of = lambda path: path.relative_to(PACKAGE / "sweeps").parts[0]  # noqa: E731
+    folder_of = lambda path: path.relative_to(PACKAGE / "sweeps").parts[0]
     inside = [path for path in FILES if room_of(path) == "sweeps" and path.parent.name != "sweeps"]
     assert {folder_of(path) for path in inside} == set(SWEEPS)
     for path in inside:
@@ -238,3 +240,18 @@ def test_compile_quickly_leaves_flags_alone_and_says_when_it_comes_too_late(monk
     late = "import jax; jax.devices(); import jaxopt_notes as jon; jon.compile_quickly()"
     failed = subprocess.run([sys.executable, "-W", "error", "-c", late], capture_output=True, text=True, check=False)
     assert "compile_quickly() came after JAX was first used" in failed.stderr
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+def test_a_suite_that_leaves_a_file_in_the_tree_fails(tmp_path):
+    tests = tmp_path / "tests"
+    tests.mkdir()
+    shutil.copy(PACKAGE.parent / "tests" / "conftest.py", tests)
+    (tmp_path / ".gitignore").write_text("*.nc\n")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    (tests / "test_it.py").write_text("def test_it(): open('b.nc', 'w').close()")
+    for code in (1, 0):  # the second time the file is there already
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+        assert done.returncode == code, done.stdout
+        assert ("by a test or by you: !! b.nc" in done.stdout) == bool(code)

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import compiled_programs
+from compiled import compiled_programs
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
+from jaxopt_notes._jaxpr import bytes_needed
 from jaxopt_notes.minibatches import indices, random, reshuffle, shuffle_once
 from jaxopt_notes.minimize import program
 
@@ -138,7 +139,7 @@ def test_hypergradients_are_finite_on_frozen_lanes(name, rate):
 
 def frozen_cases():
     """name -> (final loss by one number and a count of steps, the number); every run freezes before 30 steps."""
-    exponential = lambda x, c: c * jnp.exp(x) + jnp.exp(-x)  # noqa: E731
+    exponential = lambda x, c: c * jnp.exp(x) + jnp.exp(-x)
 
     def run(c, steps, loss, **options):
         return jon.minimize(loss, jnp.float32(3.0), jon.gradient_descent(1.0), steps=steps, **options)
@@ -151,7 +152,7 @@ def frozen_cases():
         return jon.minimize(stateful, start, jon.gradient_descent(rate), steps=steps, aux=jnp.float32(0.5))
 
     def newton(rate, steps):
-        cube = lambda x: jnp.sum(jnp.maximum(x, 0) ** 3)  # noqa: E731
+        cube = lambda x: jnp.sum(jnp.maximum(x, 0) ** 3)
         return jon.minimize(cube, jnp.array([1.0, 2.0]), jon.newton(rate), steps=steps)
 
     return {
@@ -188,7 +189,7 @@ def test_derivatives_of_a_frozen_run_are_those_of_its_accepted_steps(name):
 @pytest.mark.parametrize("optimizer", [jon.newton, jon.saddle_free_newton])
 def test_newton_hypergradients_exist_at_equal_eigenvalues(optimizer, x64):
     def final_loss(rate):
-        loss = lambda x: jnp.sum(x**2) ** 2 + x[0]  # noqa: E731
+        loss = lambda x: jnp.sum(x**2) ** 2 + x[0]
         return jon.minimize(loss, jnp.array([1.0, 0.0, 0.0]), optimizer(rate), steps=3).final_loss
 
     slope = jax.grad(final_loss)(0.5)
@@ -237,7 +238,7 @@ class TestHowARunEnds:
         assert Status(int(run.status)) is Status.CONVERGED
 
     def test_rest_at_the_nearest_number_is_no_failure(self):
-        target = lambda x: jnp.sum((x.astype(jnp.float32) - 3.3) ** 2)  # noqa: E731
+        target = lambda x: jnp.sum((x.astype(jnp.float32) - 3.3) ** 2)
         near = jon.minimize(target, jnp.ones(2, jnp.bfloat16), jon.gradient_descent(0.25), steps=40)
         assert Status(int(near.status)) is Status.STUCK
         assert not Status.STUCK.failed
@@ -438,7 +439,7 @@ def test_indices_of_many_steps_are_never_held_together():
         patch.setattr(
             program.PerProgram,
             "__call__",
-            lambda self, *parts: sizes.append(self.lower(*parts).compile().memory_analysis().temp_size_in_bytes),
+            lambda self, *parts: sizes.append(bytes_needed(self.lower(*parts).compile()).between),
         )
         jon.minimize(lambda x, b: jnp.mean((x - b) ** 2), 0.0, jon.adam(0.1), steps=10**6, **options)
     assert sizes[0] < 2 * 10**8  # all at once are 4 * 10^8 bytes, and several copies of them

@@ -13,6 +13,7 @@ import pytest
 import xarray
 
 import jaxopt_notes as jon
+from jaxopt_notes._jaxpr import bytes_needed
 from jaxopt_notes.sweeps.compute import engine, memory, programs, width
 from jaxopt_notes.sweeps.compute.placed import Placed
 from jaxopt_notes.sweeps.run import distribute, invariance
@@ -74,7 +75,7 @@ class TestPlan:
         group = planned(problem=bowl, width=4, **ONE).groups[0]
         lane, found = 4 * (2 * 10_000 + 3 * 13), group.memory
         assert lane <= found.per_lane <= 4 * lane
-        compiled = memory.bytes_of(memory.segment_compiled(group.shapes, 8))
+        compiled = bytes_needed(memory.segment_compiled(group.shapes, 8)).total
         assert found.of(8) == pytest.approx(compiled, rel=0.1)
         assert memory.most_bytes(group.shapes, 8) >= compiled
 
@@ -347,7 +348,7 @@ class TestInvariance:
     def test_a_changed_data_order_and_a_collective_are_found(self, monkeypatch):
         plan = planned(width=2, **ONE)
         remake = SweepPlan.remake
-        changed = lambda self, **changes: remake(self, **{**changes, "key": jax.random.key(1)})  # noqa: E731
+        changed = lambda self, **changes: remake(self, **{**changes, "key": jax.random.key(1)})
         monkeypatch.setattr(SweepPlan, "remake", changed)
         monkeypatch.setattr(
             invariance, "segment_compiled", lambda shapes, width: type("", (), {"as_text": lambda s: "all-reduce"})()

@@ -76,11 +76,11 @@ def test_the_ball_is_swept_over_its_radius_in_one_program(x64):
 
 def test_a_weighted_distance_on_the_simplex_has_its_closed_form(x64):
     weights, target = np.array([1.0, 2.0, 4.0, 0.5]), np.array([0.9, -0.3, 0.5, 0.8])
-    gap = lambda level: np.sum(np.maximum(target - level / weights, 0)) - 1  # noqa: E731
+    gap = lambda level: np.sum(np.maximum(target - level / weights, 0)) - 1
     exact = np.maximum(target - scipy.optimize.brentq(gap, -10, 10, xtol=1e-15) / weights, 0)
     assert (exact == 0).any()
     params = {"a": jnp.full(2, 5.0), "b": jnp.zeros(2)}  # starts outside
-    loss = lambda p: 0.5 * jnp.sum(weights * (jnp.concatenate([p["a"], p["b"]]) - target) ** 2)  # noqa: E731
+    loss = lambda p: 0.5 * jnp.sum(weights * (jnp.concatenate([p["a"], p["b"]]) - target) ** 2)
     optimizer = jon.project(jon.gradient_descent(0.25), projections.projection_simplex)
     with jax.numpy_dtype_promotion("standard"):  # optax adds an integer
         run = jon.minimize(loss, params, optimizer, steps=200, every=200)

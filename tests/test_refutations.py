@@ -52,7 +52,7 @@ def test_a_heavy_ball_rolls_past_a_minimum_and_not_out_of_one(study):
     assert float(measured.sel(case="above")) == pytest.approx(left["above"], abs=0.15)
     assert claims["small_steps_stay"].outcome is Outcome.PASSED
     # By the energy of a start: f(-0.596) = f(0.274), the height of the barrier.
-    height = lambda x: x * math.cos(math.pi * x)  # noqa: E731
+    height = lambda x: x * math.cos(math.pi * x)
     assert height(LEFT) == pytest.approx(height(BARRIER), abs=1e-3)
     # The long steps that do lead out without noise are those beyond the bound 2/f'' of descent.
     second = -2 * math.pi * math.sin(math.pi * LOCAL) - math.pi**2 * LOCAL * math.cos(math.pi * LOCAL)

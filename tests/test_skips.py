@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import compiled_programs
+from compiled import compiled_programs
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
@@ -125,7 +125,7 @@ class TestSkipping:
             )
             return run.params
 
-        first = lambda key: next(batches(DATA, reshuffle(1), key))  # noqa: E731
+        first = lambda key: next(batches(DATA, reshuffle(1), key))
         key = next(key for key in map(jax.random.key, range(200)) if first(key)[0] == BAD)
         slope = jax.grad(lambda rate: final(rate, skip_non_finite=1))(0.1)
         step = 1e-2
@@ -156,7 +156,7 @@ class TestSkipping:
 
     def test_patience_and_the_relative_tolerance_begin_at_the_first_good_batch(self):
         """Batches of one example: the first of this key is bad."""
-        first = lambda key: next(batches(DATA, reshuffle(1), key))  # noqa: E731
+        first = lambda key: next(batches(DATA, reshuffle(1), key))
         key = next(key for key in map(jax.random.key, range(200)) if first(key)[0] == BAD)
         run = jon.minimize_until(
             loss, jnp.zeros(()), jon.gradient_descent(0.1), max_steps=25, data=DATA, minibatches=reshuffle(1), key=key,
@@ -273,14 +273,14 @@ class TestTransformationsMadeForThem:
 
     def test_zero_nans_is_one(self):
         tx = optax.chain(optax.zero_nans(), jon.gradient_descent(0.1))
-        nan_loss = lambda w, batch: jnp.mean((w - batch) ** 2) * jnp.where(batch[0] == BAD, jnp.nan, 1.0)  # noqa: E731
+        nan_loss = lambda w, batch: jnp.mean((w - batch) ** 2) * jnp.where(batch[0] == BAD, jnp.nan, 1.0)
         run = jon.minimize_stream(nan_loss, jnp.zeros(()), tx, iter(batches_of({3, 8})))
         assert Status(int(run.status)) is Status.COMPLETED
         assert np.isnan(run.loss).tolist() == [k in (3, 8) for k in range(21)]
 
     def test_in_a_sweep(self):
         problem = jon.Problem(loss, init=jnp.zeros(()), data=DATA)
-        guarded = lambda learning_rate: optax.apply_if_finite(jon.gradient_descent(learning_rate), 3)  # noqa: E731
+        guarded = lambda learning_rate: optax.apply_if_finite(jon.gradient_descent(learning_rate), 3)
         table = jon.sweep(
             problem, guarded, jon.grid(learning_rate=[0.05, 0.1]), steps=STEPS, batch_size=1, progress=False
         )

@@ -79,7 +79,7 @@ class TestSpaces:
 class TestSample:
     @pytest.mark.parametrize("method", ["random", "sobol", "halton", "latin"])
     def test_points_follow_their_distributions_and_their_key(self, method):
-        draw = lambda n, seed: jon.sample(n, jax.random.key(seed), method, learning_rate=RATES, beta=BETAS)  # noqa: E731
+        draw = lambda n, seed: jon.sample(n, jax.random.key(seed), method, learning_rate=RATES, beta=BETAS)
         columns = draw(200, 0).columns()
         for name, distribution in (("learning_rate", RATES), ("beta", BETAS)):
             assert scipy.stats.kstest(columns[name], distribution.cdf).pvalue > 1e-3

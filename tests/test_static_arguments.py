@@ -316,7 +316,7 @@ def test_an_error_of_the_optimizers_own_is_not_taken_for_a_choice():
 
 
 def test_a_factory_that_passes_its_keywords_on_takes_any_axis():
-    passing = lambda **numbers: jon.adam(**numbers)  # noqa: E731
+    passing = lambda **numbers: jon.adam(**numbers)
     table = swept(passing, jon.grid(learning_rate=[0.05, 0.1], b1=[0.0, 0.5]))
     assert table.attrs["segment_programs"] == 1
     np.testing.assert_allclose(

@@ -460,7 +460,7 @@ class TestSigterm:
 
     def test_a_sweep_without_a_store_and_one_in_a_thread_leave_the_signal_alone(self):
         handlers = []
-        note = lambda table: handlers.append(signal.getsignal(signal.SIGTERM))  # noqa: E731
+        note = lambda table: handlers.append(signal.getsignal(signal.SIGTERM))
         before = signal.getsignal(signal.SIGTERM)
         stored(None, on_chunk=note)
         assert set(handlers) == {before}

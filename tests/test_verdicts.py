@@ -49,7 +49,7 @@ class TestInflections:
 
     def test_curvature_that_turns_across_the_step(self):
         """The step runs along x, the sign that changes is that of y: 1 + x^2 + (x - 0.001) y^2 at x = 0.0015."""
-        loss = lambda x: 1 + x[0] ** 2 + (x[0] - 1e-3) * x[1] ** 2  # noqa: E731
+        loss = lambda x: 1 + x[0] ** 2 + (x[0] - 1e-3) * x[1] ** 2
         assert classify(loss, jnp.zeros(2)).kind_name == "saddle"
         point = classify(loss, jnp.array([1.5e-3, 0.0]))
         assert point.critical
@@ -57,13 +57,13 @@ class TestInflections:
 
     def test_minima_hidden_by_rounding_stay_minima(self):
         """Where the Hessian hardly changes, however far the Newton step is."""
-        well = lambda x: 5 + jnp.sum((x**2 - 1) ** 2)  # noqa: E731
+        well = lambda x: 5 + jnp.sum((x**2 - 1) ** 2)
         points = classify_each(well, 1 + jnp.array([[0.0, 0.0, 0.0], [1e-4, -1e-4, 0.0], [3e-4, 3e-4, -3e-4]]))
         assert points.kind_name.tolist() == ["minimum"] * 3
         assert float(jnp.max(points.hessian_change)) < 0.02
 
     def test_two_products_more(self):
-        bowl = lambda x: jnp.sum(x**2)  # noqa: E731
+        bowl = lambda x: jnp.sum(x**2)
         assert [int(classify(bowl, jnp.ones(n)).matvecs) for n in (1, 2, 5)] == [3, 5, 8]
 
 
@@ -106,23 +106,23 @@ class TestJumps:
         assert set(points.kind_name) == {"undecided"}
 
     def test_a_cusp_in_float32(self):
-        loss = lambda x: jnp.sum(jnp.sqrt(jnp.abs(x - 1)))  # noqa: E731
+        loss = lambda x: jnp.sum(jnp.sqrt(jnp.abs(x - 1)))
         assert classify(loss, jnp.array([1 + 2.0**-23])).kind_name == "undecided"
 
     def test_bukin_at_its_published_minimiser(self, x64):
         """Bukin's sixth function (Jamil and Yang, 2013)."""
-        loss = lambda x: 100 * jnp.sqrt(jnp.abs(x[1] - 0.01 * x[0] ** 2)) + 0.01 * jnp.abs(x[0] + 10)  # noqa: E731
+        loss = lambda x: 100 * jnp.sqrt(jnp.abs(x[1] - 0.01 * x[0] ** 2)) + 0.01 * jnp.abs(x[0] + 10)
         assert classify(loss, jnp.array([-10.0, 1.0])).kind_name == "undecided"
 
     @pytest.mark.parametrize("power", [3, 4])
     def test_higher_jumps_do_not_matter(self, power):
         """|x|^3 has a continuous second derivative."""
-        loss = lambda x: ring(x[0]) ** power + jnp.sum(x**2)  # noqa: E731
+        loss = lambda x: ring(x[0]) ** power + jnp.sum(x**2)
         assert classify(loss, jnp.zeros(2)).kind_name == "minimum"
 
     def test_terms_that_cancel_are_no_kink(self):
         """1 - cos is all rounding near 0, and x^2 is not."""
-        loss = lambda x: jnp.sum(x**2 + 10 * (1 - jnp.cos(2 * jnp.pi * x)))  # noqa: E731
+        loss = lambda x: jnp.sum(x**2 + 10 * (1 - jnp.cos(2 * jnp.pi * x)))
         assert classify(loss, jnp.zeros(2)).kind_name == "minimum"
 
 
@@ -147,7 +147,7 @@ class TestUnits:
     @pytest.mark.parametrize("scale", [1.0, 1e-18, 1e-20, 1e-22, 1e-30, 1e30])
     def test_a_slope_stays_one(self, scale):
         """The predicted decrease of scale ((x - 1)^2 + 3 (y - 2)^2) at (1.1, 2) is 0.01 scale."""
-        loss = lambda x, s: s * ((x[0] - 1) ** 2 + 3 * (x[1] - 2) ** 2)  # noqa: E731
+        loss = lambda x, s: s * ((x[0] - 1) ** 2 + 3 * (x[1] - 2) ** 2)
         for method in METHODS:
             point = classify(loss, jnp.array([1.1, 2.0]), jnp.float32(scale), method=method)
             assert point.kind_name == "not_critical"
@@ -158,7 +158,7 @@ class TestUnits:
         problem = jon.problems.lennard_jones(3)
         bond = 1.05 * 2 ** (1 / 6)
         corners = bond * jnp.array([[0, 0, 0], [1, 0, 0], [0.5, 3**0.5 / 2, 0]], jnp.float32)
-        loss = lambda x: 1.65e-21 * problem.loss(x)  # noqa: E731
+        loss = lambda x: 1.65e-21 * problem.loss(x)
         assert classify(loss, corners, null_directions=problem.null_directions).kind_name == "not_critical"
 
 
@@ -171,7 +171,7 @@ class TestNullDirectionsOfNoLength:
     @staticmethod
     def line():
         problem = jon.problems.lennard_jones(3)
-        on_line = lambda d: jnp.array([[-d, 0, 0], [0, 0, 0], [d, 0, 0.0]])  # noqa: E731
+        on_line = lambda d: jnp.array([[-d, 0, 0], [0, 0, 0], [d, 0, 0.0]])
         distance = brentq(lambda d: float(jax.grad(lambda t: problem.loss(on_line(t)))(d)), 1.0, 1.3, xtol=1e-15)
         return problem, on_line(distance)
 

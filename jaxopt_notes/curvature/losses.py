@@ -50,7 +50,7 @@ class _LossOperator(SymmetricOperator):
             self._programs += (tuple(program for program, _ in traced),)
             self._constants.append([constants for _, constants in traced])
 
-    def _refuse_sum(self, named: Callable, loss: Callable[..., Float[Array, ""]]) -> None:
+    def _refuse_sum(self, named: Callable[..., Any], loss: Callable[..., Float[Array, ""]]) -> None:
         """Refuse to stream a loss that is not a mean over its examples."""
         if self._batch_size is None:
             return

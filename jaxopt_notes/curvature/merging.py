@@ -203,7 +203,7 @@ def _linked(
 
     def arriving(starts: np.ndarray, goals: np.ndarray) -> np.ndarray:
         within = np.maximum(tolerance[starts], tolerance[goals])
-        walk = lambda some, to, within: arrives(field, some, to, within, repeats, size)  # noqa: E731
+        walk = lambda some, to, within: arrives(field, some, to, within, repeats, size)
         return _in_chunks(walk, points[starts], points[goals], within)
 
     for leader in range(len(points)):
@@ -226,11 +226,11 @@ def _linked(
     dimension, faded = np.zeros(len(points), int), np.zeros(len(points), bool)
     flat = leaders[~ends.sure[leaders]]
     if len(flat):
-        follow = lambda some, within: dimensions(field, some, within, size)  # noqa: E731
+        follow = lambda some, within: dimensions(field, some, within, size)
         dimension[flat] = _in_chunks(follow, points[flat], tolerance[flat])
     if len(escaped):
         _, to = _tree(escaped, period).query(_wrapped(points[leaders], period))
-        look = lambda some, ends, within: fades(field, some, ends, within)  # noqa: E731
+        look = lambda some, ends, within: fades(field, some, ends, within)
         faded[leaders] = _in_chunks(look, points[leaders], escaped[to], tolerance[leaders])
     return root, dimension, faded
 

@@ -100,7 +100,7 @@ def check_dense(size: int) -> None:
         )
 
 
-def prepared(loss: Callable, params: PyTree, args: Sequence[Any]) -> tuple[PyTree, Program, list[Any]]:
+def prepared(loss: Callable[..., Any], params: PyTree, args: Sequence[Any]) -> tuple[PyTree, Program, list[Any]]:
     """Check a loss and its parameters; return the parameters as arrays, the traced loss, and what its closure holds."""
     if not callable(loss):
         raise TypeError(f"loss must be a function of the parameters, got {loss!r}")

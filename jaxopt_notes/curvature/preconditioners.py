@@ -149,11 +149,21 @@ def _opened(optimizer: Any, state: Any) -> tuple[str, dict[str, Any], bool, Any]
     raise TypeError(f"optimizer must be one of ours of first order ({', '.join(OPTIMIZERS)}), got {optimizer!r}")
 
 
-def _of_adam(nu, *, count, b2, eps, eps_root, **others):
+def _of_adam(nu: Array, *, count: Array, b2: Any, eps: Any, eps_root: Any, **others: Any) -> Array:
     return sqrt(divide(nu, bias_correction(b2, count)) + eps_root) + eps
 
 
-def _of_rmsprop(nu, mu=None, *, count, decay_rate, eps, eps_root, corrects, **others):
+def _of_rmsprop(
+    nu: Array,
+    mu: Array | None = None,
+    *,
+    count: Array,
+    decay_rate: Any,
+    eps: Any,
+    eps_root: Any,
+    corrects: bool,
+    **others: Any,
+) -> Array:
     correction = bias_correction(decay_rate, count) if corrects else 1
     spread = nu / correction
     if mu is not None:
@@ -161,16 +171,16 @@ def _of_rmsprop(nu, mu=None, *, count, decay_rate, eps, eps_root, corrects, **ot
     return sqrt(spread + eps_root) + eps
 
 
-def _of_adagrad(sum_of_squares, *, count, eps, eps_root, **others):
+def _of_adagrad(sum_of_squares: Array, *, count: Array, eps: Any, eps_root: Any, **others: Any) -> Array:
     return sqrt(sum_of_squares + eps_root) + eps
 
 
-def _of_adadelta(nu, squared_update, *, count, eps, **others):
+def _of_adadelta(nu: Array, squared_update: Array, *, count: Array, eps: Any, **others: Any) -> Array:
     return sqrt(nu + eps) / sqrt(squared_update + eps)
 
 
 # name -> (the divisor of one array from its slots, the slots)
-_DIVISORS: dict[str, tuple[Callable, Callable]] = {
+_DIVISORS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "adam": (_of_adam, lambda state: (state.nu,)),
     "adamw": (_of_adam, lambda state: (state.nu,)),
     "rmsprop": (_of_rmsprop, lambda state: (state.nu, state.mu)),

@@ -22,7 +22,9 @@ _LOOKED_AT = 8  # starts at which it is checked that the loss has the period
 EDGE = 1e-6  # of a period: how far below the side of the box a point may be reported
 
 
-def checked_field(loss: Callable, starts: PyTree, args: tuple[Any, ...], null_directions: Any) -> tuple[Field, Array]:
+def checked_field(
+    loss: Callable[..., Any], starts: PyTree, args: tuple[Any, ...], null_directions: Any
+) -> tuple[Field, Array]:
     """The checked problem, and the starts as flat vectors."""
     starts = jax.tree.map(jnp.asarray, _checks.params("starts", starts))
     if not _checks.examples("starts", starts, low=0):
@@ -49,7 +51,7 @@ def checked_field(loss: Callable, starts: PyTree, args: tuple[Any, ...], null_di
     return Field(program, constants, one, args, *hoist(of_params, one)), flat
 
 
-def _is_point(loss: Callable, params: PyTree, args: tuple[Any, ...]) -> bool:
+def _is_point(loss: Callable[..., Any], params: PyTree, args: tuple[Any, ...]) -> bool:
     """Whether the loss takes these parameters."""
     try:
         _checks.scalar_loss(loss, params, *args)

@@ -17,6 +17,7 @@ so the bounds of `spectrum_bounds` survive restarts. Phase r spends 2^-r of the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -59,7 +60,7 @@ def _first(
 ) -> State:
     rows, k, dtype = plan.rows, plan.k, start.dtype
     zero, none, no = jnp.zeros((), dtype), jnp.int32(0), jnp.bool_(False)
-    zeros = lambda *shape: jnp.zeros(shape, dtype)  # noqa: E731
+    zeros: Callable[..., Array] = lambda *shape: jnp.zeros(shape, dtype)
     size = euclidean_norm(start)
     return State(
         scale=zero,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -148,7 +149,7 @@ def newton(
     (Schroeder, 1870). A start escapes if its steps stay long to the end and |g| falls further ahead.
     """
     first = (jnp.int32(0), jax.vmap(functools.partial(_begin, field))(flat))
-    step = jax.vmap(lambda state: _step(field, state, lower, upper, longest, diagonal))
+    step: Callable[[_Newton], _Newton] = jax.vmap(lambda state: _step(field, state, lower, upper, longest, diagonal))
 
     def unfinished(loop: tuple[Array, _Newton]) -> Array:
         return (loop[0] < steps) & jnp.any(loop[1].active)

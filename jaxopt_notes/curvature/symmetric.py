@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
+from .._jaxpr import is_jax_sparse
 from .._kept import PerProgram
 from .._numerics import divide
 from .bounds import zero_level
@@ -198,7 +199,7 @@ def as_operator(operator: Any, like: PyTree) -> SymmetricOperator:
     """An operator as it is; a square matrix, dense or sparse, or a function of vectors like `like`, as one."""
     if isinstance(operator, SymmetricOperator):
         return operator
-    if hasattr(operator, "tocoo") or type(operator).__module__.startswith("jax.experimental.sparse"):
+    if hasattr(operator, "tocoo") or is_jax_sparse(operator):
         return _sparse_operator(operator)
     if hasattr(operator, "rmatvec"):
         raise TypeError(

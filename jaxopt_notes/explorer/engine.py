@@ -168,9 +168,7 @@ def _descend(
     counts: Int[Array, " 2"],
 ) -> tuple[_Way, _End]:
     named = {key: numbers[i] for i, key in enumerate(CONTROLS[static.name])}
-    optimizer = OPTIMIZERS[static.name](
-        **named | {"learning_rate": inverse_time(named["learning_rate"], shared[1])}  # type: ignore[arg-type]
-    )
+    optimizer = OPTIMIZERS[static.name](**named | {"learning_rate": inverse_time(named["learning_rate"], shared[1])})
     plain = optimizer
     if static.noisy:
         optimizer = noisy(optimizer, shared[0], counts[1])

@@ -9,7 +9,9 @@ from typing import Any
 from .. import _checks
 
 
-def _preset(title: str, note: str, function: str, start: list[float], optimizers: dict[str, Any], **rest: Any) -> dict:
+def _preset(
+    title: str, note: str, function: str, start: list[float], optimizers: dict[str, Any], **rest: Any
+) -> dict[str, Any]:
     return {"title": title, "note": note, "function": function, "start": start, "optimizers": optimizers, **rest}
 
 

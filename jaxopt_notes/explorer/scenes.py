@@ -118,7 +118,7 @@ def of_problem(problem: Problem, code: str = "") -> Scene:
     )
 
 
-def of_function(function: Callable, bounds: Sequence[Any], start: Any = None) -> Scene:
+def of_function(function: Callable[..., Any], bounds: Sequence[Any], start: Any = None) -> Scene:
     """The scene of a user's function of a vector, inside a box."""
     box = np.atleast_2d(np.asarray(_checks.number("bounds", bounds), np.float64))
     if box.ndim != 2 or box.shape not in ((1, 2), (2, 2)) or not np.all(box[:, 0] < box[:, 1]):

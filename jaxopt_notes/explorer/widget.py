@@ -16,7 +16,10 @@ _FOLDER = Path(__file__).parent
 
 
 def explore(
-    function: str | Problem | Callable | None = None, bounds: Sequence[Any] | None = None, *, start: Any = None
+    function: str | Problem | Callable[..., Any] | None = None,
+    bounds: Sequence[Any] | None = None,
+    *,
+    start: Any = None,
 ) -> Any:
     """Show the explorer in a notebook: drag the start, watch every optimizer, read the verdict.
 

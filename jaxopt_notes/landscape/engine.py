@@ -53,7 +53,7 @@ def run(
     points: Float[np.ndarray, "points count"],
     *,
     width: int | None,
-    folder: str | os.PathLike | None,
+    folder: str | os.PathLike[str] | None,
     devices: Sequence[jax.Device] | None,
 ) -> dict[str, np.ndarray]:
     """Measure at every point, 1,024 at a time.
@@ -95,12 +95,7 @@ def run(
 
 def bytes_per_point(task: Task) -> int:
     """The size of everything that the program computes at one point, an upper bound of what it keeps at once."""
-    return sum(
-        int(np.prod(variable.aval.shape, dtype=np.int64)) * variable.aval.dtype.itemsize
-        for equation in task.program.equations()
-        for variable in equation.outvars
-        if hasattr(variable.aval, "shape") and hasattr(variable.aval.dtype, "itemsize")
-    )
+    return task.program.bytes_computed()
 
 
 def _width(task: Task) -> int:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def line(
-    loss: Problem | Callable,
+    loss: Problem | Callable[..., Any],
     params: PyTree = None,
     direction: PyTree = None,
     *,
@@ -80,7 +80,7 @@ def line(
 
 
 def plane(
-    loss: Problem | Callable,
+    loss: Problem | Callable[..., Any],
     params: PyTree = None,
     directions: Any = None,
     *,
@@ -133,7 +133,7 @@ def plane(
 
 
 def grid_of_losses(
-    loss: Problem | Callable, params: PyTree, directions: Any, axes: Sequence[Any], **options: Any
+    loss: Problem | Callable[..., Any], params: PyTree, directions: Any, axes: Sequence[Any], **options: Any
 ) -> xr.Dataset:
     """The loss on every point of a grid in one, two or three directions.
 
@@ -157,7 +157,7 @@ def grid_of_losses(
 
 
 def gradient_field(
-    loss: Problem | Callable,
+    loss: Problem | Callable[..., Any],
     params: PyTree = None,
     directions: Any = None,
     *,
@@ -207,7 +207,7 @@ def gradient_field(
 
 
 def curvature_map(
-    loss: Problem | Callable,
+    loss: Problem | Callable[..., Any],
     params: PyTree = None,
     directions: Any = None,
     *,
@@ -262,7 +262,7 @@ def curvature_map(
 
 def _measured(
     measure: Callable[..., dict[str, Array]],
-    loss: Problem | Callable,
+    loss: Problem | Callable[..., Any],
     params: PyTree,
     directions: Any,
     axes: Sequence[Any],
@@ -272,7 +272,7 @@ def _measured(
     data: PyTree = None,
     args: Sequence[Any] = (),
     batch_size: int | None = None,
-    folder: str | os.PathLike | None = None,
+    folder: str | os.PathLike[str] | None = None,
     width: int | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> xr.Dataset:
@@ -379,8 +379,8 @@ def _rows_of(directions: Any) -> Any:
 
 
 def _streamed(
-    function: Callable, params: PyTree, data: PyTree, args: Sequence[Any], batch_size: int | None
-) -> tuple[Callable, tuple[Any, ...]]:
+    function: Callable[..., Any], params: PyTree, data: PyTree, args: Sequence[Any], batch_size: int | None
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """The loss with its further arguments; with a batch size a mean over batches weighted by their sizes."""
     if data is None:
         if batch_size is not None:

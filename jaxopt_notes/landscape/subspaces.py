@@ -23,7 +23,7 @@ _DENSE = 300  # parameters up to which the whole Hessian is computed
 
 
 def hessian_directions(
-    loss: Problem | Callable,
+    loss: Problem | Callable[..., Any],
     params: PyTree,
     count: int = 2,
     *,
@@ -206,7 +206,7 @@ def project(path: PyTree, plane: Plane, *, step: Any = None) -> xr.Dataset:
     return table.isel(step=0, drop=True) if single else table
 
 
-def of_problem(loss: Problem | Callable, data: PyTree) -> tuple[Callable, PyTree]:
+def of_problem(loss: Problem | Callable[..., Any], data: PyTree) -> tuple[Callable[..., Any], PyTree]:
     """The loss function and its data, which a `Problem` brings along."""
     if not isinstance(loss, Problem):
         if not callable(loss):
@@ -257,7 +257,7 @@ def _check_finite(values: np.ndarray) -> None:
 
 
 def eigendirections(
-    loss: Problem | Callable,
+    loss: Problem | Callable[..., Any],
     params: Any = None,
     directions: Any = None,
     *,

@@ -183,25 +183,25 @@ def minimize_until(
 
 
 def _prepare(
-    loss,
-    params,
-    optimizer,
-    steps_name,
-    steps,
-    data,
-    minibatches,
-    key,
-    args,
-    aux,
-    metrics,
-    state,
-    every,
-    tol,
-    baseline,
-    record_params,
-    evaluation_params,
-    skip_non_finite,
-    allow_nan,
+    loss: Callable[..., Any],
+    params: PyTree,
+    optimizer: optax.GradientTransformation,
+    steps_name: str,
+    steps: int,
+    data: PyTree,
+    minibatches: Minibatches | None,
+    key: Any,
+    args: Sequence[Any],
+    aux: PyTree,
+    metrics: Callable[..., PyTree] | None,
+    state: PyTree,
+    every: int,
+    tol: Any,
+    baseline: Any,
+    record_params: bool,
+    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None,
+    skip_non_finite: int,
+    allow_nan: bool,
 ) -> tuple[Static, PyTree, PyTree, Inputs]:
     """Check everything, and part what decides the program from what it is run on."""
     optimizer = as_pytree(optimizer)
@@ -223,7 +223,7 @@ def _prepare(
     if minibatches is not None:
         full_program, full_constants = hoisted(data, *args)
         _checks.scalar_value(f"on all of the data loss {_checks.name_of(loss)!r}", full_program.output()[0])
-        value = lambda *arguments: lifted(*arguments)[0]  # noqa: E731
+        value = lambda *arguments: lifted(*arguments)[0]
         if is_sum(batch_program, value, (params, aux), data, args):
             size, examples = len(jax.tree.leaves(batch)[0]), _checks.examples("data", data)
             warn_of_sum(_checks.name_of(loss), size, examples, stacklevel=3)
@@ -287,7 +287,7 @@ def warn_past_schedule(optimizer: optax.GradientTransformation, state: PyTree) -
         )
 
 
-def checked_loss(loss: Callable, params: PyTree, aux: PyTree, *rest: Any) -> Callable:
+def checked_loss(loss: Callable[..., Any], params: PyTree, aux: PyTree, *rest: Any) -> Callable[..., Any]:
     """The loss as `(params, aux, *rest) -> (value, aux)`, after a look at the shapes it returns."""
     if not callable(loss):
         hint = "; pass its .loss, and data=its .data" if callable(getattr(loss, "loss", None)) else ""
@@ -306,19 +306,19 @@ def checked_loss(loss: Callable, params: PyTree, aux: PyTree, *rest: Any) -> Cal
 
 
 def checked_metrics(
-    metrics: Callable | None, params: PyTree, aux: PyTree, traced: bool = False
+    metrics: Callable[..., Any] | None, params: PyTree, aux: PyTree, traced: bool = False
 ) -> tuple[Program | None, list[Any]]:
     """The metrics as a program of (params, aux) and its constants; differentiated only by whoever traces the run."""
     if metrics is None:
         return None, []
     if not callable(metrics):
         raise TypeError(f"metrics must be a function of the parameters that returns a pytree, got {metrics!r}")
-    measure = lambda params, aux: metrics(params) if aux is None else metrics(params, aux)  # noqa: E731
+    measure = lambda params, aux: metrics(params) if aux is None else metrics(params, aux)
     return hoist(measure, params, aux, derivatives=int(traced), owner=metrics)
 
 
 def checked_evaluation(
-    evaluation: Callable | None, optimizer: optax.GradientTransformation, params: PyTree, traced: bool = False
+    evaluation: Callable[..., Any] | None, optimizer: optax.GradientTransformation, params: PyTree, traced: bool = False
 ) -> tuple[Program | None, list[Any]]:
     """The user's choice of the parameters that are evaluated, as a program of (state, params), and its constants."""
     if evaluation is None:

@@ -123,37 +123,39 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
     at_once = static.steps if minibatches is None else _steps_at_once(static, examples)
     block = min(static.steps, max(at_once, every)) // every
 
-    def full_loss(params, aux):
+    def full_loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
         return static.full_loss(
             full_constants, params, aux, *(() if inputs.data is None else (inputs.data,)), *inputs.args
         )
 
-    def rows_of(first, steps):
+    def rows_of(first: Array | int, steps: int) -> Array:
+        assert minibatches is not None
         # One more, as the last candidate is judged by the batch of the step after it.
         return indices(minibatches, inputs.key, first, steps + 1, examples)
 
-    def batch_loss(rows, position):
+    def batch_loss(rows: Array | None, position: Array | int) -> Loss:
         if minibatches is None:
             return full_loss
+        assert rows is not None
         return lambda params, aux: static.batch_loss(
             batch_constants, params, aux, gather(inputs.data, rows[position]), *inputs.args
         )
 
-    def taken(carry, rows, position, steps, tol):
-        def body(carry, position):
+    def taken(carry: Carry, rows: Array | None, position: Array | int, steps: int, tol: Any) -> Carry:
+        def body(carry: Carry, position: Array) -> tuple[Carry, None]:
             losses = (batch_loss(rows, position), batch_loss(rows, position + 1))
             return advance(optimizer, carry, *losses, tol, inputs.skip), None
 
         return jax.lax.scan(body, carry, position + jnp.arange(steps, dtype=jnp.int32))[0]
 
-    def draw(first_entry, entries):
+    def draw(first_entry: Array | int, entries: int) -> Array | None:
         return None if minibatches is None or every > at_once else rows_of(first_entry * every, entries * every)
 
-    def entry(carry, rows, first_entry, number, tol):
+    def entry(carry: Carry, rows: Array | None, first_entry: Array | int, number: Array, tol: Any) -> Carry:
         if minibatches is None or rows is not None:
             return taken(carry, rows, (number - first_entry) * every, every, tol)
 
-        def window(carry, first, steps):
+        def window(carry: Carry, first: Array, steps: int) -> Carry:
             return taken(carry, rows_of(first, steps), 0, steps, tol)
 
         # An entry of too many steps for one drawing is taken in windows.
@@ -162,13 +164,13 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
         carry = jax.lax.scan(lambda carry, first: (window(carry, first, at_once), None), carry, firsts)[0]
         return window(carry, (number + 1) * every - rest, rest) if rest else carry
 
-    def evaluated(carry):
+    def evaluated(carry: Carry) -> PyTree:
         return evaluated_at(static.evaluation, evaluation_constants, carry.state, carry.params)
 
-    def kept(carry):
+    def kept(carry: Carry) -> History:
         return record(carry, optimizer, static.metrics, measure_constants, static.record_params, evaluated(carry))
 
-    def first(params, aux, rows):
+    def first(params: PyTree, aux: PyTree, rows: Array | None) -> Carry:
         rows = rows_of(0, 0) if rows is None and minibatches is not None else rows
         return start(optimizer, params, batch_loss(rows, 0), inputs.tol, aux, inputs.state, inputs.skip)
 
@@ -178,10 +180,10 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
 def _minimize(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Run:
     pieces = _functions(static, inputs)
 
-    def block(carry, first_entry, entries, rows=None):
+    def block(carry: Carry, first_entry: Array | int, entries: int, rows: Array | None = None) -> tuple[Carry, History]:
         rows = pieces.draw(first_entry, entries) if rows is None else rows
 
-        def body(carry, number):
+        def body(carry: Carry, number: Array) -> tuple[Carry, History]:
             carry = pieces.entry(carry, rows, first_entry, number, inputs.tol)
             return carry, pieces.record(carry)
 
@@ -205,6 +207,10 @@ def _minimize(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Ru
     return _finish(static, inputs, pieces, aux, first, last, history)
 
 
+# entries, the last carry, the history, the lowest loss and its entry
+_Loop = tuple[Array, Carry, History, Array, Array]
+
+
 def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Run:
     pieces = _functions(static, inputs)
     entries = static.steps // static.every
@@ -216,16 +222,16 @@ def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs)
     first = first._replace(status=jnp.where(arrived, jnp.int32(Status.CONVERGED), first.status))
     patience = np.inf if inputs.patience is None else inputs.patience
 
-    def going(loop):
+    def going(loop: _Loop) -> Array:
         number, carry, _, _, lowest_at = loop
         waited = (number - lowest_at).astype(float) * static.every
         return (number < entries) & (carry.status == Status.COMPLETED) & (waited < patience)
 
-    def block(loop):
+    def block(loop: _Loop) -> _Loop:
         first_entry = loop[0]
         rows = pieces.draw(first_entry, pieces.block) if whole is None else whole
 
-        def body(loop):
+        def body(loop: _Loop) -> _Loop:
             number, carry, history, lowest, lowest_at = loop
             carry = pieces.entry(carry, rows, first_entry, number, tol)
             number = number + 1

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from .._jaxpr import lifted
 from .._numerics import rounded, tree_finite, tree_norm, tree_where
 from ..precision import unmoved_share
 from .status import Status
@@ -93,13 +94,8 @@ def advance(
     point that no batch found finite.
     """
     # What the functions hold becomes an argument too, so that derivatives by all of it know of rejections.
-    closed, shapes = jax.make_jaxpr(partial(_attempt, optimizer, loss, next_loss), return_shape=True)(carry)
-
-    def attempt(held, carry):
-        outputs = jax.core.eval_jaxpr(closed.jaxpr, held, *jax.tree.leaves(carry))
-        return jax.tree.unflatten(jax.tree.structure(shapes), map(jnp.asarray, outputs))
-
-    candidate, accept = _unless_rejected(attempt, closed.consts, carry)
+    attempt, held = lifted(partial(_attempt, optimizer, loss, next_loss), carry)
+    candidate, accept = _unless_rejected(attempt, held, carry)
     alive = carry.status == Status.COMPLETED
     ended = alive & ~accept
     rests = carry._replace(update_norm=jnp.zeros_like(carry.update_norm))
@@ -173,17 +169,17 @@ def _takes_non_finite(state: PyTree) -> bool:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _unless_rejected(attempt: Callable, *arguments: Any) -> tuple[Carry, Bool[Array, ""]]:
+def _unless_rejected(attempt: Callable[..., Any], *arguments: Any) -> tuple[Carry, Bool[Array, ""]]:
     """Make an attempt. A rejected one has no share in any derivative, though its own may be NaN."""
     return attempt(*arguments)
 
 
-def _forward(attempt: Callable, *arguments: Any) -> tuple[Any, Any]:
+def _forward(attempt: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
     candidate, pull, accept = jax.vjp(attempt, *arguments, has_aux=True)
     return (candidate, accept), (pull, accept)
 
 
-def _backward(attempt: Callable, saved: Any, cotangents: Any) -> Any:
+def _backward(attempt: Callable[..., Any], saved: Any, cotangents: Any) -> Any:
     pull, accept = saved
     return jax.tree.map(lambda c: c if c.dtype == jax.dtypes.float0 else jnp.where(accept, c, 0), pull(cotangents[0]))
 

@@ -145,7 +145,17 @@ def _run(carry: Carry, entries: Sequence[_Entry], **ends: Any) -> Run:
     )
 
 
-def _driven(pairs, judge, keep, every, carry, entries, optimizer, tol, skip):
+def _driven(
+    pairs: Iterable[tuple[PyTree, PyTree]],
+    judge: _Judge,
+    keep: Callable[[Carry], _Entry],
+    every: int,
+    carry: Carry,
+    entries: list[_Entry],
+    optimizer: optax.GradientTransformation,
+    tol: Any,
+    skip: Any,
+) -> tuple[Carry, PyTree, int]:
     """Take the steps, adding to the entries; the last carry and batch, and the number of steps."""
     for step, (batch, next_batch) in enumerate(pairs, start=1):
         (program, *given), (next_program, *next_given) = judge(batch), judge(next_batch)
@@ -180,7 +190,9 @@ class _Epochs:
 class _Judge:
     """The loss of a batch as (program, constants, arguments), traced once for every shape of batch."""
 
-    def __init__(self, loss: Callable, params: PyTree, aux: PyTree, args: tuple[Any, ...], derivatives: int) -> None:
+    def __init__(
+        self, loss: Callable[..., Any], params: PyTree, aux: PyTree, args: tuple[Any, ...], derivatives: int
+    ) -> None:
         self._loss, self._params, self._aux, self._args = loss, _shapes(params), _shapes(aux), args
         self._derivatives = derivatives
         self._held: dict[Any, tuple[Program, list[Any]]] = {}
@@ -204,7 +216,7 @@ class _Judge:
             )
         return *self._held[shapes], (batch, *self._args)
 
-    def _check_more_examples(self, lifted: Callable, batch: PyTree) -> None:
+    def _check_more_examples(self, lifted: Callable[..., Any], batch: PyTree) -> None:
         """Refuse a loss per example, which is a scalar on one example only."""
         two = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape[1:]), leaf.dtype), batch)
         try:
@@ -224,40 +236,65 @@ class _Entry(NamedTuple):
 
 
 @PerProgram
-def _start(program, constants, arguments, params, aux, optimizer, tol, state, skip):
-    def loss(params, aux):
+def _start(
+    program: Program,
+    constants: list[Any],
+    arguments: tuple[Any, ...],
+    params: PyTree,
+    aux: PyTree,
+    optimizer: optax.GradientTransformation,
+    tol: Any,
+    state: PyTree,
+    skip: Any,
+) -> Carry:
+    def loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
         return program(constants, params, aux, *arguments)
 
     return start(optimizer, params, loss, tol, aux, state, skip)
 
 
 @partial(PerProgram, program_of=lambda programs: programs[0], donate_argnames=("carry",))
-def _advance(programs, constants, arguments, next_constants, next_arguments, carry, optimizer, tol, skip):
+def _advance(
+    programs: tuple[Program, Program],
+    constants: list[Any],
+    arguments: tuple[Any, ...],
+    next_constants: list[Any],
+    next_arguments: tuple[Any, ...],
+    carry: Carry,
+    optimizer: optax.GradientTransformation,
+    tol: Any,
+    skip: Any,
+) -> Carry:
     program, next_program = programs
 
-    def loss(params, aux):
+    def loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
         return program(constants, params, aux, *arguments)
 
-    def next_loss(params, aux):
+    def next_loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
         return next_program(next_constants, params, aux, *next_arguments)
 
     return advance(optimizer, carry, loss, next_loss, tol, skip)
 
 
 @PerProgram
-def _value(program, constants, arguments, params, aux):
+def _value(program: Program, constants: list[Any], arguments: tuple[Any, ...], params: PyTree, aux: PyTree) -> Array:
     return program(constants, params, aux, *arguments)[0]
 
 
 @PerProgram
-def _evaluated(evaluation, constants, carry):
+def _evaluated(evaluation: Program | None, constants: list[Any], carry: Carry) -> PyTree:
     """The parameters that are evaluated; None where they are the iterate."""
     found = evaluated_at(evaluation, constants, carry.state, carry.params)
     return None if found is carry.params else jax.tree.map(jnp.copy, found)
 
 
 @partial(PerProgram, program_of=lambda recorded: recorded[0])
-def _record(recorded, constants, optimizer, carry):
+def _record(
+    recorded: tuple[Program | None, Program | None, bool],
+    constants: tuple[list[Any], list[Any]],
+    optimizer: optax.GradientTransformation,
+    carry: Carry,
+) -> _Entry:
     """What is kept of a point; copies, since the next step overwrites the carry."""
     measure, evaluation, record_params = recorded
     evaluated = evaluated_at(evaluation, constants[1], carry.state, carry.params)

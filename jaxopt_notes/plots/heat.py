@@ -173,7 +173,7 @@ def _draw_cells(
     bar = ax.figure.colorbar(mesh, ax=ax, pad=0.02)
     bar.set_label(tables.label(metric))
     bar.ax.tick_params(labelsize=9)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     if finite.shape[0] <= 8 and finite.shape[1] <= 8:
         for (row, column), value in np.ndenumerate(finite.values):
             if np.isfinite(value):
@@ -186,7 +186,7 @@ def _draw_cells(
                     "color": "white" if dark else "black",
                 }
                 ax.annotate(f"{value:.3g}", at, gid="value", **look)
-    return finite.isel((SIGNS[better] * finite).argmin(...))  # type: ignore[arg-type]
+    return finite.isel((SIGNS[better] * finite).argmin(...))
 
 
 def _mark(

@@ -20,7 +20,7 @@ from . import style, surfaces
 def animate(
     table: xr.Dataset,
     paths: Mapping[str, xr.Dataset],
-    file: str | os.PathLike,
+    file: str | os.PathLike[str],
     ax: Axes | None = None,
     *,
     frames: int = 60,

@@ -23,7 +23,7 @@ _CIFAR = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_
 _NPZ = "an .npz file with x_train, y_train, x_test and y_test"
 
 
-def mnist(path: str | os.PathLike, *, limit: int | None = None) -> tuple[Examples, Examples]:
+def mnist(path: str | os.PathLike[str], *, limit: int | None = None) -> tuple[Examples, Examples]:
     """MNIST, or Fashion-MNIST, from files on this machine: 60,000 and 10,000 images of 28 x 28 pixels in [0, 1].
 
     Arguments:
@@ -62,7 +62,7 @@ def mnist(path: str | os.PathLike, *, limit: int | None = None) -> tuple[Example
     return _examples("MNIST", where, arrays, (28, 28, 1), limit)
 
 
-def cifar10(path: str | os.PathLike, *, limit: int | None = None) -> tuple[Examples, Examples]:
+def cifar10(path: str | os.PathLike[str], *, limit: int | None = None) -> tuple[Examples, Examples]:
     """CIFAR-10 from files on this machine: 50,000 and 10,000 images of 32 x 32 pixels and 3 colours in [0, 1].
 
     Arguments:

@@ -126,7 +126,7 @@ def _split(
         return jnp.mean((batch[0] @ w - batch[1]) ** 2) / 2
 
     def one(data: PyTree, least: Array, key: Key[Array, ""], rate: Array) -> Float[Array, ""]:
-        excess = lambda w: jnp.mean((data[0] @ (w - least)) ** 2)  # noqa: E731 - without cancellation
+        excess = lambda w: jnp.mean((data[0] @ (w - least)) ** 2)
         end = minimize(
             loss, jnp.zeros(features), gradient_descent(rate), steps=steps, every=steps, data=data, key=key,
             minibatches=reshuffle(batch_size),
@@ -274,7 +274,7 @@ def _never_worse_claims(dataset: xarray.Dataset) -> list[Claim]:
         found = []
         for small, large in zip(list(final)[:-1], list(final)[1:], strict=True):
             logs = np.log(final[large]) - np.log(final[small])
-            mean = lambda sample: float(np.exp(sample.mean()))  # noqa: E731
+            mean = lambda sample: float(np.exp(sample.mean()))
             found.append((mean(logs), bootstrap(mean, logs), f"B = {large} against {small}"))
         return max(found)
 

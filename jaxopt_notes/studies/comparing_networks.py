@@ -189,7 +189,7 @@ def _pair_claims(dataset: xarray.Dataset) -> list[Claim]:
     clean = dataset.accuracy.sel(noise=0.0).transpose("seed", "network").values
     gap = np.abs(clean[:, FIRST] - clean[:, NEITHER])
     disagreement = dataset.disagreement.sel(pair="neither").values
-    quotient = lambda a, b: float(a.mean() / b.mean())  # noqa: E731
+    quotient = lambda a, b: float(a.mean() / b.mean())
     moved, apart = dataset.exchanged_distance.values, dataset.distance.sel(pair="neither").values
     line = dataset.line.transpose("line_seed", "pair", "t").values
     straight = line[..., :1] + (line[..., -1:] - line[..., :1]) * dataset.t.values

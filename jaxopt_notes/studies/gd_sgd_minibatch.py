@@ -219,7 +219,7 @@ def _cost_claims(dataset: xarray.Dataset) -> list[Claim]:
     needed, tight = (_needed(dataset, target) for target in TARGETS)
     called, compiled = (_seconds_per_epoch(dataset, loop) for loop in dataset.loop.values)
     one, some, _, full = BATCHES
-    quotient = lambda a, b: float(np.median(a) / np.median(b))  # noqa: E731
+    quotient = lambda a, b: float(np.median(a) / np.median(b))
 
     def seconds(needed: dict[int, Any], batch_size: int, times: np.ndarray) -> float:
         return float(np.median(needed[batch_size]) / EXAMPLES * np.median(times))
@@ -228,7 +228,7 @@ def _cost_claims(dataset: xarray.Dataset) -> list[Claim]:
         needed: dict[int, Any], times: dict[int, np.ndarray], first: int, second: int
     ) -> tuple[float, tuple[float, float]]:
         """Of the seconds to the target; the interval is of the timing."""
-        statistic = lambda a, b: seconds(needed, first, a) / seconds(needed, second, b)  # noqa: E731
+        statistic = lambda a, b: seconds(needed, first, a) / seconds(needed, second, b)
         return statistic(times[first], times[second]), bootstrap(statistic, times[first], times[second])
 
     def between(
@@ -314,7 +314,7 @@ def _data_claims(dataset: xarray.Dataset) -> list[Claim]:
     needed = _needed(dataset)
     copies = dataset.repeated_examples_needed.isel(target=0)
     repeated = [_at_best_rate(copies.sel(repeated_batch=batch)) for batch in dataset.repeated_batch.values]
-    quotient = lambda a, b: float(np.median(a) / np.median(b))  # noqa: E731
+    quotient = lambda a, b: float(np.median(a) / np.median(b))
     floor = dataset.spoilt_floor.transpose("batch_size", "rate", "seed")
     single, hundred = floor.sel(batch_size=1), floor.sel(batch_size=100)
     equal = single[2].values, hundred[2].values  # rate 0.03
@@ -357,7 +357,7 @@ def _data_claims(dataset: xarray.Dataset) -> list[Claim]:
 def _digits_claims(dataset: xarray.Dataset) -> list[Claim]:
     def against(other: str) -> tuple[float, tuple[float, float]]:
         logs = np.log(dataset[other].values) - np.log(dataset.digits_minibatch.values)
-        mean = lambda sample: float(np.exp(sample.mean()))  # noqa: E731
+        mean = lambda sample: float(np.exp(sample.mean()))
         return mean(logs), bootstrap(mean, logs)
 
     (epochs, epochs_interval), (steps, steps_interval) = map(

@@ -163,7 +163,7 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
 
     predicted = -(int(dataset.depth[-1]) - 1) / 2 * math.log10(2)
     tanh, relu = (powers.sel(scheme="glorot", activation=name).values for name in ("tanh", "relu"))
-    gain = lambda a, b: float(np.median(a - b))  # noqa: E731
+    gain = lambda a, b: float(np.median(a - b))
     loss = dataset.trained_loss.median("trained") / dataset.attrs["chance_loss"]
     trained = f"{TRAINED_DEPTH} layers, {TRAINED_STEPS} steps of momentum, the better of two rates, 3 networks."
     return [

@@ -131,8 +131,8 @@ def _early_and_late(table: xarray.Dataset, name: str) -> list[Claim]:
     """Which rate leads early, and where it ends."""
     early, end = _finals(table, PARTS[0]), _finals(table, PARTS[-1])
     leader, good = (float(table.learning_rate[_best(losses)]) for losses in (early, end))
-    ahead = lambda a, b: float(_best(a) - _best(b))  # noqa: E731
-    worse = lambda a, b: float(np.median(b[:, _best(a)] - b[:, _best(b)]))  # noqa: E731
+    ahead = lambda a, b: float(_best(a) - _best(b))
+    worse = lambda a, b: float(np.median(b[:, _best(a)] - b[:, _best(b)]))
     fitted = ": where the data can be fitted no noise holds the large rates up." if name == "digits" else "."
     return [
         Claim(
@@ -197,7 +197,7 @@ def _low_rates(table: xarray.Dataset, name: str) -> list[Claim]:
 def _largest(table: xarray.Dataset, name: str) -> Claim:
     end, rates = _finals(table, PARTS[-1]), table.learning_rate.values
     stable = rates[np.flatnonzero((table.status < Status.NON_FINITE).all("seed").values)[-1]]
-    share = lambda losses: float(rates[_best(losses)] / stable)  # noqa: E731
+    share = lambda losses: float(rates[_best(losses)] / stable)
     return Claim(
         f"largest_is_best_{name}",
         f"The largest rate that works is the best, within a factor of 2, {WHERE[name]}.",

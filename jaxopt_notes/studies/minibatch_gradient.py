@@ -94,7 +94,7 @@ def _example_gradients(
     @jax.jit
     def gradients(params: PyTree, data: problems.Examples) -> tuple[Array, Array]:
         single = jax.tree.map(lambda leaf: leaf[:, None], data)  # batches of one
-        gradient = lambda batch: _flat(jax.grad(problem.loss)(params, batch))  # noqa: E731
+        gradient = lambda batch: _flat(jax.grad(problem.loss)(params, batch))
         return jax.vmap(gradient)(single), gradient(data)
 
     biases = jax.tree.map(np.zeros_like, params)

@@ -90,7 +90,7 @@ def _crossings() -> np.ndarray:
 
     def one(rate: Array, method: Array) -> Array:
         beta, dampening, factor = method
-        crossed = lambda x: x[0] <= 0  # noqa: E731
+        crossed = lambda x: x[0] <= 0
         optimizer = momentum(factor * rate, beta, dampening)
         return minimize(loss, jnp.array([START]), optimizer, steps=STEPS, metrics=crossed).metrics
 

@@ -132,7 +132,7 @@ def _escapes() -> tuple[np.ndarray, np.ndarray, float, float, np.ndarray]:
     betas = np.concatenate([beta, np.zeros(cubic + 2)])
 
     def one(start: Array, weights: Array, rate: Array, beta: Array) -> tuple[Array, Array, Array]:
-        away = lambda p: jnp.any(jnp.stack([-p[0], jnp.abs(p[1])]) >= RADIUS)  # noqa: E731
+        away = lambda p: jnp.any(jnp.stack([-p[0], jnp.abs(p[1])]) >= RADIUS)
         run = minimize(_blend, start, momentum(rate, beta), steps=STEPS, args=(weights,), metrics=away)
         return run.metrics, run.params, jnp.min(run.grad_norm) / run.grad_norm[0]
 

@@ -237,7 +237,7 @@ def _network_claims(dataset: xarray.Dataset) -> list[Claim]:
 
     loss, index = dataset.loss.values, dataset["index"].values
     saddles = int(np.sum(index > 0))
-    rank = lambda a, b: float(spearmanr(a, b).statistic)  # noqa: E731
+    rank = lambda a, b: float(spearmanr(a, b).statistic)
     ended = dict(zip(dataset.outcome.values, dataset.starts_ended.values, strict=True))
     starts = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in ended.items() if number)
     condition = f"Conditional on the starts ({starts}); copies by symmetry counted once, {len(loss)} points."

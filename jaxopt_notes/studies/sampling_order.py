@@ -139,7 +139,7 @@ def _train(
     def one(
         params: PyTree, rows: Int[Array, " visits"], rate: Float[Array, ""], data: PyTree
     ) -> Float[Array, " epochs"]:
-        visited = lambda params, rows: problem.loss(params, minibatches.gather(data, rows))  # noqa: E731
+        visited = lambda params, rows: problem.loss(params, minibatches.gather(data, rows))
         run = minimize(
             visited, params, gradient_descent(rate), steps=per_epoch * epochs, data=rows, every=per_epoch,
             minibatches=_in_order(BATCH), key=jax.random.key(0), metrics=lambda params: problem.loss(params, data),
@@ -195,7 +195,7 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
 def _ratio(final: Final, order: str, to: str) -> tuple[float, tuple[float, float]]:
     """How many times as high the final loss is, each order at its best rate; paired over seeds."""
     logs = np.log(final[order]) - np.log(final[to])
-    mean = lambda sample: float(np.exp(sample.mean()))  # noqa: E731
+    mean = lambda sample: float(np.exp(sample.mean()))
     return mean(logs), bootstrap(mean, logs)
 
 
@@ -285,7 +285,7 @@ def _reading_claims(dataset: xarray.Dataset) -> list[Claim]:
 
     def slower(row_bytes: int) -> tuple[float, tuple[float, float]]:
         one = times[:, list(dataset.row_bytes.values).index(row_bytes)]
-        statistic = lambda sample: float(np.median(sample[:, 1]) / np.median(sample[:, 0]))  # noqa: E731
+        statistic = lambda sample: float(np.median(sample[:, 1]) / np.median(sample[:, 0]))
         return statistic(one), bootstrap(statistic, one)
 
     (image, image_interval), (small, small_interval) = slower(65536), slower(16)

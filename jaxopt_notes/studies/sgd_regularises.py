@@ -123,7 +123,7 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
 
 
 def _disagreement_claims(dataset: xarray.Dataset) -> list[Claim]:
-    mean = lambda sample: float(np.exp(sample.mean()))  # noqa: E731
+    mean = lambda sample: float(np.exp(sample.mean()))
     found = {}
     for noise in NOISE:
         table = dataset.sel(noise=noise, batch_size=BATCHES[0])
@@ -165,7 +165,7 @@ def _disagreement_claims(dataset: xarray.Dataset) -> list[Claim]:
 
 
 def _test_claims(dataset: xarray.Dataset) -> list[Claim]:
-    mean = lambda sample: float(np.exp(sample.mean()))  # noqa: E731
+    mean = lambda sample: float(np.exp(sample.mean()))
     clean, noisy = (_test_at_equal_training(dataset, noise) for noise in NOISE)
     unit = "times the test loss of the full batch"
     same = f"Rate {RATE} for both; mean over the training losses that both pass on their way."

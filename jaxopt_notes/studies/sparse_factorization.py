@@ -157,11 +157,11 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
     best = {b: _best(losses) for b, losses in sgd.items()}
     small = np.log(best[8]) - np.log(best[EXAMPLES])
     single = np.log(best[1]) - np.log(best[8])
-    times = lambda sample: float(np.exp(sample.mean()))  # noqa: E731
+    times = lambda sample: float(np.exp(sample.mean()))
     stacked, stacked_adam = (np.stack(list(losses.values()), axis=1) for losses in (sgd, adam_))
     sizes = list(sgd)
-    sgd_slope = lambda sample: _rate_slope(sizes, sample, "sgd")  # noqa: E731
-    steeper = lambda a, b: _rate_slope(sizes, a, "adam") - sgd_slope(b)  # noqa: E731
+    sgd_slope = lambda sample: _rate_slope(sizes, sample, "sgd")
+    steeper = lambda a, b: _rate_slope(sizes, a, "adam") - sgd_slope(b)
     return [
         Claim(
             "small_batches_at_equal_epochs",

@@ -53,7 +53,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
     with jax.enable_x64(True):
         matrices, slopes, starts, top = _valleys()
         largest = np.linalg.eigvalsh(matrices)[:, -1]
-        lanes = lambda relative, scale: relative * scale[:, None]  # noqa: E731
+        lanes = lambda relative, scale: relative * scale[:, None]
         gradients = np.einsum("vij,vj->vi", matrices, starts) + slopes
         one_step = 2 * np.sum(gradients**2, 1) / np.einsum("vi,vij,vj->v", gradients, matrices, gradients)
         rates = {

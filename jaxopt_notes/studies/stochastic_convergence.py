@@ -154,7 +154,7 @@ def _first_steps() -> np.ndarray:
     """By the exact law, the first step at which the excess is down to each target: of descent, of the best decay."""
     descent = START**2 * (1 - 0.1) ** (2 * np.arange(STEPS))
     decaying = [_predict(schedule) for name, schedule in SCHEDULES.items() if name != "constant"]
-    below = lambda excess, target: excess <= target * START**2  # noqa: E731
+    below = lambda excess, target: excess <= target * START**2
     first = [
         min(int(np.argmax(below(one, target))) for one in decaying if below(one, target).any()) for target in TARGETS
     ]
@@ -175,10 +175,10 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
 
 def _floor_claims(dataset: xarray.Dataset) -> list[Claim]:
     floor, rates = dataset.floor.values, dataset.rate.values  # seeds, betas, rates
-    slope = lambda sample: _slope(rates, sample[:, 0].mean(0))  # noqa: E731
+    slope = lambda sample: _slope(rates, sample[:, 0].mean(0))
     # The heavy ball's rates 0.01 and 0.02 are the 4th and 5th of its row, and the 1st and 2nd of plain descent.
-    equal = lambda sample: sample[:, 1, 3].mean() / sample[:, 0, 0].mean() * (1 - BETA)  # noqa: E731
-    effective = lambda sample: sample[:, 1, 0].mean() / sample[:, 0, 0].mean()  # noqa: E731
+    equal = lambda sample: sample[:, 1, 3].mean() / sample[:, 0, 0].mean() * (1 - BETA)
+    effective = lambda sample: sample[:, 1, 0].mean() / sample[:, 0, 0].mean()
     apart = float(floor[:, 1, -1].mean() / floor[:, 0, -1].mean())
     return [
         Claim(
@@ -217,7 +217,7 @@ def _decay_claims(dataset: xarray.Dataset) -> list[Claim]:
         """The slope of the excess on log axes between two steps."""
         values = dataset.excess.sel(schedule=name, step=slice(first, last))
         steps, groups = values.step.values, values.values
-        statistic = lambda sample: _slope(steps, sample.mean(0))  # noqa: E731
+        statistic = lambda sample: _slope(steps, sample.mean(0))
         return statistic(groups), bootstrap(statistic, groups)
 
     decade = (STEPS // 10, STEPS)

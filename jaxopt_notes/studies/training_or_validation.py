@@ -155,10 +155,10 @@ def _gap(n: np.ndarray) -> np.ndarray:
 
 def _risk_claims(dataset: xarray.Dataset) -> list[Claim]:
     gap, n = (dataset.risk - dataset.empirical).values, dataset.n.values
-    farthest = lambda sample: max(sample.mean(0) / _gap(n), key=lambda ratio: abs(ratio - 1))  # noqa: E731
+    farthest = lambda sample: max(sample.mean(0) / _gap(n), key=lambda ratio: abs(ratio - 1))
     late = n >= 80
-    slope = lambda sample: float(np.polyfit(np.log(n[late]), np.log(sample.mean(0)[late]), 1)[0])  # noqa: E731
-    extra = lambda sample: float(sample[:, 0].mean() / 0.5 - 1)  # noqa: E731
+    slope = lambda sample: float(np.polyfit(np.log(n[late]), np.log(sample.mean(0)[late]), 1)[0])
+    extra = lambda sample: float(sample[:, 0].mean() / 0.5 - 1)
     return [
         Claim(
             "training_is_not_risk",
@@ -203,7 +203,7 @@ def _of_labels(dataset: xarray.Dataset, noise: float, name: str, words: str) -> 
     right, plain = _right_decay(table), np.zeros(dataset.sizes["split"], int)
     logs, lost, _ = _cost(table, right)
     plain_logs, plain_lost, differing = _cost(table, plain)
-    times = lambda sample: float(np.exp(sample.mean()))  # noqa: E731
+    times = lambda sample: float(np.exp(sample.mean()))
     differ = binomtest(int(differing.sum()), len(differing))
     share = differ.proportion_ci()
     decay = float(np.median(dataset.decay.values[right]))

@@ -4,6 +4,7 @@ Data flows one way: `spec` (what to visit) -> `compute` (programs, the engine) -
 `judge`.
 """
 
+from .._digests import StoreError as StoreError
 from .judge.best import Best as Best
 from .judge.best import best as best
 from .judge.importance import Importance as Importance
@@ -11,7 +12,6 @@ from .judge.importance import importance as importance
 from .keep.opening import open_sweep as open_sweep
 from .keep.saved import load as load
 from .keep.saved import save as save
-from .keep.store import StoreError as StoreError
 from .run.invariance import Invariance as Invariance
 from .run.invariance import check_invariance as check_invariance
 from .run.plan import SweepPlan as SweepPlan

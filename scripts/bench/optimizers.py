@@ -20,6 +20,7 @@ import numpy as np
 import optax
 
 import jaxopt_notes as jon
+from jaxopt_notes._jaxpr import bytes_needed
 
 METHODS = {
     "gradient_descent": (lambda rate: jon.gradient_descent(rate), lambda rate: optax.sgd(rate)),
@@ -116,9 +117,9 @@ def compile_seconds(make, layers):
 def memory(make):
     """Bytes per parameter of a donated step: temporaries, and outputs that are not an argument's buffer."""
     tx, params = make(), network(1_000_000)
-    sizes = step_of(tx).lower(params, tx.init(params), params).compile().memory_analysis()
+    sizes = bytes_needed(step_of(tx).lower(params, tx.init(params), params).compile())
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    return sizes.temp_size_in_bytes / count, (sizes.output_size_in_bytes - sizes.alias_size_in_bytes) / count
+    return sizes.between / count, sizes.results / count
 
 
 def main():

@@ -41,7 +41,7 @@ def plain_sweep(problem, rates, betas, seeds, steps, batch_size):
         jnp.asarray(grid[:, 1], jnp.float32),
         jnp.asarray(grid[:, 2], jnp.int32),
     )
-    norm = lambda tree: jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))  # noqa: E731
+    norm = lambda tree: jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
 
     @jax.jit
     def run(lanes, starts, keys, data):
@@ -102,7 +102,7 @@ def torch_sweep(problem, rates, betas, seeds, steps, batch_size):
         return torch.nn.functional.cross_entropy(torch.relu(x @ w1 + b1) @ w2 + b2, y)
 
     slopes = vmap(grad_and_value(loss))
-    along = lambda number, leaf: number.reshape(-1, *[1] * (leaf.ndim - 1))  # noqa: E731
+    along = lambda number, leaf: number.reshape(-1, *[1] * (leaf.ndim - 1))
 
     def run():
         params, velocity, history = initial, [torch.zeros_like(leaf) for leaf in initial], []
@@ -226,7 +226,7 @@ def costs(repeats):
     print(f"halving by 3: {100 * times_as_long(pruned, alone):.0f} % of the run time")
     with tempfile.TemporaryDirectory() as folder:
         many = jon.grid(learning_rate=np.geomspace(1e-3, 1, 125))
-        again = lambda: jon.sweep(  # noqa: E731
+        again = lambda: jon.sweep(
             problem, jon.momentum, many, seeds=8, steps=20, batch_size=64, store=f"{folder}/many", progress=False
         )
         again()

@@ -45,7 +45,7 @@ def lennard_jones(atoms: int = 7) -> Problem:
     """
     atoms = _checks.count("atoms", atoms, low=2)
 
-    def loss(x):
+    def loss(x: Array) -> Array:
         apart = x[:, None] - x[None, :]
         # An atom is at distance 1 from itself, where the energy is 0.
         inverse = 1 / (jnp.sum(apart**2, axis=-1) + jnp.eye(atoms, dtype=x.dtype))
@@ -53,7 +53,7 @@ def lennard_jones(atoms: int = 7) -> Problem:
 
     side = math.ceil(atoms ** (1 / 3))
 
-    def init(key):
+    def init(key: Array) -> Array:
         lattice = np.indices((side,) * 3).reshape(3, -1).T[:atoms] - (side - 1) / 2
         return 1.2 * jnp.asarray(lattice, float) + 0.1 * jax.random.normal(key, (atoms, 3))
 

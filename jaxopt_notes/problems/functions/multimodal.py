@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from ... import _checks, _numerics
 from ..facts import Facts, KnownPoint, axis_product, box, known_points
@@ -36,7 +38,7 @@ def himmelblau(start: Start = None) -> Problem:
     Source: Himmelblau, 1972.
     """
 
-    def loss(x):
+    def loss(x: Array) -> Array:
         return (x[0] ** 2 + x[1] - 11) ** 2 + (x[0] + x[1] ** 2 - 7) ** 2
 
     facts = Facts(
@@ -74,7 +76,7 @@ def six_hump_camel(start: Start = None) -> Problem:
     Source: Dixon and Szego, 1978.
     """
 
-    def loss(x):
+    def loss(x: Array) -> Array:
         a, b = x[0] ** 2, x[1] ** 2
         return (4 - 2.1 * a + a**2 / 3) * a + x[0] * x[1] + (4 * b - 4) * b
 
@@ -124,8 +126,8 @@ def mueller_brown(start: Start = None) -> Problem:
     Source: Mueller and Brown, 1979.
     """
 
-    def loss(x):
-        def term(amplitude, a, b, c, x_centre, y_centre):
+    def loss(x: Array) -> Array:
+        def term(amplitude: float, a: float, b: float, c: float, x_centre: float, y_centre: float) -> Array:
             u, v = x[0] - x_centre, x[1] - y_centre
             return amplitude * jnp.exp(a * u**2 + b * u * v + c * v**2)
 
@@ -169,7 +171,7 @@ def styblinski_tang(dimension: int = 2, start: Start = None) -> Problem:
     """
     dimension = _checks.count("dimension", dimension)
 
-    def loss(x):
+    def loss(x: Array) -> Array:
         return 0.5 * jnp.sum(x**4 - 16 * x**2 + 5 * x)
 
     points, complete = axis_product(tables.STYBLINSKI_TANG, dimension)
@@ -211,7 +213,7 @@ def rastrigin(dimension: int = 2, start: Start = None) -> Problem:
     """
     dimension = _checks.count("dimension", dimension)
 
-    def loss(x):
+    def loss(x: Array) -> Array:
         return jnp.sum(x**2 + 20 * jnp.sin(np.pi * x) ** 2)  # 10 - 10 cos(2 a) = 20 sin(a)^2 without cancellation
 
     mirrored = [*tables.RASTRIGIN, *(((-point[0],), value, second) for point, value, second in tables.RASTRIGIN[1:])]
@@ -257,10 +259,10 @@ def ackley(dimension: int = 2, start: Start = None) -> Problem:
     """
     dimension = _checks.count("dimension", dimension)
 
-    def loss(x):
+    def loss(x: Array) -> Array:
         radius = _numerics.sqrt(jnp.mean(x**2))
         waves = -2 * jnp.mean(jnp.sin(np.pi * x) ** 2)  # mean(cos(2 pi x)) - 1
-        return -20 * jnp.expm1(-0.2 * radius) - np.e * jnp.expm1(waves)
+        return -20 * jnp.expm1(-0.2 * radius) - math.e * jnp.expm1(waves)
 
     tip = KnownPoint(np.zeros(dimension), 0.0, None, 0, "minimum")
     signs = [np.diag(pair) for pair in itertools.product([1.0, -1.0], repeat=2)]

@@ -122,13 +122,13 @@ def deep_linear_network(
     _checks.scalar("scale", scale, low=0.0)
     width = target.size
 
-    def loss(layers):
+    def loss(layers: Sequence[Array]) -> Array:
         product = layers[0]
         for layer in layers[1:]:
             product = jnp.matmul(layer, product, precision="highest")
         return 0.5 * jnp.sum((product - jnp.diag(jnp.asarray(target, product.dtype))) ** 2)
 
-    def init(key):
+    def init(key: Array) -> tuple[Array, ...]:
         return tuple(scale * jax.random.normal(k, (width, width)) for k in jax.random.split(key, depth))
 
     every = itertools.product([False, True], repeat=width)

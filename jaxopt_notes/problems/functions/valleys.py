@@ -55,7 +55,7 @@ def quadratic(
         raise ValueError(f"start must have the shape of eigenvalues, {curvatures.shape}, got {begin.shape}")
     rotation = None if key is None else jax.random.orthogonal(_checks.key("key", key), curvatures.size, dtype=float)
 
-    def loss(x):
+    def loss(x: Array) -> Array:
         components = x if rotation is None else jnp.matmul(x, rotation.astype(x.dtype), precision="highest")
         return 0.5 * jnp.sum(curvatures.astype(x.dtype) * components**2)
 
@@ -64,7 +64,7 @@ def quadratic(
     spectrum = np.asarray(eigenvalues, np.float64)
     flat = np.flatnonzero(spectrum == 0)
 
-    def null_directions(params):
+    def null_directions(params: Array) -> Array:
         basis = jnp.eye(len(spectrum), dtype=params.dtype) if rotation is None else rotation.T.astype(params.dtype)
         return basis[flat]
 
@@ -108,7 +108,7 @@ def rosenbrock(dimension: int = 2, start: Start = None) -> Problem:
     """
     dimension = _checks.count("dimension", dimension, low=2)
 
-    def loss(x):
+    def loss(x: Array) -> Array:
         return jnp.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
 
     complete = dimension in tables.ROSENBROCK
@@ -152,7 +152,7 @@ def beale(start: Start = None) -> Problem:
     Source: Beale, 1958; start by More, Garbow and Hillstrom, 1981.
     """
 
-    def loss(x):
+    def loss(x: Array) -> Array:
         a, b = x
         return (1.5 - a + a * b) ** 2 + (2.25 - a + a * b**2) ** 2 + (2.625 - a + a * b**3) ** 2
 
@@ -215,7 +215,7 @@ def stretched_bowl(start: Start = None) -> Problem:
 
 
 def _valley(first: float, second: float, name: str, formula: str, start: Start) -> Problem:
-    def loss(x):
+    def loss(x: Array) -> Array:
         return first * x[0] ** 2 + second * x[1] ** 2
 
     facts = Facts(
@@ -259,7 +259,7 @@ def tilted_canyon(condition: Number = 100.0, angle: Number = math.pi / 6, start:
     _checks.scalar("condition", condition, low=np.finfo(float).tiny)
     _checks.scalar("angle", angle)
 
-    def loss(x):
+    def loss(x: Array) -> Array:
         turn, steep = (jnp.asarray(number, x.dtype) for number in (angle, condition))
         along = x[0] * jnp.cos(turn) + x[1] * jnp.sin(turn)
         across = x[1] * jnp.cos(turn) - x[0] * jnp.sin(turn)
@@ -306,7 +306,7 @@ def trough(steepness: Number = 20.0, start: Start = None) -> Problem:
     """
     _checks.scalar("steepness", steepness, low=np.finfo(float).tiny)
 
-    def loss(x):
+    def loss(x: Array) -> Array:
         return 0.5 * jnp.asarray(steepness, x.dtype) * x[1] ** 2 - x[0]
 
     facts = Facts(

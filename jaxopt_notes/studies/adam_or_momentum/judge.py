@@ -175,7 +175,7 @@ def _betas_claim(dataset: xarray.Dataset, name: str) -> Claim:
 
 def _shared_claims(dataset: xarray.Dataset) -> list[Claim]:
     rates = dataset.learning_rate.values
-    place = lambda losses: float(np.log10(best_rate(rates, np.median(losses, axis=0))))  # noqa: E731
+    place = lambda losses: float(np.log10(best_rate(rates, np.median(losses, axis=0))))
 
     def travels(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> float:
         return abs(place(a) - place(b)) - abs(place(c) - place(d))

@@ -86,7 +86,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
             shelf.append(_shelf(problem, options))
             betas += [of_betas] if tried else []
     cells = _cells(key, CELL_SEEDS[size])
-    split = lambda parts: np.stack(parts).reshape(-1, len(BUDGETS[size]), *parts[0].shape)  # noqa: E731
+    split = lambda parts: np.stack(parts).reshape(-1, len(BUDGETS[size]), *parts[0].shape)
     return xarray.Dataset(
         {
             "loss": (("problem", "budget", "optimizer", "decay", "learning_rate", "seed"), split(losses)),

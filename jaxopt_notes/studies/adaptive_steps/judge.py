@@ -43,7 +43,7 @@ def _frequency_claims(dataset: xarray.Dataset) -> list[Claim]:
     by_share = {name: dataset.rate_by_share.sel(adaptive=name).values.T for name in dataset.adaptive.values}
     gain = {name: rates[:, -1] / rates[:, 0] for name, rates in by_share.items()}
     limit = (1 - dataset.attrs["rmsprop_decay"]) ** -0.5
-    sloped = lambda rates: _slope(shares, np.median(rates, axis=0))  # noqa: E731
+    sloped = lambda rates: _slope(shares, np.median(rates, axis=0))
     return [
         Claim(
             "adagrad_time",

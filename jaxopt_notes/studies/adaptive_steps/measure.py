@@ -125,7 +125,7 @@ def _scales_of_the_loss() -> dict[str, Any]:
     valley = quadratic([1.0, 20.0]).loss
 
     def path(scale: Array, eps: Array) -> Array:
-        loss = lambda x, c: c * valley(x)  # noqa: E731
+        loss = lambda x, c: c * valley(x)
         run = minimize(loss, jnp.ones(2), adam(0.05, eps=eps), steps=60, args=(scale,), record_params=True)
         return run.params_path
 
@@ -133,7 +133,7 @@ def _scales_of_the_loss() -> dict[str, Any]:
         return minimize(lambda x, c: c * x[0], jnp.zeros(1), adam(1.0, eps=eps), steps=1, args=(slope,)).update_norm[1]
 
     scales, eps = jnp.asarray(LOSS_SCALES), jnp.asarray([0.0, EPS])
-    every = lambda f: np.asarray(jax.vmap(jax.vmap(f, (0, None)), (None, 0))(scales, eps))  # noqa: E731
+    every = lambda f: np.asarray(jax.vmap(jax.vmap(f, (0, None)), (None, 0))(scales, eps))
     paths = every(path)
     unit = int(np.argmin(np.abs(LOSS_SCALES - 1)))
     moved = np.abs(paths - paths[:, unit : unit + 1]).max((-2, -1))
@@ -176,7 +176,7 @@ def _scales_of_the_features(key: Key[Array, ""]) -> dict[str, Any]:
         return jnp.mean((scale * x @ w - y) ** 2)
 
     def losses(factory: Callable[..., Any]) -> np.ndarray:
-        each = lambda c: _tuned(factory, loss, (c, inputs, targets), jnp.zeros(6), 60, RATES)  # noqa: E731
+        each = lambda c: _tuned(factory, loss, (c, inputs, targets), jnp.zeros(6), 60, RATES)
         return np.asarray(jax.vmap(each)(jnp.asarray(FEATURE_SCALES)))
 
     kept = np.stack([losses(gradient_descent), losses(adam)])
@@ -204,7 +204,7 @@ def _stretched(key: Key[Array, ""], starts: int) -> dict[str, Any]:
     def lowest(factory: Callable[..., Any]) -> np.ndarray:
         def each(frame: Array, x: Array) -> Array:
             every, most = STRETCHED_STEPS[0], STRETCHED_STEPS[-1]
-            one = lambda rate: minimize(loss, x, factory(rate), steps=most, args=(frame,), every=every).loss  # noqa: E731
+            one = lambda rate: minimize(loss, x, factory(rate), steps=most, args=(frame,), every=every).loss
             curves = jax.vmap(one)(jnp.asarray(RATES[:57:2]))
             return jnp.nanmin(curves[:, np.array(STRETCHED_STEPS) // every], axis=0) / loss(x, frame)
 

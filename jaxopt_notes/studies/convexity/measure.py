@@ -39,7 +39,7 @@ def without_minimum(digits: Digits) -> Measured:
     @jax.jit
     @jax.vmap
     def descend(ridge: Array) -> Run:
-        norm = lambda params: jnp.linalg.norm(params)  # noqa: E731
+        norm = lambda params: jnp.linalg.norm(params)
         return minimize(ridged, start, gradient_descent(1.0), steps=DRIFT, args=(digits, ridge), metrics=norm)
 
     both = descend(jnp.array([0.0, RIDGE]))
@@ -157,8 +157,8 @@ def sets(key: Key[Array, ""]) -> Measured:
     """Of a disc, a square, their intersection and their union: midpoints of two points inside that are outside."""
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     side = np.array([0.6, 0.0])
-    disc = lambda p: np.sum((p - side) ** 2, -1) <= 1  # noqa: E731
-    square = lambda p: np.max(abs(p + side), -1) <= 0.7  # noqa: E731
+    disc = lambda p: np.sum((p - side) ** 2, -1) <= 1
+    square = lambda p: np.max(abs(p + side), -1) <= 0.7
     shapes = {
         "disc": disc,
         "square": square,
@@ -178,5 +178,5 @@ def flat_bottoms() -> Measured:
     x = np.linspace(-3, 3, 6001)
     kink = np.asarray(jax.vmap(problems.absolute_value().loss)(jnp.asarray(x)[:, None]))
     flat = np.maximum(abs(x) - 1, 0)
-    width = lambda f: float(np.ptp(x[np.maximum(f, 0) <= f.min() + 1e-9]))  # noqa: E731
+    width = lambda f: float(np.ptp(x[np.maximum(f, 0) <= f.min() + 1e-9]))
     return {"kink_width": width(kink), "flat_width": width(flat)}

@@ -164,7 +164,7 @@ def by_width(dataset: xarray.Dataset) -> list[Claim]:
     by_width = ", ".join(f"{part:.1%} at {width}" for part, width in zip(given_away, WIDTHS, strict=True))
 
     def narrower(name: str, sentence: str, rows: np.ndarray, spread: Callable[[np.ndarray], float], unit: str) -> Claim:
-        less = lambda widest, narrowest: spread(widest) - spread(narrowest)  # noqa: E731
+        less = lambda widest, narrowest: spread(widest) - spread(narrowest)
         listed = ", ".join(f"{spread(row):.2g} at {width}" for row, width in zip(rows, WIDTHS, strict=True))
         return Claim(
             name, sentence, less(rows[-1], rows[0]), high=0.0, interval=bootstrap(less, rows[-1], rows[0]),

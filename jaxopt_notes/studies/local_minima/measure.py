@@ -71,7 +71,7 @@ def leaving(lanes: int, key: Key[Array, ""]) -> dict[str, tuple[Any, Any]]:
     levels = jnp.array([0.0, 0.0, 0.0, NOISE])
 
     def over_rates(make: Callable[..., optax.GradientTransformation], *numbers: Any) -> Array:
-        trial = lambda rate, start, key, level: batches(make(rate, *numbers), start, key, level)  # noqa: E731
+        trial = lambda rate, start, key, level: batches(make(rate, *numbers), start, key, level)
         by_case = jax.vmap(jax.vmap(trial, (None, 0, 0, None)), (None, 0, None, 0))
         return jax.vmap(by_case, (0, None, None, None))(jnp.asarray(RATES), begin, keys, levels)
 
@@ -79,7 +79,7 @@ def leaving(lanes: int, key: Key[Array, ""]) -> dict[str, tuple[Any, Any]]:
     ends = jnp.concatenate(
         [balls, jax.jit(lambda: over_rates(rmsprop))()[None], jax.jit(lambda: over_rates(adam))()[None]]
     )
-    by_level = lambda trial, keys: jax.jit(jax.vmap(jax.vmap(trial, (0, 0, None)), (None, None, 0)))(  # noqa: E731
+    by_level = lambda trial, keys: jax.jit(jax.vmap(jax.vmap(trial, (0, 0, None)), (None, None, 0)))(
         starts["rest"], keys, jnp.asarray(LEVELS)
     )
     noisy = by_level(lambda start, key, level: batches(gradient_descent(RATE), start, key, level), keys)
@@ -96,7 +96,7 @@ def leaving(lanes: int, key: Key[Array, ""]) -> dict[str, tuple[Any, Any]]:
 def _starts(lanes: int, key: Key[Array, ""]) -> dict[str, Float[Array, " lanes"]]:
     """At rest beside the local minimum, in its basin below and above the height of the barrier, and anywhere."""
     rest, below, above, anywhere = jax.random.split(key, 4)
-    between = lambda key, low, high: jax.random.uniform(key, (lanes,), minval=low, maxval=high)  # noqa: E731
+    between = lambda key, low, high: jax.random.uniform(key, (lanes,), minval=low, maxval=high)
     return {
         "rest": LOCAL + ASIDE * jax.random.normal(rest, (lanes,)),
         "below": between(below, LEFT + ASIDE, BARRIER - ASIDE),

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from ..._columns import is_extension, is_key
+from ..._jaxpr import is_out_of_memory
 from ...minimize import HISTORIES
 from .group_plan import GroupPlan
 from .placed import Placed
@@ -93,7 +94,7 @@ class Engine:
             try:
                 return self._run_with(lanes, parts, leg, hooks)
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
-                if lanes == 1 or not _is_out_of_memory(error):
+                if lanes == 1 or not is_out_of_memory(error):
                     raise
             # Outside the handler, where the error no longer holds on to the arrays of the failed attempt.
             self.limit(lanes // 2)
@@ -243,10 +244,6 @@ def _taken(lanes: Lanes, step: int, width: int, counts: Sequence[int]) -> State:
     carry, histories = jax.device_get((keyless, lanes.histories))
     rows = [*carry, *(histories[name].T for name in HISTORIES)]
     return State(step, [_of_trials(_plain(leaf), width, counts) for leaf in rows])
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _plain(values: np.ndarray) -> np.ndarray:

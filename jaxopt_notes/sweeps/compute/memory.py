@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ..._hoist import equations
+from ..._jaxpr import bytes_computed, bytes_needed, trace
 from ..._kept import kept_with
 from ...devices import memory_for
 from .programs import Static, programs, segment_of
@@ -35,7 +35,7 @@ class MemoryUse(NamedTuple):
 
 def memory_of(shapes: Shapes) -> MemoryUse:
     """The memory of a chunk, by compiling the segment for one and for two lanes on one device."""
-    one, two = (bytes_of(segment_compiled(shapes.alone, width)) for width in (1, 2))
+    one, two = (bytes_needed(segment_compiled(shapes.alone, width)).total for width in (1, 2))
     return MemoryUse(max(0, 2 * one - two), max(0, two - one), available(shapes))
 
 
@@ -50,13 +50,6 @@ def segment_compiled(shapes: Shapes, width: int) -> Any:
     return programs(shapes.static).segment.lower(*shapes.segment_on_devices(width)).compile()
 
 
-def bytes_of(compiled: Any) -> int:
-    """Arguments, results that are not arguments given back, and what is in between."""
-    memory = compiled.memory_analysis()
-    sizes = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-    return sizes - memory.alias_size_in_bytes
-
-
 def most_bytes(shapes: Shapes, width: int) -> int:
     """What a chunk would take if nothing that its program computes were ever released."""
     alone = shapes.alone
@@ -68,8 +61,7 @@ def most_bytes(shapes: Shapes, width: int) -> int:
 @kept_with(lambda static, structure, leaves: static.loss)
 def _bytes_computed(static: Static, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]) -> int:
     """The bytes of everything that a segment computes in a step; the same for every sweep of one program."""
-    traced = jax.make_jaxpr(functools.partial(segment_of, static))(*jax.tree.unflatten(structure, leaves))
-    return _size([atom.aval for equation in equations(traced.jaxpr) for atom in equation.outvars])
+    return bytes_computed(trace(functools.partial(segment_of, static), *jax.tree.unflatten(structure, leaves)).jaxpr)
 
 
 def _size(tree: Any) -> int:

@@ -18,6 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, PyTree
 
 from ..._hoist import Program
+from ..._jaxpr import is_weakly_typed
 from ..._kept import kept_with
 from ...minibatches import gather
 from ...minimize import HISTORIES, Carry, advance, evaluated_at, start, unmoved
@@ -52,7 +53,7 @@ class Shared(NamedTuple):
 class Static(NamedTuple):
     """What is static: two groups for which it is equal share their compiled programs."""
 
-    factory: Callable
+    factory: Callable[..., Any]
     loss: Program
     entries: int
     every: int
@@ -93,7 +94,7 @@ def programs(static: Static) -> Programs:
         traces.append(1)
         return segment_of(static, *args)
 
-    def sharded(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
+    def sharded(function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
         return jax.shard_map(function, mesh=static.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
     begin = sharded(functools.partial(_begin, static), (EVERYWHERE, TRIALS, EVERYWHERE), lanes)
@@ -102,17 +103,17 @@ def programs(static: Static) -> Programs:
 
 
 @kept_with(lambda evaluate, mesh: evaluate)
-def evaluator(evaluate: Program, mesh: Mesh) -> Callable:
+def evaluator(evaluate: Program, mesh: Mesh) -> Callable[..., Any]:
     """The compiled `evaluate(constants, params, data, test_data)` of the first lanes of every device, one at a time.
 
     Their count is the last argument; the others are given zeros.
     """
 
-    def lanewise(constants, params, data, test_data, count):
-        def measured(lane):
+    def lanewise(constants: Any, params: PyTree, data: PyTree, test_data: PyTree, count: Array) -> PyTree:
+        def measured(lane: Array | int) -> PyTree:
             return evaluate(constants, jax.tree.map(lambda leaf: leaf[lane], params), data, test_data)
 
-        def write(lane, whole):
+        def write(lane: Array, whole: PyTree) -> PyTree:
             return jax.tree.map(lambda values, value: values.at[lane].set(value), whole, measured(lane))
 
         lanes = len(jax.tree.leaves(params)[0])
@@ -124,7 +125,7 @@ def evaluator(evaluate: Program, mesh: Mesh) -> Callable:
 
 
 @functools.lru_cache(maxsize=64)
-def settled(evaluation: Program | None, mesh: Mesh) -> Callable:
+def settled(evaluation: Program | None, mesh: Mesh) -> Callable[..., Any]:
     """The compiled `(constants, state, params) -> params`: what every lane's method returns, given its iterate."""
 
     def lanes(constants: Sequence[Any], state: PyTree, params: PyTree) -> PyTree:
@@ -135,7 +136,7 @@ def settled(evaluation: Program | None, mesh: Mesh) -> Callable:
 
 
 @functools.lru_cache(maxsize=64)
-def standing(mesh: Mesh) -> Callable:
+def standing(mesh: Mesh) -> Callable[..., Any]:
     """The compiled `(starts, seed, carry) -> share` of every lane's parameters that do not move."""
 
     def lanes(initial: PyTree, seeds: Array, carries: Carry) -> Array:
@@ -148,7 +149,7 @@ def standing(mesh: Mesh) -> Callable:
     return jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
 
 
-def _batch_loss(static: Static, shared: Shared, seed: Array, position: Array) -> Callable:
+def _batch_loss(static: Static, shared: Shared, seed: Array, position: Array) -> Callable[..., Any]:
     """The loss of the batch that `seed` sees at `position` of the window; of everything when there are no batches."""
 
     def loss(params: PyTree, aux: None) -> tuple[Array, None]:
@@ -167,7 +168,7 @@ def _begin(static: Static, initial: PyTree, inputs: LaneInputs, shared: Shared) 
         loss = _batch_loss(static, shared, seed, jnp.int32(0))
         begun = start(static.factory(**numbers), params, loss, skip=static.skip or None)
         # A segment gives no weak types back, so with them the second segment would be another program.
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype) if jax.typeof(leaf).weak_type else leaf, begun)
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype) if is_weakly_typed(leaf) else leaf, begun)
 
     carry = jax.vmap(one)(inputs.numbers, inputs.seed)
     # A trial that stops repeats its last record, so a history starts as its first row repeated.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from ..._jaxpr import collectives_in
 from ..compute.engine import Engine, Finished, Leg
 from ..compute.group_plan import GroupPlan
 from ..compute.memory import segment_compiled
@@ -17,7 +18,6 @@ from .plan import SweepPlan
 STEPS_ACROSS_WIDTHS = 20  # later ones differ, since training is chaotic
 TOLERANCE = 3e-5
 NOT_COMPARED = "not compared"
-COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "collective-broadcast", "reduce-scatter")
 
 
 class Check(NamedTuple):
@@ -103,8 +103,7 @@ def _checks_of(plan: GroupPlan, alone: GroupPlan) -> Iterator[Check]:
         moved = plan.on_devices(devices[:count])
         yield _same(f"on {count} device{'s' * (count > 1)}", expected, _run(moved, chunks), f"width {plan.width}")
     yield _across(plan, alone, expected)
-    text = segment_compiled(plan.shapes, plan.width).as_text()
-    found = [name for name in COLLECTIVES if name in text]
+    found = collectives_in(segment_compiled(plan.shapes, plan.width))
     detail = _list(found) if found else f"none in the segment for {plan.devices} devices"
     yield Check("collectives", not found, detail)
 

@@ -15,7 +15,9 @@ from .arguments import Argument, arguments_of, exact, is_number
 from .space import RESERVED, Space, is_absent
 
 
-def check_space(space: Any, factory: Callable, elsewhere: Sequence[str] = (), others: Sequence[str] = ()) -> Space:
+def check_space(
+    space: Any, factory: Callable[..., Any], elsewhere: Sequence[str] = (), others: Sequence[str] = ()
+) -> Space:
     """Return `space` if `factory` takes every axis and accepts every value of it.
 
     Arguments:
@@ -88,7 +90,7 @@ def _check_different(name: str, values: np.ndarray) -> None:
             raise ValueError(f"axis {name!r} repeats values: {first} and {value} are one number in {dtype}")
 
 
-def _check_accepted(configuration: dict[str, Any], factory: Callable) -> None:
+def _check_accepted(configuration: dict[str, Any], factory: Callable[..., Any]) -> None:
     try:
         factory(**configuration)
     except TypeError as error:

@@ -18,7 +18,7 @@ from jaxtyping import AbstractArray
 from ... import _checks
 
 _ARRAY = np.ndarray  # stands for every kind of array
-_FUNCTION = collections.abc.Callable
+_FUNCTION: Any = collections.abc.Callable
 _WORDS = {bool: "True or False", str: "texts", type(None): "None", _FUNCTION: "functions"}
 
 
@@ -70,7 +70,7 @@ class Argument:
         return f"axis {self.name!r} must hold {'integers' if self.is_whole else 'real numbers'} for {family}; {got}"
 
 
-def arguments_of(function: Callable) -> dict[str, Argument]:
+def arguments_of(function: Callable[..., Any]) -> dict[str, Argument]:
     """The arguments that a function takes by keyword. An annotation decides; without one the default does."""
     parameters = inspect.signature(function).parameters
     found = {}
@@ -145,7 +145,7 @@ def _meant(kinds: Any, value: Any) -> str:
     return ""
 
 
-def _resolved(annotation: Any, function: Callable) -> Any:
+def _resolved(annotation: Any, function: Callable[..., Any]) -> Any:
     """The annotation itself where it was written as a text, as all are under `from __future__ import annotations`."""
     if not isinstance(annotation, str):
         return annotation

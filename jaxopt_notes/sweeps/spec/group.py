@@ -128,7 +128,7 @@ def _no_problem(problem: Any) -> TypeError:
 
 
 def _groups(
-    space: Space, optimizer: Callable, elsewhere: list[str], made: Callable[..., Problem], batch_size: Any
+    space: Space, optimizer: Callable[..., Any], elsewhere: list[str], made: Callable[..., Problem], batch_size: Any
 ) -> list[Group]:
     """The groups, given the axes that the optimizer does not see, and what makes the problem of a configuration."""
     columns, arguments = space.columns(), arguments_of(optimizer)
@@ -165,7 +165,7 @@ def _groups(
 
 
 def _programs(
-    problem: Problem, optimizer: Callable, columns: Mapping[str, list[Any]], length: int, known: list[str]
+    problem: Problem, optimizer: Callable[..., Any], columns: Mapping[str, list[Any]], length: int, known: list[str]
 ) -> Iterator[tuple[list[int], list[str]]]:
     """The positions that share one program, and which values it knows, for configurations that share those known."""
     params = jax.eval_shape(problem.init, jax.random.key(0))
@@ -199,7 +199,7 @@ def _check_directions(groups: list[Group]) -> None:
                 )
 
 
-def check_names(space: Space, optimizer: Callable, problem: Problem) -> None:
+def check_names(space: Space, optimizer: Callable[..., Any], problem: Problem) -> None:
     """Refuse an axis with the name of something that the table holds.
 
     Raises:
@@ -239,7 +239,7 @@ def check_kept(groups: Sequence[Group]) -> None:
             )
 
 
-def _problem_axes(problem: Any, optimizer: Callable, space: Space) -> list[str]:
+def _problem_axes(problem: Any, optimizer: Callable[..., Any], space: Space) -> list[str]:
     """The axes that a function making problems takes; none of a problem."""
     if not _makes_problems(problem):
         return []

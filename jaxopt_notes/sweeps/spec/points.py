@@ -129,7 +129,7 @@ def _unit_points(n: int, dimensions: int, key: Key[Array, ""], method: str) -> F
     """Points of the open unit cube, decided by the key."""
     from scipy.stats import qmc
 
-    typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+    typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key) if typed else key).ravel())
     if method == "random":
         points = rng.random((n, dimensions))

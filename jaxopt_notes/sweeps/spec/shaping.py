@@ -65,6 +65,9 @@ def _float() -> Any:
 def first_update(factory: Callable[..., Any], numbers: dict[str, Array], params: PyTree) -> PyTree:
     """The update from a fresh state, with the parameters for gradients and their square sum for a loss."""
     optimizer = optax.with_extra_args_support(factory(**numbers))
-    square_sum = lambda tree: sum(jnp.sum(jnp.abs(leaf).astype(float) ** 2) for leaf in jax.tree.leaves(tree))  # noqa: E731
+
+    def square_sum(tree: PyTree) -> Any:
+        return sum(jnp.sum(jnp.abs(leaf).astype(float) ** 2) for leaf in jax.tree.leaves(tree))
+
     extra = dict(value=square_sum(params), grad=params, value_fn=square_sum)
     return optimizer.update(params, optimizer.init(params), params, **extra)

@@ -105,7 +105,7 @@ def _coordinate(name: str, there: Sequence[tuple[Any, xarray.Dataset]], axes: Ma
     """A coordinate of all groups: as each has it if all have one, and otherwise over the axes that it depends on."""
     parts = [(rows, table[name].variable) for rows, table in there if name in table.variables]
     first, attributes = parts[0][1], _alike(part.attrs for _, part in parts)
-    if len(parts) == len(there) and all(part.equals(first) for _, part in parts):
+    if len(parts) == len(there) and all(part.equals(first) for _, part in parts):  # type: ignore[no-untyped-call]
         return first.dims, first.values, attributes
     repeated = [(rows, np.broadcast_to(part.values, (len(rows), *part.shape))) for rows, part in parts]
     whole = _spread(repeated, axes, np.nan)

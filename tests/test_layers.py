@@ -47,9 +47,10 @@ LEVELS = {
 }
 # Inside a level too there is an order: a name stands above all that its files may import.
 FLOORS = [
-    ["_version", "_checks", "_columns", "_numerics", "_files", "_callbacks", "_kept"],
-    ["_digests", "_partials", "_hoist", "devices", "minibatches"],
-    ["_derivatives", "_means", "schedules", "averaging", "precision", "projection", "problems"],
+    ["_version", "_jaxpr", "_columns", "_numerics", "_files", "_kept"],
+    ["_checks", "_callbacks", "_digests", "_derivatives"],
+    ["_partials", "_hoist", "devices", "minibatches", "problems"],
+    ["_means", "schedules", "averaging", "precision", "projection"],
     ["optimizers"],
 ]
 # The way of the data through `sweeps`: a folder imports only from those before it.

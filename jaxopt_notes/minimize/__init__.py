@@ -1,9 +1,9 @@
 """The one loop. `step` is its body for one run, `run` what comes back, `loop` and `stream` drive it."""
 
-from .loop import checked_evaluation as checked_evaluation
-from .loop import derivatives_of as derivatives_of
 from .loop import minimize as minimize
 from .loop import minimize_until as minimize_until
+from .options import checked_evaluation as checked_evaluation
+from .options import derivatives_of as derivatives_of
 from .program import evaluated_at as evaluated_at
 from .run import Run as Run
 from .status import Status as Status

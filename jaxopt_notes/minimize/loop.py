@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
-from .._hoist import Program, hoist
+from .._hoist import hoist
 from .._means import is_sum, warn_of_sum
-from .._partials import as_pytree
 from ..minibatches import Minibatches, batch_shapes, check_batch_size
-from ..optimizers.base import Rule
-from ..optimizers.rate import ended_schedule
 from . import program
+from .options import Options, checked_evaluation, checked_loss, checked_metrics, checked_skip, derivatives_of
 from .program import Inputs, Static
 from .run import Run
+
+
+class _Batches(NamedTuple):
+    """Where the batches come from, as the user gave it."""
+
+    data: PyTree
+    minibatches: Any
+    key: Any
+    allow_nan: bool
 
 
 def minimize(
@@ -105,10 +110,12 @@ def minimize(
         ((21,), True, 0)
     """
     donate = _checks.boolean("donate", donate)
-    static, params, aux, inputs = _prepare(
-        loss, params, optimizer, "steps", steps, data, minibatches, key, args, aux, metrics, state, every, tol,
-        baseline, record_params, evaluation_params, skip_non_finite, allow_nan,
-    )  # fmt: skip
+    options = Options(
+        loss=loss, params=params, optimizer=optimizer, args=args, aux=aux, metrics=metrics, state=state, every=every,
+        tol=tol, record_params=record_params, evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
+    ).checked()  # fmt: skip
+    batches = _Batches(data, minibatches, key, allow_nan)
+    static, params, aux, inputs = _prepare(options, batches, ("steps", steps), baseline)
     return (program.scan_donating if donate else program.scan)(static, params, aux, inputs)
 
 
@@ -171,10 +178,12 @@ def minimize_until(
     """
     tol = _checks.scalar("tol", tol, low=0.0)
     donate = _checks.boolean("donate", donate)
-    static, params, aux, inputs = _prepare(
-        loss, params, optimizer, "max_steps", max_steps, data, minibatches, key, args, aux, metrics, state, every, tol,
-        baseline, record_params, evaluation_params, skip_non_finite, allow_nan,
-    )  # fmt: skip
+    options = Options(
+        loss=loss, params=params, optimizer=optimizer, args=args, aux=aux, metrics=metrics, state=state, every=every,
+        tol=tol, record_params=record_params, evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
+    ).checked()  # fmt: skip
+    batches = _Batches(data, minibatches, key, allow_nan)
+    static, params, aux, inputs = _prepare(options, batches, ("max_steps", max_steps), baseline)
     inputs = inputs._replace(
         rtol=_checks.scalar("rtol", rtol, low=0.0),
         patience=None if patience is None else _checks.count("patience", patience),
@@ -183,39 +192,19 @@ def minimize_until(
 
 
 def _prepare(
-    loss: Callable[..., Any],
-    params: PyTree,
-    optimizer: optax.GradientTransformation,
-    steps_name: str,
-    steps: int,
-    data: PyTree,
-    minibatches: Minibatches | None,
-    key: Any,
-    args: Sequence[Any],
-    aux: PyTree,
-    metrics: Callable[..., PyTree] | None,
-    state: PyTree,
-    every: int,
-    tol: Any,
+    options: Options,
+    batches: _Batches,
+    steps: tuple[str, int],
     baseline: Any,
-    record_params: bool,
-    evaluation_params: Callable[[PyTree, PyTree], PyTree] | None,
-    skip_non_finite: int,
-    allow_nan: bool,
 ) -> tuple[Static, PyTree, PyTree, Inputs]:
     """Check everything, and part what decides the program from what it is run on."""
-    optimizer = as_pytree(optimizer)
-    params = jax.tree.map(jnp.asarray, _checks.params("params", params))
-    aux = jax.tree.map(jnp.asarray, aux)
-    args = checked_args(args)
-    key = None if key is None else _checks.key("key", key)
-    state = checked_state(optimizer, params, state)
-    warn_past_schedule(optimizer, state)
-    steps = _checks.count(steps_name, steps)
-    every = _checks.divisor("every", every, steps_name, steps)
-    minibatches, batch = _checked_batch(data, minibatches, key, allow_nan)
+    loss, params, optimizer, args, aux = options[:5]
+    data, key = batches.data, None if batches.key is None else _checks.key("key", batches.key)
+    name, count = steps[0], _checks.count(*steps)
+    every = _checks.divisor("every", options.every, name, count)
+    minibatches, batch = _checked_batch(batches)
     # Whoever differentiates through this call traces its arguments; then second derivatives are run too.
-    traced = any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, state, data, args, aux))))
+    traced = any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, options.state, data, args, aux))))
     lifted = checked_loss(loss, params, aux, *batch, *args)
     hoisted = partial(hoist, lifted, params, aux, derivatives=derivatives_of(optimizer) + traced, owner=loss)
     batch_program, batch_constants = hoisted(*batch, *args)
@@ -227,123 +216,29 @@ def _prepare(
         if is_sum(batch_program, value, (params, aux), data, args):
             size, examples = len(jax.tree.leaves(batch)[0]), _checks.examples("data", data)
             warn_of_sum(_checks.name_of(loss), size, examples, stacklevel=3)
-    measure, measure_constants = checked_metrics(metrics, params, aux, traced)
-    record_params = _checks.boolean("record_params", record_params)
-    evaluation, evaluation_constants = checked_evaluation(evaluation_params, optimizer, params, traced)
-    static = Static(batch_program, full_program, measure, steps, every, minibatches, record_params, evaluation)
+    measure, measure_constants = checked_metrics(options.metrics, params, aux, traced)
+    evaluation, evaluation_constants = checked_evaluation(options.evaluation_params, optimizer, params, traced)
+    record_params = options.record_params
+    static = Static(batch_program, full_program, measure, count, every, minibatches, record_params, evaluation)
     inputs = Inputs(
         (batch_constants, full_constants, measure_constants, evaluation_constants),
         optimizer,
-        state,
+        options.state,
         data,
         key,
-        args,
-        tol=None if tol is None else _checks.scalar("tol", tol, low=0.0),
+        tuple(args),
+        tol=options.tol,
         rtol=None,
         patience=None,
         baseline=np.inf if baseline is None else _checks.scalar("baseline", baseline),
-        skip=checked_skip(skip_non_finite),
+        skip=checked_skip(options.skip_non_finite),
     )
     return static, params, aux, inputs
 
 
-def derivatives_of(optimizer: optax.GradientTransformation) -> int:
-    """How often an optimizer's steps differentiate the loss: once more if its update may use the loss itself."""
-    ignores_the_loss = isinstance(getattr(optimizer.update, "func", None), Rule)
-    return 1 + (isinstance(optimizer, optax.GradientTransformationExtraArgs) and not ignores_the_loss)
-
-
-def checked_args(args: Any) -> tuple[Any, ...]:
-    """The further arguments of the loss, which must come as a tuple or a list."""
-    if not isinstance(args, (tuple, list)):
-        raise TypeError(f"args must be a tuple of further arguments of the loss, as in args=(x,), got {args!r}")
-    return _checks.not_empty("args", tuple(args))
-
-
-def checked_state(optimizer: optax.GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
-    """The state that a run goes on from; it must be what the optimizer's init gives for these parameters."""
-    if state is None:
-        return None
-    fresh = jax.eval_shape(optimizer.init, params)
-    expected, given = str(jax.tree.structure(fresh)), str(jax.tree.structure(state))
-    if expected != given:
-        raise ValueError(
-            f"state must be one of this optimizer, such as the `state` of an earlier run: init gives {expected}, "
-            f"got {given}"
-        )
-    _checks.matching("init(params)", fresh, "state", state)
-    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), state, fresh)
-
-
-def warn_past_schedule(optimizer: optax.GradientTransformation, state: PyTree) -> None:
-    """Warn of a run that starts past the end of its schedule, so that all of it has the schedule's last value."""
-    ended = None if state is None else ended_schedule(optimizer, state)
-    if ended is not None:
-        done, end, value = ended
-        warnings.warn(
-            f"state has {done} steps done, and the schedule of the learning rate ended at step {end:g}: every step of "
-            f"this run has its last value, {value:g}. To decay further, give an optimizer with a longer schedule.",
-            stacklevel=4,
-        )
-
-
-def checked_loss(loss: Callable[..., Any], params: PyTree, aux: PyTree, *rest: Any) -> Callable[..., Any]:
-    """The loss as `(params, aux, *rest) -> (value, aux)`, after a look at the shapes it returns."""
-    if not callable(loss):
-        hint = "; pass its .loss, and data=its .data" if callable(getattr(loss, "loss", None)) else ""
-        raise TypeError(f"loss must be a function of the parameters, got {loss!r}{hint}")
-    if aux is None:
-        _checks.scalar_loss(loss, params, *rest)
-        return lambda params, aux, *rest: (loss(params, *rest), None)
-    out = jax.eval_shape(loss, params, aux, *rest)
-    if not (isinstance(out, tuple) and len(out) == 2):
-        raise TypeError(f"with aux the loss must return (value, new_aux), got {jax.tree.structure(out)}")
-    _checks.scalar_loss(lambda *arguments: loss(*arguments)[0], params, aux, *rest)
-    kind = jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), (aux, out[1]))
-    if kind[0] != kind[1]:
-        raise TypeError(f"the new aux must have the structure, shapes and dtypes of aux, {kind[0]}; got {kind[1]}")
-    return loss
-
-
-def checked_metrics(
-    metrics: Callable[..., Any] | None, params: PyTree, aux: PyTree, traced: bool = False
-) -> tuple[Program | None, list[Any]]:
-    """The metrics as a program of (params, aux) and its constants; differentiated only by whoever traces the run."""
-    if metrics is None:
-        return None, []
-    if not callable(metrics):
-        raise TypeError(f"metrics must be a function of the parameters that returns a pytree, got {metrics!r}")
-    measure = lambda params, aux: metrics(params) if aux is None else metrics(params, aux)
-    return hoist(measure, params, aux, derivatives=int(traced), owner=metrics)
-
-
-def checked_evaluation(
-    evaluation: Callable[..., Any] | None, optimizer: optax.GradientTransformation, params: PyTree, traced: bool = False
-) -> tuple[Program | None, list[Any]]:
-    """The user's choice of the parameters that are evaluated, as a program of (state, params), and its constants."""
-    if evaluation is None:
-        return None, []
-    if not callable(evaluation) or not _checks.takes(evaluation, 2):
-        raise TypeError(f"evaluation_params must be a function (state, params) -> params, got {evaluation!r}")
-    state = jax.eval_shape(optimizer.init, params)
-    found = jax.eval_shape(evaluation, state, params)
-    _checks.matching("evaluation_params(state, params)", found, "params", params)
-    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=True):
-        if one.dtype != other.dtype:
-            raise TypeError(f"evaluation_params must return the dtypes of params, {other.dtype}; got {one.dtype}")
-    return hoist(evaluation, state, params, derivatives=int(traced))
-
-
-def checked_skip(skip_non_finite: Any) -> Array | None:
-    """How many steps in a row may be skipped; None for none."""
-    limit = _checks.count("skip_non_finite", skip_non_finite, low=0)
-    return jnp.int32(limit) if limit else None
-
-
-def _checked_batch(
-    data: PyTree, minibatches: Any, key: Any, allow_nan: bool
-) -> tuple[Minibatches | None, tuple[Any, ...]]:
+def _checked_batch(batches: _Batches) -> tuple[Minibatches | None, tuple[Any, ...]]:
     """The stream, None if it is of everything, and one example batch as a tuple of no or one argument of the loss."""
+    data, minibatches, key, allow_nan = batches
     if data is None:
         if minibatches is not None:
             raise ValueError("minibatches needs data: pass the arrays to draw from as data=")

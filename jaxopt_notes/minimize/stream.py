@@ -15,18 +15,8 @@ from jaxtyping import Array, Float, PyTree
 from .. import _checks
 from .._hoist import Program, hoist
 from .._kept import PerProgram
-from .._partials import as_pytree
 from ..minibatches import prefetch as read_ahead
-from .loop import (
-    checked_args,
-    checked_evaluation,
-    checked_loss,
-    checked_metrics,
-    checked_skip,
-    checked_state,
-    derivatives_of,
-    warn_past_schedule,
-)
+from .options import Options, checked_evaluation, checked_loss, checked_metrics, checked_skip, derivatives_of
 from .program import History, evaluated_at, record
 from .run import Run
 from .status import Status
@@ -87,18 +77,18 @@ def minimize_stream(
         >>> int(run.stopped_at), round(float(run.params), 2)
         (10, 3.0)
     """
-    optimizer = as_pytree(optimizer)
-    params = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), _checks.params("params", params))
-    aux = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), aux)
+    options = Options(
+        loss=loss, params=params, optimizer=optimizer, args=args, aux=aux, metrics=metrics, state=state, every=every,
+        tol=tol, record_params=record_params, evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
+    ).checked(partial(jnp.array, copy=True))  # fmt: skip
+    params, optimizer, aux, state = options.params, options.optimizer, options.aux, options.state
+    args = tuple(options.args)
     if any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, aux, args)))):
         raise TypeError("minimize_stream is a loop in Python: inside jit, vmap and grad use minimize(data=...)")
     start_params = jax.device_get(params)  # on the host, as steps overwrite their carry
-    args, state = checked_args(args), checked_state(optimizer, params, state)
-    warn_past_schedule(optimizer, state)
-    state = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
     most = None if steps is None else _checks.count("steps", steps)
     every = _checks.count("every", every) if most is None else _checks.divisor("every", every, "steps", most)
-    tol, skip = None if tol is None else _checks.scalar("tol", tol, low=0.0), checked_skip(skip_non_finite)
+    tol, skip = options.tol, checked_skip(skip_non_finite)
     measure, measure_constants = checked_metrics(metrics, params, aux)
     evaluation, evaluation_constants = checked_evaluation(evaluation_params, optimizer, params)
     whole = batches if epochs is None else _Epochs(batches, _checks.count("epochs", epochs))
@@ -110,8 +100,7 @@ def minimize_stream(
             raise ValueError(f"batches must hold at least two batches, one more than the steps; got {len(begin)}")
         judge = _Judge(loss, params, aux, args, derivatives_of(optimizer))
         constants = (measure_constants, evaluation_constants)
-        record_params = _checks.boolean("record_params", record_params)
-        keep = partial(_record, (measure, evaluation, record_params), constants, optimizer)
+        keep = partial(_record, (measure, evaluation, options.record_params), constants, optimizer)
         carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state, skip)
         initial, entries = jnp.copy(carry.loss), [keep(carry)]
         begin_params = _evaluated(evaluation, evaluation_constants, carry)

@@ -95,7 +95,8 @@ class Engine:
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
                 if lanes == 1 or not _is_out_of_memory(error):
                     raise
-            # Outside the handler, where the error no longer holds on to the arrays of the failed attempt.
+            # Outside the handler, where the error no longer holds on to the arrays of the failed attempt. The lanes
+            # of that attempt are gone, as segments donate them; the next one starts from the state on the host.
             self.limit(lanes // 2)
             if hooks.narrowed:
                 hooks.narrowed(self.lanes)
@@ -109,6 +110,7 @@ class Engine:
         Pieces begin at the start of the leg: a checkpoint was made with more lanes, so its floats are others than those
         of a run that had no more from the start. For the same reason none is made of pieces.
         """
+        # Only the full width can take up a checkpoint, whose trials ran at that width.
         if lanes == self.plan.width:
             return self._pass(lanes, parts, leg.saved or leg.start, leg, hooks)
         cuts = [range(first, min(first + lanes, len(part))) for part in parts for first in range(0, len(part), lanes)]
@@ -140,12 +142,17 @@ class Engine:
         self._placed.initial_losses(width)  # now, as what does not fit in memory should show before the steps are taken
         step, start = (0, None) if begun is None else (begun.step, self._restored(begun.of(rows), width))
         lanes = start
+        # `lanes` is rebound at every turn: a segment overwrites those that it was given, so an older name would hold
+        # arrays that are gone.
         for done, status, lanes in self._segments(inputs, step, start, leg.until):
             if hooks.bar:
                 hooks.bar.segment(done - step, _of_trials(status, width, counts))
             step = done
+            # A function, as most of the time nobody wants the copy on the host; it is called before the next segment
+            # takes the lanes. At the end of the leg the trials themselves are returned.
             if hooks.checkpoint and step < leg.until:
                 hooks.checkpoint(functools.partial(_taken, lanes, step, width, counts))
+        # Every leg has a step to take, so there was a segment.
         assert lanes is not None
         return self._results(width, parts, inputs, lanes), _taken(lanes, step, width, counts) if leg.keep else None
 
@@ -181,6 +188,9 @@ class Engine:
                 began = time.perf_counter()
                 lanes = compiled.segment(lanes, inputs, shared, *map(jnp.int32, (start, step, stop)))
                 status = jax.device_get(lanes.carry.status)
+                # Reading the status waits for the device, so this is the time of the steps and not of their dispatch.
+                # The first segment includes compiling, which makes the second too short; from the third on the length
+                # is right.
                 elapsed = max(time.perf_counter() - began, 1e-6)
                 length = max(1, int((stop - step) * SECONDS_PER_SEGMENT / elapsed))
                 step = stop
@@ -189,6 +199,7 @@ class Engine:
     def _windows(self, step: int, until: int) -> Iterator[tuple[int, int, Int[Array, "seeds window batch"]]]:
         """(first step, end, example indices of those steps and of the one after), all windows of one shape."""
         window = self.plan.window
+        # Windows begin at multiples of their length also after a resume, so they have one shape and need one program.
         for start in range(step - step % window, until, window):
             # Every pass begins with the same window, mostly the only one.
             rows = self._placed.first_rows if start == 0 else self._placed.rows(start)
@@ -202,6 +213,7 @@ class Engine:
         ends |= {} if lanes.carry.skips is None else {"skipped": lanes.carry.skips.total}
         evaluated = self._placed.evaluated(lanes.carry)
         params = {"params": evaluated} if self._keep_params else {}
+        # Padding is not evaluated: on every device only as many lanes as the largest part has.
         measured = self._placed.measure(evaluated, max(map(len, parts)))
         histories = {name: history.T for name, history in lanes.histories.items()}
         whole = jax.device_get({**histories, **measured, **ends, **params})
@@ -239,6 +251,7 @@ def _of_trials(values: np.ndarray, width: int, counts: Sequence[int]) -> np.ndar
 
 def _taken(lanes: Lanes, step: int, width: int, counts: Sequence[int]) -> State:
     """Where the trials of some lanes are, on the host."""
+    # NumPy has no arrays of typed keys.
     keyless = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in jax.tree.leaves(lanes.carry)]
     carry, histories = jax.device_get((keyless, lanes.histories))
     rows = [*carry, *(histories[name].T for name in HISTORIES)]
@@ -246,6 +259,7 @@ def _taken(lanes: Lanes, step: int, width: int, counts: Sequence[int]) -> State:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
+    # XLA raises one type for every failure while running, so the status code in its text has to decide.
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 

@@ -72,6 +72,7 @@ def time_widths(plan: GroupPlan, widths: Iterable[int] | None = None) -> Timing:
         other = plan.at_width(width)
         try:
             rate = _rate(other, placed)
+        # Mostly for want of memory. Anything else that fails here fails in the sweep too, where it is raised.
         except (jax.errors.JaxRuntimeError, MemoryError):
             continue
         passes = -(-other.chunks // plan.devices)
@@ -90,6 +91,7 @@ def _rate(plan: GroupPlan, placed: Placed) -> float:
     first = True
     while elapsed < SECONDS_PER_TIMING:
         began = time.perf_counter()
+        # The same first steps again and again: only their time matters, and no other window of rows is needed.
         lanes = compiled.segment(lanes, inputs, shared, *map(jnp.int32, (0, 0, length)))
         jax.block_until_ready(lanes)
         if not first:  # which compiles

@@ -214,6 +214,7 @@ def _best_of(
     low, high, coverage = interval_of(scores.values[winner][reported], by, interval)
     ties = []
     for other in order[1:]:
+        # Pairs of one seed: what makes a seed easy or hard is in both and cancels.
         both = chosen & scores.ran[other]
         if not told_apart(scores.values[other][both], scores.values[winner][both], by, interval):
             ties.append(scores.configs[other])

@@ -44,6 +44,7 @@ def read_chunk(path: Path, chunk: int, layout: Layout) -> Columns:
         with open_digested(path, REPAIR) as opened, h5py.File(opened, "r") as file:
             labels = _labels(chunk, layout)
             there = {name: np.asarray(file.attrs[name]).item() for name in labels}  # HDF5 makes arrays of numbers
+            # Apart from the other labels, since a sound file of another sweep should not be reported as unreadable.
             if there["fingerprint"] != labels["fingerprint"]:
                 raise StoreError(f"{path} does not belong to this sweep; {REPAIR}")
             if there != labels:
@@ -96,6 +97,7 @@ def check_here(group: Any, name: str) -> None:
     """
     import h5py
 
+    # HDF5 follows links into other files, and no digest of this file covers what stands there.
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"its {name!r} is missing or a link")
     member = group[name]

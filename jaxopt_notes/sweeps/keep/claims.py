@@ -31,6 +31,8 @@ def claim(store: Path | None, name: str, record: dict[str, Any] | None, repair: 
     if store is None:
         return
     others, path = [other for other in records_in(store) if other != name], store / name
+    # Nothing came of what is there and nobody is at work on it, so it may be replaced. Of several processes of
+    # `jax.distributed` another one may be about to begin; then nothing is.
     free = not holds_results(store) and not is_written(store) and jax.process_count() == 1
     for other in others:
         if not free and not (repair and _is_stray(store, other, name)):
@@ -41,6 +43,7 @@ def claim(store: Path | None, name: str, record: dict[str, Any] | None, repair: 
             (store / other).unlink()
     if record is None:
         return
+    # As it will be read again, with lists in place of tuples.
     now = json.loads(json.dumps({"format": FORMAT, **record, "part_of": part_of(store)}))
     there = None if free and path.is_file() else _there(path, repair)
     if there is not None:
@@ -48,6 +51,8 @@ def claim(store: Path | None, name: str, record: dict[str, Any] | None, repair: 
         changed = [part for part in {**there, **now} if json.dumps(there.get(part)) != json.dumps(now.get(part))]
         if not changed:
             return
+        # A folder that was moved into another sweep, or out of one, is itself unchanged: only its place is written
+        # anew.
         if changed != ["part_of"]:
             if not (repair and ("part_of" in changed or _parts_say(store, now))):
                 lines = [f"  {part}: {there.get(part)} there, {now.get(part)} now" for part in changed]

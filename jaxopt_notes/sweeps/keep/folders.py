@@ -33,6 +33,7 @@ def is_written(folder: Path) -> bool:
 
     for path in folder.rglob("lock*"):
         try:
+            # Lock files outlive their processes, so only trying shows whether one is held. It is given back at once.
             with FileLock(path, timeout=0):
                 pass
         except Timeout:

@@ -99,6 +99,7 @@ def _check_all(group: Any, around: frozenset[Any] = frozenset()) -> None:
     for name in group:
         check_here(group, name)
         if isinstance(group[name], h5py.Group):
+            # A hard link may lead back up, and walking down would not end.
             if group[name] in {*around, group}:
                 raise ValueError(f"its group {name!r} holds itself")
             _check_all(group[name], around | {group})

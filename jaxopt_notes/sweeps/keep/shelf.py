@@ -56,6 +56,7 @@ class Shelf:
         to_run = self.unfinished(chunks)
         saved = {chunk: self._store and self._store.carry(chunk, self._layout.owner) for chunk in to_run}
         steps = {chunk: one.step if one else 0 for chunk, one in saved.items()}
+        # One pass has one step to start from. The furthest come first, as they are the soonest to be finished for good.
         for step in sorted(set(steps.values()), reverse=True):
             alike = [chunk for chunk in to_run if steps[chunk] == step]
             for i in range(0, len(alike), self._devices):
@@ -77,6 +78,8 @@ class Shelf:
 
         def take(taken: Callable[[], State]) -> None:
             nonlocal last
+            # Written before the check below raises: closing the shelf waits for the disk, so the state of this moment
+            # is kept.
             if self._stop.requested or time.monotonic() - last >= SECONDS_PER_CHECKPOINT:
                 for chunk, state in zip(chunks, taken().parts(counts), strict=True):
                     store.write_carry(chunk, state, owner)
@@ -87,6 +90,7 @@ class Shelf:
 
     def put(self, chunk: int, columns: Columns) -> None:
         """Keep a finished chunk, and write it in the background; a worker that wrote it reports only how it went."""
+        # Only some columns, so a worker has written the chunk itself, and its file is the one to read.
         if columns.keys() != self._layout.columns.keys():
             assert self._store is not None
             self._store.reported.add(chunk)
@@ -209,6 +213,7 @@ def open_shelf(
         share: the name of the share that this process writes; empty for all of it.
         stop: whether the process was asked to end.
     """
+    # The lock comes first: whether the folder holds this sweep may only be decided while nobody else can write there.
     store.lock(share, repair)
     try:
         store.create({**identity, "width": layout.width, "variables": sorted(layout.columns)}, layout, repair)
@@ -216,6 +221,7 @@ def open_shelf(
             if not repair:
                 raise StoreError(reason)
             set_aside(path)
+    # After Ctrl-C too, as a notebook lives on and would keep the folder locked.
     except BaseException:
         store.close()
         raise

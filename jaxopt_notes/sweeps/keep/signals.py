@@ -42,6 +42,7 @@ def sigterm(*, wanted: bool, gentle: bool) -> Iterator[Stop]:
     """
     stop = Stop(gentle)
     mine = wanted and threading.current_thread() is threading.main_thread() and jax.process_count() == 1
+    # Also None for a handler that was not installed from Python, which could not be put back.
     previous = signal.getsignal(signal.SIGTERM) if mine else None
     if previous is None or previous is signal.SIG_IGN:
         yield stop

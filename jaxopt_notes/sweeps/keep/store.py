@@ -85,6 +85,8 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             if repair and os.path.lexists(path) and not path.is_file():
                 set_aside(path)
+            # Its own lock before a look at the others: of two that begin at once each then sees the other, and at worst
+            # both give up. In the other order both could pass.
             self._lock = self._acquired(f"lock{share}", 0.0)
         except OSError as error:
             reason = f"a sweep cannot write its store: {error.strerror or error}; open_sweep only reads one"
@@ -105,6 +107,8 @@ class Store:
 
     def start(self) -> None:
         """Open the thread that writes. A worker that is told which chunks to write needs no lock."""
+        # One thread, so files are written in the order in which they were given. With two a checkpoint could be written
+        # after its chunk, and stay.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
 
     def _acquired(self, name: str, seconds: float) -> Any:
@@ -226,6 +230,7 @@ class Store:
 
     def write_decisions(self, decisions: Sequence[Any]) -> None:
         """Write what a pruner decided, before the chunks that it made."""
+        # At once and not in the background: chunks written later must find their decisions on the disk.
         self._put(lambda: self._write_note("decisions.json", decisions=[list(part) for part in decisions]))
 
     def decisions(self) -> list[Any] | None:
@@ -297,6 +302,7 @@ class Store:
                 yield path, str(error)
 
     def _write(self, chunk: int, columns: Columns, layout: Layout) -> None:
+        # In this order: a kill in between leaves a checkpoint too many, which is never read, and not a chunk too few.
         write_chunk(self._path(chunk), chunk, columns, layout)
         self._carry(chunk).unlink(missing_ok=True)
 

@@ -67,6 +67,8 @@ class Workers:
         several, gentle: as of `Here`.
     """
 
+    # The executor's processes are the several ones. No segment runs in this process, so SIGTERM has nothing to wait
+    # for.
     several = False
     gentle = False
 
@@ -160,6 +162,7 @@ def _result(
     try:
         return future.result()
     except Exception as error:
+        # By name, as Dask need not be installed.
         if type(error).__name__ != "KilledWorker":
             raise
         first, last = layout.trials_of(share[0]).start, layout.trials_of(share[-1]).stop - 1
@@ -188,6 +191,7 @@ def run_share(
         plan = engine.plan
         _check_same(identity, plan.identity)
         if folder is None or not is_store(Path(folder)):  # deleted while the sweep ran
+            # Then the columns travel back whole, and the caller has everything that was computed.
             ran, _ = engine.run([plan.trials_of(chunk) for chunk in chunks], Leg(plan.steps))
             return engine.lanes, [columns_of(plan, one) for one in ran]
         store = Store(Path(folder))
@@ -218,6 +222,8 @@ def pack(group: Group, options: Options, keep_params: bool) -> bytes:
     """
     import cloudpickle
 
+    # Pickled twice: the worker must apply the settings before it unpickles the rest, or its float64 arrays would arrive
+    # as float32.
     settings = {name: getattr(jax.config, f"jax_{name}") for name in _SETTINGS}
     return cloudpickle.dumps((settings, cloudpickle.dumps((group, options, keep_params))))
 
@@ -271,6 +277,7 @@ def _unpacked(payload: bytes) -> tuple[dict[str, Any], bytes]:
 
 def _engine(payload: bytes, width: int | str | None) -> tuple[Engine, bool]:
     """The engine of a payload; made once per process, also where tasks run in threads."""
+    # `lru_cache` alone would let two threads plan the same sweep at the same time.
     with _planning:
         return _made(payload, width)
 

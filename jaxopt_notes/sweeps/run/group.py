@@ -55,6 +55,7 @@ def run_group(
         trials, left = (_trials_in(layout, chunks) for chunks in (share, shelf.unfinished(share)))
         bar = Progress(trials, layout.steps, name, enabled=how.progress, finished=trials - left)
         interrupted = _consume(runner.run(shelf, share, bar), shelf, layout, bar, on_chunk)
+    # After the shelf is closed: until then a file that is missing may still be on its way.
     shelf.warn_if_deleted()
     table = runner.finish(build_table(layout, shelf.columns()))
     table.attrs |= {"devices": runner.devices} | ({"interrupted": 1} if interrupted else {})
@@ -67,6 +68,7 @@ def run_group(
 def _shelf(runner: Runner, folder: Path | None, how: Execution, stop: Stop) -> Shelf:
     if folder is None:
         return Shelf(runner.layout, runner.devices)
+    # Processes of `jax.distributed` write one store, each the chunks of its share, so each holds a lock of its own.
     share = f"-{jax.process_index()}" if runner.several and jax.process_count() > 1 else ""
     parts: tuple[Any, ...] = (Store(folder), runner.identity, runner.layout, runner.devices)
     return open_shelf(*parts, repair=how.repair, share=share, stop=stop)

@@ -38,6 +38,7 @@ class Here:
 
     def __init__(self, plan: GroupPlan, keep_params: bool) -> None:
         self._engine = Engine(plan, keep_params=keep_params)
+        # Programs are shared with earlier sweeps, so what this one compiled is a difference.
         self._traces = programs(plan.static).traces
         self._traced = len(self._traces)
         self.identity, self.devices = plan.identity, plan.devices
@@ -56,10 +57,13 @@ class Here:
 class Pruned(Here):
     """Runs all chunks rung by rung, and yields them at the end."""
 
+    # One process has to rank all configurations. And between segments a rung saves nothing, so SIGTERM has nothing to
+    # wait for.
     several = False
     gentle = False
 
     def __init__(self, plan: GroupPlan, keep_params: bool, pruner: Pruner) -> None:
+        # First, as it refuses what cannot be pruned by this pruner.
         self._rule = rule_of(plan, pruner)
         self._decisions: Decisions | None = None
         super().__init__(plan, keep_params)
@@ -74,6 +78,7 @@ class Pruned(Here):
     def run(self, shelf: Shelf, chunks: Iterable[int], bar: Progress | None) -> Generator[tuple[int, Columns]]:
         """Run the sweep rung by rung; yields every chunk at the end."""
         agree_on_lanes(self._engine, shelf)
+        # An earlier process has made all the chunks, so what it decided belongs into the table as well.
         if not shelf.unfinished(chunks) and (known := shelf.decisions()) is not None:
             self._note(known)
             shelf.forget_rungs()  # which a kill may have left
@@ -108,6 +113,7 @@ def run_chunks(
         hooks = Hooks(bar, shelf.checkpoint(together), shelf.narrowed)
         finished, _ = engine.run(parts, Leg(plan.steps, saved=saved), hooks)
         for chunk, one in zip(together, finished, strict=True):
+            # Kept before it is yielded: what the consumer does with it, such as a user's `on_chunk`, may raise.
             columns = columns_of(plan, one)
             shelf.put(chunk, columns)
             yield chunk, columns

@@ -135,6 +135,7 @@ def optimize(
                 # Of every later batch, however few its trials; choices make groups, and each had a width of its own.
                 width = max(group.width for group in plan.groups)
                 study.set_user_attr(STUDY, {**definition, "width": width})
+        # After Ctrl-C too: a trial left RUNNING would wait for the repair of a later call.
         except BaseException:
             for trial in asked:
                 _tell(study, trial)
@@ -241,6 +242,7 @@ def _tell_result(
         return True
     shown = _plain(values)
     result = {"values": shown, "failed": float((status >= Status.NON_FINITE).mean())}
+    # Before it is told: after a kill in between, the repair tells what was computed.
     trial.set_user_attr(RESULT, {**result, "columns": {name: _plain(column) for name, column in columns.items()}})
     return _tell(study, trial, _median(study, shown))
 
@@ -297,6 +299,8 @@ def _repair(study: Study, *, everyone: bool) -> None:
             _tell(study, trial, _median(study, trial.user_attrs[RESULT]["values"]))
             continue
         retries = trial.user_attrs.get(RETRIES, 0)
+        # Asked for again before it is told as failed. A kill in between repeats a configuration; in the other order it
+        # would be lost.
         if retries < MOST_RETRIES:
             study.enqueue_trial(trial.params, user_attrs={RETRIES: retries + 1})
         _tell(study, trial)

@@ -239,6 +239,7 @@ def planned(
     """
     groups = list(specification.groups)
     each = width if isinstance(width, list) else [width] * len(groups)
+    # Before anything is traced, as a wrong width should not cost that time.
     checked = [widths.check_width(one) for one in each]
     plans = [_traced(name, group, specification.options, devices, known) for name, group in groups]
     return SweepPlan(tuple(map(widths.at, plans, checked)), specification, devices)
@@ -248,6 +249,8 @@ def _traced(
     name: str, group: Group, options: Options, devices: Sequence[jax.Device] | None, known: Sequence[GroupPlan]
 ) -> GroupPlan:
     for one in known:
+        # By identity: problems hold arrays and functions, for which equality means nothing. Optimizers with equal
+        # choices are equal (`Chosen`).
         same = one.group.problem is group.problem and one.group.batch_size == group.batch_size
         if same and one.group.optimizer == group.optimizer and one.space.names == group.space.names:
             return one.over(group)

@@ -68,6 +68,7 @@ class Halving(_Recorded):
 
     def survivors(self, medians: np.ndarray, alive: np.ndarray) -> np.ndarray:
         """The best 1/factor of those alive, the earlier of equal ones."""
+        # A quotient that should be whole may come out above by rounding, which `ceil` would make one more.
         keep = max(1, int(np.ceil(alive.sum() / self.factor - 1e-9)))
         ranked = np.argsort(np.where(alive, medians, np.inf), kind="stable")
         ranked = ranked[alive[ranked]]
@@ -271,6 +272,7 @@ class Rule(NamedTuple):
 
 def rule_of(plan: GroupPlan, pruner: Pruner) -> Rule:
     """The rule of a plan, after everything that the pruner asks of it was checked."""
+    # For its error, where there are too few steps to decide after.
     pruner.decide_at(plan.steps)
     columns = no_trials(plan, keep_params=False)
     measured = [name for name, v in columns.items() if v.ndim == 1 and name not in NOT_COMPARED]

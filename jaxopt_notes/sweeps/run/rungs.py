@@ -36,6 +36,8 @@ class Waiting:
 
     def is_full(self) -> bool:
         """Whether there are twice as many as could stay when that was last asked, which takes time."""
+        # Ranking takes time in proportion to what was measured. Done only when the number has doubled, it stays a small
+        # part of the rung.
         return len(self) > self._limit
 
     def release(self, stay: np.ndarray) -> None:
@@ -121,6 +123,7 @@ class Climb(NamedTuple):
         there = [one for one in known if one is not None]
         begun = [start for start in starts if start is not None]
         own = leg._replace(start=State.joined(begun) if begun else None)
+        # All or none: what runs side by side is one pass, and takes as long for one chunk as for all.
         if len(there) == len(known):
             if self.bar:
                 self.bar.skip((leg.until - (own.start.step if own.start else 0)) * sum(map(len, parts)))

@@ -150,7 +150,9 @@ def sweep(
     decided = {name: int(value) if isinstance(value, _Default) else value for name, value in decided.items()}
     specification = specify(problem, optimizer, space, **decided)
     folders = _folders(specification, path)
+    # A width that was given is not replaced by that of the store: where they differ the store refuses it, by name.
     wide = [width if isinstance(width, int) else kept_width(folder, repair, width) for folder in folders]
+    # With an executor the workers plan, as the width and the identity depend on their devices, not on those here.
     plan = None if executor is not None else planned(specification, wide, devices)
     return _run(specification, wide, plan, path, how)
 

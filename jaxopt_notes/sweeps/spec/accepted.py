@@ -53,6 +53,8 @@ def check_space(space: Any, factory: Callable, elsewhere: Sequence[str] = (), ot
             raise TypeError(f"{family} needs {name}: give it an axis, for example grid({name}=[0.01, 0.1, 1.0])")
         if any(map(is_absent, columns[name])):
             raise TypeError(f"{family} needs {name}, which is absent in some configurations: give it in every part")
+    # The factory is called with Python numbers here, long before it is traced: its own checks of ranges pass every
+    # traced value, so this is the only time at which they see one.
     for configuration in _telling(space):
         seen = {name: value for name, value in configuration.items() if name not in elsewhere}
         _check_accepted(exact(seen, arguments), factory)
@@ -78,6 +80,8 @@ def _refuse_unknown(name: str, family: str, accepted: list[str], others: Sequenc
 
 def _check_different(name: str, values: np.ndarray) -> None:
     """Refuse numbers of a grid that are one number in the precision of the sweep; integers too large are choices."""
+    # Integers that the precision of the sweep would round are not traced (`shaping_numbers`), so two of them stay two
+    # programs and never become one number.
     if values.dtype.kind == "i":
         return
     dtype = jax.dtypes.canonicalize_dtype(float)
@@ -92,6 +96,8 @@ def _check_accepted(configuration: dict[str, Any], factory: Callable) -> None:
     try:
         factory(**configuration)
     except TypeError as error:
+        # Names were compared with the signature above, which shows nothing where it ends in **kwargs. There only the
+        # function that finally receives them can refuse one.
         if _checks.takes_any(factory) and "unexpected keyword argument" in str(error):
             family = _checks.name_of(factory)
             raise TypeError(f"{family} passes its axes on, and where they arrive one is unknown: {error}") from error

@@ -48,6 +48,8 @@ class Argument:
     def takes(self, value: Any) -> bool:
         """False only of a value that certainly is of another kind than declared."""
         value = plain(value)
+        # A default holds even where the annotation contradicts it, as in `rate: int = 0.1`. Only plain values are
+        # compared with it, as `==` of arrays is an array.
         if self.kinds is None or (type(value) in (bool, int, float, str) and _same(value, self.default)):
             return True
         return any(_takes(kind, value) for kind in self.kinds)

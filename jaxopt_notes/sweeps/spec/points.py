@@ -130,6 +130,7 @@ def _unit_points(n: int, dimensions: int, key: Key[Array, ""], method: str) -> F
     from scipy.stats import qmc
 
     typed = jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key)
+    # SciPy draws with NumPy's generators, so the words of the JAX key seed one: the key still decides every point.
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key) if typed else key).ravel())
     if method == "random":
         points = rng.random((n, dimensions))

@@ -251,6 +251,7 @@ def labels_of(values: Iterable[Any]) -> list[Any]:
         return values if whole else [float(value) for value in values]
     if all(isinstance(value, bool) for value in values):
         return values
+    # Different choices may share a name, as two lambdas do; a number after it keeps them apart.
     texts: dict[Any, str] = {}
     for value in values:
         if value not in texts and not is_absent(value):

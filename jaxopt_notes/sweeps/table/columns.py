@@ -19,6 +19,7 @@ def columns_of(plan: GroupPlan, finished: dict[str, Any]) -> Columns:
     baseline = np.inf if plan.problem.baseline is None else plan.problem.baseline
     status, initial, final = (jnp.asarray(finished[name]) for name in ("status", "initial_loss", "final_loss"))
     judged = {**finished}
+    # It decides between `completed` and `stuck`, and is no column of its own.
     unmoved = judged.pop("unmoved", None)
     unmoved = None if unmoved is None else jnp.asarray(unmoved)
     judged["status"] = np.asarray(end_status(status, initial, final, baseline, unmoved))

@@ -29,6 +29,8 @@ class Decisions(NamedTuple):
 
 def add_decisions(table: xarray.Dataset, decisions: Decisions) -> xarray.Dataset:
     """The table with `pruned_at`, and `rung_metric` along `rung`, the steps of the decisions."""
+    # The direction belongs to what is ranked here; the metric itself may declare another one that `direction=`
+    # overrode.
     known = table.attrs.get("prune_direction")
     axes = [str(dim) for dim in table["status"].dims if dim != "seed"]
     shape = [table.sizes[axis] for axis in axes]

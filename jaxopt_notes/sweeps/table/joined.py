@@ -69,6 +69,7 @@ def joined(record: Mapping[str, Any], tables: Sequence[xarray.Dataset | None]) -
     import xarray
 
     axes = record["axes"]
+    # There are fewer tables than groups after an interruption.
     there = [(rows, table) for rows, table in zip(record["rows"], tables, strict=False) if table is not None]
     there = _with_all_rungs(there)
     variables = {name: _variable(name, there, axes) for name in _names(table.data_vars for _, table in there)}
@@ -111,6 +112,8 @@ def _coordinate(name: str, there: Sequence[tuple[Any, xarray.Dataset]], axes: Ma
     whole = _spread(repeated, axes, np.nan)
     dims = [*axes]
     for axis in axes:
+        # An axis along which nothing changes is left out: epochs that differ between batch sizes are then a coordinate
+        # along `batch_size` and `step` alone.
         place = dims.index(axis)
         one = whole.take([0], place)
         if np.array_equal(whole, np.broadcast_to(one, whole.shape), equal_nan=whole.dtype.kind == "f"):

@@ -116,6 +116,7 @@ def layout_of(plan: GroupPlan, columns: Columns) -> Layout:
 
 def stored_column(name: str, values: np.ndarray) -> np.ndarray:
     """The values as a table holds them: counts as float64, exact up to 2^53, as NaN is what a trial not run has."""
+    # In every table, also in one that is complete: a column should not change its dtype when a sweep is interrupted.
     held = stored(values)[0]
     return held.astype(np.float64) if held.dtype.kind in "iub" and name not in NOT_RUN else held
 

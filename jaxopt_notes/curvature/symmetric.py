@@ -103,6 +103,7 @@ class FunctionOperator(SymmetricOperator):
     @classmethod
     def tree_unflatten(cls, static: tuple[Program, Any, Any], leaves: Any) -> FunctionOperator:
         """The operator of these parts, for JAX."""
+        # Not through `__init__`, which would trace the function again.
         new = object.__new__(cls)
         (new._constants,) = leaves
         new._program, shapes, structure = static

@@ -219,6 +219,7 @@ def _prepare(
     lifted = checked_loss(loss, params, aux, *batch, *args)
     hoisted = partial(hoist, lifted, params, aux, derivatives=derivatives_of(optimizer) + traced, owner=loss)
     batch_program, batch_constants = hoisted(*batch, *args)
+    # The text of a program holds the shapes of its arguments, so the loss on all of the data is a program of its own.
     full_program, full_constants = batch_program, batch_constants
     if minibatches is not None:
         full_program, full_constants = hoisted(data, *args)
@@ -292,6 +293,7 @@ def checked_loss(loss: Callable, params: PyTree, aux: PyTree, *rest: Any) -> Cal
     if not callable(loss):
         hint = "; pass its .loss, and data=its .data" if callable(getattr(loss, "loss", None)) else ""
         raise TypeError(f"loss must be a function of the parameters, got {loss!r}{hint}")
+    # One form inside for both kinds of loss: the step always carries an aux, which is None for a loss without state.
     if aux is None:
         _checks.scalar_loss(loss, params, *rest)
         return lambda params, aux, *rest: (loss(params, *rest), None)

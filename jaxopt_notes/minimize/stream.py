@@ -87,6 +87,7 @@ def minimize_stream(
         >>> int(run.stopped_at), round(float(run.params), 2)
         (10, 3.0)
     """
+    # Copies throughout: every step donates its carry, and must not overwrite what belongs to the user.
     optimizer = as_pytree(optimizer)
     params = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), _checks.params("params", params))
     aux = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), aux)
@@ -148,6 +149,8 @@ def _run(carry: Carry, entries: Sequence[_Entry], **ends: Any) -> Run:
 def _driven(pairs, judge, keep, every, carry, entries, optimizer, tol, skip):
     """Take the steps, adding to the entries; the last carry and batch, and the number of steps."""
     for step, (batch, next_batch) in enumerate(pairs, start=1):
+        # Both batches are asked for their program at every step, as the last one of an epoch may have another shape.
+        # Known shapes cost a look into a dict.
         (program, *given), (next_program, *next_given) = judge(batch), judge(next_batch)
         carry = _advance((program, next_program), *given, *next_given, carry, optimizer, tol, skip)
         if step % every == 0:
@@ -186,11 +189,13 @@ class _Judge:
         self._held: dict[Any, tuple[Program, list[Any]]] = {}
 
     def __call__(self, batch: PyTree) -> tuple[Program, list[Any], tuple[Any, ...]]:
+        # By shapes and not by batches: a stream never brings the same batch twice, but nearly always the same shapes.
         leaves, tree = jax.tree.flatten(batch)
         shapes = (tree, *((leaf.shape, leaf.dtype) for leaf in leaves))
         if shapes not in self._held:
             _checks.not_empty("a batch", batch)
             lifted = checked_loss(self._loss, self._params, self._aux, batch, *self._args)
+            # On a batch of one, a loss per example may look like a scalar; only a second example shows what it is.
             if all(leaf.shape[:1] == (1,) for leaf in leaves):
                 self._check_more_examples(lifted, batch)
             self._held[shapes] = hoist(

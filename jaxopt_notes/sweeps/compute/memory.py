@@ -35,8 +35,8 @@ class MemoryUse(NamedTuple):
 
 def memory_of(shapes: Shapes) -> MemoryUse:
     """The memory of a chunk, by compiling the segment for one and for two lanes on one device."""
-    # Memory is taken to be affine in the lanes: two compilations give both coefficients. XLA's own figure includes what it fuses
-    # and reuses, which no count of arrays knows.
+    # Memory is taken to be affine in the lanes: two compilations give both coefficients. XLA's own figure includes what
+    # it fuses and reuses, which no count of arrays knows.
     one, two = (bytes_of(segment_compiled(shapes.alone, width)) for width in (1, 2))
     return MemoryUse(max(0, 2 * one - two), max(0, two - one), available(shapes))
 

@@ -87,8 +87,8 @@ def minimize_stream(
         >>> int(run.stopped_at), round(float(run.params), 2)
         (10, 3.0)
     """
-    # Copies throughout: every step donates its carry, and must not overwrite what belongs to the user.
     optimizer = as_pytree(optimizer)
+    # Copies throughout: every step donates its carry, and must not overwrite what belongs to the user.
     params = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), _checks.params("params", params))
     aux = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), aux)
     if any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, aux, args)))):
@@ -124,7 +124,7 @@ def minimize_stream(
         source.close()
     end_params = _evaluated(evaluation, evaluation_constants, carry)
     final = carry.loss if end_params is None else _value(*judge(last_batch), end_params, carry.aux)
-    # Two batches do not show whether the loss rose; only what is not finite counts as diverged here.
+    # Two batches do not show whether the loss rose, so the start counts as infinite and no run is called diverged.
     stays = unmoved(carry._replace(params=start_params), carry)
     status = end_status(carry.status, jnp.full_like(initial, jnp.inf), final, jnp.inf, stays)
     short = step < most if most is not None else isinstance(whole, _Epochs) and whole.ended

@@ -1,4 +1,7 @@
-"""The plan of one group: everything that is fixed, checked and traced before its first chunk runs."""
+"""The plan of one group: everything that is fixed, checked and traced before its first chunk runs.
+
+Here is what a plan holds and what follows from it (chunks, window, identity). `trace` makes it, `engine` runs it.
+"""
 
 from __future__ import annotations
 

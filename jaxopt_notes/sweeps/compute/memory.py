@@ -1,4 +1,7 @@
-"""The memory of a chunk before it runs, from the compiled program or from a bound that costs no compilation."""
+"""The memory of a chunk before it runs, from the compiled program or from a bound that needs no compilation.
+
+Here are numbers of bytes; what width follows from them is decided in `width`.
+"""
 
 from __future__ import annotations
 

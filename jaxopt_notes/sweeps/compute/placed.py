@@ -1,4 +1,7 @@
-"""The arrays of a group on its devices, each placed or computed when it is first needed, and then kept."""
+"""The arrays of a group on its devices, each placed or computed when first needed, and then kept.
+
+What belongs to single trials is not here: lanes are made by `engine`.
+"""
 
 from __future__ import annotations
 

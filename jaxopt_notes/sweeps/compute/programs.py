@@ -42,7 +42,7 @@ class LaneInputs(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """What all lanes share; arguments, so that no array becomes a constant of the program."""
+    """What all lanes share. Passed as arguments, so that no array becomes a constant of the program."""
 
     constants: Sequence[Any]
     data: PyTree
@@ -50,7 +50,7 @@ class Shared(NamedTuple):
 
 
 class Static(NamedTuple):
-    """What is static: two groups for which it is equal share their compiled programs."""
+    """The static part: two groups with equal ones share their compiled programs."""
 
     factory: Callable
     loss: Program
@@ -85,7 +85,7 @@ def place(tree: PyTree, mesh: Mesh, spec: PartitionSpec) -> PyTree:
 
 @kept_with(lambda static: static.loss)
 def programs(static: Static) -> Programs:
-    """The jitted, sharded functions of a group; no lane talks to another, so they hold no collectives."""
+    """The jitted, sharded functions of a group. Lanes do not communicate, so they hold no collectives."""
     # A pytree of specs in place of arrays: trials are the first axis of every carry, and the second of histories.
     lanes: Any = Lanes(TRIALS, ALONG_STEPS)  # type: ignore[arg-type]
     traces: list[int] = []

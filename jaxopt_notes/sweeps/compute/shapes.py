@@ -1,4 +1,7 @@
-"""Shapes, dtypes and places of what the compiled programs of a group are given; nothing here touches a value."""
+"""Shapes, dtypes and shardings of the arguments of a group's compiled programs, for whatever needs no values.
+
+Memory, layouts and checkpoints are worked out from these before any array exists.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""From a group to its plan: the last checks, then the traces. Nothing of the sweep is compiled here."""
+"""From a group to its plan: the last checks, then the traces. No program of the sweep is compiled here.
+
+What a plan holds and can answer is in `group_plan`; this module only makes it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The width of a group: given, chosen by the size of its lanes and the memory of the machine, or timed."""
+"""The width of a group: given, chosen by the size of its lanes and the memory of the machine, or timed.
+
+The width that a store began with is in `keep.store`, as is what happens when it differs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from .placed import Placed
 from .programs import programs
 
 SECONDS_PER_TIMING = 0.2
-WORTH_IT = 0.9  # a width is left for one that needs less than this share of its time
+WORTH_IT = 0.9  # another width is taken if it needs less than this share of the time
 
 
 def check_width(width: int | str | None) -> int | str | None:

@@ -45,7 +45,7 @@ class Term(NamedTuple):
 
 
 def first_order(points: Sequence[np.ndarray], values: Float[np.ndarray, " n"]) -> list[Effect]:
-    """The share Var(E[f | x_a]) / Var(f) of every hyperparameter a, from n points; `importance` says how.
+    """The share Var(E[f | x_a]) / Var(f) of every hyperparameter a, from n points; `importance` explains how.
 
     Arguments:
         points: one array of n values per hyperparameter: numbers, NaN where it is absent, or texts.
@@ -95,7 +95,7 @@ def _effect(main: Term, chosen: dict[tuple[int, ...], Columns], values: np.ndarr
 
 
 class Fit(NamedTuple):
-    """What one surrogate says of one hyperparameter.
+    """What one surrogate shows about one hyperparameter.
 
     Attributes:
         share: its share of the variance, corrected for what chance adds.
@@ -153,7 +153,7 @@ def _summed(rows: np.ndarray, clusters: np.ndarray) -> np.ndarray:
 
 
 def _functions_of(number: int, column: np.ndarray) -> Term:
-    """An indicator of where it is absent, then of few levels all functions, of many numbers smooth ones of the rank.
+    """All functions of a few levels, or smooth functions of the rank of many numbers; and an indicator of absence.
 
     The rank makes the result the same on a linear and a logarithmic scale. Cosines beside a line and a parabola
     converge fast for smooth functions and, unlike polynomials of high degree, give no point at an end much weight.

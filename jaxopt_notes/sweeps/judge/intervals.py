@@ -1,4 +1,4 @@
-"""Intervals: what a few seeds can tell of a median or a mean, and of two configurations."""
+"""Intervals: what a few seeds show about a median or a mean, and about the difference of two configurations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def center_of(by: str) -> Any:
 
 
 def most_coverage(seeds: int) -> float:
-    """With what probability the extremes of so many values enclose their median; no interval inside does better."""
+    """The probability that the extremes of this many values enclose their median; no interval inside does better."""
     return 1 - 2.0 ** (1 - seeds)
 
 

@@ -1,4 +1,7 @@
-"""A chunk of trials as a NetCDF file, which says what it holds and is checked before it is believed."""
+"""A chunk of trials as a NetCDF file that names its content, which is checked before it is used.
+
+One file is the concern here; which files a store has is in `store`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ REPAIR = "sweep(..., repair=True) sets it aside and runs its trials again"
 
 
 def write_chunk(path: Path, chunk: int, columns: Columns, layout: Layout) -> None:
-    """Write the columns of a chunk, with its number, its trials, and the sweep that they belong to."""
+    """Write the columns of a chunk, with its number, its trials, and the fingerprint of the sweep."""
     import h5netcdf
 
     # In memory first: a file that HDF5 cannot finish, as on a full disk, stays open there and later ends the process.
@@ -70,7 +73,7 @@ def widths_there(folder: Path) -> list[int]:
 
 
 def _labels(chunk: int, layout: Layout) -> dict[str, Any]:
-    """What a file says that it holds."""
+    """The labels of a chunk's file, which a reader compares."""
     width, fingerprint = (layout.attributes[name] for name in ("width", "fingerprint"))
     return {"chunk": chunk, "width": width, "first": chunk * width, "fingerprint": fingerprint}
 

@@ -1,7 +1,7 @@
 """What a folder is for: a sweep of one program, of groups, or of families, as a record that is written before it runs.
 
 On disk a sweep of groups is a folder with `groups.json` and the store of each in `group-000`, `group-001`, ...; one of
-families has `families.json` and a folder for each.
+families has `families.json` and a folder for each. `folders` only reads them; the store of one program is in `store`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ FORMAT = 1
 
 
 def claim(store: Path | None, name: str, record: dict[str, Any] | None, repair: bool = False) -> None:
-    """Write what a folder holds, or compare with what is there; a sweep of which nothing came makes room.
+    """Write what a folder is for, or compare with the record that is there. A record without results is replaced.
 
-    With `repair` a record that cannot be read is set aside, and so is one of another kind whose results are not there.
+    With `repair` a record that cannot be read is set aside, and so is one of another kind without results.
 
     Raises:
         StoreError: the folder holds another sweep.
@@ -77,13 +77,13 @@ def _there(path: Path, repair: bool) -> dict[str, Any] | None:
 
 
 def _is_stray(store: Path, other: str, name: str) -> bool:
-    """Whether the record of another kind cannot be right: the wanted one is there, or nothing that it speaks of."""
+    """Whether the record of another kind must be wrong: the wanted one is there too, or its parts are missing."""
     pattern = {"manifest.json": "chunk-*", "groups.json": "group-*", "families.json": "*/*.json"}[other]
     return os.path.lexists(store / name) or not any(store.glob(pattern))
 
 
 def place_in(folder: Path) -> str | None:
-    """What a folder says of its place in a sweep of groups or families; None where that cannot be read."""
+    """The recorded place of a folder in a sweep of groups or families; None if it cannot be read."""
     for name in records_in(folder):
         with contextlib.suppress(StoreError, FileNotFoundError):
             return read_json(folder / name, ANEW).get("part_of", "")
@@ -91,5 +91,5 @@ def place_in(folder: Path) -> str | None:
 
 
 def _parts_say(store: Path, record: dict[str, Any]) -> bool:
-    """Whether a group or family that is there says that it is part of the sweep of this record."""
+    """Whether a group or family on disk was recorded as part of the sweep of this record."""
     return any(place_in(store / part) == place_of(record, part) for part in parts_in(record))

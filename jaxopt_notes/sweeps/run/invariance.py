@@ -52,7 +52,7 @@ def check_invariance(plan: SweepPlan, *, steps: int = 40) -> Invariance:
 
     Arguments:
         plan: from `plan`; of each of its groups the first, the middle and the last chunk are rerun.
-        steps: the trials are cut to about so many steps.
+        steps: the trials are cut to about this many steps.
 
     Returns:
         An `Invariance`, which names every check.

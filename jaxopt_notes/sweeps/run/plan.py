@@ -1,4 +1,7 @@
-"""`plan`: a sweep that is decided, checked and traced, and not yet run."""
+"""`plan`: a sweep that is decided, checked and traced, but not yet run.
+
+All groups are planned here, each by `compute.trace` and `compute.width`, and printed. `sweep` runs the plan.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ class SweepPlan:
 
     @property
     def chunks(self) -> int:
-        """Number of chunks, each of which is a file of a store."""
+        """Number of chunks; a store has one file for each."""
         return sum(group.chunks for group in self.groups)
 
     @property
@@ -103,13 +106,13 @@ class SweepPlan:
     def remake(
         self, *, width: int | None = None, devices: Sequence[jax.Device] | None = None, **changes: Any
     ) -> SweepPlan:
-        """The plan of the same arguments but for some; problems that were made are not made again."""
+        """The plan with some arguments changed; problems that were made are not made again."""
         arguments = {**self.specification.arguments, **changes}
         specification = specify(**arguments, made=self.specification.made)
         return planned(specification, width, self.devices if devices is None else devices)
 
     def over(self, space: Space, width: int | None) -> SweepPlan:
-        """The plan of another space; what is known of its programs is not traced again.
+        """The plan of another space; programs that this plan has are not traced again.
 
         Arguments:
             space: the space, of the same hyperparameters.

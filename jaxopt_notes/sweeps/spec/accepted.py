@@ -1,4 +1,7 @@
-"""What a function accepts of a space: its axes by name, their kinds, every value."""
+"""Whether a function accepts a space: the names of its axes, their kinds, every value.
+
+What a signature declares is in `arguments`; which numbers can be traced is in `shaping`.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ def check_kinds(argument: Argument, values: Iterable[Any], family: str) -> None:
     """Refuse values that an argument certainly does not take, such as the text "false" for a boolean.
 
     Raises:
-        TypeError: it says what to write instead.
+        TypeError: the error names what to write instead.
     """
     for value in values:
         if not is_absent(value) and not argument.takes(value):

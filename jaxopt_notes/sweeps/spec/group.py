@@ -206,7 +206,7 @@ def check_names(space: Space, optimizer: Callable, problem: Problem) -> None:
     """Refuse an axis with the name of something that the table holds.
 
     Raises:
-        ValueError: it says which.
+        ValueError: naming the axis.
     """
     plain_evaluate = type(problem).evaluate is Problem.evaluate
     metrics = {"loss", *problem.metrics}

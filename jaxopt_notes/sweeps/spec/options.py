@@ -1,4 +1,7 @@
-"""Options: what all trials of a sweep have in common, and the keys that a seed stands for."""
+"""Options: what all trials of a sweep have in common, and the keys that follow from a seed.
+
+What differs between groups (optimizer, problem, batch size) is in `group`; how a sweep is executed is in `run.group`.
+"""
 
 from __future__ import annotations
 

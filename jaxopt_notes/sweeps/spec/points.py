@@ -1,4 +1,4 @@
-"""Spaces that are lists of points: from a table, or drawn from distributions."""
+"""Spaces that are lists of points: from a table, or drawn from distributions. Grids are in `space`."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def sample(n: int, key: Key[Array, ""], method: str = "random", **distributions:
         key: a random key; the same key, n and distributions in the same order give the same points.
         method: "random", "sobol" (scrambled), "halton" (scrambled) or "latin" (a Latin hypercube).
         distributions: name of a hyperparameter -> a frozen distribution of `scipy.stats`, for example
-            `loguniform(1e-4, 1)`; or a list, of which each value is equally likely; or one value.
+            `loguniform(1e-4, 1)`; or a list of equally likely values; or one value.
 
     Returns:
         A `Space` of n configurations, for `sweep`.

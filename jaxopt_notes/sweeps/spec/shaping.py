@@ -19,7 +19,7 @@ Factory = Callable[..., optax.GradientTransformation]
 def shaping_numbers(factory: Factory, columns: Mapping[str, Sequence[Any]], params: PyTree) -> list[str]:
     """The hyperparameters whose values a program must know: a length, a period, what a Python `if` looks at.
 
-    Nothing is compiled. As few as make tracing possible, and integers that the precision of the sweep would round.
+    Returns as few as make tracing possible, and integers that the precision of the sweep would round. Compiles nothing.
 
     Arguments:
         factory: the optimizer's factory.
@@ -44,7 +44,7 @@ def shaping_numbers(factory: Factory, columns: Mapping[str, Sequence[Any]], para
     # Greedily, one number after another joins those that are traced. That takes one trace for each number;
     # finding the largest subset would take one for each subset.
     traced: list[str] = []
-    for name in sorted(free, key=whole.__contains__):  # floats first, of which there are more values
+    for name in sorted(free, key=whole.__contains__):  # floats first, as they have more values
         error = fails([*traced, name])
         if error is None:
             traced.append(name)

@@ -1,4 +1,7 @@
-"""From what an engine returns to the columns of a table."""
+"""From an engine's results to the columns of a table: names, dtypes, the final status.
+
+The only module that knows both the engine's results and a table's columns.
+"""
 
 from __future__ import annotations
 

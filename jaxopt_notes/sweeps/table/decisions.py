@@ -1,4 +1,4 @@
-"""What a pruner decided, as plain data, and in a table."""
+"""What a pruner decided: as plain data, and in a table. How it decides is in `run.pruners`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Decisions(NamedTuple):
-    """What was decided, as plain data.
+    """The decisions of a pruner, as plain data.
 
     Attributes:
         rungs: the steps of the decisions so far.

@@ -1,4 +1,4 @@
-"""From a table back to parameters."""
+"""`end_point`: from a table back to the parameters of one trial."""
 
 from __future__ import annotations
 

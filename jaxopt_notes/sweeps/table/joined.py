@@ -65,7 +65,7 @@ def _along_axes(record: Mapping[str, Any]) -> dict[str, tuple[str, np.ndarray, d
 
 
 def joined(record: Mapping[str, Any], tables: Sequence[xarray.Dataset | None]) -> xarray.Dataset:
-    """One table of all groups; those that have none are not run."""
+    """One table of all groups; a group without a table counts as not run."""
     import xarray
 
     axes = record["axes"]
@@ -103,7 +103,7 @@ def _variable(name: str, there: Sequence[tuple[Any, xarray.Dataset]], axes: Mapp
 
 
 def _coordinate(name: str, there: Sequence[tuple[Any, xarray.Dataset]], axes: Mapping[str, Any]) -> _Variable:
-    """A coordinate of all groups: as each has it if all have one, and otherwise over the axes that it depends on."""
+    """A coordinate of all groups: unchanged if it is the same in all, otherwise over the axes that it depends on."""
     parts = [(rows, table[name].variable) for rows, table in there if name in table.variables]
     first, attributes = parts[0][1], _alike(part.attrs for _, part in parts)
     if len(parts) == len(there) and all(part.equals(first) for _, part in parts):
@@ -136,13 +136,13 @@ def _spread(parts: Sequence[tuple[Any, np.ndarray]], axes: Mapping[str, Any], ab
 
 
 def _alike(parts: Iterable[Mapping[Any, Any]]) -> dict[str, Any]:
-    """The attributes that all say alike."""
+    """The attributes that are equal in all of them."""
     first, *others = map(dict, parts)
     return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 
 
 def _attributes(tables: Sequence[xarray.Dataset], groups: int) -> dict[str, Any]:
-    """What all tables say, as a list in words where they differ, the sum of what they count, and the groups."""
+    """The attributes that all tables have, as a text of the values where they differ; sums of counts; the groups."""
     attributes: dict[str, Any] = {}
     for name in _names(table.attrs for table in tables):
         said = [table.attrs[name] for table in tables if name in table.attrs]

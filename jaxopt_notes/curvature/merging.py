@@ -207,6 +207,8 @@ def _linked(
         walk = lambda some, to, within: arrives(field, some, to, within, repeats, size)  # noqa: E731
         return _in_chunks(walk, points[starts], points[goals], within)
 
+    # A loop in Python over the doubtful ends, which are few; each turn compares one of them with all others in one or
+    # two compiled calls.
     for leader in range(len(points)):
         if root[leader] >= 0:
             continue

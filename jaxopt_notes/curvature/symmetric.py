@@ -170,6 +170,7 @@ def probe(operator: Any, *, like: PyTree = None, key: Key[Array, ""] | None = No
 
 def refuse_asymmetric(operator: SymmetricOperator, key: Key[Array, ""]) -> None:
     """Raise if a probe of a function finds it not symmetric, or not the same at every call; traced ones pass."""
+    # Operators of losses are symmetric by their construction, so only a user's function is probed.
     if not isinstance(operator, FunctionOperator):
         return
     found = probe(operator, key=key)

@@ -161,6 +161,7 @@ def random_directions(
     # A checksum, as Python's `hash` of a text differs from process to process.
     keys = [jax.random.fold_in(key, zlib.crc32(path.encode())) for path in paths]
     drawn = [
+        # In float64 on the host: products of long float32 vectors would leave the directions less orthogonal.
         np.asarray(jax.random.normal(k, (count, *leaf.shape)), np.float64) * keep
         for k, leaf, keep in zip(keys, leaves, kept, strict=True)
     ]

@@ -145,6 +145,7 @@ class _Folder:
     def __init__(self, folder: Path, task: Task, inputs: Inputs, points: np.ndarray) -> None:
         self.folder = folder
         self._fingerprint = _fingerprint(task, inputs, points)
+        # Points and chunk size belong to it: a file is known by its number alone.
         manifest = {"format": 2, "points": len(points), "chunk": CHUNK, "fingerprint": self._fingerprint}
         path = folder / "manifest.json"
         try:

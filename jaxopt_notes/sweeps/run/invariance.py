@@ -72,6 +72,7 @@ def check_invariance(plan: SweepPlan, *, steps: int = 40) -> Invariance:
     every = every if every <= STEPS_ACROSS_WIDTHS else 1  # so that there are entries to compare
     short = min(first.steps, max(every, steps - steps % every))
     same = (short, every) == (first.steps, first.options.every)
+    # Made at width 1, so that none is chosen or timed for the shorter plan, and then set to the widths of the plan.
     cut = plan if same else plan.remake(steps=short, every=every, width=1)
     made = [now.at_width(asked.width) for now, asked in zip(cut.groups, plan.groups, strict=True)]
     turned = first.seeds[::-1].tolist()

@@ -111,6 +111,7 @@ def optimize(
     _checks.boolean("progress", progress)
     if len(study.directions) > 1:
         raise ValueError(f"study must have one objective, got {len(study.directions)}")
+    # One record, at the end: a study has no use for histories.
     options: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": steps, "batch_size": batch_size, "key": key}
     options |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
     space = points_of(_examples(distributions))
@@ -164,6 +165,7 @@ def _definition(plan: SweepPlan, problem: Any, distributions: Any, metric: str) 
     first = plan.groups[0]
     columns = no_trials(first, keep_params=False)
     _checks.choice("metric", metric, [n for n, v in columns.items() if v.ndim == 1 and n not in NOT_COMPARED])
+    # Axes and choices change from batch to batch, and `every` follows from the steps.
     identity = {name: value for name, value in first.identity.items() if name not in ("axes", "every", "choices")}
     name = problem.name if isinstance(problem, Problem) else _checks.name_of(problem)
     described = {name: _described(one) for name, one in distributions.items()}
@@ -313,6 +315,7 @@ def _is_gone(machine: str, pid: int) -> bool:
     if pid == os.getpid():
         return True
     try:
+        # Signal 0 is not delivered; it only shows whether the process exists. One of another user exists too.
         os.kill(pid, 0)
     except ProcessLookupError:
         return True

@@ -213,6 +213,7 @@ def specify(
     """
     arguments = dict(problem=problem, optimizer=optimizer, space=space, batch_size=batch_size, **common)
     made = {} if made is None else made
+    # A sweep without families is one family without a name, and everything below has one form.
     families: dict[str, Any] = {"": (optimizer, space)}
     if isinstance(optimizer, Mapping):
         if space is not None:
@@ -269,6 +270,7 @@ def _checked(families: Mapping[Any, Any]) -> Iterator[tuple[str, Family]]:
     if not families:
         raise ValueError('a sweep of families needs at least one, for example {"adam": (jon.adam, grid(...))}')
     for name, pair in families.items():
+        # A family has a folder of its name in a store, which must be possible on every system.
         if not isinstance(name, str) or not name or set(name) & set('/\\:*?"<>|') or name.startswith("."):
             raise ValueError(f"the name of a family must be a text that can be a folder's name, got {name!r}")
         if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[1], Space):

@@ -87,6 +87,8 @@ class Climb(NamedTuple):
             may_stay = _MayStay(self.rule, decisions, until, alive)
             measured, waiting = self._rung(trials, Leg(until, state, keep=until < plan.steps), rung, may_stay)
             for name, values in measured.items():
+                # Later rungs overwrite only the trials that are left, so a pruned one keeps what was measured when it
+                # was pruned.
                 whole = columns.setdefault(name, np.zeros((plan.trials, *values.shape[1:]), values.dtype))
                 whole[trials] = values
             if until == plan.steps:
@@ -183,6 +185,7 @@ def _medians(columns: Columns, rule: Rule) -> np.ndarray:
     sign, deciding = SIGNS[rule.direction], rule.deciding
     values = sign * columns[rule.pruner.metric].astype(float)
     lost = np.isin(columns["status"], (Status.NON_FINITE, Status.DIVERGED)) | ~np.isfinite(values)
+    # Ranked with lower as better, and returned in the sign of the metric, in which decisions are stored and shown.
     of_seeds = np.where(lost, np.inf, values).reshape(-1, len(deciding))[:, deciding]
     return sign * np.array([middle(row) for row in of_seeds])
 

@@ -126,6 +126,7 @@ def _spread(parts: Sequence[tuple[Any, np.ndarray]], axes: Mapping[str, Any], ab
     shape = tuple(map(len, axes.values()))
     rows = np.concatenate([np.asarray(rows, int) for rows, _ in parts])
     values = np.concatenate([part for _, part in parts])
+    # Where nothing is absent, integers and texts keep their dtype.
     if len(rows) == np.prod(shape, dtype=int):
         whole = np.empty_like(values)
     else:

@@ -189,7 +189,7 @@ class _Judge:
         self._held: dict[Any, tuple[Program, list[Any]]] = {}
 
     def __call__(self, batch: PyTree) -> tuple[Program, list[Any], tuple[Any, ...]]:
-        # By shapes and not by batches: a stream never brings the same batch twice, but nearly always the same shapes.
+        # By shapes: what is traced for a batch depends on nothing else, and nearly all batches have the same ones.
         leaves, tree = jax.tree.flatten(batch)
         shapes = (tree, *((leaf.shape, leaf.dtype) for leaf in leaves))
         if shapes not in self._held:

@@ -65,7 +65,7 @@ class Shapes(NamedTuple):
         """The arguments of a segment, with the places that a sweep puts them in."""
         mesh = self.static.mesh
         lanes, inputs, shared, *bounds = self.segment(width)
-        # Lowered without them, the segment would be another program than the one that runs, and take another memory.
+        # Lowered without them, the segment would be another program than the one that runs, with other memory.
         carry, histories = _placed(lanes.carry, mesh, TRIALS), _placed(lanes.histories, mesh, ALONG_STEPS)
         return (Lanes(carry, histories), _placed(inputs, mesh, TRIALS), _placed(shared, mesh, EVERYWHERE), *bounds)
 

@@ -67,8 +67,8 @@ class Workers:
         several, gentle: as of `Here`.
     """
 
-    # The executor's processes are the several ones. No segment runs in this process, so SIGTERM has nothing to wait
-    # for.
+    # One process hands out all chunks of a store, also under `jax.distributed`. It runs no segment itself, so SIGTERM
+    # has nothing to wait for.
     several = False
     gentle = False
 

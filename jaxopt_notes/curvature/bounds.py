@@ -76,6 +76,8 @@ def lies_within(
     """Whether the bounds from these roots and this target prove that the spectrum lies in [low, high]."""
 
     distances = jnp.maximum(jnp.stack([high - roots, roots - low]), 0)
+    # As sums of logarithms: products over hundreds of roots would leave the range of float32. Where a root lies beyond
+    # the interval, its logarithm is -inf and nothing is proved.
     return jnp.all(jnp.sum(jnp.where(valid[None, :], jnp.log(distances), 0), axis=1) >= target)
 
 
@@ -96,6 +98,7 @@ def outermost_roots(
 
     # Each factor is at least the distance s, so the root is at most the m-th root of the right-hand side.
     bracket = jnp.zeros(2, gaps.dtype), jnp.broadcast_to(jnp.exp(target / count), (2,))
+    # Sixty halvings use up the 53 bits of float64.
     below, above = jax.lax.fori_loop(0, 60, halve, bracket)[1]
     return low - below, high + above
 

@@ -118,6 +118,7 @@ def classify(
         products = 0 if dense else min(max(matvecs // 2, 1), size)
         params, moved = polished(program, constants, params, args, steps=polish, products=products)
     asked = Asked(gradient_tolerance, moved)
+    # After polishing, as the directions of a symmetry depend on the point.
     directions = null_directions(params) if callable(null_directions) else null_directions
     if directions is not None:
         directions = checked_null_directions(directions, params)

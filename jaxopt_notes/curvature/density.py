@@ -161,6 +161,7 @@ def trace(
 def _exact_trace(operator: SymmetricOperator) -> Trace:
     product, dtype, size = _flat_product(operator)
 
+    # One column at a time and only its diagonal entry is kept, so the matrix is never there.
     def entry(index: Int[Array, ""]) -> Float[Array, ""]:
         return product((jnp.arange(size) == index).astype(dtype))[index]
 

@@ -207,6 +207,7 @@ def _eigsh(
     size = sum(leaf.size for leaf in jax.tree.leaves(operator.like))
     product = operator.product()
     plan = Plan(size, k, which, ncv, maxiter, verify, start is None, operator.dtype)
+    # Zeros stand for a random start, which is drawn inside: with and without `v0` the loop has one form.
     start = jnp.zeros(size, dtype) if start is None else start
     probability = jnp.asarray(probability, dtype)
     state = thick_restart(

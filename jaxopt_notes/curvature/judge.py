@@ -76,6 +76,8 @@ def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
     here, spectrum, ahead = seen.here, seen.spectrum, seen.ahead
     values, zero = spectrum.eigenvalues, spectrum.zero_level
     direction = jnp.where(jnp.vdot(seen.gradient, spectrum.direction) > 0, -1, 1) * spectrum.direction
+    # One more product checks the escape direction on its own, whatever found it. Only if that confirms it, negative
+    # curvature is claimed.
     below = jnp.vdot(direction, seen.product(direction), precision="highest")
     size = euclidean_norm(seen.gradient)
     finite = spectrum.finite & jnp.isfinite(here.value) & jnp.isfinite(size) & ~jnp.isnan(values[0])
@@ -176,6 +178,8 @@ def _kind(
     finite: Array, critical: Array, negative: Array, positive: Array, turning: Array, interval: Array, null: Array
 ) -> Int[Array, ""]:
     """The first rule that holds."""
+    # A saddle needs one sure sign of each kind, so it comes before eigenvalues that are rounding. A minimum needs every
+    # sign, which the bounds on the whole spectrum give, so it comes last.
     rules = [
         (~finite, Kind.UNDECIDED),
         (~critical, Kind.NOT_CRITICAL),

@@ -93,6 +93,8 @@ def lanczos(matvec: Callable[[Float[Array, " n"]], Float[Array, " n"]], v0: Floa
 
     def step(carry: Any, j: Int[Array, ""]) -> tuple[Any, Any]:
         basis, vector, beta_before, norm, asymmetry = carry
+        # One shape for all steps: a product with all rows, those not yet filled being zero, costs more than one with
+        # the first j rows, but a scan is compiled once.
         basis = basis.at[j].set(vector)
         image = matvec(vector)
         expected, rest = orthogonalise(basis, image)
@@ -159,5 +161,6 @@ def orthogonalise(basis: Float[Array, "steps n"], vector: Float[Array, " n"]) ->
 
 def euclidean_norm(vector: Float[Array, " *shape"]) -> Float[Array, ""]:
     """Euclidean norm, also of vectors whose squares would underflow or overflow."""
+    # In units of the largest entry, as the square of 1e-20 is 0 in float32. `divide` gives 0 for a vector of zeros.
     largest = jnp.max(jnp.abs(vector))
     return largest * jnp.sqrt(jnp.sum(divide(vector, largest) ** 2))

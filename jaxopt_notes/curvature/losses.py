@@ -74,6 +74,8 @@ class _LossOperator(SymmetricOperator):
         leaves = jax.tree.leaves(vector)
         total = [jnp.zeros(leaf.shape, working_dtype(leaf)) for leaf in leaves]
         examples, start = _checks.examples("data", self._data), 0
+        # Two loops, over the full batches and over the shorter rest: a program has fixed shapes, and padding would
+        # change a mean. The weights add up to the mean over all examples.
         for i, size in enumerate(self._sizes()):
             count = (examples - start) // size
 
@@ -132,6 +134,7 @@ class _LossOperator(SymmetricOperator):
     @classmethod
     def tree_unflatten(cls, static: Any, leaves: Any) -> _LossOperator:
         """The operator of these parts, for JAX."""
+        # Not through `__init__`: JAX also builds operators of tracers and of placeholders, which no check would pass.
         new = object.__new__(cls)
         new._varied, new._fixed, new._data, new._constants = leaves
         new._structure, new._chosen, new._programs, new._batch_size = static

@@ -74,6 +74,7 @@ def families(
     Ends of one signature are, if their distance is what rounding makes of a well-conditioned root. All others, and
     those near an end of another signature, are if a walk over critical points leads from one to the other.
     """
+    # The best ends first, so that the first of a family is the one to stand for it.
     order = np.argsort(ends.gradient_norm, kind="stable")
     ends = ends.at(order)
     radius = _radius(ends, diagonal) if merge is None else np.full(len(ends.loss), merge)
@@ -206,6 +207,8 @@ def _linked(
         walk = lambda some, to, within: arrives(field, some, to, within, repeats, size)
         return _in_chunks(walk, points[starts], points[goals], within)
 
+    # A loop in Python over the doubtful ends, which are few; each turn compares one of them with all others in one or
+    # two compiled calls.
     for leader in range(len(points)):
         if root[leader] >= 0:
             continue
@@ -258,6 +261,7 @@ def _in_chunks(function: Callable[..., Any], *arrays: np.ndarray) -> Any:
     width = _FEW if count <= _FEW else _MANY
     parts = []
     for begin in range(0, count, width):
+        # The last chunk is filled up with its last row, and the copies are cut off again below.
         rows = np.minimum(np.arange(begin, begin + width), count - 1)
         parts.append(function(*(jnp.asarray(array[rows]) for array in arrays)))
     if isinstance(parts[0], tuple):

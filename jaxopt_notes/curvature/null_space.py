@@ -69,6 +69,8 @@ def null_space(directions: PyTree) -> NullSpace:
     longest = jnp.max(norms)
     least = _SHORT * float(jnp.finfo(rows.dtype).eps) ** 0.5
     units = jnp.where((norms > least * longest)[:, None], rows / jnp.where(norms > 0, norms, 1)[:, None], 0)
+    # A singular value decomposition, as it also finds combinations of directions that are short, which a QR
+    # decomposition would leave among its columns.
     left, sizes, _ = jnp.linalg.svd(units.T, full_matrices=False)
     kept = sizes > least * jnp.max(sizes)
     rank = jnp.sum(kept, dtype=jnp.int32)

@@ -50,6 +50,7 @@ def thick_restart(
         return _begin_next(_close(_run(state, product, plan), plan), plan)
 
     state = jax.lax.while_loop(lambda state: ~state.finished, phase, _first(start, key, tol, failure, plan))
+    # If every product was zero there is no scale, and zeros need none.
     unit = jnp.where(state.scale == 0, 1, state.scale)
     sizes = ("values", "residuals", "norm", "asymmetry", "interval")
     return state._replace(**{name: getattr(state, name) * unit for name in sizes})
@@ -154,6 +155,8 @@ def _step(state: State, product: Product, plan: Plan) -> State:
 
 
 def _orthogonalise_twice(basis: Float[Array, "rows n"], vector: Float[Array, " n"]) -> tuple[Array, Array]:
+    # Twice, as one pass leaves what cancellation made of the earlier rows; twice is enough (Giraud and others, 2005). A
+    # loop, so that the passes over the basis are compiled once.
     def once(_: Any, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         coefficients, rest = orthogonalise(basis, carry[1])
         return carry[0] + coefficients, rest

@@ -63,6 +63,7 @@ def dense_spectrum(
     finite = jnp.all(jnp.isfinite(raw))
     raw = jnp.where(finite, raw, 0)
     hessian = (raw + raw.T) / 2
+    # What symmetrising removes is rounding, and a measure of it.
     asymmetry = euclidean_norm(raw - hessian)
     if space is None:
         eigenvalues, vectors = eigenpairs(hessian)
@@ -110,6 +111,8 @@ def _without(hessian: Float[Array, "n n"], space: NullSpace) -> tuple[Array, Arr
 
     The null space is shifted beyond the spectrum, so that it cannot mix with eigenvalues that are small themselves.
     """
+    # A fixed vector, so that one Hessian always has one verdict. The size of the shift need only be right within a
+    # factor: 4 times a lower bound of |H| that a few powers bring close to it.
     vector = space.complement(jnp.sin(jnp.arange(1, hessian.shape[0] + 1, dtype=hessian.dtype)))
     for _ in range(_NORM_STEPS):
         norm = euclidean_norm(vector)
@@ -136,6 +139,8 @@ def lanczos_spectrum(
     whole = product
     if space is not None:
         product = space.restricted(product)
+    # Two Krylov spaces: from the gradient, as the predicted decrease needs the curvature that the gradient meets, and
+    # from a random start, as only that allows bounds on the whole spectrum.
     gradient_steps = min(max(matvecs // 8, 1), n)
     downhill = lanczos(product, gradient, gradient_steps)
     krylov = lanczos(product, start, min(matvecs - 3 - gradient_steps, n))

@@ -104,6 +104,7 @@ class FunctionOperator(SymmetricOperator):
     @classmethod
     def tree_unflatten(cls, static: tuple[Program, Any, Any], leaves: Any) -> FunctionOperator:
         """The operator of these parts, for JAX."""
+        # Not through `__init__`, which would trace the function again.
         new = object.__new__(cls)
         (new._constants,) = leaves
         new._program, shapes, structure = static
@@ -170,6 +171,7 @@ def probe(operator: Any, *, like: PyTree = None, key: Key[Array, ""] | None = No
 
 def refuse_asymmetric(operator: SymmetricOperator, key: Key[Array, ""]) -> None:
     """Raise if a probe of a function finds it not symmetric, or not the same at every call; traced ones pass."""
+    # Operators of losses are symmetric by their construction, so only a user's function is probed.
     if not isinstance(operator, FunctionOperator):
         return
     found = probe(operator, key=key)

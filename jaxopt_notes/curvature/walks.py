@@ -54,6 +54,7 @@ def refined(field: Field, points: Float[Array, "ends n"], diagonal: Float[Array,
         place, gradient = jax.lax.fori_loop(0, _POLISH, polish, (point, field.gradient(point)))
         _, hessian, dtype = field.hessian(place)
         unit = 4 * float(jnp.finfo(dtype).eps) * (jnp.linalg.norm(place) + diagonal / 8)
+        # A fixed key: the same ends are merged at every call.
         moves = unit * jax.random.uniform(jax.random.key(0), (_PROBES, place.size), place.dtype, -1, 1)
         losses, gradients = jax.vmap(jax.value_and_grad(field.loss))(place[None] + moves)
         noise = jnp.max(jnp.linalg.norm(gradients - gradient[None] - moves @ hessian.T, axis=1))

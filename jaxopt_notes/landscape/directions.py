@@ -82,6 +82,8 @@ def moved(params: PyTree, vectors: PyTree, coordinates: Float[Array, " count"]) 
     """params + sum_i c_i d_i, added up one by one, so that c = 1 adds the direction and nothing else."""
 
     def leaf(base: Array, stack: Array) -> Array:
+        # One direction after another in place of a product with the stack: adding 1 times a direction must give exactly
+        # params + d, and adding 0 exactly params.
         for i in range(stack.shape[0]):
             step = rounded(coordinates[i].astype(base.dtype) * stack[i].astype(base.dtype))
             base = rounded(base + step)
@@ -156,8 +158,10 @@ def random_directions(
         raise ValueError(f"count must be at most {size}, the parameters that move, got {count}")
     # By name, so that two networks that share a layer share its numbers, whatever else they have.
     paths = paths_of(params)
+    # A checksum, as Python's `hash` of a text differs from process to process.
     keys = [jax.random.fold_in(key, zlib.crc32(path.encode())) for path in paths]
     drawn = [
+        # In float64 on the host: products of long float32 vectors would leave the directions less orthogonal.
         np.asarray(jax.random.normal(k, (count, *leaf.shape)), np.float64) * keep
         for k, leaf, keep in zip(keys, leaves, kept, strict=True)
     ]

@@ -80,9 +80,11 @@ def run(
     size = -(-min(CHUNK, len(points)) // step) * step  # every chunk has this many, padded with its last point
     parts = []
     for number, start in enumerate(range(0, len(points), CHUNK)):
+        # A chunk whose file is missing or damaged is measured again rather than reported.
         part = None if store is None else store.read(number)
         if part is None:
             chunk = points[start : start + CHUNK]
+            # Every chunk has one shape, so there is one program; what the copies of the last point give is cut off.
             padded = np.concatenate([chunk, np.repeat(chunk[-1:], size - len(chunk), axis=0)])
             placed_points = jax.device_put(jnp.asarray(padded, float), NamedSharding(mesh, POINTS))
             found = jax.device_get(compiled(placed, placed_points))
@@ -119,8 +121,12 @@ def _compiled(task: Task, mesh: Mesh, width: int) -> Callable[[Inputs, Array], d
             params = moved(inputs.center, inputs.vectors, coordinates)
             return task.measure(task.program, task.settings, inputs, params)
 
+        # No vmap at all for one point at a time: a vmapped `eigh` on several CPU devices was seen to hang
+        # (`curvature_map`).
         if width == 1:
             return jax.lax.map(one, points)
+        # A loop over groups of `width` points: a vmap over the whole chunk would hold the intermediate values of all
+        # its points at once.
         found = jax.lax.map(jax.vmap(one), points.reshape(-1, width, points.shape[1]))
         return jax.tree.map(lambda values: values.reshape(-1), found)
 
@@ -134,6 +140,7 @@ class _Folder:
     def __init__(self, folder: Path, task: Task, inputs: Inputs, points: np.ndarray) -> None:
         self.folder = folder
         self._fingerprint = _fingerprint(task, inputs, points)
+        # Points and chunk size belong to it: a file is known by its number alone.
         manifest = {"format": 2, "points": len(points), "chunk": CHUNK, "fingerprint": self._fingerprint}
         path = folder / "manifest.json"
         try:

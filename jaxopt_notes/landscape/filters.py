@@ -109,6 +109,7 @@ def orthogonal(rows: np.ndarray, *, unit: bool) -> np.ndarray:
     for i in range(rows.shape[-2]):
         row = rows[..., i, :]
         length = np.linalg.norm(row, axis=-1, keepdims=True)
+        # Two rounds over the earlier rows: one leaves what cancellation made of them.
         for earlier in done * 2:
             squared = np.sum(earlier**2, axis=-1, keepdims=True)
             row = row - np.sum(row * earlier, axis=-1, keepdims=True) / squared * earlier

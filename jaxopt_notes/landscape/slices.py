@@ -283,6 +283,7 @@ def _measured(
     grid = [_coordinates(name, axis) for name, axis in zip(AXES, axes, strict=False)]
     where = checked_plane(params, _rows_of(directions), [len(grid)])
     _refuse_unmoved(where, grid)
+    # Before hoisting: the mean over batches is then part of the program, and of the name of a stored slice.
     function, inputs = _streamed(function, where.center, data, args, batch_size)
     _checks.scalar_loss(function, where.center, *inputs)
     program, constants = hoist(function, where.center, *inputs, derivatives=derivatives, owner=loss)
@@ -393,6 +394,7 @@ def _streamed(
     size = _checks.count("batch_size", batch_size, high=examples)
     count = examples // size
     _checks.scalar_loss(function, params, data, *args)
+    # A sum over examples cannot be averaged over batches; `is_sum` keeps its answer with the program of one batch.
     few = batch_shapes(data, size)
     if is_sum(hoist(function, params, few, *args, derivatives=0)[0], function, (params,), data, args):
         refuse_sum(_checks.name_of(function), size, examples)

@@ -130,6 +130,7 @@ def pca_plane(path: PyTree, count: int = 2, *, center: str = "last") -> Plane:
         raise ValueError(f"path holds NaN or infinity from entry {bad[0]} on; cut it there")
     mean = rows.mean(axis=0)
     _, scales, components = np.linalg.svd(rows - mean, full_matrices=False)
+    # Below this a component is made of the rounding of the points, so the path does not span it.
     noise = 2 * float(jnp.finfo(coarsest_dtype(*jax.tree.leaves(path))).eps) * np.linalg.norm(rows, axis=1).max()
     rank = int(np.sum(scales > noise))
     if rank < count:
@@ -186,6 +187,8 @@ def project(path: PyTree, plane: Plane, *, step: Any = None) -> xr.Dataset:
     center = flat_rows(jax.tree.map(lambda leaf: leaf[None], plane.center))
     rows = flat_rows(path) - center
     basis = flat_rows(plane.directions.vectors)
+    # Through the Gram matrix, so directions need be neither orthogonal nor of one length; in float64 on the host, as
+    # distances off the plane are small differences.
     coordinates = np.linalg.solve(basis @ basis.T, basis @ rows.T).T
     distance = np.linalg.norm(rows, axis=1)
     off = np.linalg.norm(rows - coordinates @ basis, axis=1)

@@ -208,6 +208,7 @@ def _prepare(
     lifted = checked_loss(loss, params, aux, *batch, *args)
     hoisted = partial(hoist, lifted, params, aux, derivatives=derivatives_of(optimizer) + traced, owner=loss)
     batch_program, batch_constants = hoisted(*batch, *args)
+    # The text of a program holds the shapes of its arguments, so the loss on all of the data is a program of its own.
     full_program, full_constants = batch_program, batch_constants
     if minibatches is not None:
         full_program, full_constants = hoisted(data, *args)

@@ -103,6 +103,7 @@ def checked_loss(loss: Callable[..., Any], params: PyTree, aux: PyTree, *rest: A
     if not callable(loss):
         hint = "; pass its .loss, and data=its .data" if callable(getattr(loss, "loss", None)) else ""
         raise TypeError(f"loss must be a function of the parameters, got {loss!r}{hint}")
+    # One form inside for both kinds of loss: the step always carries an aux, which is None for a loss without state.
     if aux is None:
         _checks.scalar_loss(loss, params, *rest)
         return lambda params, aux, *rest: (loss(params, *rest), None)

@@ -190,12 +190,15 @@ def _minimize(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Ru
         return jax.lax.scan(body, carry, first_entry + jnp.arange(entries, dtype=jnp.int32))
 
     blocks, rest = divmod(static.steps // static.every, pieces.block)
+    # Outside the block where there is only one, as the start needs the first batch and would draw all indices again.
     rows = pieces.draw(0, pieces.block) if blocks == 1 else None
     first = pieces.first(params, aux, rows)
     parts = [jax.tree.map(lambda row: row[None], pieces.record(first))]
     if blocks == 1:
         last, tail = block(first, 0, pieces.block, rows)
     else:
+        # A scan over blocks around a scan over entries: example indices are drawn together for a block, and only those
+        # of one block are held at a time.
         firsts = pieces.block * jnp.arange(blocks, dtype=jnp.int32)
         last, tail = jax.lax.scan(lambda carry, first: block(carry, first, pieces.block), first, firsts)
         tail = jax.tree.map(lambda row: row.reshape(-1, *row.shape[2:]), tail)
@@ -224,6 +227,7 @@ def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs)
 
     def going(loop: _Loop) -> Array:
         number, carry, _, _, lowest_at = loop
+        # As a float, since no patience is infinity.
         waited = (number - lowest_at).astype(float) * static.every
         return (number < entries) & (carry.status == Status.COMPLETED) & (waited < patience)
 
@@ -236,17 +240,23 @@ def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs)
             carry = pieces.entry(carry, rows, first_entry, number, tol)
             number = number + 1
             history = jax.tree.map(lambda rows, row: rows.at[number].set(row), history, pieces.record(carry))
+            # A start whose batch was skipped has a loss of NaN, which no later loss would be below.
             lower = (carry.loss < lowest) | jnp.isnan(lowest)
             return number, carry, history, jnp.where(lower, carry.loss, lowest), jnp.where(lower, number, lowest_at)
 
+        # Two loops as in `_minimize`: the inner one ends with its block, whose indices are drawn together.
         return jax.lax.while_loop(lambda loop: going(loop) & (loop[0] < first_entry + pieces.block), body, loop)
 
+    # A while loop cannot stack what its steps return, so the whole history is there from the start and written row by
+    # row.
     history = jax.tree.map(lambda row: jnp.broadcast_to(row, (entries + 1, *row.shape)), pieces.record(first))
     loop = (jnp.int32(0), first, history, first.loss, jnp.int32(0))
     number, last, history, _, _ = block(loop) if pieces.block == entries else jax.lax.while_loop(going, block, loop)
     plateaued = (last.status == Status.COMPLETED) & (number < entries)
     last = last._replace(status=jnp.where(plateaued, jnp.int32(Status.PLATEAUED), last.status))
     resting = pieces.record(last._replace(update_norm=jnp.zeros_like(last.update_norm)))
+    # What comes after the stop repeats the last point, as the frozen steps of `minimize` record it: both return the
+    # same run.
     after = jnp.arange(entries + 1) > number
     history = jax.tree.map(lambda rows, row: jnp.where(after.reshape(-1, *[1] * row.ndim), row, rows), history, resting)
     return _finish(static, inputs, pieces, aux, first, last, history)
@@ -262,6 +272,8 @@ def _finish(
     history: History,
 ) -> Run:
     initial, final = first.loss, last.loss
+    # `evaluation_params` returns the very parameters it was given where a method has no other point. Seen by identity
+    # while tracing, this saves two evaluations of the loss.
     begin, end = pieces.evaluated(first), pieces.evaluated(last)
     if static.minibatches is not None or end is not last.params:
         initial, final = pieces.full_loss(begin, aux)[0], pieces.full_loss(end, last.aux)[0]
@@ -281,6 +293,7 @@ def _finish(
     )
 
 
+# Whether memory is donated is part of a compiled function, so there are two of each.
 _of_loss: dict[str, Any] = {"program_of": lambda static: static.batch_loss}
 scan = PerProgram(_minimize, **_of_loss)
 scan_donating = PerProgram(_minimize, donate_argnames=("params", "aux"), **_of_loss)

@@ -135,6 +135,7 @@ class Run(NamedTuple):
             if points.ndim != 1 or name in own:
                 raise ValueError(f"axis {name} must be a list of values under another name than {', '.join(own)}")
             coordinates[name] = (name, points, {"scale": scale_of(points)})
+        # Every reader of tables expects seeds; runs without them count as one.
         if "seed" not in axes:
             coordinates["seed"] = ("seed", np.zeros(1, int))
         trials = tuple(np.size(values[1]) for values in coordinates.values())

@@ -68,6 +68,7 @@ def start(
     grad_norm = tree_norm(grad)
     state = optimizer.init(params) if state is None else state
     finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
+    # A batch that may be skipped, or that the optimizer handles itself, does not end the run at its start either.
     goes_on = finite if skip is None and not _takes_non_finite(state) else jnp.bool_(True)
     status = jnp.where(goes_on, jnp.int32(Status.COMPLETED), jnp.int32(Status.NON_FINITE))
     if tol is not None:
@@ -108,6 +109,8 @@ def advance(
     status = jnp.where(ended, jnp.int32(Status.NON_FINITE), carry.status)
     if tol is not None:
         status = jnp.where(accept & (candidate.grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
+    # A select of whole carries and not a `cond`: under vmap a `cond` runs both branches as well, and lanes stop at
+    # different steps.
     return tree_where(accept, candidate, rests)._replace(status=status)
 
 
@@ -118,6 +121,8 @@ def _attempt(
     params, state, updates = _moved(optimizer, loss, carry)
     value, aux, grad = _evaluate(next_loss, params, carry.aux)
     grad_norm, update_norm = tree_norm(grad), tree_norm(updates)
+    # The norms are recorded anyway, and one entry that is not finite makes them so too: looking at the entries instead
+    # would be two more passes over the parameters.
     finite = jnp.isfinite(update_norm)
     if _takes_non_finite(carry.state):
         finite &= tree_finite(params)
@@ -180,6 +185,8 @@ def _forward(attempt: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
 
 
 def _backward(attempt: Callable[..., Any], saved: Any, cotangents: Any) -> Any:
+    # Selected and not multiplied by 0, as the slopes of a rejected attempt may be NaN. Integers have cotangents of type
+    # float0, which are left as they are.
     pull, accept = saved
     return jax.tree.map(lambda c: c if c.dtype == jax.dtypes.float0 else jnp.where(accept, c, 0), pull(cotangents[0]))
 
@@ -202,6 +209,8 @@ def end_status(
     # Losses are compared up to their rounding: a run may start where it cannot get lower, and a constant predictor
     # reaches the baseline only so far.
     slack = 16 * jnp.finfo(final_loss.dtype).eps * jnp.abs(final_loss)
+    # Later lines win: a final loss that is not finite before one that rose, before one no better than a constant,
+    # before parameters that did not move.
     judged = status
     if unmoved is not None:
         judged = jnp.where(unmoved >= 0.5, jnp.int32(Status.STUCK), judged)

@@ -77,6 +77,7 @@ def minimize_stream(
         >>> int(run.stopped_at), round(float(run.params), 2)
         (10, 3.0)
     """
+    # Copies throughout: every step donates its carry, and must not overwrite what belongs to the user.
     options = Options(
         loss=loss, params=params, optimizer=optimizer, args=args, aux=aux, metrics=metrics, state=state, every=every,
         tol=tol, record_params=record_params, evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
@@ -112,7 +113,7 @@ def minimize_stream(
         source.close()
     end_params = _evaluated(evaluation, evaluation_constants, carry)
     final = carry.loss if end_params is None else _value(*judge(last_batch), end_params, carry.aux)
-    # Two batches do not show whether the loss rose; only what is not finite counts as diverged here.
+    # Two batches do not show whether the loss rose, so the start counts as infinite and no run is called diverged.
     stays = unmoved(carry._replace(params=start_params), carry)
     status = end_status(carry.status, jnp.full_like(initial, jnp.inf), final, jnp.inf, stays)
     short = step < most if most is not None else isinstance(whole, _Epochs) and whole.ended
@@ -147,6 +148,8 @@ def _driven(
 ) -> tuple[Carry, PyTree, int]:
     """Take the steps, adding to the entries; the last carry and batch, and the number of steps."""
     for step, (batch, next_batch) in enumerate(pairs, start=1):
+        # Both batches are asked for their program at every step, as the last one of an epoch may have another shape.
+        # Known shapes cost a look into a dict.
         (program, *given), (next_program, *next_given) = judge(batch), judge(next_batch)
         carry = _advance((program, next_program), *given, *next_given, carry, optimizer, tol, skip)
         if step % every == 0:
@@ -187,11 +190,13 @@ class _Judge:
         self._held: dict[Any, tuple[Program, list[Any]]] = {}
 
     def __call__(self, batch: PyTree) -> tuple[Program, list[Any], tuple[Any, ...]]:
+        # By shapes: what is traced for a batch depends on nothing else, and nearly all batches have the same ones.
         leaves, tree = jax.tree.flatten(batch)
         shapes = (tree, *((leaf.shape, leaf.dtype) for leaf in leaves))
         if shapes not in self._held:
             _checks.not_empty("a batch", batch)
             lifted = checked_loss(self._loss, self._params, self._aux, batch, *self._args)
+            # On a batch of one, a loss per example may look like a scalar; only a second example shows what it is.
             if all(leaf.shape[:1] == (1,) for leaf in leaves):
                 self._check_more_examples(lifted, batch)
             self._held[shapes] = hoist(

@@ -1,7 +1,13 @@
 """Sweeps: spaces, plans, the compiled engine, tables and stores, and the selection of a winner.
 
-Data flows one way: `spec` (what to visit) -> `compute` (programs, the engine) -> `table` -> `keep` (files) -> `run` ->
-`judge`.
+Data flows one way, and each folder imports only from those before it:
+
+    spec       what to visit, as plain data: spaces, groups, options; no program is compiled
+    compute    plans of groups, their compiled programs, and the engine that runs trials by number
+    table      results as labelled tables, and what can be read from a table; no files
+    keep       files: chunks, stores, saved tables, and the shelf that a running sweep keeps chunks on
+    run        which trials run when and where: plans of sweeps, runners, pruning, `sweep` itself
+    judge      what a finished table shows: the winner, and the importance of hyperparameters
 """
 
 from .._digests import StoreError as StoreError

@@ -1,4 +1,8 @@
-"""The engine: trials side by side on the devices, from a plan and the numbers of some trials to what came of them."""
+"""The engine: runs some trials of a plan side by side on the devices, and returns their results as host arrays.
+
+It knows trials by number only. Which trials run together, and where results go, is decided in `run`; chunks, files and
+tables do not occur here.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +34,13 @@ Finished = dict[str, Any]  # name -> host array whose leading axis is the part's
 
 
 class Leg(NamedTuple):
-    """From where to where trials are taken.
+    """The steps that trials take in one call.
 
     Attributes:
         until: the step at which they stop.
-        start: where they are; None at step 0.
-        saved: a checkpoint on this leg, made with all lanes of the width.
-        keep: whether to return where they are at `until`.
+        start: their state at the beginning; None at step 0.
+        saved: a checkpoint within this leg, made with all lanes of the width.
+        keep: whether to return their state at `until`.
     """
 
     until: int
@@ -46,12 +50,12 @@ class Leg(NamedTuple):
 
 
 class Hooks(NamedTuple):
-    """Who is called while trials run.
+    """What is called while trials run.
 
     Attributes:
-        bar: of every segment.
-        checkpoint: between segments, with a function that takes a `State` of now.
-        narrowed: with the lanes left each time that memory runs out.
+        bar: the progress bar, after every segment.
+        checkpoint: called between segments with a function that returns the current `State`.
+        narrowed: called with the lanes left each time memory runs out.
     """
 
     bar: Progress | None = None
@@ -63,7 +67,7 @@ NO_HOOKS = Hooks()
 
 
 class Engine:
-    """Runs trials of one plan. It keeps what is placed on the devices, and how many lanes memory has proved to take."""
+    """Runs trials of one plan. It keeps the arrays on the devices, and the number of lanes that fit the memory."""
 
     def __init__(self, plan: GroupPlan, *, keep_params: bool = False, placed: Placed | None = None) -> None:
         self.plan, self._keep_params = plan, keep_params
@@ -71,23 +75,23 @@ class Engine:
         self.lanes = plan.width
 
     def limit(self, lanes: int) -> None:
-        """Run with no more lanes per device than these, as memory ran out before."""
+        """Use at most this many lanes per device, because memory ran out before."""
         self.lanes = max(1, min(lanes, self.lanes))
 
     def run(self, parts: Sequence[Part], leg: Leg, hooks: Hooks = NO_HOOKS) -> tuple[list[Finished], State | None]:
         """Take some trials along a leg, in segments of about half a second.
 
-        Where memory runs out, these and all later trials run in pieces of half as many lanes, and so on down to one.
+        When memory runs out, these and all later trials run in pieces of half as many lanes, down to one lane.
 
         Arguments:
             parts: the numbers of the trials that run side by side on each device, at most one part per device.
-            leg: from where to where.
-            hooks: who is called meanwhile.
+            leg: the steps to take.
+            hooks: what is called meanwhile.
 
         Returns:
             Per part the histories (trials, entries), what `problem.evaluate` measures at the end, `initial_loss`,
             `status`, `stopped_at`, the share that is `unmoved`, `skipped` where steps may be, and `params` (a pytree)
-            if they are kept. And with `leg.keep` where all trials are, in the order of the parts.
+            if they are kept. With `leg.keep` also the state of all trials, in the order of the parts.
         """
         while True:
             lanes = self.lanes
@@ -96,7 +100,8 @@ class Engine:
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
                 if lanes == 1 or not is_out_of_memory(error):
                     raise
-            # Outside the handler, where the error no longer holds on to the arrays of the failed attempt.
+            # Outside the handler, where the error no longer holds on to the arrays of the failed attempt. The lanes
+            # of that attempt are gone, as segments donate them; the next one starts from the state on the host.
             self.limit(lanes // 2)
             if hooks.narrowed:
                 hooks.narrowed(self.lanes)
@@ -105,11 +110,13 @@ class Engine:
     def _run_with(
         self, lanes: int, parts: Sequence[Part], leg: Leg, hooks: Hooks
     ) -> tuple[list[Finished], State | None]:
-        """Run all parts with so many lanes per device: in one pass, or in pieces that are passed one after another.
+        """Run all parts with this many lanes per device: in one pass, or in pieces one after another.
 
-        Pieces begin at the start of the leg: a checkpoint was made with more lanes, so its floats are others than those
-        of a run that had no more from the start. For the same reason none is made of pieces.
+        Pieces begin at the start of the leg. A checkpoint was made with more lanes, and floats depend on the number of
+        lanes: resumed from it, a trial would have results that no uninterrupted run has. For the same reason no
+        checkpoint is made of pieces.
         """
+        # Only the full width can take up a checkpoint, whose trials ran at that width.
         if lanes == self.plan.width:
             return self._pass(lanes, parts, leg.saved or leg.start, leg, hooks)
         cuts = [range(first, min(first + lanes, len(part))) for part in parts for first in range(0, len(part), lanes)]
@@ -141,12 +148,17 @@ class Engine:
         self._placed.initial_losses(width)  # now, as what does not fit in memory should show before the steps are taken
         step, start = (0, None) if begun is None else (begun.step, self._restored(begun.of(rows), width))
         lanes = start
+        # `lanes` is rebound at every turn: a segment overwrites those that it was given, so an older name would hold
+        # arrays that are gone.
         for done, status, lanes in self._segments(inputs, step, start, leg.until):
             if hooks.bar:
                 hooks.bar.segment(done - step, _of_trials(status, width, counts))
             step = done
+            # A function, as most of the time nobody wants the copy on the host; it is called before the next segment
+            # takes the lanes. At the end of the leg the trials themselves are returned.
             if hooks.checkpoint and step < leg.until:
                 hooks.checkpoint(functools.partial(_taken, lanes, step, width, counts))
+        # Every leg has a step to take, so there was a segment.
         assert lanes is not None
         return self._results(width, parts, inputs, lanes), _taken(lanes, step, width, counts) if leg.keep else None
 
@@ -158,7 +170,7 @@ class Engine:
         return place(LaneInputs(numbers, jnp.asarray(seed, jnp.int32)), self.plan.static.mesh, TRIALS)
 
     def first_pass(self) -> tuple[PyTree, LaneInputs, Shared]:
-        """What the program of the first pass is given: the starts, and the arguments of its lanes."""
+        """The arguments of the program of the first pass: the starts, what distinguishes its lanes, what they share."""
         plan, (constants, data, _, initial, _) = self.plan, self._placed.shared
         counts = [len(plan.trials_of(chunk)) for chunk in range(min(plan.devices, plan.chunks))]
         trials = np.arange(plan.trials)[_rows_of_lanes(counts, plan.width, plan.devices)]
@@ -182,6 +194,9 @@ class Engine:
                 began = time.perf_counter()
                 lanes = compiled.segment(lanes, inputs, shared, *map(jnp.int32, (start, step, stop)))
                 status = jax.device_get(lanes.carry.status)
+                # Reading the status waits for the device, so this is the time of the steps and not of their dispatch.
+                # The first segment includes compiling, which makes the second too short; from the third on the length
+                # is right.
                 elapsed = max(time.perf_counter() - began, 1e-6)
                 length = max(1, int((stop - step) * SECONDS_PER_SEGMENT / elapsed))
                 step = stop
@@ -190,19 +205,21 @@ class Engine:
     def _windows(self, step: int, until: int) -> Iterator[tuple[int, int, Int[Array, "seeds window batch"]]]:
         """(first step, end, example indices of those steps and of the one after), all windows of one shape."""
         window = self.plan.window
+        # Windows begin at multiples of their length also after a resume, so they have one shape and need one program.
         for start in range(step - step % window, until, window):
             # Every pass begins with the same window, mostly the only one.
             rows = self._placed.first_rows if start == 0 else self._placed.rows(start)
             yield start, min(start + window, until), rows
 
     def _results(self, width: int, parts: Sequence[Part], inputs: LaneInputs, lanes: Lanes) -> list[Finished]:
-        """What is known of the trials of every part, on the host, padding left out."""
+        """The results of the trials of every part on the host, without the padding."""
         ends = {"status": lanes.carry.status, "stopped_at": lanes.carry.stopped_at}
         initial = self._placed.shared[3]
         ends["unmoved"] = standing(self.plan.static.mesh)(initial, inputs.seed, lanes.carry)
         ends |= {} if lanes.carry.skips is None else {"skipped": lanes.carry.skips.total}
         evaluated = self._placed.evaluated(lanes.carry)
         params = {"params": evaluated} if self._keep_params else {}
+        # Padding is not evaluated: on every device only as many lanes as the largest part has.
         measured = self._placed.measure(evaluated, max(map(len, parts)))
         histories = {name: history.T for name, history in lanes.histories.items()}
         whole = jax.device_get({**histories, **measured, **ends, **params})
@@ -239,7 +256,8 @@ def _of_trials(values: np.ndarray, width: int, counts: Sequence[int]) -> np.ndar
 
 
 def _taken(lanes: Lanes, step: int, width: int, counts: Sequence[int]) -> State:
-    """Where the trials of some lanes are, on the host."""
+    """The state of the trials of some lanes, on the host."""
+    # NumPy has no arrays of typed keys.
     keyless = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in jax.tree.leaves(lanes.carry)]
     carry, histories = jax.device_get((keyless, lanes.histories))
     rows = [*carry, *(histories[name].T for name in HISTORIES)]
@@ -252,7 +270,7 @@ def _plain(values: np.ndarray) -> np.ndarray:
 
 
 def _like(values: np.ndarray, like: Any) -> Any:
-    """What was made plain as a leaf again."""
+    """The inverse of `_plain`: an array with the dtype of a leaf."""
     if is_key(like):
         return jax.random.wrap_key_data(jnp.asarray(values), impl=str(jax.random.key_impl(jnp.empty(0, like.dtype))))
     return values if values.dtype == like.dtype else values.view(like.dtype)

@@ -1,4 +1,7 @@
-"""The plan of one group: everything that is fixed, checked and traced before its first chunk runs."""
+"""The plan of one group: everything that is fixed, checked and traced before its first chunk runs.
+
+Here is what a plan holds and what follows from it (chunks, window, identity). `trace` makes it, `engine` runs it.
+"""
 
 from __future__ import annotations
 
@@ -130,6 +133,7 @@ class GroupPlan:
 
     def over(self, group: Group) -> GroupPlan:
         """Other configurations of the same hyperparameters, which the same program runs."""
+        # A timing is of a number of trials, which is another one now.
         return dataclasses.replace(self, group=group, timing=None)
 
     def on_devices(self, devices: Sequence[jax.Device]) -> GroupPlan:
@@ -184,6 +188,8 @@ class GroupPlan:
         """What decides a trial, part by part; its floats depend on the width as well."""
         data = (self.problem.data, self.problem.test_data)
         starts = (self.constants, self.evaluate_constants, self.initial, *self.evaluation_constants)
+        # A part that is not used leaves no trace, so an option added later does not change the identity of sweeps
+        # without it.
         evaluation = {} if self.evaluation is None else {"evaluation_params": self.evaluation.fingerprint[:16]}
         return {
             "loss": self.static.loss.fingerprint[:16],
@@ -204,6 +210,7 @@ class GroupPlan:
             "baseline": self.problem.baseline,
             "precision": self.precision,
             "platform": self.platform,
+            # Another version may compile other floats, so it may not finish what this one began.
             "jax": jax.__version__,
             "optax": optax.__version__,
             "jaxopt_notes": __version__,
@@ -219,6 +226,7 @@ class GroupPlan:
     def _update_digest(self) -> str:
         """Hash of what the optimizer does, since two of them may have one name: its first step, traced."""
         one = jax.tree.map(lambda leaf: leaf[0], self.initial)
+        # Any numbers: they are arguments of the trace, so only their names and types are in its text.
         numbers = {name: jnp.float32(0.1) for name in next(self.space.configurations(), {})}
         program, constants = hoist(functools.partial(first_update, self.static.factory), numbers, one, derivatives=0)
         return hashlib.sha256(f"{program.fingerprint}{_digest(constants)}".encode()).hexdigest()[:16]

@@ -1,4 +1,7 @@
-"""The memory of a chunk before it runs, from the compiled program or from a bound that costs no compilation."""
+"""The memory of a chunk before it runs, from the compiled program or from a bound that needs no compilation.
+
+Here are numbers of bytes; what width follows from them is decided in `width`.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,8 @@ class MemoryUse(NamedTuple):
 
 def memory_of(shapes: Shapes) -> MemoryUse:
     """The memory of a chunk, by compiling the segment for one and for two lanes on one device."""
+    # Memory is taken to be affine in the lanes: two compilations give both coefficients. XLA's own figure includes what
+    # it fuses and reuses, which no count of arrays knows.
     one, two = (bytes_needed(segment_compiled(shapes.alone, width)).total for width in (1, 2))
     return MemoryUse(max(0, 2 * one - two), max(0, two - one), available(shapes))
 
@@ -55,6 +60,8 @@ def most_bytes(shapes: Shapes, width: int) -> int:
     alone = shapes.alone
     lanes, inputs, shared, *bounds = alone.segment(1)
     leaves, structure = jax.tree.flatten((lanes, inputs, shared, *bounds))
+    # The lanes count twice, as what comes in and what goes out; the rest of a lane is everything that one step
+    # computes.
     return _size(shared) + width * (2 * _size(lanes) + _bytes_computed(alone.static, structure, tuple(leaves)))
 
 

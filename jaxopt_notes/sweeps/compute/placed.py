@@ -1,4 +1,7 @@
-"""The arrays of a group on its devices, each placed or computed when it is first needed, and then kept."""
+"""The arrays of a group on its devices, each placed or computed when first needed, and then kept.
+
+What belongs to single trials is not here: lanes are made by `engine`.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,8 @@ class Placed:
         if self._initial_losses is None:
             plan, seeds, devices, losses = self._plan, len(self._plan.seeds), self._mesh.size, []
             for first in range(0, seeds, width * devices):
+                # The starts are measured by the program that measures the chunks, so they are laid out as a chunk is:
+                # `width` lanes on each device, of which the first `count` hold a seed each.
                 count = min(width, -(-(seeds - first) // devices))  # on every device, the first lanes of each
                 device, lane = np.divmod(np.arange(devices * width), width)
                 lanes = np.minimum(first + device * count + lane, seeds - 1)

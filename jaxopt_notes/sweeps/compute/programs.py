@@ -43,7 +43,7 @@ class LaneInputs(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """What all lanes share; arguments, so that no array becomes a constant of the program."""
+    """What all lanes share. Passed as arguments, so that no array becomes a constant of the program."""
 
     constants: Sequence[Any]
     data: PyTree
@@ -51,7 +51,7 @@ class Shared(NamedTuple):
 
 
 class Static(NamedTuple):
-    """What is static: two groups for which it is equal share their compiled programs."""
+    """The static part: two groups with equal ones share their compiled programs."""
 
     factory: Callable[..., Any]
     loss: Program
@@ -86,19 +86,24 @@ def place(tree: PyTree, mesh: Mesh, spec: PartitionSpec) -> PyTree:
 
 @kept_with(lambda static: static.loss)
 def programs(static: Static) -> Programs:
-    """The jitted, sharded functions of a group; no lane talks to another, so they hold no collectives."""
+    """The jitted, sharded functions of a group. Lanes do not communicate, so they hold no collectives."""
+    # A pytree of specs in place of arrays: trials are the first axis of every carry, and the second of histories.
     lanes: Any = Lanes(TRIALS, ALONG_STEPS)  # type: ignore[arg-type]
     traces: list[int] = []
 
     def segment(*args: Any) -> Lanes:
+        # Python runs this only while JAX traces, so the length of the list counts compilations.
         traces.append(1)
         return segment_of(static, *args)
 
     def sharded(function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
+        # A user's loss may start a loop from constants. Those do not vary over the mesh while what the loop carries
+        # does, which `check_vma` would refuse.
         return jax.shard_map(function, mesh=static.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
     begin = sharded(functools.partial(_begin, static), (EVERYWHERE, TRIALS, EVERYWHERE), lanes)
     advanced = sharded(segment, (lanes, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE, EVERYWHERE), lanes)
+    # Lanes are most of a chunk's memory. Donated, they are overwritten; otherwise every segment would hold them twice.
     return Programs(jax.jit(begin), jax.jit(advanced, donate_argnums=0), traces)
 
 
@@ -116,6 +121,9 @@ def evaluator(evaluate: Program, mesh: Mesh) -> Callable[..., Any]:
         def write(lane: Array, whole: PyTree) -> PyTree:
             return jax.tree.map(lambda values, value: values.at[lane].set(value), whole, measured(lane))
 
+        # A loop over single lanes, since a product for several lanes at once may add up in another order: `final_loss`
+        # would depend on the width. Its count is traced, so a shorter chunk evaluates no padding and needs no other
+        # program.
         lanes = len(jax.tree.leaves(params)[0])
         nothing = jax.tree.map(lambda like: jnp.zeros((lanes, *like.shape), like.dtype), jax.eval_shape(measured, 0))
         return jax.lax.fori_loop(0, count, write, nothing)
@@ -190,6 +198,9 @@ def segment_of(
     def body(step: Array, lanes: Lanes) -> Lanes:
         def one(carry: Carry, numbers: dict[str, Array], seed: Array) -> Carry:
             now = step - window
+            # The candidate of a step is judged by the batch of the next one, so each step sees two neighbouring
+            # batches. The optimizer is made here, of this lane's numbers: they are tracers, which must not outlive the
+            # trace.
             losses = (_batch_loss(static, shared, seed, now), _batch_loss(static, shared, seed, now + 1))
             return advance(static.factory(**numbers), carry, *losses, skip=static.skip or None)
 
@@ -205,6 +216,8 @@ def _records(carry: Carry) -> dict[str, Array]:
 
 
 def _write(static: Static, step: Array, history: Array, row: Array) -> Array:
+    # One row is written at every step, in place; between two records it is the row that is there already. So there is
+    # no branch around the whole history.
     entry = step // static.every
     if static.every > 1:
         row = jnp.where(step % static.every == 0, row, history[entry])

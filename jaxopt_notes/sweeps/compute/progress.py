@@ -46,25 +46,25 @@ class Progress:
         )
 
     def expect(self, trial_steps: int) -> None:
-        """Tell that the whole sweep is so many steps of a trial, as when a pruner has decided."""
+        """Set the number of trial-steps of the whole sweep, which changes when a pruner has decided."""
         self._bar.total = trial_steps
         container = getattr(self._bar, "container", None)  # of a notebook, whose bar keeps its own end
         if container is not None:
             container.children[1].max = trial_steps
 
     def skip(self, trial_steps: int) -> None:
-        """Tell of steps that an earlier process has taken, which say nothing of the speed of this one."""
+        """Count steps that an earlier process took, leaving them out of the measured speed."""
         self._bar.n += trial_steps
         self._bar.initial = getattr(self._bar, "initial", 0) + trial_steps
 
     def segment(self, steps: int, status: Int[np.ndarray, " trials"]) -> None:
-        """Tell of `steps` more steps of the current chunk."""
+        """Count `steps` more steps of the current chunks."""
         failed = int((status == Status.NON_FINITE).sum())
         self._show(len(status) - failed, failed)
         self._bar.update(steps * len(status))
 
     def chunk(self, status: Int[np.ndarray, " trials"], final_loss: Float[np.ndarray, " trials"]) -> None:
-        """Tell that the trials of a chunk are finished."""
+        """Count the trials of a chunk as finished."""
         self._done += len(status)
         self._failed += int((status >= Status.NON_FINITE).sum())
         self._best = min(self._best, float(np.min(final_loss, where=status < Status.NON_FINITE, initial=np.inf)))

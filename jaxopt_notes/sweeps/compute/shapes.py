@@ -1,4 +1,7 @@
-"""Shapes, dtypes and places of what the compiled programs of a group are given; nothing here touches a value."""
+"""Shapes, dtypes and shardings of the arguments of a group's compiled programs, for whatever needs no values.
+
+Memory, layouts and checkpoints are worked out from these before any array exists.
+"""
 
 from __future__ import annotations
 
@@ -62,6 +65,7 @@ class Shapes(NamedTuple):
         """The arguments of a segment, with the places that a sweep puts them in."""
         mesh = self.static.mesh
         lanes, inputs, shared, *bounds = self.segment(width)
+        # Lowered without them, the segment would be another program than the one that runs, with other memory.
         carry, histories = _placed(lanes.carry, mesh, TRIALS), _placed(lanes.histories, mesh, ALONG_STEPS)
         return (Lanes(carry, histories), _placed(inputs, mesh, TRIALS), _placed(shared, mesh, EVERYWHERE), *bounds)
 

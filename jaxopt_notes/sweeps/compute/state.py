@@ -1,4 +1,7 @@
-"""Trials on their way, on the host: what a checkpoint saves, and what waits at a rung."""
+"""The state of unfinished trials on the host: what a checkpoint saves, and what waits at a rung.
+
+Only the arrays are here. `engine` takes them from lanes and puts them back, `keep` writes them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""From a group to its plan: the last checks, then the traces. Nothing of the sweep is compiled here."""
+"""From a group to its plan: the last checks, then the traces. No program of the sweep is compiled here.
+
+What a plan holds and can answer is in `group_plan`; this module only makes it.
+"""
 
 from __future__ import annotations
 
@@ -43,6 +46,8 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
     example = optimizer(**next(space.configurations(), {}))
     loss, constants = hoist(problem.loss, one, *batch, derivatives=derivatives_of(example))
     if minibatches is not None:
+        # The loss is also evaluated on all of the data, at the end: a loss that works for one size of batch only is
+        # refused here and not after hours.
         _checks.scalar_loss(problem.loss, one, problem.data)
         if is_sum(loss, problem.loss, (one,), problem.data):
             size = examples_per_step(minibatches, problem.examples)

@@ -1,4 +1,7 @@
-"""The width of a group: given, chosen by the size of its lanes and the memory of the machine, or timed."""
+"""The width of a group: given, chosen by the size of its lanes and the memory of the machine, or timed.
+
+The width that a store began with is in `keep.store`, as is what happens when it differs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from .placed import Placed
 from .programs import programs
 
 SECONDS_PER_TIMING = 0.2
-WORTH_IT = 0.9  # a width is left for one that needs less than this share of its time
+WORTH_IT = 0.9  # another width is taken if it needs less than this share of the time
 
 
 def check_width(width: int | str | None) -> int | str | None:
@@ -72,6 +75,7 @@ def time_widths(plan: GroupPlan, widths: Iterable[int] | None = None) -> Timing:
         other = plan.at_width(width)
         try:
             rate = _rate(other, placed)
+        # Mostly for want of memory. Anything else that fails here fails in the sweep too, where it is raised.
         except (jax.errors.JaxRuntimeError, MemoryError):
             continue
         passes = -(-other.chunks // plan.devices)
@@ -90,6 +94,7 @@ def _rate(plan: GroupPlan, placed: Placed) -> float:
     first = True
     while elapsed < SECONDS_PER_TIMING:
         began = time.perf_counter()
+        # The same first steps again and again: only their time matters, and no other window of rows is needed.
         lanes = compiled.segment(lanes, inputs, shared, *map(jnp.int32, (0, 0, length)))
         jax.block_until_ready(lanes)
         if not first:  # which compiles

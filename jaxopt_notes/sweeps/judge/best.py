@@ -1,4 +1,4 @@
-"""`best`: the winner of a sweep, with what the seeds can and cannot tell."""
+"""`best`: the winner of a sweep, and how well the seeds separate it from the others."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Best:
     Attributes:
         config: its hyperparameters; of a tree of several families also its `family`.
         metric: what was compared.
-        median: median of the metric over the seeds, or the mean where `by` says so.
+        median: median of the metric over the seeds, or the mean if `by` is "mean".
         interval: (low, high) around the median of the seeds' distribution, or around the mean.
         coverage: probability that an interval made this way covers that median; 0.95 or more with six seeds or more,
             and with fewer what the smallest and largest seed reach. Of a bootstrap interval it is approximate.
         seeds: number of seeds that `median`, `interval` and `failed` are of.
-        failed: share of these seeds that ended non-finite, diverged, stalled or stuck.
-        ties: the other configurations that the paired seeds cannot tell from it, best first.
+        failed: share of these seeds that ended non-finite, diverged or stalled.
+        ties: the other configurations that the paired seeds cannot separate from it, best first.
         edges: one sentence per axis on whose end the winner sits.
         trials_failed: share of all trials of the sweep that failed.
         by: "median" or "mean".
@@ -94,10 +94,10 @@ class Scores(NamedTuple):
         values: the metric; infinite where the trial is non-finite or diverged.
         measured: the metric as it is in the table; NaN where it is no number.
         ran: whether the trial was run to its end, neither left out nor of a configuration that was pruned.
-        failed: whether it ended non-finite, diverged, stalled or stuck.
+        failed: whether it ended non-finite, diverged or stalled.
         begun: number of trials that were run, pruned ones included.
         configs: the configurations.
-        direction: "max" where the table's metric is the better the higher; it is here with the other sign, `sign`.
+        direction: "max" if higher is better; the values here then have the opposite sign, `sign`.
     """
 
     values: np.ndarray
@@ -214,6 +214,7 @@ def _best_of(
     low, high, coverage = interval_of(scores.values[winner][reported], by, interval)
     ties = []
     for other in order[1:]:
+        # Pairs of one seed: what makes a seed easy or hard is in both and cancels.
         both = chosen & scores.ran[other]
         if not told_apart(scores.values[other][both], scores.values[winner][both], by, interval):
             ties.append(scores.configs[other])
@@ -307,7 +308,7 @@ def _ranking(scores: Scores, choosing: np.ndarray, by: str) -> list[int]:
         raise ValueError("no configuration was run from a seed that is not held out")
     center = center_of(by)
     centers = [center(row[r]) if r.any() else np.inf for row, r in zip(scores.values, ran, strict=True)]
-    # Among equal ones (all infinite, say) the one that failed least, then the lowest mean of what is finite.
+    # Among equal ones (such as all infinite) the one that failed least, then the lowest mean of what is finite.
     failed = [row[r].mean() if r.any() else 1.0 for row, r in zip(scores.failed, ran, strict=True)]
     finite = [finite_mean(row[r]) for row, r in zip(scores.measured, ran, strict=True)]
     return sorted(map(int, np.flatnonzero(whole)), key=lambda c: (centers[c], failed[c], finite[c]))

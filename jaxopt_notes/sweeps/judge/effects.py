@@ -45,7 +45,7 @@ class Term(NamedTuple):
 
 
 def first_order(points: Sequence[np.ndarray], values: Float[np.ndarray, " n"]) -> list[Effect]:
-    """The share Var(E[f | x_a]) / Var(f) of every hyperparameter a, from n points; `importance` says how.
+    """The share Var(E[f | x_a]) / Var(f) of every hyperparameter a, from n points; `importance` explains how.
 
     Arguments:
         points: one array of n values per hyperparameter: numbers, NaN where it is absent, or texts.
@@ -95,7 +95,7 @@ def _effect(main: Term, chosen: dict[tuple[int, ...], Columns], values: np.ndarr
 
 
 class Fit(NamedTuple):
-    """What one surrogate says of one hyperparameter.
+    """What one surrogate shows about one hyperparameter.
 
     Attributes:
         share: its share of the variance, corrected for what chance adds.
@@ -119,10 +119,13 @@ def _fitted(own: Columns, others: list[Columns], pairs: list[Columns], values: n
     n, k = own.shape
     additive = np.concatenate([own, *others], axis=1)
     columns = np.concatenate([additive, *pairs], axis=1)
+    # A pseudoinverse, as columns may depend on each other: products of functions on few points, for example.
     weights = np.linalg.pinv(columns.T @ columns, rcond=1e-10, hermitian=True) @ columns.T
     coefficients = weights @ values
     error = values - columns @ coefficients
     leverage = (columns * weights.T).sum(axis=1)
+    # The residual at a point of leverage h is too small by sqrt(1 - h) (HC2). The clip is for points that the fit
+    # passes through, which have no residual left to correct.
     chance = _summed(weights[:k].T * (error / np.sqrt(np.clip(1 - leverage, 0.1, 1)))[:, None], clusters)
     covariance = chance.T @ chance  # of the first k coefficients; the errors may vary more at some points than others
     effect = own @ coefficients[:k]
@@ -130,6 +133,8 @@ def _fitted(own: Columns, others: list[Columns], pairs: list[Columns], values: n
     raw, unexplained = float(effect @ effect) / n, float(rest @ rest) / n
     total, explained = raw + unexplained, raw - float(np.trace(covariance))
     share, signal = explained / total, max(explained, 0.0)
+    # The fitted effect is larger than the true one by what chance adds; the variance is that of an effect of the
+    # corrected size.
     shrunk = effect * np.sqrt(signal / raw) if raw > 0 else effect
     noise = values - additive @ coefficients[: additive.shape[1]]
     influence = (1 - share) * (shrunk**2 - signal + 2 * shrunk * noise) - share * (rest**2 - unexplained)
@@ -148,7 +153,7 @@ def _summed(rows: np.ndarray, clusters: np.ndarray) -> np.ndarray:
 
 
 def _functions_of(number: int, column: np.ndarray) -> Term:
-    """An indicator of where it is absent, then of few levels all functions, of many numbers smooth ones of the rank.
+    """All functions of a few levels, or smooth functions of the rank of many numbers; and an indicator of absence.
 
     The rank makes the result the same on a linear and a logarithmic scale. Cosines beside a line and a parabola
     converge fast for smooth functions and, unlike polynomials of high degree, give no point at an end much weight.
@@ -173,6 +178,7 @@ def _functions_of(number: int, column: np.ndarray) -> Term:
     if functions:
         columns[~absent, 1:] = np.stack(functions, axis=1)[codes]
     if absent.any():
+        # Behind the first function, so that the smallest surrogate, of two functions, has both.
         columns = np.insert(columns, min(2, columns.shape[1]), absent, axis=1)
     columns = np.sqrt(n) * np.linalg.qr(columns).Q[:, 1:]
     most = columns.shape[1]
@@ -215,6 +221,7 @@ def _clusters(points: Sequence[np.ndarray]) -> Int[np.ndarray, " n"]:
     """Numbers of what was drawn together: of a sample times a grid all points with the same sampled values."""
     n = len(points[0])
     codes = np.stack([np.unique(column.astype(str), return_inverse=True)[1] for column in points])
+    # Values drawn from a distribution hardly repeat; those of a grid do.
     many = codes.max(axis=1) + 1 > np.sqrt(n)
     drawn, crossed = (np.unique(part, axis=1, return_inverse=True)[1] for part in (codes[many], codes[~many]))
     product = many.any() and (drawn.max() + 1) * (crossed.max() + 1) == n == np.unique(codes, axis=1).shape[1]
@@ -229,6 +236,7 @@ def _chosen(terms: Sequence[Term], values: np.ndarray, allowed: frozenset[int]) 
     terms = [term for term in terms if term.sizes and allowed.issuperset(term.axes)]
     n, together = len(values), np.concatenate([np.zeros((len(values), 0)), *(term.columns for term in terms)], axis=1)
     ends = np.cumsum([0, *(term.columns.shape[1] for term in terms)])
+    # The ridge keeps the Cholesky factors below defined where columns depend on each other.
     gram = together.T @ together + 1e-9 * n * np.eye(ends[-1])
     moment = together.T @ values
     left = total = float(values @ values)

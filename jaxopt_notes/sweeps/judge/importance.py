@@ -129,6 +129,8 @@ def importance(
     _checks.one_table("importance", table)
     _checks.choice("scale", scale, ("rank", "value"))
     scores = scores_of(table, metric, direction)
+    # Only configurations that ran from every seed: medians over different seeds differ for a reason that no
+    # hyperparameter has.
     whole = scores.ran.all(axis=1)
     medians = np.array([middle(row) for row in scores.values])
     names = hyperparameters(table)

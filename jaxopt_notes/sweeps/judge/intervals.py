@@ -1,4 +1,4 @@
-"""Intervals: what a few seeds can tell of a median or a mean, and of two configurations."""
+"""Intervals: what a few seeds show about a median or a mean, and about the difference of two configurations."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def center_of(by: str) -> Any:
 
 
 def most_coverage(seeds: int) -> float:
-    """With what probability the extremes of so many values enclose their median; no interval inside does better."""
+    """The probability that the extremes of this many values enclose their median; no interval inside does better."""
     return 1 - 2.0 ** (1 - seeds)
 
 
@@ -59,11 +59,14 @@ def interval_of(sample: np.ndarray, by: str, interval: str) -> tuple[float, floa
 def _bootstrap(samples: np.ndarray, by: str) -> np.ndarray:
     """The 2.5 % and 97.5 % quantiles of the difference, last column minus first, or of the only column, resampled."""
     n = len(samples)
+    # Always the same resamples, so that one table gives one answer.
     drawn = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     with np.errstate(invalid="ignore"):  # infinite values average to infinite ones, or cancel
         centers = (np.median if by == "median" else np.mean)(samples[drawn], axis=1)
         statistic = centers if centers.shape[1] == 1 else centers[:, 1:] - centers[:, :1]
     tail = (1 - CONFIDENCE) / 2
+    # Two infinite values differ by NaN: both configurations failed, so neither is better. And as an infinite value
+    # cannot be interpolated, the quantile is one of the values.
     statistic = np.where(np.isnan(statistic), 0.0, statistic)
     return np.quantile(statistic, [tail, 1 - tail], axis=0, method="closest_observation")
 

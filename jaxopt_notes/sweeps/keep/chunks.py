@@ -1,4 +1,7 @@
-"""A chunk of trials as a NetCDF file, which says what it holds and is checked before it is believed."""
+"""A chunk of trials as a NetCDF file that names its content, which is checked before it is used.
+
+One file is the concern here; which files a store has is in `store`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ REPAIR = "sweep(..., repair=True) sets it aside and runs its trials again"
 
 
 def write_chunk(path: Path, chunk: int, columns: Columns, layout: Layout) -> None:
-    """Write the columns of a chunk, with its number, its trials, and the sweep that they belong to."""
+    """Write the columns of a chunk, with its number, its trials, and the fingerprint of the sweep."""
     import h5netcdf
 
     # In memory first: a file that HDF5 cannot finish, as on a full disk, stays open there and later ends the process.
@@ -44,6 +47,7 @@ def read_chunk(path: Path, chunk: int, layout: Layout) -> Columns:
         with open_digested(path, REPAIR) as opened, h5py.File(opened, "r") as file:
             labels = _labels(chunk, layout)
             there = {name: np.asarray(file.attrs[name]).item() for name in labels}  # HDF5 makes arrays of numbers
+            # Apart from the other labels, since a sound file of another sweep should not be reported as unreadable.
             if there["fingerprint"] != labels["fingerprint"]:
                 raise StoreError(f"{path} does not belong to this sweep; {REPAIR}")
             if there != labels:
@@ -69,7 +73,7 @@ def widths_there(folder: Path) -> list[int]:
 
 
 def _labels(chunk: int, layout: Layout) -> dict[str, Any]:
-    """What a file says that it holds."""
+    """The labels of a chunk's file, which a reader compares."""
     width, fingerprint = (layout.attributes[name] for name in ("width", "fingerprint"))
     return {"chunk": chunk, "width": width, "first": chunk * width, "fingerprint": fingerprint}
 
@@ -96,6 +100,7 @@ def check_here(group: Any, name: str) -> None:
     """
     import h5py
 
+    # HDF5 follows links into other files, and no digest of this file covers what stands there.
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"its {name!r} is missing or a link")
     member = group[name]

@@ -1,7 +1,7 @@
 """What a folder is for: a sweep of one program, of groups, or of families, as a record that is written before it runs.
 
 On disk a sweep of groups is a folder with `groups.json` and the store of each in `group-000`, `group-001`, ...; one of
-families has `families.json` and a folder for each.
+families has `families.json` and a folder for each. `folders` only reads them; the store of one program is in `store`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ FORMAT = 1
 
 
 def claim(store: Path | None, name: str, record: dict[str, Any] | None, repair: bool = False) -> None:
-    """Write what a folder holds, or compare with what is there; a sweep of which nothing came makes room.
+    """Write what a folder is for, or compare with the record that is there. A record without results is replaced.
 
-    With `repair` a record that cannot be read is set aside, and so is one of another kind whose results are not there.
+    With `repair` a record that cannot be read is set aside, and so is one of another kind without results.
 
     Raises:
         StoreError: the folder holds another sweep.
@@ -31,6 +31,8 @@ def claim(store: Path | None, name: str, record: dict[str, Any] | None, repair: 
     if store is None:
         return
     others, path = [other for other in records_in(store) if other != name], store / name
+    # Nothing came of what is there and nobody is at work on it, so it may be replaced. Of several processes of
+    # `jax.distributed` another one may be about to begin; then nothing is.
     free = not holds_results(store) and not is_written(store) and jax.process_count() == 1
     for other in others:
         if not free and not (repair and _is_stray(store, other, name)):
@@ -41,6 +43,7 @@ def claim(store: Path | None, name: str, record: dict[str, Any] | None, repair: 
             (store / other).unlink()
     if record is None:
         return
+    # As it will be read again, with lists in place of tuples.
     now = json.loads(json.dumps({"format": FORMAT, **record, "part_of": part_of(store)}))
     there = None if free and path.is_file() else _there(path, repair)
     if there is not None:
@@ -48,6 +51,8 @@ def claim(store: Path | None, name: str, record: dict[str, Any] | None, repair: 
         changed = [part for part in {**there, **now} if json.dumps(there.get(part)) != json.dumps(now.get(part))]
         if not changed:
             return
+        # A folder that was moved into another sweep, or out of one, is itself unchanged: only its place is written
+        # anew.
         if changed != ["part_of"]:
             if not (repair and ("part_of" in changed or _parts_say(store, now))):
                 lines = [f"  {part}: {there.get(part)} there, {now.get(part)} now" for part in changed]
@@ -72,13 +77,13 @@ def _there(path: Path, repair: bool) -> dict[str, Any] | None:
 
 
 def _is_stray(store: Path, other: str, name: str) -> bool:
-    """Whether the record of another kind cannot be right: the wanted one is there, or nothing that it speaks of."""
+    """Whether the record of another kind must be wrong: the wanted one is there too, or its parts are missing."""
     pattern = {"manifest.json": "chunk-*", "groups.json": "group-*", "families.json": "*/*.json"}[other]
     return os.path.lexists(store / name) or not any(store.glob(pattern))
 
 
 def place_in(folder: Path) -> str | None:
-    """What a folder says of its place in a sweep of groups or families; None where that cannot be read."""
+    """The recorded place of a folder in a sweep of groups or families; None if it cannot be read."""
     for name in records_in(folder):
         with contextlib.suppress(StoreError, FileNotFoundError):
             return read_json(folder / name, ANEW).get("part_of", "")
@@ -86,5 +91,5 @@ def place_in(folder: Path) -> str | None:
 
 
 def _parts_say(store: Path, record: dict[str, Any]) -> bool:
-    """Whether a group or family that is there says that it is part of the sweep of this record."""
+    """Whether a group or family on disk was recorded as part of the sweep of this record."""
     return any(place_in(store / part) == place_of(record, part) for part in parts_in(record))

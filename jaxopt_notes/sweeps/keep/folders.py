@@ -1,4 +1,7 @@
-"""What a folder holds: a sweep of one program, of groups, or of families; and of which sweep it is a part."""
+"""What a folder holds (a sweep of one program, of groups or of families), and the sweep that it is a part of.
+
+Questions only, which change nothing on disk; `claims` writes.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ ANEW = "sweep(..., repair=True) sets it aside and writes it anew"
 
 
 def records_in(folder: Path) -> list[str]:
-    """The records in a folder; of a sound one it is one."""
+    """The records in a folder; a sound one has one."""
     return [name for name in RECORDS if os.path.lexists(folder / name)]
 
 
@@ -23,27 +26,28 @@ def is_store(folder: Path) -> bool:
 
 
 def holds_results(folder: Path) -> bool:
-    """Whether a folder, or one inside, keeps anything that a sweep computed."""
+    """Whether a folder, or one inside it, has anything that a sweep computed."""
     return any(True for pattern in ("chunk-*", "carry-*", "rung-*", "decisions.json") for _ in folder.rglob(pattern))
 
 
 def is_written(folder: Path) -> bool:
-    """Whether a process is writing a sweep in a folder or in one inside."""
+    """Whether a process is writing a sweep in a folder or in one inside it."""
     from filelock import FileLock, Timeout
 
     for path in folder.rglob("lock*"):
         try:
+            # Lock files outlive their processes, so only trying shows whether one is held. It is given back at once.
             with FileLock(path, timeout=0):
                 pass
         except Timeout:
             return True
-        except OSError:  # of a folder that nobody here may write, as writing will say
+        except OSError:  # no permission to write here, which writing will report
             return False
     return False
 
 
 def part_of(folder: Path) -> str:
-    """What ties a folder to its place in a sweep of groups or families; empty of a sweep of its own."""
+    """A digest of a folder's place in a sweep of groups or families; empty for a sweep of its own."""
     for name in RECORDS[1:]:
         try:
             record = read_json(folder.parent / name, ANEW)
@@ -55,7 +59,7 @@ def part_of(folder: Path) -> str:
 
 
 def place_of(record: dict[str, Any], part: str) -> str:
-    """What ties a part to the record of a sweep of groups or families."""
+    """A digest of a part and the record of the sweep of groups or families that it belongs to."""
     return digest_of({"record": record, "part": part})
 
 

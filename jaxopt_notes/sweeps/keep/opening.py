@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
-    """The table of a stored sweep as far as it is finished, also while another process writes it.
+    """The table of a stored sweep as far as it is finished, even while another process writes it.
 
     Arguments:
         folder: what was given to `sweep` as `store`.
 
     Returns:
-        The Dataset, or of several families the DataTree, that `sweep` returns; trials that are not finished are NaN
-        with status -1, and `attrs["trials_finished"]` counts the others.
+        The Dataset that `sweep` returns, or the DataTree for several families. Unfinished trials are NaN with status
+        -1, and `attrs["trials_finished"]` counts the others.
 
     Raises:
-        FileNotFoundError: no sweep is stored there. StoreError: a file of it was changed since it was written, belongs
-            to another sweep, or cannot be read; it is named, and `sweep(..., repair=True)` makes it again.
+        FileNotFoundError: no sweep is stored there. StoreError: a file was changed since it was written, belongs to
+            another sweep, or cannot be read. It is named; `sweep(..., repair=True)` makes it again.
 
     Example:
         >>> import tempfile, jaxopt_notes as jon

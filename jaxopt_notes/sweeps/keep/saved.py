@@ -1,4 +1,7 @@
-"""Tables as NetCDF files with a digest, whose every column is read back as it was: `save` and `load`."""
+"""`save` and `load`: whole tables as NetCDF files with a digest, every column read back as it was.
+
+Here and not in `table`, which knows no files: a table is checked for links into other files as a chunk is.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ _FIX = "only another copy helps; xarray.open_dataset reads what there is, unchec
 def save(table: xarray.Dataset | xarray.DataTree, path: str | os.PathLike[str]) -> Path:
     """Write a table as a NetCDF file with a digest, which `load` checks and reads back exactly.
 
-    Other programs open it as any other. There columns of bfloat16, float8 and int4 are float32 and int8, and random
-    keys are integers.
+    Other programs open it like any NetCDF file. They see bfloat16 and float8 as float32, int4 as int8, and random keys
+    as integers.
 
-    The file is made in memory, written under a temporary name, flushed to the disk and renamed, so nobody ever reads
-    half of it.
+    The file is made in memory, written under a temporary name, flushed to the disk and renamed, so half of it
+    is never read.
 
     Arguments:
         table: from `sweep`, or any other Dataset.
@@ -34,8 +37,8 @@ def save(table: xarray.Dataset | xarray.DataTree, path: str | os.PathLike[str]) 
         The path written.
 
     Raises:
-        OSError: the file cannot be written, as of a full disk; nothing is there then. TypeError: it is no table, or has
-            a column that a file cannot hold exactly, which is named.
+        OSError: the file cannot be written, for example because the disk is full; no part of it is left. TypeError: not
+            a table, or a column that a file cannot hold exactly, which is named.
 
     Example:
         >>> import tempfile, jaxopt_notes as jon
@@ -99,6 +102,7 @@ def _check_all(group: Any, around: frozenset[Any] = frozenset()) -> None:
     for name in group:
         check_here(group, name)
         if isinstance(group[name], h5py.Group):
+            # A hard link may lead back up, and walking down would not end.
             if group[name] in {*around, group}:
                 raise ValueError(f"its group {name!r} holds itself")
             _check_all(group[name], around | {group})

@@ -1,4 +1,7 @@
-"""Where finished chunks are kept while a sweep runs: in memory, or on disk as well."""
+"""Where finished chunks are kept while a sweep runs: in memory, and with a store on disk as well.
+
+What a running sweep keeps and looks up is here, with or without a store; the files are in `store`.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +20,15 @@ from .store import Store
 
 SECONDS_PER_CHECKPOINT = 60.0
 
-Pass = tuple[list[int], State | None]  # chunks that run side by side, and where they are
+Pass = tuple[list[int], State | None]  # chunks that run side by side, and their state
 Taker = Callable[[Callable[[], State]], None]
-Rung = tuple[Columns, State | None]  # what some trials measure at a rung, and where they are
+Rung = tuple[Columns, State | None]  # what some trials measure at a rung, and their state
 
 
 class Shelf:
-    """Finished chunks in memory, and with a store on disk as well, where those of an earlier process are.
+    """Finished chunks in memory, and with a store also on disk, where those of earlier processes are.
 
-    The columns of all trials are allocated at once, and not written before a chunk is: what is not run costs no memory.
+    The columns of all trials are allocated at once but written chunk by chunk, so what is not run takes no memory.
     """
 
     def __init__(self, layout: Layout, devices: int, store: Store | None = None, stop: Stop | None = None) -> None:
@@ -44,18 +47,19 @@ class Shelf:
         return self._kept if self._store is None else {*self._kept, *self._store.finished()}
 
     def unfinished(self, chunks: Iterable[int]) -> list[int]:
-        """Those of the chunks that are not kept yet."""
+        """The chunks among these that are not kept yet."""
         finished = self._finished()
         return [chunk for chunk in chunks if chunk not in finished]
 
     def missing(self, chunks: Iterable[int]) -> Iterator[Pass]:
-        """Those of the chunks still to run, at most one per device at a time, and where they had got to.
+        """The chunks among these that are still to run, at most one per device at a time, with their checkpoints.
 
-        Chunks that had got to the same step run together.
+        Chunks with checkpoints of the same step run together.
         """
         to_run = self.unfinished(chunks)
         saved = {chunk: self._store and self._store.carry(chunk, self._layout.owner) for chunk in to_run}
         steps = {chunk: one.step if one else 0 for chunk, one in saved.items()}
+        # One pass has one step to start from. The furthest come first, as they are the soonest to be finished for good.
         for step in sorted(set(steps.values()), reverse=True):
             alike = [chunk for chunk in to_run if steps[chunk] == step]
             for i in range(0, len(alike), self._devices):
@@ -65,9 +69,9 @@ class Shelf:
                 yield together, State.joined(known) if known else None
 
     def checkpoint(self, chunks: Sequence[int]) -> Taker | None:
-        """What to call between the segments of these chunks.
+        """A function to call between the segments of these chunks; None without a store.
 
-        It saves where they are once a minute, and when the process is asked to end.
+        It saves their state once a minute, and when SIGTERM has arrived.
         """
         store, owner = self._store, self._layout.owner
         if store is None:
@@ -77,6 +81,8 @@ class Shelf:
 
         def take(taken: Callable[[], State]) -> None:
             nonlocal last
+            # Written before the check below raises: closing the shelf waits for the disk, so the state of this moment
+            # is kept.
             if self._stop.requested or time.monotonic() - last >= SECONDS_PER_CHECKPOINT:
                 for chunk, state in zip(chunks, taken().parts(counts), strict=True):
                     store.write_carry(chunk, state, owner)
@@ -86,7 +92,8 @@ class Shelf:
         return take
 
     def put(self, chunk: int, columns: Columns) -> None:
-        """Keep a finished chunk, and write it in the background; a worker that wrote it reports only how it went."""
+        """Keep a finished chunk and write it in the background; from a worker that wrote it, only a summary arrives."""
+        # Only some columns, so a worker has written the chunk itself, and its file is the one to read.
         if columns.keys() != self._layout.columns.keys():
             assert self._store is not None
             self._store.reported.add(chunk)
@@ -103,13 +110,13 @@ class Shelf:
         return {name: column[trials.start : trials.stop] for name, column in columns.items()}
 
     def chunk(self, chunk: int) -> Columns:
-        """The columns of a chunk that is kept; where a worker made it, from its file."""
+        """The columns of a chunk that is kept, read from its file if a worker wrote it."""
         if chunk in self._kept or self._store is None:
             return self.chunk_in(self._columns, chunk)
         return self._store.chunk(chunk, self._layout)
 
     def holds(self, chunk: int) -> bool:
-        """Whether a chunk is kept; one that a worker wrote may be deleted since."""
+        """Whether a chunk is kept. One that a worker wrote may have been deleted since."""
         return chunk in self._finished()
 
     def trials_finished(self) -> int:
@@ -130,7 +137,7 @@ class Shelf:
         return self._columns
 
     def warn_if_deleted(self) -> None:
-        """Warn if what was written while the sweep ran is no longer there; to be called when the shelf is closed."""
+        """Warn if files written while the sweep ran are gone. Call it after closing the shelf."""
         if self._store is None:
             return
         written, there = {*self._kept, *self._store.reported}, self._store.finished()
@@ -146,13 +153,13 @@ class Shelf:
             )
 
     def narrowed(self, lanes: int) -> None:
-        """Keep at once that chunks run with so few lanes per device, as memory ran out."""
+        """Record, without delay, that memory ran out and chunks run with this many lanes per device."""
         self._lanes = min(lanes, self._lanes or lanes)
         if self._store is not None:
             self._store.note_lanes(lanes)
 
     def lanes(self) -> int | None:
-        """The fewest lanes that chunks ran with, also those of an earlier process, if memory ran out."""
+        """The fewest lanes per device that chunks ran with, in earlier processes too; None if memory never ran out."""
         return self._lanes if self._store is None else self._store.noted_lanes()
 
     def put_rung(self, rung: int, chunk: int, columns: Columns, state: State | None) -> None:
@@ -161,26 +168,26 @@ class Shelf:
             self._store.write_rung(rung, chunk, columns, state, self._layout.owner)
 
     def rung(self, rung: int, chunk: int, ends: bool) -> Rung | None:
-        """A chunk at a rung, if an earlier process has taken it there; `ends` where the sweep ends."""
+        """A chunk at a rung, if an earlier process has taken it there; `ends` at the last rung."""
         return None if self._store is None else self._store.rung(rung, chunk, self._layout.owner, ends)
 
     def put_decisions(self, decisions: Decisions) -> None:
-        """Write what a pruner decided, before the chunks that it made."""
+        """Write what a pruner decided, before the chunks that follow from it."""
         if self._store is not None:
             self._store.write_decisions(decisions)
 
     def decisions(self) -> Decisions | None:
-        """What a pruner decided in a stored sweep, once that is whole."""
+        """What a pruner decided in a stored sweep; None until its last decision."""
         found = None if self._store is None else self._store.decisions()
         return None if found is None else Decisions(*found)
 
     def forget_rungs(self) -> None:
-        """Remove what was kept between rungs, when what came of them is on disk."""
+        """Remove what was kept between rungs, once the chunks are on disk."""
         if self._store is not None:
             self._store.forget_rungs()
 
     def close(self) -> None:
-        """Wait for the disk and give the lock back."""
+        """Wait for the disk and release the lock."""
         if self._store is not None:
             try:
                 self._store.flush()
@@ -198,17 +205,18 @@ def open_shelf(
     share: str = "",
     stop: Stop | None = None,
 ) -> Shelf:
-    """Become the writer of a store, or of a share of it, and make sure that it holds this sweep and nothing broken.
+    """Become the writer of a store, or of a share of it, and check that it holds this sweep and nothing broken.
 
     Arguments:
         store: the store.
         identity: what decides a trial of this sweep, part by part.
         layout: the layout of its table.
         devices: how many chunks run at a time.
-        repair: set aside what is broken, and what belongs to another sweep.
+        repair: set aside files that are broken or belong to another sweep.
         share: the name of the share that this process writes; empty for all of it.
         stop: whether the process was asked to end.
     """
+    # The lock comes first: whether the folder holds this sweep may only be decided while nobody else can write there.
     store.lock(share, repair)
     try:
         store.create({**identity, "width": layout.width, "variables": sorted(layout.columns)}, layout, repair)
@@ -216,6 +224,7 @@ def open_shelf(
             if not repair:
                 raise StoreError(reason)
             set_aside(path)
+    # After Ctrl-C too, as a notebook lives on and would keep the folder locked.
     except BaseException:
         store.close()
         raise

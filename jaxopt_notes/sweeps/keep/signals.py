@@ -1,4 +1,4 @@
-"""SIGTERM, with which schedulers announce a kill: the sweep saves where it is, then the process ends as it would."""
+"""SIGTERM, by which schedulers announce a kill: the sweep saves its state, then the process ends as usual."""
 
 from __future__ import annotations
 
@@ -12,36 +12,37 @@ import jax
 
 
 class Terminated(BaseException):
-    """SIGTERM came and everything is saved; not an `Exception`, so that nobody takes it for an error."""
+    """SIGTERM arrived. Not an `Exception`, so that no handler of errors catches it."""
 
 
 class Stop:
-    """Whether SIGTERM came."""
+    """Whether SIGTERM arrived."""
 
     def __init__(self, gentle: bool) -> None:
         self.requested, self._gentle = False, gentle
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal; raise at once if nobody looks between segments, or if it comes again."""
+        """Note the signal. Raise at once if nothing checks between segments, or if it arrives again."""
         again, self.requested = self.requested, True
         if again or not self._gentle:
             raise Terminated
 
     def check(self) -> None:
-        """Raise here if the signal came."""
+        """Raise here if the signal arrived."""
         if self.requested:
             raise Terminated
 
 
 @contextlib.contextmanager
 def sigterm(*, wanted: bool, gentle: bool) -> Iterator[Stop]:
-    """Catch SIGTERM inside the block, if `wanted`; whoever handled it before gets it after the block.
+    """Catch SIGTERM inside the block, if `wanted`; the previous handler receives it after the block.
 
-    Only the main thread can; and of several `jax.distributed` processes JAX catches it, in a way that could not be put
-    back. A process that ignores SIGTERM goes on ignoring it.
+    Only the main thread can catch it. In processes of `jax.distributed` JAX handles it, in a way that could not be
+    restored. A process that ignores SIGTERM continues to ignore it.
     """
     stop = Stop(gentle)
     mine = wanted and threading.current_thread() is threading.main_thread() and jax.process_count() == 1
+    # Also None for a handler that was not installed from Python, which could not be restored.
     previous = signal.getsignal(signal.SIGTERM) if mine else None
     if previous is None or previous is signal.SIG_IGN:
         yield stop

@@ -2,14 +2,14 @@
 
 folder/manifest.json       the layout of the table and the identity of the sweep
 folder/chunk-00000.nc      the columns of one chunk, flat along `trial`
-folder/carry-00000.npz     a chunk on its way, overwritten as it goes on, gone when it is finished
+folder/carry-00000.npz     the checkpoint of an unfinished chunk, overwritten, removed when the chunk is finished
 folder/narrowed.json       the lanes per device that chunks ran with, if memory ran out
-folder/rung-00-00000.npz   a chunk of a pruned sweep at a rung, gone when the sweep is finished
+folder/rung-00-00000.npz   a chunk of a pruned sweep at a rung, removed when the sweep is finished
 folder/decisions.json      what the pruner decided
 folder/lock                held while a process writes; lock-0, lock-1, ... while several write a share each
 
-Every file but the locks has a digest and says which sweep it belongs to; `_digests` checks the one before it is parsed,
-this room the other.
+Every file but the locks has a digest, which `_digests` checks before the file is parsed, and names the sweep that it
+belongs to, which this module checks. What a folder of several groups or families holds is in `claims`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .chunks import read_chunk, widths_there, write_chunk
 from .folders import ANEW, holds_results, part_of
 
 FORMAT = 2
-SECONDS_TO_LOOK = 10.0  # at the lock of another, which is held for ever or for a moment
+SECONDS_TO_LOOK = 10.0  # to wait for another's lock: it is held for a moment, or as long as a sweep runs
 _LEAF = "trials."  # before the number of a leaf, whose leading axis is the trial
 _CHUNK = re.compile(r"chunk-(\d{5,})\.nc$")
 
@@ -47,14 +47,14 @@ class Store:
         self._shared = False
         self._thread: ThreadPoolExecutor | None = None
         self._writes: list[Future[Any]] = []
-        self.reported: set[int] = set()  # chunks that workers say they wrote, which a listing over NFS may lack
+        self.reported: set[int] = set()  # chunks that workers report as written, which a listing over NFS may lack
 
     def is_begun(self) -> bool:
-        """Whether a sweep was begun here, also one whose manifest is gone."""
+        """Whether a sweep was begun here, even if its manifest is gone."""
         return os.path.lexists(self.folder / "manifest.json") or any(self.folder.glob("chunk-*.nc"))
 
     def manifest(self) -> dict[str, Any]:
-        """The manifest as it stands on disk."""
+        """The manifest on disk."""
         path = self.folder / "manifest.json"
         try:
             found = read_json(path, ANEW)
@@ -71,25 +71,27 @@ class Store:
         return Layout(**self.manifest()["layout"])
 
     def width(self, repair: bool) -> int:
-        """The width of the sweep; where the manifest may be wrong, that of most chunks."""
+        """The width of the sweep. With `repair` the manifest may be wrong, so it is the width of most chunks."""
         widths = widths_there(self.folder) if repair else []
         return mode(widths) if widths else self.manifest()["identity"]["width"]
 
     def lock(self, share: str = "", repair: bool = False) -> None:
-        """Become the writer, of everything or of one share, or say who is; then `start`.
+        """Become the writer of everything or of one share, and `start`; raise if another process is.
 
-        The operating system gives the lock back when this process ends.
+        The operating system releases the lock when this process ends.
         """
         path = self.folder / f"lock{share}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if repair and os.path.lexists(path) and not path.is_file():
                 set_aside(path)
+            # Its own lock before a look at the others: of two that begin at once each then sees the other, and at worst
+            # both give up. In the other order both could pass.
             self._lock = self._acquired(f"lock{share}", 0.0)
         except OSError as error:
             reason = f"a sweep cannot write its store: {error.strerror or error}; open_sweep only reads one"
             raise OSError(error.errno, reason, str(self.folder)) from error
-        # Whoever writes everything excludes the shares, and they exclude it; the shares look at one file by turns.
+        # A writer of everything and writers of shares exclude each other. Several shares look at one file by turns.
         others = ["lock"] if share else sorted(path.name for path in self.folder.glob("lock-*"))
         try:
             for other in others:
@@ -98,13 +100,15 @@ class Store:
             self.close()
             raise
         self._shared = bool(share)
-        if not share:  # what a kill left half written; a worker of another process that still writes loses its chunk
+        if not share:  # what a kill left half written; a worker of that process that still writes loses its chunk
             for path in self.folder.glob(".*.tmp"):
                 path.unlink(missing_ok=True)
         self.start()
 
     def start(self) -> None:
-        """Open the thread that writes. A worker that is told which chunks to write needs no lock."""
+        """Open the thread that writes. A worker is given the numbers of its chunks and needs no lock."""
+        # One thread, so files are written in the order in which they were given. With two a checkpoint could be written
+        # after its chunk, and stay.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
 
     def _acquired(self, name: str, seconds: float) -> Any:
@@ -122,8 +126,8 @@ class Store:
     def create(self, identity: dict[str, Any], layout: Layout, repair: bool = False) -> None:
         """Write the manifest, or compare with the one that is there.
 
-        With `repair` one that cannot be read is set aside, and so is a readable one of another sweep, if it was brought
-        here from elsewhere: it says so, or there are chunks of this sweep.
+        With `repair` a manifest that cannot be read is set aside. So is one of another sweep if it came from elsewhere:
+        its place in a sweep of groups is another one, or there are chunks of this sweep beside it.
 
         Raises:
             StoreError: the store holds a sweep of another definition; every difference is named.
@@ -159,7 +163,7 @@ class Store:
             return None
 
     def _holds_any(self, layout: Layout) -> bool:
-        """Whether there is a chunk of this sweep, finished or on its way."""
+        """Whether there is a chunk of this sweep, finished or not."""
         wrong = dict(self._unreadable_chunks(layout))
         begun = (read_arrays(path, layout.owner) for path in self._begun())
         return any(path not in wrong for path in self.finished().values()) or any(one is not None for one in begun)
@@ -168,7 +172,7 @@ class Store:
         return sorted({*self.folder.glob("carry-*.npz"), *self.folder.glob("rung-*.npz")})
 
     def note_lanes(self, lanes: int) -> None:
-        """Keep that chunks run with so few lanes, as memory ran out."""
+        """Record that memory ran out and chunks run with this many lanes."""
         known = self.noted_lanes()
         if known is None or lanes < known:
             self._put(lambda: self._write_note("narrowed.json", lanes=lanes))
@@ -195,21 +199,21 @@ class Store:
         self._submit(lambda: self._write(chunk, columns, layout))
 
     def write_carry(self, chunk: int, saved: State, owner: str) -> None:
-        """Write where a chunk has got to, in the background."""
+        """Write the checkpoint of a chunk, in the background."""
         self._write_arrays(self._carry(chunk), _named(saved), owner)
 
     def carry(self, chunk: int, owner: str) -> State | None:
-        """Where a chunk had got to, if that is on disk; what cannot be read is as good as not there."""
+        """The checkpoint of a chunk; None if it is missing or cannot be read."""
         file = read_arrays(self._carry(chunk), owner)
         return None if file is None else _state_in(file)
 
     def write_rung(self, rung: int, chunk: int, columns: Columns, state: State | None, owner: str) -> None:
-        """Write what a chunk of a pruned sweep measures at a rung and where it is, in the background."""
+        """Write what a chunk of a pruned sweep measures at a rung, and its state, in the background."""
         arrays = {f"column.{name}": values for name, values in columns.items()}
         self._write_arrays(self._rung(rung, chunk), arrays if state is None else arrays | _named(state), owner)
 
     def rung(self, rung: int, chunk: int, owner: str, ends: bool) -> tuple[Columns, State | None] | None:
-        """What a chunk measured at a rung and, unless the sweep ends there, where it was, if that is on disk."""
+        """What a chunk measured at a rung and, unless the sweep ends there, its state; None if that is not on disk."""
         file = read_arrays(self._rung(rung, chunk), owner)
         state = None if file is None else _state_in(file)
         if file is None or (state is None and not ends):
@@ -225,16 +229,17 @@ class Store:
             path.unlink(missing_ok=True)
 
     def write_decisions(self, decisions: Sequence[Any]) -> None:
-        """Write what a pruner decided, before the chunks that it made."""
+        """Write what a pruner decided, before the chunks that follow from it."""
+        # At once and not in the background: chunks written later must find their decisions on the disk.
         self._put(lambda: self._write_note("decisions.json", decisions=[list(part) for part in decisions]))
 
     def decisions(self) -> list[Any] | None:
-        """What a pruner decided, once that is whole."""
+        """What a pruner decided; None until its last decision."""
         found = self._note("decisions.json")
         return None if found is None else found["decisions"]
 
     def decisions_with_chunks(self) -> list[Any] | None:
-        """The same; where there are chunks of a pruned sweep, they were decided before.
+        """The same, required once there are chunks of a pruned sweep, which are written after the decisions.
 
         Raises:
             StoreError: the decisions cannot be read, or are not there.
@@ -249,7 +254,7 @@ class Store:
         write_json(self.folder / name, {"format": FORMAT, "owner": self.layout().owner, **values})
 
     def _note(self, name: str) -> dict[str, Any] | None:
-        """What stands in a small file beside the manifest, if it is there."""
+        """The content of a small file beside the manifest; None if there is none."""
         path = self.folder / name
         try:
             found = read_json(path, ANEW)
@@ -266,7 +271,7 @@ class Store:
         self._writes.clear()
 
     def close(self) -> None:
-        """Finish what is being written, and give the lock back."""
+        """Finish writing, and release the lock."""
         if self._thread is not None:
             self._thread.shutdown(wait=True)
             self._thread = None
@@ -277,7 +282,7 @@ class Store:
     def unreadable(self, layout: Layout) -> Iterator[tuple[Path, str]]:
         """Files that cannot be read or belong to another sweep, and what is wrong with each.
 
-        What was kept of chunks on their way is not among them: it is only used where it is sound.
+        Checkpoints are not among them: one that is not sound is ignored, and its chunk begins again.
         """
         yield from self._unreadable_chunks(layout)
         for name, read in (("decisions.json", self.decisions_with_chunks), ("narrowed.json", self.noted_lanes)):
@@ -297,6 +302,7 @@ class Store:
                 yield path, str(error)
 
     def _write(self, chunk: int, columns: Columns, layout: Layout) -> None:
+        # In this order: a kill in between leaves a checkpoint too many, which is never read, and not a chunk too few.
         write_chunk(self._path(chunk), chunk, columns, layout)
         self._carry(chunk).unlink(missing_ok=True)
 
@@ -329,9 +335,9 @@ class Store:
 
 
 def kept_width(folder: Path | None, repair: bool, width: Any) -> Any:
-    """The width that a store began with, on which floats depend; where it has not begun, the one asked for.
+    """The width that a store began with, on which floats depend; the requested one if it has not begun.
 
-    It has begun where it, or a group beside it, has results, or where others write it at this moment.
+    It has begun if it, or a group beside it, has results, or if other processes may be writing it.
     """
     if folder is None:
         return width
@@ -352,6 +358,6 @@ def _named(state: State) -> dict[str, np.ndarray]:
 
 
 def _state_in(arrays: Mapping[str, np.ndarray]) -> State | None:
-    """The state among the arrays of a file; None if there is none, also of versions that laid it out in lanes."""
+    """The state among the arrays of a file; None if there is none, as in files of versions that stored lanes."""
     names = sorted(name for name in arrays if name.startswith(_LEAF))
     return State(int(arrays["step"]), [arrays[name] for name in names]) if names else None

@@ -1,4 +1,4 @@
-"""Chunks handed out to other processes by any `concurrent.futures.Executor`.
+"""`Workers`: chunks handed out to other processes by any `concurrent.futures.Executor`.
 
 A worker gets a group of the sweep as bytes and the numbers of some chunks. It makes the plan again, checks that it is
 the same plan, runs the chunks on all of its own devices, and writes them into the store or returns their columns.
@@ -49,7 +49,7 @@ _planning = threading.Lock()
 
 
 class ChunkKilledWorkers(concurrent.futures.BrokenExecutor):
-    """Chunks that the executor gave up, as every worker that ran them died."""
+    """Chunks that the executor gave up because every worker that ran them died."""
 
 
 class Outline(NamedTuple):
@@ -61,12 +61,14 @@ class Outline(NamedTuple):
 
 
 class Workers:
-    """Hands the chunks of one group out; what the runners of `here` do, on other processes.
+    """Hands out the chunks of one group: the runner for other processes, as those of `here` are for this one.
 
     Attributes:
         several, gentle: as of `Here`.
     """
 
+    # One process hands out all chunks of a store, also under `jax.distributed`. It runs no segment itself, so SIGTERM
+    # has nothing to wait for.
     several = False
     gentle = False
 
@@ -87,7 +89,7 @@ class Workers:
 
     @functools.cached_property
     def outline(self) -> Outline:
-        """That of the plan if there is one; otherwise a worker makes the plan, as its devices may be others."""
+        """The outline of the plan if there is one; otherwise a worker plans, because its devices may be others."""
         if self._plan is not None:
             return outline_of(self._plan, self._keep_params)
         return self._executor.submit(outline_there, self._payload, self._width).result()
@@ -144,7 +146,7 @@ class Workers:
                 future.cancel()
 
     def finish(self, table: xarray.Dataset) -> xarray.Dataset:
-        """The table; what the workers compiled is not known here."""
+        """The table as it is, since what the workers compiled is not known here."""
         return table
 
 
@@ -156,10 +158,11 @@ def outline_of(plan: GroupPlan, keep_params: bool) -> Outline:
 def _result(
     future: concurrent.futures.Future[Any], share: Sequence[int], layout: Layout, shelf: Shelf, folder: Path | None
 ) -> tuple[int, list[Columns]]:
-    """What a worker returns; Dask's own error, of a task whose workers keep dying, as one with advice."""
+    """What a worker returns. Dask's own error for a task whose workers keep dying becomes one with advice."""
     try:
         return future.result()
     except Exception as error:
+        # By name, as Dask need not be installed.
         if type(error).__name__ != "KilledWorker":
             raise
         first, last = layout.trials_of(share[0]).start, layout.trials_of(share[-1]).stop - 1
@@ -168,7 +171,7 @@ def _result(
         kept = f"{done} and in {folder}; the same call runs only the rest" if folder else done
         raise ChunkKilledWorkers(
             f"{chunks} killed every worker that tried, as for want of memory; {kept}. Give the workers more memory, or "
-            f"the sweep a smaller width and another store. The executor says: {error}"
+            f"the sweep a smaller width and another store. The executor reports: {error}"
         ) from error
 
 
@@ -177,17 +180,18 @@ def run_share(
 ) -> tuple[int, list[Columns]]:
     """What a worker does: run chunks, and write them into the store in `folder` or return their columns.
 
-    With them it returns the lanes per device that they ran with, fewer than the width if memory ran out. `sys.exit` is
-    an error here: an executor would pass it on, and end the process that waits for the result without a word.
+    It also returns the lanes per device that they ran with, fewer than the width if memory ran out. `sys.exit` becomes
+    an error: an executor would pass it on, and the process that waits for the result would end without a message.
 
-    Chunks that have a file by now are not run again, and a chunk that another worker had begun is resumed from where it
-    was saved. Two workers on one chunk do no harm: both write the same file, and it appears whole.
+    Chunks that already have a file are not run again, and a chunk that another worker began is resumed from its
+    checkpoint. Two workers on one chunk do no harm: both write the same file, and it appears whole.
     """
     with _no_exit(), _settings(payload):
         engine, _ = _engine(payload, width)
         plan = engine.plan
         _check_same(identity, plan.identity)
         if folder is None or not is_store(Path(folder)):  # deleted while the sweep ran
+            # Then the columns travel back whole, and the caller has everything that was computed.
             ran, _ = engine.run([plan.trials_of(chunk) for chunk in chunks], Leg(plan.steps))
             return engine.lanes, [columns_of(plan, one) for one in ran]
         store = Store(Path(folder))
@@ -205,19 +209,21 @@ def run_share(
 
 
 def outline_there(payload: bytes, width: int | str | None) -> Outline:
-    """What a worker does first: make the plan and return its outline, which that of every other worker must equal."""
+    """What a worker does first: make the plan and return its outline, which every other worker must agree with."""
     with _no_exit(), _settings(payload):
         engine, keep_params = _engine(payload, width)
         return outline_of(engine.plan, keep_params)
 
 
 def pack(group: Group, options: Options, keep_params: bool) -> bytes:
-    """What a worker makes a plan from, and the settings of this process, as bytes.
+    """The definition of a group, from which a worker makes a plan, and the settings of this process, as bytes.
 
-    Functions of the main script and lambdas go by value, those of modules by name.
+    Functions of the main script and lambdas are sent by value, those of modules by name.
     """
     import cloudpickle
 
+    # Pickled twice: the worker must apply the settings before it unpickles the rest, or its float64 arrays would arrive
+    # as float32.
     settings = {name: getattr(jax.config, f"jax_{name}") for name in _SETTINGS}
     return cloudpickle.dumps((settings, cloudpickle.dumps((group, options, keep_params))))
 
@@ -245,7 +251,7 @@ def check_executor(executor: Any) -> concurrent.futures.Executor:
 
 @contextlib.contextmanager
 def _no_exit() -> Iterator[None]:
-    """`sys.exit` in what a user gave as an error."""
+    """Turn `sys.exit` in a user's code into an error."""
     try:
         yield
     except SystemExit as error:
@@ -271,6 +277,7 @@ def _unpacked(payload: bytes) -> tuple[dict[str, Any], bytes]:
 
 def _engine(payload: bytes, width: int | str | None) -> tuple[Engine, bool]:
     """The engine of a payload; made once per process, also where tasks run in threads."""
+    # `lru_cache` alone would let two threads plan the same sweep at the same time.
     with _planning:
         return _made(payload, width)
 
@@ -292,8 +299,8 @@ def _check_same(there: dict[str, Any], here: dict[str, Any]) -> None:
     ]
     if changed:
         raise RuntimeError(
-            f"this worker makes another sweep of the same call than the first: {'; '.join(changed)}. Workers need the "
-            f"same kind of device and the same versions; a loss with callbacks has no name that two processes share"
+            f"this worker's plan differs from that of the first: {'; '.join(changed)}. Workers need the same kind of "
+            f"device and the same versions; a loss with callbacks cannot be recognised in another process"
         )
 
 

@@ -1,4 +1,7 @@
-"""One group of a sweep, run to its end: by a runner, here or elsewhere, with its chunks on a shelf."""
+"""One group of a sweep, run to its end: a runner, a shelf for its chunks, a progress bar, and what interrupts them.
+
+Nothing here depends on where the chunks run. `sweep` joins the tables of several groups.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ Runner = Here | Workers
 
 @dataclass(frozen=True)
 class Execution:
-    """How a sweep is run, which decides no trial: the arguments of `sweep` of these names."""
+    """How a sweep is run: the arguments of `sweep` with these names. They do not change the result of a trial."""
 
     keep_params: bool
     repair: bool
@@ -47,7 +50,7 @@ def run_group(
     how: Execution,
     on_chunk: Callable[[xarray.Dataset], object] | None,
 ) -> xarray.Dataset:
-    """The table of one group; what is in its folder already is not run again."""
+    """The table of one group. Chunks that are already in its folder are not run again."""
     began, layout = time.monotonic(), runner.layout
     with sigterm(wanted=folder is not None, gentle=runner.gentle) as stop:
         shelf = _shelf(runner, folder, how, stop)
@@ -55,6 +58,7 @@ def run_group(
         trials, left = (_trials_in(layout, chunks) for chunks in (share, shelf.unfinished(share)))
         bar = Progress(trials, layout.steps, name, enabled=how.progress, finished=trials - left)
         interrupted = _consume(runner.run(shelf, share, bar), shelf, layout, bar, on_chunk)
+    # After the shelf is closed: until then a file that is missing may still be on its way.
     shelf.warn_if_deleted()
     table = runner.finish(build_table(layout, shelf.columns()))
     table.attrs |= {"devices": runner.devices} | ({"interrupted": 1} if interrupted else {})
@@ -67,6 +71,7 @@ def run_group(
 def _shelf(runner: Runner, folder: Path | None, how: Execution, stop: Stop) -> Shelf:
     if folder is None:
         return Shelf(runner.layout, runner.devices)
+    # Processes of `jax.distributed` write one store, each the chunks of its share, so each holds a lock of its own.
     share = f"-{jax.process_index()}" if runner.several and jax.process_count() > 1 else ""
     parts: tuple[Any, ...] = (Store(folder), runner.identity, runner.layout, runner.devices)
     return open_shelf(*parts, repair=how.repair, share=share, stop=stop)
@@ -86,12 +91,12 @@ def _consume(
     bar: Progress,
     on_chunk: Callable[[xarray.Dataset], object] | None,
 ) -> bool:
-    """Run to the end, and call `on_chunk` with every chunk; whether something stopped it before.
+    """Run to the end, and call `on_chunk` with every chunk; returns whether it was interrupted.
 
-    SIGTERM is passed on afterwards.
+    SIGTERM is passed on afterwards, by `sigterm`.
     """
     try:
-        # Closed at once, whatever ends the loop: an executor's chunks that nobody has begun are withdrawn.
+        # Closed as soon as the loop ends, for whatever reason: chunks that no worker has begun are then withdrawn.
         with contextlib.closing(finished):
             for chunk, columns in finished:
                 bar.chunk(columns["status"], columns["final_loss"])

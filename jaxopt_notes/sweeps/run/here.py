@@ -1,4 +1,7 @@
-"""The chunks of one group, run on the devices of this process: all of them to the end, or pruned on the way."""
+"""`Here` and `Pruned`: the runners that run the chunks of one group on the devices of this process.
+
+A runner decides which trials run together. `distribute` has the one for other processes; `group` uses any of them.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ class Here:
         layout: the layout of the table.
         devices: how many chunks run at a time.
         several: whether several processes of `jax.distributed` may run a share of the chunks each.
-        gentle: whether it looks between segments if the process was asked to end.
+        gentle: whether it checks between segments if SIGTERM arrived.
     """
 
     several = True
@@ -38,28 +41,32 @@ class Here:
 
     def __init__(self, plan: GroupPlan, keep_params: bool) -> None:
         self._engine = Engine(plan, keep_params=keep_params)
+        # Programs are shared with earlier sweeps, so what this one compiled is a difference.
         self._traces = programs(plan.static).traces
         self._traced = len(self._traces)
         self.identity, self.devices = plan.identity, plan.devices
         self.layout = layout_of(plan, no_trials(plan, keep_params))
 
     def run(self, shelf: Shelf, chunks: Iterable[int], bar: Progress | None) -> Generator[tuple[int, Columns]]:
-        """Run those of the chunks that are missing on the shelf; yields each when it is kept."""
+        """Run the chunks that are missing on the shelf; yields each when it is kept."""
         agree_on_lanes(self._engine, shelf)
         yield from run_chunks(self._engine, shelf, chunks, bar)
 
     def finish(self, table: xarray.Dataset) -> xarray.Dataset:
-        """The table with what is known of how it was run."""
+        """The table with the number of programs that were compiled."""
         return table.assign_attrs(segment_programs=len(self._traces) - self._traced)
 
 
 class Pruned(Here):
     """Runs all chunks rung by rung, and yields them at the end."""
 
+    # One process has to rank all configurations. And between segments a rung saves nothing, so SIGTERM has nothing to
+    # wait for.
     several = False
     gentle = False
 
     def __init__(self, plan: GroupPlan, keep_params: bool, pruner: Pruner) -> None:
+        # First, as it refuses what cannot be pruned by this pruner.
         self._rule = rule_of(plan, pruner)
         self._decisions: Decisions | None = None
         super().__init__(plan, keep_params)
@@ -74,6 +81,7 @@ class Pruned(Here):
     def run(self, shelf: Shelf, chunks: Iterable[int], bar: Progress | None) -> Generator[tuple[int, Columns]]:
         """Run the sweep rung by rung; yields every chunk at the end."""
         agree_on_lanes(self._engine, shelf)
+        # An earlier process has made all the chunks, so what it decided belongs into the table as well.
         if not shelf.unfinished(chunks) and (known := shelf.decisions()) is not None:
             self._note(known)
             shelf.forget_rungs()  # which a kill may have left
@@ -91,7 +99,7 @@ class Pruned(Here):
         self._decisions = decisions
 
     def finish(self, table: xarray.Dataset) -> xarray.Dataset:
-        """The table with what was decided."""
+        """The table with the pruner's decisions."""
         table = super().finish(table)
         return table if self._decisions is None else add_decisions(table, self._decisions)
 
@@ -99,7 +107,7 @@ class Pruned(Here):
 def run_chunks(
     engine: Engine, shelf: Shelf, chunks: Iterable[int], bar: Progress | None = None
 ) -> Generator[tuple[int, Columns]]:
-    """Run those of the chunks that are missing on the shelf to the end; yields each when it is kept."""
+    """Run the chunks that are missing on the shelf to the end; yields each when it is kept."""
     plan = engine.plan
     for together, saved in shelf.missing(chunks):
         parts = [plan.trials_of(chunk) for chunk in together]
@@ -108,13 +116,14 @@ def run_chunks(
         hooks = Hooks(bar, shelf.checkpoint(together), shelf.narrowed)
         finished, _ = engine.run(parts, Leg(plan.steps, saved=saved), hooks)
         for chunk, one in zip(together, finished, strict=True):
+            # Kept before it is yielded: what the consumer does with it, such as a user's `on_chunk`, may raise.
             columns = columns_of(plan, one)
             shelf.put(chunk, columns)
             yield chunk, columns
 
 
 def agree_on_lanes(engine: Engine, shelf: Shelf) -> None:
-    """Begin with no more lanes than memory took when it ran out before, in this process or for what is on the shelf."""
+    """Begin with no more lanes than fitted when memory ran out before: in this engine, or as the shelf records it."""
     known = shelf.lanes() or engine.plan.width
     engine.limit(known)
     if engine.lanes < known:

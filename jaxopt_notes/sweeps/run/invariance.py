@@ -52,7 +52,7 @@ def check_invariance(plan: SweepPlan, *, steps: int = 40) -> Invariance:
 
     Arguments:
         plan: from `plan`; of each of its groups the first, the middle and the last chunk are rerun.
-        steps: the trials are cut to about so many steps.
+        steps: the trials are cut to about this many steps.
 
     Returns:
         An `Invariance`, which names every check.
@@ -72,6 +72,7 @@ def check_invariance(plan: SweepPlan, *, steps: int = 40) -> Invariance:
     every = every if every <= STEPS_ACROSS_WIDTHS else 1  # so that there are entries to compare
     short = min(first.steps, max(every, steps - steps % every))
     same = (short, every) == (first.steps, first.options.every)
+    # Made at width 1, so that none is chosen or timed for the shorter plan, and then set to the widths of the plan.
     cut = plan if same else plan.remake(steps=short, every=every, width=1)
     made = [now.at_width(asked.width) for now, asked in zip(cut.groups, plan.groups, strict=True)]
     turned = first.seeds[::-1].tolist()
@@ -103,6 +104,7 @@ def _checks_of(plan: GroupPlan, alone: GroupPlan) -> Iterator[Check]:
         moved = plan.on_devices(devices[:count])
         yield _same(f"on {count} device{'s' * (count > 1)}", expected, _run(moved, chunks), f"width {plan.width}")
     yield _across(plan, alone, expected)
+    # The floats cannot prove that no lane waits for another; the compiled program can.
     found = collectives_in(segment_compiled(plan.shapes, plan.width))
     detail = _list(found) if found else f"none in the segment for {plan.devices} devices"
     yield Check("collectives", not found, detail)

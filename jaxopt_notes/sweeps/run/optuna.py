@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 OWNER, RESULT, RETRIES, STUDY = (f"jaxopt_notes.{name}" for name in ("owner", "result", "retries", "definition"))
 MOST_RETRIES = 3  # of a trial whose process was killed: it may be the trial that kills
-_LIVE: set[tuple[str, int]] = set()  # (study, number) of the trials that this process, in any thread, is to tell
+_LIVE: set[tuple[str, int]] = set()  # (study, number) of the trials that this process, in any thread, will report
 _LIVE_LOCK = threading.Lock()  # held while a trial is asked for, so that no other thread sees it before it is here
 
 
@@ -62,19 +62,19 @@ def optimize(
 ) -> None:
     """Let an Optuna study choose configurations, and run them a batch at a time as one vmapped program.
 
-    A batch of trials is asked for, run as one `sweep`, and told. All batches have one shape, so there is one
-    compilation per study. Any sampler and storage will do; TPE wants `constant_liar=True`, so that a batch spreads. The
-    value told is the median of the metric over the seeds. A trial that is non-finite from half of its seeds or more has
-    no value and is told as FAIL; one that diverged but stayed finite is told with the bad value it has, from which
-    samplers learn. In its `user_attrs["jaxopt_notes.result"]` are the `values` of the seeds, the share that `failed`,
-    and in `columns` whatever else the sweep's table has for every seed, such as `final_loss` and the other metrics.
+    A batch of trials is asked for, run as one `sweep`, and its results are passed to `study.tell`. All batches have one
+    shape, so there is one compilation per study. Any sampler and storage will do; TPE wants `constant_liar=True`, so
+    that a batch spreads. The value of a trial is the median of the metric over the seeds. A trial that is non-finite
+    from half of its seeds or more has no value and becomes FAIL; one that diverged but stayed finite keeps its bad
+    value, from which samplers learn. Its `user_attrs["jaxopt_notes.result"]` holds the `values` of the seeds, the share
+    that `failed`, and in `columns` whatever else the sweep's table has for every seed, such as `final_loss`.
 
-    A killed process leaves its batch RUNNING. The next call tells those trials as FAIL and asks for their parameters
-    again, at most 3 times, so the same call goes on where it stopped. The study remembers what it was begun with: the
-    problem and its data, the distributions, the key, versions and whatever else decides a trial.
+    A killed process leaves its batch RUNNING. The next call marks those trials as FAIL and asks for their parameters
+    again, at most 3 times, so the same call resumes where it stopped. The study remembers its definition: the problem
+    and its data, the distributions, the key, versions and whatever else decides a trial.
 
     Arguments:
-        study: from `optuna.create_study`, in the direction of the metric; made with direction="maximize" it also says
+        study: from `optuna.create_study`, in the direction of the metric; made with direction="maximize" it also gives
             the direction of a metric that declares none.
         problem: what to minimise; or a function that makes it, some of whose arguments have distributions.
         optimizer: a function from numbers to an (init, update) pair.
@@ -86,13 +86,13 @@ def optimize(
         metric: a metric of the sweep at the end of every trial.
         direction: "max" or "min"; when None as the problem declares the metric (`maximize`). Losses are minimised.
         repair: which RUNNING trials of earlier calls to repair: those of "dead" processes of this machine, or "all",
-            also of other machines and those that nobody has signed, when no other process works on this study; or
+            also of other machines and those without an owner, if no other process works on this study; or
             "none". Trials that another thread of this process is running are left alone.
 
     Raises:
         TypeError, ValueError: before a trial is asked for, as `sweep`; the study has several objectives or the wrong
-            direction, or it was begun with another definition, of which every difference is named. KeyboardInterrupt:
-            after what is finished was told.
+            direction, or it was begun with another definition (every difference is named). KeyboardInterrupt: after the
+            finished trials were reported.
 
     Example:
         >>> import optuna, jaxopt_notes as jon
@@ -111,6 +111,7 @@ def optimize(
     _checks.boolean("progress", progress)
     if len(study.directions) > 1:
         raise ValueError(f"study must have one objective, got {len(study.directions)}")
+    # One record, at the end: a study has no use for histories.
     options: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": steps, "batch_size": batch_size, "key": key}
     options |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
     space = points_of(_examples(distributions))
@@ -135,6 +136,7 @@ def optimize(
                 # Of every later batch, however few its trials; choices make groups, and each had a width of its own.
                 width = max(group.width for group in plan.groups)
                 study.set_user_attr(STUDY, {**definition, "width": width})
+        # After Ctrl-C too: a trial left RUNNING would wait for the repair of a later call.
         except BaseException:
             for trial in asked:
                 _tell(study, trial)
@@ -163,6 +165,7 @@ def _definition(plan: SweepPlan, problem: Any, distributions: Any, metric: str) 
     first = plan.groups[0]
     columns = no_trials(first, keep_params=False)
     _checks.choice("metric", metric, [n for n, v in columns.items() if v.ndim == 1 and n not in NOT_COMPARED])
+    # Axes and choices change from batch to batch, and `every` follows from the steps.
     identity = {name: value for name, value in first.identity.items() if name not in ("axes", "every", "choices")}
     name = problem.name if isinstance(problem, Problem) else _checks.name_of(problem)
     described = {name: _described(one) for name, one in distributions.items()}
@@ -215,7 +218,7 @@ def _ask(study: Study, distributions: Mapping[str, BaseDistribution]) -> Trial:
 
 
 def _forget(study: Study, asked: Sequence[Trial]) -> None:
-    """These trials were told, or are to be repaired."""
+    """These trials were reported, or will be repaired."""
     with _LIVE_LOCK:
         _LIVE.difference_update((study.study_name, trial.number) for trial in asked)
 
@@ -236,11 +239,12 @@ def _columns(table: xarray.Dataset) -> dict[str, np.ndarray]:
 def _tell_result(
     study: Study, trial: Trial, values: np.ndarray, status: np.ndarray, columns: Mapping[str, np.ndarray]
 ) -> bool:
-    """Tell the median over the seeds, or a failure; a trial that did not run to its end is left RUNNING."""
+    """Report the median over the seeds, or a failure. A trial that did not run to its end is left RUNNING."""
     if (status == Status.NOT_RUN).any():
         return True
     shown = _plain(values)
     result = {"values": shown, "failed": float((status >= Status.NON_FINITE).mean())}
+    # Before `tell`: after a kill in between, the repair reports this result.
     trial.set_user_attr(RESULT, {**result, "columns": {name: _plain(column) for name, column in columns.items()}})
     return _tell(study, trial, _median(study, shown))
 
@@ -258,7 +262,7 @@ def _median(study: Study, values: Sequence[float | None]) -> float | None:
 
 
 def _tell(study: Study, trial: Trial | FrozenTrial, value: float | None = None) -> bool:
-    """Tell a value, or FAIL without one; whether the sampler wants more trials."""
+    """Report a value, or FAIL without one; returns whether the sampler wants more trials."""
     from optuna.trial import TrialState
 
     try:
@@ -283,32 +287,35 @@ def _ended(study: Study) -> int:
 
 
 def _repair(study: Study, *, everyone: bool) -> None:
-    """Tell the RUNNING trials of processes that are gone as FAIL, and ask for their parameters again."""
+    """Mark the RUNNING trials of dead processes as FAIL, and ask for their parameters again."""
     from optuna.trial import TrialState
 
     with _LIVE_LOCK:
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         running = [trial for trial in running if (study.study_name, trial.number) not in _LIVE]
     for trial in running:
-        owner = trial.user_attrs.get(OWNER)  # none of a trial asked for elsewhere, or killed before it was signed
+        owner = trial.user_attrs.get(OWNER)  # None if asked for elsewhere, or if a kill came before it was set
         if not everyone and (owner is None or not _is_gone(*owner)):
             continue
-        if RESULT in trial.user_attrs:  # killed between writing the result and telling it
+        if RESULT in trial.user_attrs:  # killed between writing the result and reporting it
             _tell(study, trial, _median(study, trial.user_attrs[RESULT]["values"]))
             continue
         retries = trial.user_attrs.get(RETRIES, 0)
+        # Asked for again before it is marked as failed. A kill in between repeats a configuration; in the other order
+        # it would be lost.
         if retries < MOST_RETRIES:
             study.enqueue_trial(trial.params, user_attrs={RETRIES: retries + 1})
         _tell(study, trial)
 
 
 def _is_gone(machine: str, pid: int) -> bool:
-    """Whether the owner of a trial that is not live here tells no more: a dead process of this machine, or this one."""
+    """Whether a trial that is not live here has lost its owner: a dead process of this machine, or this one."""
     if machine != platform.node():
         return False
     if pid == os.getpid():
         return True
     try:
+        # Signal 0 is not delivered; it only shows whether the process exists. One of another user exists too.
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
@@ -318,7 +325,7 @@ def _is_gone(machine: str, pid: int) -> bool:
 
 
 def _remembered(study: Study, definition: dict[str, Any], width: int | None) -> int | None:
-    """The width of the study's earlier batches, if this call goes on with the same definition, which is noted."""
+    """The width of the study's earlier batches, if this call has the same definition, which is recorded."""
     known = study.user_attrs.get(STUDY, {**definition, "width": None})
     there = known.get("width")
     now = {**definition, "width": there if width is None or there is None else width}
@@ -337,7 +344,8 @@ def _remembered(study: Study, definition: dict[str, Any], width: int | None) -> 
 def _check_direction(study: Study, problem: Problem, metric: str, direction: Direction | None) -> None:
     """The study must have the direction of the metric.
 
-    One that maximises was told so, and says it of a metric that declares nothing; one that minimises may not have been.
+    A study that maximises was made so on purpose, which gives a direction to a metric without one. Minimising is the
+    default and gives none.
     """
     told: Direction = "max" if study.direction.name == "MAXIMIZE" else "min"
     try:

@@ -1,4 +1,7 @@
-"""`plan`: a sweep that is decided, checked and traced, and not yet run."""
+"""`plan`: a sweep that is decided, checked and traced, but not yet run.
+
+All groups are planned here, each by `compute.trace` and `compute.width`, and printed. `sweep` runs the plan.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ class SweepPlan:
 
     @property
     def chunks(self) -> int:
-        """Number of chunks, each of which is a file of a store."""
+        """Number of chunks; a store has one file for each."""
         return sum(group.chunks for group in self.groups)
 
     @property
@@ -103,13 +106,13 @@ class SweepPlan:
     def remake(
         self, *, width: int | None = None, devices: Sequence[jax.Device] | None = None, **changes: Any
     ) -> SweepPlan:
-        """The plan of the same arguments but for some; problems that were made are not made again."""
+        """The plan with some arguments changed; problems that were made are not made again."""
         arguments = {**self.specification.arguments, **changes}
         specification = specify(**arguments, made=self.specification.made)
         return planned(specification, width, self.devices if devices is None else devices)
 
     def over(self, space: Space, width: int | None) -> SweepPlan:
-        """The plan of another space; what is known of its programs is not traced again.
+        """The plan of another space; programs that this plan has are not traced again.
 
         Arguments:
             space: the space, of the same hyperparameters.
@@ -210,6 +213,7 @@ def specify(
     """
     arguments = dict(problem=problem, optimizer=optimizer, space=space, batch_size=batch_size, **common)
     made = {} if made is None else made
+    # A sweep without families is one family without a name, and everything below has one form.
     families: dict[str, Any] = {"": (optimizer, space)}
     if isinstance(optimizer, Mapping):
         if space is not None:
@@ -239,6 +243,7 @@ def planned(
     """
     groups = list(specification.groups)
     each = width if isinstance(width, list) else [width] * len(groups)
+    # Before anything is traced, as a wrong width should not cost that time.
     checked = [widths.check_width(one) for one in each]
     plans = [_traced(name, group, specification.options, devices, known) for name, group in groups]
     return SweepPlan(tuple(map(widths.at, plans, checked)), specification, devices)
@@ -248,6 +253,8 @@ def _traced(
     name: str, group: Group, options: Options, devices: Sequence[jax.Device] | None, known: Sequence[GroupPlan]
 ) -> GroupPlan:
     for one in known:
+        # By identity: problems hold arrays and functions, for which equality means nothing. Optimizers with equal
+        # choices are equal (`Chosen`).
         same = one.group.problem is group.problem and one.group.batch_size == group.batch_size
         if same and one.group.optimizer == group.optimizer and one.space.names == group.space.names:
             return one.over(group)
@@ -263,6 +270,7 @@ def _checked(families: Mapping[Any, Any]) -> Iterator[tuple[str, Family]]:
     if not families:
         raise ValueError('a sweep of families needs at least one, for example {"adam": (jon.adam, grid(...))}')
     for name, pair in families.items():
+        # A family has a folder of its name in a store, which must be possible on every system.
         if not isinstance(name, str) or not name or set(name) & set('/\\:*?"<>|') or name.startswith("."):
             raise ValueError(f"the name of a family must be a text that can be a folder's name, got {name!r}")
         if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[1], Space):

@@ -1,8 +1,11 @@
 """Pruning: configurations that do worse stop early, and the lanes of the others are packed together.
 
-Between two rungs the trials that are left wait on the host. At a rung every configuration is ranked by the median over
-its seeds, those left out that are to report, and the seeds of a configuration live or die together. The survivors are
-packed into as few chunks as they fill, which the same compiled program runs on, so a pruned trial costs no more time.
+Between two rungs the remaining trials wait on the host. At a rung every configuration is ranked by the median over its
+seeds, without the seeds held out for reporting; all seeds of a configuration are kept or pruned together. The survivors
+are packed into as few chunks as they fill and continue in the same compiled program, so a pruned trial takes no more
+time.
+
+Here are the rules and their arguments. `rungs` runs a sweep by them, `table.decisions` holds what they decide.
 """
 
 from __future__ import annotations
@@ -37,10 +40,10 @@ class Pruner(Protocol):
         """The steps after which to decide, ascending, all below `steps`."""
 
     def survivors(self, medians: np.ndarray, alive: np.ndarray) -> np.ndarray:
-        """Which of those `alive` go on; lower medians are better, and those of pruned ones are old.
+        """Which of the configurations `alive` continue. Lower medians are better; those of pruned ones are old.
 
-        While a rung is run it is asked with infinity for the configurations that are not measured yet. One that does
-        not go on then must not go on later: its trials are released.
+        It is also called while a rung runs, with infinity for the configurations not measured yet. One that does not
+        continue then must not continue later either, because its trials are released.
         """
 
 
@@ -67,7 +70,8 @@ class Halving(_Recorded):
         return _distinct(self, steps, [int(steps / self.factor**k) for k in range(self.rungs - 1, 0, -1)])
 
     def survivors(self, medians: np.ndarray, alive: np.ndarray) -> np.ndarray:
-        """The best 1/factor of those alive, the earlier of equal ones."""
+        """The best 1/factor of those alive; of equal ones the earlier."""
+        # A quotient that should be whole may come out above by rounding, which `ceil` would make one more.
         keep = max(1, int(np.ceil(alive.sum() / self.factor - 1e-9)))
         ranked = np.argsort(np.where(alive, medians, np.inf), kind="stable")
         ranked = ranked[alive[ranked]]
@@ -126,7 +130,7 @@ def halving(
     direction: Direction | None = None,
     report_seeds: int | Sequence[int] | None = None,
 ) -> Halving:
-    """Successive halving: after steps / factor^(rungs-1), ..., steps / factor the best 1 / factor go on.
+    """Successive halving: after steps / factor^(rungs-1), ..., steps / factor the best 1 / factor continue.
 
     With factor 3 and 3 rungs all run for a ninth of the steps, a third of them for a third, a ninth for all: 26 % of
     the work. What is slow to start is pruned, so a low learning rate that would win in the end may be lost. The table
@@ -134,10 +138,10 @@ def halving(
     Where memory runs out the width halves, as without pruning.
 
     Arguments:
-        factor: which part goes on at each rung, and how much longer; above 1.
+        factor: one in `factor` configurations continues at each rung, for `factor` times the steps; above 1.
         rungs: how many budgets there are, the full one included; one less decisions.
         metric: what to compare by, measured on the full data at every rung: "final_loss", "test_accuracy", ...
-        direction: "max" if the highest go on, "min" if the lowest do; when None as the problem declares the metric
+        direction: "max" if the highest continue, "min" if the lowest do; when None as the problem declares the metric
             (`maximize`). Losses are minimised.
         report_seeds: seeds that decide nothing, for `best(table, report_seeds=)`: how many, the last ones of the sweep,
             or which. The table keeps which ones they are.
@@ -205,7 +209,7 @@ def median_stopping(
 
 
 def check_pruner(pruner: Any, executor: Any, several: bool) -> None:
-    """Refuse what is no pruner, and what no pruner can be combined with.
+    """Refuse anything but a pruner, and options that pruning cannot be combined with.
 
     Raises:
         TypeError, ValueError: naming it.
@@ -270,7 +274,8 @@ class Rule(NamedTuple):
 
 
 def rule_of(plan: GroupPlan, pruner: Pruner) -> Rule:
-    """The rule of a plan, after everything that the pruner asks of it was checked."""
+    """The rule for a plan, after checking that the plan has what the pruner needs."""
+    # For its error, where there are too few steps to decide after.
     pruner.decide_at(plan.steps)
     columns = no_trials(plan, keep_params=False)
     measured = [name for name, v in columns.items() if v.ndim == 1 and name not in NOT_COMPARED]

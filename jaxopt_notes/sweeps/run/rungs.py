@@ -1,4 +1,7 @@
-"""A pruned sweep, rung by rung: trials wait on the host, those that stay are packed together and run on."""
+"""A pruned sweep, rung by rung: trials wait on the host; the survivors are packed together and run on.
+
+Which ones survive is a `Rule` of `pruners`; this module takes them from rung to rung.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ class Waiting:
         self._held.append((trials, state))
 
     def is_full(self) -> bool:
-        """Whether there are twice as many as could stay when that was last asked, which takes time."""
+        """Whether there are twice as many as were left by the last `release`."""
+        # Ranking takes time in proportion to what was measured. Done only when the number has doubled, it stays a small
+        # part of the rung.
         return len(self) > self._limit
 
     def release(self, stay: np.ndarray) -> None:
@@ -45,10 +50,10 @@ class Waiting:
         self._limit = 2 * len(self)
 
     def of(self, trials: np.ndarray) -> State:
-        """Where these trials are, in one piece."""
+        """The states of these trials, in one piece."""
         held = np.concatenate([held for held, _ in self._held])
         if not np.isin(trials, held).all():
-            raise RuntimeError("the pruner keeps a configuration that it gave up before, when fewer were measured")
+            raise RuntimeError("the pruner keeps a configuration that it released before, when fewer were measured")
         return State.joined([state for _, state in self._held]).of(np.searchsorted(held, trials))
 
 
@@ -68,7 +73,7 @@ class Climb(NamedTuple):
     bar: Progress | None
 
     def to_the_end(self, note: Callable[[Decisions], object]) -> tuple[Columns, Decisions]:
-        """Run rung by rung: the columns of all trials, and what was decided. Every decision is noted as it is made."""
+        """Run rung by rung: the columns of all trials, and the decisions, each passed to `note` when it is made."""
         plan = self.engine.plan
         seeds, rungs = len(plan.seeds), self.rule.pruner.decide_at(plan.steps)
         alive = np.ones(len(plan.space), bool)
@@ -82,6 +87,8 @@ class Climb(NamedTuple):
             may_stay = _MayStay(self.rule, decisions, until, alive)
             measured, waiting = self._rung(trials, Leg(until, state, keep=until < plan.steps), rung, may_stay)
             for name, values in measured.items():
+                # Later rungs overwrite only the trials that are left, so a pruned one keeps what was measured when it
+                # was pruned.
                 whole = columns.setdefault(name, np.zeros((plan.trials, *values.shape[1:]), values.dtype))
                 whole[trials] = values
             if until == plan.steps:
@@ -94,7 +101,7 @@ class Climb(NamedTuple):
         return columns, decisions
 
     def _rung(self, trials: np.ndarray, leg: Leg, rung: int, may_stay: _MayStay) -> tuple[Columns, Waiting]:
-        """Take some trials along a leg, packed into chunks: what is measured there, and where they are.
+        """Take some trials along a leg, packed into chunks: what is measured there, and their states.
 
         Trials that cannot stay, as others are better already, are released before the rung is complete.
         """
@@ -121,6 +128,7 @@ class Climb(NamedTuple):
         there = [one for one in known if one is not None]
         begun = [start for start in starts if start is not None]
         own = leg._replace(start=State.joined(begun) if begun else None)
+        # All or none: what runs side by side is one pass, and takes as long for one chunk as for all.
         if len(there) == len(known):
             if self.bar:
                 self.bar.skip((leg.until - (own.start.step if own.start else 0)) * sum(map(len, parts)))
@@ -177,6 +185,7 @@ def _medians(columns: Columns, rule: Rule) -> np.ndarray:
     sign, deciding = SIGNS[rule.direction], rule.deciding
     values = sign * columns[rule.pruner.metric].astype(float)
     lost = np.isin(columns["status"], (Status.NON_FINITE, Status.DIVERGED)) | ~np.isfinite(values)
+    # Ranked with lower as better, and returned in the sign of the metric, in which decisions are stored and shown.
     of_seeds = np.where(lost, np.inf, values).reshape(-1, len(deciding))[:, deciding]
     return sign * np.array([middle(row) for row in of_seeds])
 

@@ -1,4 +1,7 @@
-"""`sweep`: every configuration and seed of a space, chunk by chunk, as a labelled table."""
+"""`sweep`: checks its arguments, chooses a runner for every group, claims the folders, and joins the tables.
+
+A plan is made in `plan`, and one group is run in `group`.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class _Default(int):
-    """A default, to be told apart from the same number given, which a plan would have to refuse."""
+    """A default value, distinguishable from the same number given, which is refused beside a plan."""
 
 
 def sweep(
@@ -93,13 +96,13 @@ def sweep(
             are halved, also for a resume (`attrs["narrowed_to"]`).
         devices: the devices to use; all local ones when None. Workers of an executor use all of theirs.
         store: a folder that holds the sweep. Every chunk of `width` trials is written there when it is finished, and
-            chunks that take longer save where they are once a minute. The same call resumes an interrupted one, on any
+            chunks that take longer save a checkpoint once a minute. The same call resumes an interrupted one, on any
             number of devices, with bit-identical results; `open_sweep(store)` reads it at any time.
-            SIGTERM saves where the chunks are and then ends the process.
+            SIGTERM saves checkpoints of the chunks and then ends the process.
             Processes of `jax.distributed` that make the same call run a share of the chunks each, by their index, and
             never wait for each other: each returns what is on disk when its own share is.
         repair: set files of the store aside that were changed or belong to another sweep, and make them again: chunks
-            are run again, what stands beside them is written anew. Another definition is refused as without it.
+            are run again, other files are rewritten. A store with another definition is still refused.
         prune: `jon.halving(...)` or `jon.median_stopping(...)`: stop the configurations that do worse early, and pack
             the others together. Their trials have status -2, no history after `pruned_at`, and as `final_*` what was
             measured there; `rung_metric` holds what decided. Groups of other programs compete among themselves. One
@@ -150,7 +153,9 @@ def sweep(
     decided = {name: int(value) if isinstance(value, _Default) else value for name, value in decided.items()}
     specification = specify(problem, optimizer, space, **decided)
     folders = _folders(specification, path)
+    # A width that was given is not replaced by that of the store: where they differ the store refuses it, by name.
     wide = [width if isinstance(width, int) else kept_width(folder, repair, width) for folder in folders]
+    # With an executor the workers plan, as the width and the identity depend on their devices, not on those here.
     plan = None if executor is not None else planned(specification, wide, devices)
     return _run(specification, wide, plan, path, how)
 
@@ -174,7 +179,7 @@ def _check_execution(how: Execution, path: Path | None) -> None:
 
 
 def _refuse_decided(given: Mapping[str, Any]) -> None:
-    """Refuse arguments that a plan has decided: what was printed is what runs."""
+    """Refuse arguments that a plan has decided, so that what was printed is what runs."""
     for name, value in given.items():
         if value is not None and not isinstance(value, _Default):
             raise TypeError(f"{name} is decided by the plan; give it to jon.plan(...), got {name}={value!r}")
@@ -195,8 +200,8 @@ def _run(
 ) -> Any:
     """Run the groups of every family, and join their tables.
 
-    Everything that can be refused is refused before the first folder is claimed: a runner checks what is asked of it.
-    After an interruption the other groups are left out.
+    Everything that can be refused is refused before the first folder is claimed, as each runner checks its options when
+    it is made. After an interruption the remaining groups are left out.
     """
     import xarray
 

@@ -1,4 +1,7 @@
-"""What a function accepts of a space: its axes by name, their kinds, every value."""
+"""Whether a function accepts a space: the names of its axes, their kinds, every value.
+
+What a signature declares is in `arguments`; which numbers can be traced is in `shaping`.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +58,8 @@ def check_space(
             raise TypeError(f"{family} needs {name}: give it an axis, for example grid({name}=[0.01, 0.1, 1.0])")
         if any(map(is_absent, columns[name])):
             raise TypeError(f"{family} needs {name}, which is absent in some configurations: give it in every part")
+    # The factory is called with Python numbers here, long before it is traced: its own checks of ranges pass every
+    # traced value, so this is the only time at which they see one.
     for configuration in _telling(space):
         seen = {name: value for name, value in configuration.items() if name not in elsewhere}
         _check_accepted(exact(seen, arguments), factory)
@@ -65,7 +70,7 @@ def check_kinds(argument: Argument, values: Iterable[Any], family: str) -> None:
     """Refuse values that an argument certainly does not take, such as the text "false" for a boolean.
 
     Raises:
-        TypeError: it says what to write instead.
+        TypeError: the error names what to write instead.
     """
     for value in values:
         if not is_absent(value) and not argument.takes(value):
@@ -80,6 +85,8 @@ def _refuse_unknown(name: str, family: str, accepted: list[str], others: Sequenc
 
 def _check_different(name: str, values: np.ndarray) -> None:
     """Refuse numbers of a grid that are one number in the precision of the sweep; integers too large are choices."""
+    # Integers that the precision of the sweep would round are not traced (`shaping_numbers`), so two of them stay two
+    # programs and never become one number.
     if values.dtype.kind == "i":
         return
     dtype = jax.dtypes.canonicalize_dtype(float)
@@ -94,6 +101,8 @@ def _check_accepted(configuration: dict[str, Any], factory: Callable[..., Any]) 
     try:
         factory(**configuration)
     except TypeError as error:
+        # Names were compared with the signature above, which shows nothing where it ends in **kwargs. There only the
+        # function that finally receives them can refuse one.
         if _checks.takes_any(factory) and "unexpected keyword argument" in str(error):
             family = _checks.name_of(factory)
             raise TypeError(f"{family} passes its axes on, and where they arrive one is unknown: {error}") from error

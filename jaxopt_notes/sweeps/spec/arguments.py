@@ -1,4 +1,7 @@
-"""Arguments: what a function takes under each name, by annotation or default. What cannot be judged passes."""
+"""Arguments: what a signature declares for each name, by annotation or default. What cannot be judged passes.
+
+Only signatures are read here. Whether the function accepts a value is tried in `accepted`.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,10 @@ class Argument:
         return int in (self.kinds or ()) and not {float, _ARRAY} & set(self.kinds or ())
 
     def takes(self, value: Any) -> bool:
-        """False only of a value that certainly is of another kind than declared."""
+        """False only if a value certainly is of another kind than declared."""
         value = plain(value)
+        # A default holds even where the annotation contradicts it, as in `rate: int = 0.1`. Only plain values are
+        # compared with it, as `==` of arrays is an array.
         if self.kinds is None or (type(value) in (bool, int, float, str) and _same(value, self.default)):
             return True
         return any(_takes(kind, value) for kind in self.kinds)

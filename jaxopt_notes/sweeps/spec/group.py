@@ -96,6 +96,7 @@ def grouped(problem: Any, optimizer: Any, space: Any, batch_size: Any, made: dic
     """
     if not isinstance(problem, Problem) and not _makes_problems(problem):
         raise _no_problem(problem)
+    # For its error: everything below needs a space and a function, and `check_space` has the words for both.
     if not isinstance(space, Space) or not callable(optimizer):
         check_space(space, optimizer)
     of_problem = _problem_axes(problem, optimizer, space)
@@ -114,6 +115,8 @@ def grouped(problem: Any, optimizer: Any, space: Any, batch_size: Any, made: dic
         raise _no_problem(problem)
     groups = _groups(space, optimizer, elsewhere, _problems(problem, of_problem, space, made), batch_size)
     if len(groups) == 1 and not groups[0].choices:
+        # The space itself in place of the list of its points, so that the table of a grid has its axes. There is no
+        # choice to make, so the optimizer needs no `Chosen` around it either.
         (one,) = groups
         return Grouping(space, (Group(one.problem, optimizer, space, one.batch_size, one.rows, {}),))
     _check_directions(groups)
@@ -203,11 +206,12 @@ def check_names(space: Space, optimizer: Callable[..., Any], problem: Problem) -
     """Refuse an axis with the name of something that the table holds.
 
     Raises:
-        ValueError: it says which.
+        ValueError: naming the axis.
     """
     plain_evaluate = type(problem).evaluate is Problem.evaluate
     metrics = {"loss", *problem.metrics}
     suspects = [name for name in space.names if name.partition("_")[2] in metrics or not plain_evaluate]
+    # Finding out what `evaluate` returns means tracing the model, so it is left out where no axis can clash.
     taken = set(suspects) & set(measured(problem) if suspects else ())
     if taken:
         name = min(taken)
@@ -245,6 +249,8 @@ def _problem_axes(problem: Any, optimizer: Callable[..., Any], space: Space) -> 
         return []
     arguments = arguments_of(problem)
     needed = {name for name, argument in arguments.items() if argument.default is inspect.Parameter.empty}
+    # A function whose arguments have no axes cannot make a problem from this space. The caller then refuses it as no
+    # problem at all, which names what is wrong better than a missing axis.
     if not needed <= set(space.names):
         return []
     by_optimizer = [BATCH_SIZE, *_checks.keyword_names(optimizer)]
@@ -266,6 +272,7 @@ def _problems(problem: Any, names: list[str], space: Space, made: dict[Any, Prob
 
     def make(configuration: Mapping[str, Any]) -> Problem:
         chosen = exact({name: configuration[name] for name in names if name in configuration}, arguments)
+        # With the types, since True, 1 and 1.0 are one key of a dict.
         key = tuple((name, type(value), value) for name, value in chosen.items())
         if key not in made:
             made[key] = _made(problem, chosen)

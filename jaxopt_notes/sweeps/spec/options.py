@@ -1,4 +1,7 @@
-"""Options: what all trials of a sweep have in common, and the keys that a seed stands for."""
+"""Options: what all trials of a sweep have in common, and the keys that follow from a seed.
+
+What differs between groups (optimizer, problem, batch size) is in `group`; how a sweep is executed is in `run.group`.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +73,8 @@ def seed_keys(root: Key[Array, ""], seed: int) -> Key[Array, " 2"]:
         >>> import jax, jaxopt_notes as jon
         >>> init_key, order_key = jon.seed_keys(jax.random.key(0), seed=3)
     """
+    # `fold_in` of the seed's value, not a split into as many keys as there are seeds: a seed means the same trial
+    # however many others there are, and in whatever order.
     return jax.random.split(jax.random.fold_in(root, seed))
 
 
@@ -79,6 +84,7 @@ def _seeds(seeds: Any) -> np.ndarray:
     values = np.asarray(seeds)
     if values.ndim != 1 or values.size == 0 or not np.issubdtype(values.dtype, np.integer) or (values < 0).any():
         raise ValueError(f"seeds must be a positive count or a list of non-negative integers, got {seeds!r}")
+    # `fold_in` takes 32 bits: beyond them two seeds would be one trial.
     if values.max() >= 2**32:
         raise ValueError(f"seeds must be below 2**32, got {values.max()}")
     if len(np.unique(values)) < values.size:

@@ -1,4 +1,4 @@
-"""Spaces that are lists of points: from a table, or drawn from distributions."""
+"""Spaces that are lists of points: from a table, or drawn from distributions. Grids are in `space`."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def sample(n: int, key: Key[Array, ""], method: str = "random", **distributions:
         key: a random key; the same key, n and distributions in the same order give the same points.
         method: "random", "sobol" (scrambled), "halton" (scrambled) or "latin" (a Latin hypercube).
         distributions: name of a hyperparameter -> a frozen distribution of `scipy.stats`, for example
-            `loguniform(1e-4, 1)`; or a list, of which each value is equally likely; or one value.
+            `loguniform(1e-4, 1)`; or a list of equally likely values; or one value.
 
     Returns:
         A `Space` of n configurations, for `sweep`.
@@ -130,6 +130,7 @@ def _unit_points(n: int, dimensions: int, key: Key[Array, ""], method: str) -> F
     from scipy.stats import qmc
 
     typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)
+    # SciPy draws with NumPy's generators, so the words of the JAX key seed one: the key still decides every point.
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key) if typed else key).ravel())
     if method == "random":
         points = rng.random((n, dimensions))

@@ -19,7 +19,7 @@ Factory = Callable[..., optax.GradientTransformation]
 def shaping_numbers(factory: Factory, columns: Mapping[str, Sequence[Any]], params: PyTree) -> list[str]:
     """The hyperparameters whose values a program must know: a length, a period, what a Python `if` looks at.
 
-    Nothing is compiled. As few as make tracing possible, and integers that the precision of the sweep would round.
+    Returns as few as make tracing possible, and integers that the precision of the sweep would round. Compiles nothing.
 
     Arguments:
         factory: the optimizer's factory.
@@ -28,18 +28,23 @@ def shaping_numbers(factory: Factory, columns: Mapping[str, Sequence[Any]], para
     """
     first = {name: values[0] for name, values in columns.items()}
     whole = [name for name, values in columns.items() if all(isinstance(value, int) for value in values)]
+    # Numbers are traced as floats. An integer that this would round (above 2^24 in float32) would run as its neighbour,
+    # so it is never traced.
     exact = [name for name in whole if any(float(_float().type(value)) != value for value in columns[name])]
 
     def fails(traced: list[str]) -> Exception | None:
         return _failure(factory, {name: v for name, v in first.items() if name not in traced}, traced, params)
 
     free = [name for name in first if name not in exact]
+    # Most optimizers can be traced with all of their numbers, which one trace settles.
     if not free or fails(free) is None:
         return exact
     if fails([]) is not None:  # of whatever numbers: an error that planning meets again, and names
         return exact
+    # Greedily, one number after another joins those that are traced. That takes one trace for each number;
+    # finding the largest subset would take one for each subset.
     traced: list[str] = []
-    for name in sorted(free, key=whole.__contains__):  # floats first, of which there are more values
+    for name in sorted(free, key=whole.__contains__):  # floats first, as they have more values
         error = fails([*traced, name])
         if error is None:
             traced.append(name)

@@ -1,4 +1,7 @@
-"""Spaces: which configurations a sweep visits."""
+"""Spaces: which configurations a sweep visits, as axes or as columns of values, and the labels of values.
+
+A space knows nothing of optimizers and problems; `accepted` compares it with them.
+"""
 
 from __future__ import annotations
 
@@ -196,7 +199,7 @@ def column(name: str, values: Any, absent: bool = False) -> np.ndarray:
         raise ValueError(f"axis {name!r} must be finite, got {array[bad][0]}")
     if array.dtype.kind in "iu":
         return array.astype(int)
-    # Through text, so that the label of float32 0.1 is 0.1 and its value the same bits when cast back.
+    # Through text, so that the label of float32 0.1 is 0.1, and casting it back is bit-identical.
     return np.array([float(str(value)) for value in values])
 
 
@@ -235,7 +238,7 @@ def is_absent(value: Any) -> bool:
 
 
 def label(value: Any) -> Any:
-    """What a table says for a value: the number, or a text."""
+    """The label of a value in a table: the number, or a text."""
     if is_number(value):
         return value
     if isinstance(value, frozenset):  # in an order that every process has
@@ -244,13 +247,14 @@ def label(value: Any) -> Any:
 
 
 def labels_of(values: Iterable[Any]) -> list[Any]:
-    """What a table says for the values of a column: integers, numbers, booleans, or texts that tell them apart."""
+    """The labels of a column's values in a table: integers, numbers, booleans, or texts, different for each value."""
     values = [plain(value) for value in values]
     if all(is_number(value) for value in values):
         whole = all(isinstance(value, int) for value in values)
         return values if whole else [float(value) for value in values]
     if all(isinstance(value, bool) for value in values):
         return values
+    # Different choices may share a name, as two lambdas do; a number after it keeps them apart.
     texts: dict[Any, str] = {}
     for value in values:
         if value not in texts and not is_absent(value):

@@ -1,4 +1,7 @@
-"""The axes of a table, in one order however its dims are ordered."""
+"""The axes of a finished table, in one order however its dims are ordered.
+
+For readers of tables that a user may have transposed; `layout` is for making them.
+"""
 
 from __future__ import annotations
 

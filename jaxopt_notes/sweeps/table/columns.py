@@ -1,4 +1,7 @@
-"""From what an engine returns to the columns of a table."""
+"""From an engine's results to the columns of a table: names, dtypes, the final status.
+
+The only module that knows both the engine's results and a table's columns.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ def columns_of(plan: GroupPlan, finished: dict[str, Any]) -> Columns:
     baseline = np.inf if plan.problem.baseline is None else plan.problem.baseline
     status, initial, final = (jnp.asarray(finished[name]) for name in ("status", "initial_loss", "final_loss"))
     judged = {**finished}
+    # It decides between `completed` and `stuck`, and is no column of its own.
     unmoved = judged.pop("unmoved", None)
     unmoved = None if unmoved is None else jnp.asarray(unmoved)
     judged["status"] = np.asarray(end_status(status, initial, final, baseline, unmoved))

@@ -1,4 +1,4 @@
-"""What a pruner decided, as plain data, and in a table."""
+"""What a pruner decided: as plain data, and in a table. How it decides is in `run.pruners`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Decisions(NamedTuple):
-    """What was decided, as plain data.
+    """The decisions of a pruner, as plain data.
 
     Attributes:
         rungs: the steps of the decisions so far.
@@ -29,6 +29,8 @@ class Decisions(NamedTuple):
 
 def add_decisions(table: xarray.Dataset, decisions: Decisions) -> xarray.Dataset:
     """The table with `pruned_at`, and `rung_metric` along `rung`, the steps of the decisions."""
+    # The direction belongs to what is ranked here; the metric itself may declare another one that `direction=`
+    # overrode.
     known = table.attrs.get("prune_direction")
     axes = [str(dim) for dim in table["status"].dims if dim != "seed"]
     shape = [table.sizes[axis] for axis in axes]

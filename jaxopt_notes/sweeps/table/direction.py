@@ -1,4 +1,4 @@
-"""In which direction a metric is better: what is said where it is compared, or else what was declared with it."""
+"""The direction in which a metric is better: given where it is compared, or declared with the metric."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SIGNS: Mapping[str, int] = {"max": -1, "min": 1}  # what makes lower better of e
 
 
 def direction_of(table: xarray.Dataset, metric: str, direction: Direction | None = None) -> Direction:
-    """The direction of a variable of a table: as given, as its attributes say, and of a loss "min".
+    """The direction of a variable of a table: as given, else from its attributes, else "min" for a loss.
 
     Raises:
-        ValueError: unknown, with how to say it; or neither "max" nor "min".
+        ValueError: the direction is unknown (the error shows how to give it), or neither "max" nor "min".
     """
     said = said_direction(table[metric])
     if direction is None and said is not None and said not in DIRECTIONS:
@@ -35,7 +35,7 @@ def said_direction(variable: xarray.DataArray) -> Any:
 
 
 def common_direction(tables: Iterable[xarray.Dataset], metric: str, direction: Direction | None = None) -> Direction:
-    """The one direction that a variable has in all of some tables.
+    """The direction that a variable has in all of several tables.
 
     Raises:
         ValueError: as `direction_of`, or they differ.
@@ -59,7 +59,7 @@ def declared_direction(problem: Problem, metric: str, direction: Direction | Non
 
 
 def known_direction(metric: str, declared: Any, direction: Direction | None = None) -> Direction:
-    """The direction of a metric: as given, as declared, and of a loss "min".
+    """The direction of a metric: as given, else as declared, else "min" for a loss.
 
     Raises:
         ValueError: as `direction_of`.

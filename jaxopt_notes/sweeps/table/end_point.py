@@ -1,4 +1,4 @@
-"""From a table back to parameters."""
+"""`end_point`: from a table back to the parameters of one trial."""
 
 from __future__ import annotations
 
@@ -107,6 +107,7 @@ def _located(table: xarray.Dataset, selection: dict[str, Any]) -> tuple[xarray.D
     for name, value in wanted.items():
         known = table[name].values
         fits &= (
+            # Within float32: a value as it was printed or computed should find its configuration.
             np.isclose(known, value, rtol=1e-6, atol=0.0, equal_nan=True) if known.dtype.kind == "f" else known == value
         )
     if fits.sum() != 1:

@@ -65,10 +65,11 @@ def _along_axes(record: Mapping[str, Any]) -> dict[str, tuple[str, np.ndarray, d
 
 
 def joined(record: Mapping[str, Any], tables: Sequence[xarray.Dataset | None]) -> xarray.Dataset:
-    """One table of all groups; those that have none are not run."""
+    """One table of all groups; a group without a table counts as not run."""
     import xarray
 
     axes = record["axes"]
+    # There are fewer tables than groups after an interruption.
     there = [(rows, table) for rows, table in zip(record["rows"], tables, strict=False) if table is not None]
     there = _with_all_rungs(there)
     variables = {name: _variable(name, there, axes) for name in _names(table.data_vars for _, table in there)}
@@ -102,7 +103,7 @@ def _variable(name: str, there: Sequence[tuple[Any, xarray.Dataset]], axes: Mapp
 
 
 def _coordinate(name: str, there: Sequence[tuple[Any, xarray.Dataset]], axes: Mapping[str, Any]) -> _Variable:
-    """A coordinate of all groups: as each has it if all have one, and otherwise over the axes that it depends on."""
+    """A coordinate of all groups: unchanged if it is the same in all, otherwise over the axes that it depends on."""
     parts = [(rows, table[name].variable) for rows, table in there if name in table.variables]
     first, attributes = parts[0][1], _alike(part.attrs for _, part in parts)
     if len(parts) == len(there) and all(part.equals(first) for _, part in parts):  # type: ignore[no-untyped-call]
@@ -111,6 +112,8 @@ def _coordinate(name: str, there: Sequence[tuple[Any, xarray.Dataset]], axes: Ma
     whole = _spread(repeated, axes, np.nan)
     dims = [*axes]
     for axis in axes:
+        # An axis along which nothing changes is left out: epochs that differ between batch sizes are then a coordinate
+        # along `batch_size` and `step` alone.
         place = dims.index(axis)
         one = whole.take([0], place)
         if np.array_equal(whole, np.broadcast_to(one, whole.shape), equal_nan=whole.dtype.kind == "f"):
@@ -123,6 +126,7 @@ def _spread(parts: Sequence[tuple[Any, np.ndarray]], axes: Mapping[str, Any], ab
     shape = tuple(map(len, axes.values()))
     rows = np.concatenate([np.asarray(rows, int) for rows, _ in parts])
     values = np.concatenate([part for _, part in parts])
+    # Where nothing is absent, integers and texts keep their dtype.
     if len(rows) == np.prod(shape, dtype=int):
         whole = np.empty_like(values)
     else:
@@ -133,13 +137,13 @@ def _spread(parts: Sequence[tuple[Any, np.ndarray]], axes: Mapping[str, Any], ab
 
 
 def _alike(parts: Iterable[Mapping[Any, Any]]) -> dict[str, Any]:
-    """The attributes that all say alike."""
+    """The attributes that are equal in all of them."""
     first, *others = map(dict, parts)
     return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 
 
 def _attributes(tables: Sequence[xarray.Dataset], groups: int) -> dict[str, Any]:
-    """What all tables say, as a list in words where they differ, the sum of what they count, and the groups."""
+    """The attributes that all tables have, as a text of the values where they differ; sums of counts; the groups."""
     attributes: dict[str, Any] = {}
     for name in _names(table.attrs for table in tables):
         said = [table.attrs[name] for table in tables if name in table.attrs]

@@ -1,4 +1,7 @@
-"""The layout: how a sweep's table is laid out, as plain data that fits a JSON file."""
+"""The layout: everything about a sweep's table but its values, as plain data that fits a JSON file.
+
+How trials become axes, coordinates and attributes is decided here; what fills the columns comes from `columns`.
+"""
 
 from __future__ import annotations
 
@@ -81,15 +84,15 @@ class Layout(NamedTuple):
 
     @property
     def owner(self) -> str:
-        """What the files of a sweep say that they belong to: its fingerprint and width."""
+        """The owner recorded in the files of a sweep: its fingerprint and width."""
         return f"{self.attributes['fingerprint']} {self.width}"
 
     def allocated(self) -> Columns:
-        """Columns of all trials, not yet written; what is not written takes no memory."""
+        """Uninitialised columns of all trials; what is never written takes no memory."""
         return {name: np.empty((self.trials, *shape), dtype) for name, (shape, dtype) in self.columns.items()}
 
     def not_run(self, name: str) -> float:
-        """What a column has for a trial that is not run."""
+        """The value of a column for a trial that is not run."""
         return NOT_RUN.get(name, np.nan)
 
     def attrs_of(self, name: str) -> dict[str, str]:
@@ -116,6 +119,7 @@ def layout_of(plan: GroupPlan, columns: Columns) -> Layout:
 
 def stored_column(name: str, values: np.ndarray) -> np.ndarray:
     """The values as a table holds them: counts as float64, exact up to 2^53, as NaN is what a trial not run has."""
+    # In every table, also in one that is complete: a column should not change its dtype when a sweep is interrupted.
     held = stored(values)[0]
     return held.astype(np.float64) if held.dtype.kind in "iub" and name not in NOT_RUN else held
 
@@ -146,7 +150,7 @@ def chunk_table(layout: Layout, first: int, columns: Columns) -> xarray.Dataset:
 
 
 def _variables(layout: Layout, columns: Columns, dims: tuple[str, ...]) -> dict[str, Any]:
-    """Columns over the dims of the trials, with what is said of each."""
+    """Columns over the dims of the trials, with their attributes."""
     variables = {}
     for name, values in columns.items():
         rank = values.ndim - len(dims)

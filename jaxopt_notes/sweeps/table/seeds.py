@@ -1,4 +1,7 @@
-"""The seeds of a configuration: which of them choose, and what stands for all of them."""
+"""The seeds of a configuration: which of them choose, and their median.
+
+Both pruners and `best` use these, so they are here and not in `judge`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ NOT_COMPARED = ("status", "stopped_at", "skipped")  # columns by which no config
 
 
 def parted(seeds: np.ndarray, report: int | Sequence[int] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Which seeds choose, and which are reported: all of them twice, or two parts.
+    """Which seeds choose and which are reported: all of them for both, or two disjoint parts.
 
     Raises:
         ValueError: report seeds that are not among the seeds, or that leave none to choose by.

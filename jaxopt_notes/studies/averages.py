@@ -190,6 +190,8 @@ def figure(dataset: xarray.Dataset) -> Figure:
 
     drawn, (left, right) = plots.panels(1, 2, size=(6.0, 3.6))
     plots.series(dataset[["value"]], left, decays=(0.5, 0.9, 0.98))
+    for text in legend.get_texts() if (legend := left.get_legend()) else []:
+        text.set_text(text.get_text().replace("decay", "beta"))  # as the lectures call it
     plots.set_title(left, "Averages of a noisy series", "dotted: without bias correction")
     for beta, look in zip(dataset.beta.values, plots.ordered_styles(dataset.sizes["beta"]), strict=True):
         weights = dataset.weight.sel(beta=beta)[:150]

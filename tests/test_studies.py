@@ -174,7 +174,7 @@ def test_the_command_prints_claims_and_refuses_what_it_cannot_do(tmp_path, capsy
     assert cli.main(["study", "averages", "--out", str(tmp_path)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "0.349 of the newest. Measured 0.3487" in printed
-    assert "5 claims passed, 1 claims failed, 0 claims not decidable" in printed
+    assert "6 claims passed, 1 claims failed, 0 claims not decidable" in printed
     for answer in ledger.judgements()["averages/window"].answers.values():
         assert answer in printed
     assert cli.main(["study"]) == 0

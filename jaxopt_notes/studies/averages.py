@@ -92,20 +92,16 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
         dataset: of `run`.
 
     Returns:
-        Claims: memory after ten steps, the limit 1/e, weight outside the window, bias, and the equal sliding window.
+        Claims: memory after ten steps, the limit 1/e, what lies further back, bias, and the equal sliding window.
     """
+    return [*_memory_claims(dataset), *_average_claims(dataset)]
+
+
+def _memory_claims(dataset: xarray.Dataset) -> list[Claim]:
     betas, weight = dataset.beta.values, dataset.weight.values
     ages = np.round(1 / (1 - betas)).astype(int)
     remembered = np.array([row[age] / row[0] for row, age in zip(weight, ages, strict=True)])
-    outside = np.array([1 - row[:age].sum() for row, age in zip(weight, ages, strict=True)])
-    standard_errors = np.sqrt(dataset.corrected_variance / dataset.samples)
-    errors = np.abs(dataset.corrected_mean - dataset.expectation) / standard_errors
-    # The noise of neighbouring steps is shared, so at most steps x betas looks are independent: Bonferroni over all.
-    limit = math.sqrt(2 * math.log(errors.size / 0.01))
-    windows = (1 + betas) / (1 - betas)
-    equal = dataset.corrected_variance.isel(step=-1).values * windows
-    spread = 3 * math.sqrt(2 / dataset.samples)
-    bias = 1 - dataset.plain_mean.sel(beta=0.99, step=10).item() / dataset.expectation
+    inside = np.array([row[:age].sum() for row, age in zip(weight, ages, strict=True)])
     return [
         Claim(
             "ten_steps",
@@ -124,12 +120,36 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
             conditions=f"A limit for beta near 1: {remembered[0] * math.e:.3f} of 1/e at beta 0.5.",
         ),
         Claim(
-            "window",
-            "The average is over the last 1/(1 - beta) values: under 1 % of the weight lies behind them.",
-            float(outside.max()),
-            high=0.01,
-            conditions=f"Between {outside.min():.0%} and {outside.max():.0%} lies behind: a time constant, no window.",
+            "most_of_the_weight",
+            "The average is over about the last 1/(1 - beta) values: most of the weight lies in them.",
+            float(inside.min()),
+            low=0.5,
+            unit="of the weight, worst beta",
+            conditions=f"They hold {inside.min():.0%} to {inside.max():.0%} of it: a time constant, no window.",
         ),
+        Claim(
+            "window",
+            "With beta 0.99, what lies further back than the last fifty values can nearly be ignored: a tenth of the "
+            "weight or less.",
+            float(1 - weight[-1, :50].sum()),
+            high=0.1,
+            unit="of the weight",
+            conditions=f"That takes {math.log(0.1) / math.log(betas[-1]):.0f} values: behind k values lies beta^k.",
+        ),
+    ]
+
+
+def _average_claims(dataset: xarray.Dataset) -> list[Claim]:
+    betas = dataset.beta.values
+    standard_errors = np.sqrt(dataset.corrected_variance / dataset.samples)
+    errors = np.abs(dataset.corrected_mean - dataset.expectation) / standard_errors
+    # The noise of neighbouring steps is shared, so at most steps x betas looks are independent: Bonferroni over all.
+    limit = math.sqrt(2 * math.log(errors.size / 0.01))
+    windows = (1 + betas) / (1 - betas)
+    equal = dataset.corrected_variance.isel(step=-1).values * windows
+    spread = 3 * math.sqrt(2 / dataset.samples)
+    bias = 1 - dataset.plain_mean.sel(beta=0.99, step=10).item() / dataset.expectation
+    return [
         Claim(
             "unbiased",
             "The corrected average is unbiased at every step, for every beta (z-score of the worst of all, at 1 %).",
@@ -170,6 +190,8 @@ def figure(dataset: xarray.Dataset) -> Figure:
 
     drawn, (left, right) = plots.panels(1, 2, size=(6.0, 3.6))
     plots.series(dataset[["value"]], left, decays=(0.5, 0.9, 0.98))
+    for text in legend.get_texts() if (legend := left.get_legend()) else []:
+        text.set_text(text.get_text().replace("decay", "beta"))  # as the lectures call it
     plots.set_title(left, "Averages of a noisy series", "dotted: without bias correction")
     for beta, look in zip(dataset.beta.values, plots.ordered_styles(dataset.sizes["beta"]), strict=True):
         weights = dataset.weight.sel(beta=beta)[:150]

@@ -239,7 +239,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     # Styles by name: saddle-free Newton borrows Adam's, the damped one momentum's.
     looks = dict(zip(SEEKERS, ("gradient_descent", "newton", "momentum", "adam"), strict=True))
     plots.contour(dataset[["loss"]].assign_attrs(scale="log"), beside)
-    labels = {name: name.replace("_", " ") for name in SEEKERS}
+    labels = {name: name.replace("saddle_free", "saddle-free").replace("_", " ") for name in SEEKERS}
     for name in SEEKERS:
         look, path = plots.style_of(looks[name]), dataset.path.sel(seeker=name).values
         beside.plot(*path.T, color=look.color, marker=look.marker, markersize=4, linewidth=1.4, label=labels[name])
@@ -252,7 +252,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
         part = (dataset["kind"] == kind).where(dataset.near_saddle == 0).mean("start").values
         ends.barh(range(len(SEEKERS)), part, left=base, color=color, label=kind.name.lower())
         base = base + part
-    ends.set_yticks(range(len(SEEKERS)), [name.replace("_", "\n", 1) for name in SEEKERS])
+    ends.set_yticks(range(len(SEEKERS)), ["\n".join(label.rsplit(" ", 1)) for label in labels.values()])
     ends.set(xlabel="share of the starts", xlim=(0, 1))
     ends.invert_yaxis()
     ends.legend(frameon=False, fontsize=8.5, ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.32))
@@ -261,7 +261,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     places = np.arange(dataset.sizes["solver"])
     cost.bar(places - 0.2, dataset.steps, 0.4, color="#0072B2", label="steps")
     cost.bar(places + 0.2, 1e3 * dataset.seconds, 0.4, color="#E69F00", label="milliseconds")
-    cost.set_xticks(places, [str(name).replace("_", "\n") for name in dataset.solver.values])
+    cost.set_xticks(places, [str(name).replace("lbfgs", "L-BFGS").replace("_", "\n") for name in dataset.solver.values])
     cost.set_yscale("log")
     cost.legend(frameon=False, fontsize=9)
     condition = f"{dataset.attrs['dimension']} dimensions, condition {dataset.attrs['condition']:g}"

@@ -273,7 +273,7 @@ def _robustness_claims(dataset: xarray.Dataset) -> list[Claim]:
         ),
         Claim(
             "good_data_beat_more_data",
-            f"200 examples with right labels give a more robust network than {PART} of which {WRONG:.0%} are wrong.",
+            f"200 examples with right labels give a more robust network than {PART} with {WRONG:.0%} wrong ones.",
             float(clean.mean()),
             low=0.0,
             interval=bootstrap(np.mean, clean),

@@ -281,7 +281,7 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
         ),
         Claim(
             "test_always_speaks",
-            "Second derivatives tell of every critical point what it is.",
+            "Second derivatives show of every critical point whether it is a minimum, a maximum or a saddle.",
             int(silent.sum()), high=0, unit="saddles at which they are silent",
             conditions="Not where an eigenvalue is zero and the others agree: x^3 and the monkey saddle.",
         ),

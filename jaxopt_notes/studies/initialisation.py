@@ -153,19 +153,23 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
     Returns:
         Claims: each pair of weights and activation at 50 layers, the predicted decay, and what that means for training.
     """
-    powers = np.log10(dataset.ratio.isel(depth=-1))
+    return [*_signal_claims(dataset), *_relu_claims(dataset), *_training_claims(dataset)]
+
+
+def _powers(dataset: xarray.Dataset, scheme: str, activation: str) -> Float[np.ndarray, " seeds"]:
+    """Powers of ten by which the gradient has grown at the greatest depth."""
+    return np.log10(dataset.ratio.isel(depth=-1).sel(scheme=scheme, activation=activation).values)
+
+
+def _signal_claims(dataset: xarray.Dataset) -> list[Claim]:
     factor = math.log10(FACTOR)
 
     def pair(name: str, sentence: str, scheme: str, activation: str, low: float, high: float, why: str = "") -> Claim:
-        values = powers.sel(scheme=scheme, activation=activation).values
+        values = _powers(dataset, scheme, activation)
         interval = bootstrap(np.median, values)
         return Claim(name, sentence, float(np.median(values)), low, high, interval, "powers of ten at 50 layers", why)
 
     predicted = -(int(dataset.depth[-1]) - 1) / 2 * math.log10(2)
-    tanh, relu = (powers.sel(scheme="glorot", activation=name).values for name in ("tanh", "relu"))
-    gain = lambda a, b: float(np.median(a - b))
-    loss = dataset.trained_loss.median("trained") / dataset.attrs["chance_loss"]
-    trained = f"{TRAINED_DEPTH} layers, {TRAINED_STEPS} steps of momentum, the better of two rates, 3 networks."
     return [
         pair(
             "he_relu",
@@ -208,6 +212,14 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
             -np.inf,
             -20.0,
         ),
+    ]
+
+
+def _relu_claims(dataset: xarray.Dataset) -> list[Claim]:
+    tanh, relu = (_powers(dataset, "glorot", activation) for activation in ("tanh", "relu"))
+    with_he = _powers(dataset, "he", "relu")
+    gain = lambda a, b: float(np.median(a - b))
+    return [
         Claim(
             "relu_needs_its_weights",
             "With Glorot's weights, which are made for tanh, less comes back through ReLU than through tanh.",
@@ -220,11 +232,18 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
         Claim(
             "relu_relieves_with_he",
             "From Glorot's to He's weights ReLU gains at least 5 powers of ten at 50 layers.",
-            gain(powers.sel(scheme="he", activation="relu").values, relu),
+            gain(with_he, relu),
             low=5.0,
-            interval=bootstrap(gain, powers.sel(scheme="he", activation="relu").values, relu),
+            interval=bootstrap(gain, with_he, relu),
             unit="powers of ten",
         ),
+    ]
+
+
+def _training_claims(dataset: xarray.Dataset) -> list[Claim]:
+    loss = dataset.trained_loss.median("trained") / dataset.attrs["chance_loss"]
+    trained = f"{TRAINED_DEPTH} layers, {TRAINED_STEPS} steps of momentum, the better of two rates, 3 networks."
+    return [
         Claim(
             "good_weights_train",
             "With weights that keep the signal a deep tanh network trains: to less than half of the loss of chance.",

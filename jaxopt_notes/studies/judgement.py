@@ -95,7 +95,7 @@ def judgements() -> Mapping[str, Judgement]:
     Example:
         >>> from jaxopt_notes.studies import judgement
         >>> print(judgement.judgements()["averages/window"].budget)
-        No: it is a limit in closed form, 1/e.
+        No: it is 0.99^50.
     """
     text = (importlib.resources.files(__package__) / "judgements.toml").read_text(encoding="utf-8")
     return types.MappingProxyType(read(text))

@@ -253,10 +253,10 @@ def figure(dataset: xarray.Dataset) -> Figure:
         entries = np.linspace(0, int(table.steps), table.sizes["entry"])
         for dropped, color, label in ((0, "black", "constant"), (1, "#D55E00", "a tenth at both lines")):
             loss = table.curve.sel(dropped=dropped).rolling(entry=5, center=True, min_periods=1).mean().median("seed")
-            curves.semilogy(entries, loss, color=color, label=label)
+            curves.plot(entries, loss, color=color, label=label)
         for at in (0.5, 0.75):
             curves.axvline(at * int(table.steps), color="0.6", linestyle=":", linewidth=1)
-        curves.set(xlabel="step", ylabel="loss of the minibatch")
+        curves.set(xlabel="step", ylabel="loss of the minibatch", yscale="linear" if name == "noisy" else "log")
         curves.legend(frameon=False, fontsize=8.5, loc="lower left")
         plots.set_title(curves, "A drop helps at once" if name == "noisy" else "A drop only slows", "running means")
         plots.describe(curves, f"Curves with and without drops of the rate on {name}.")

@@ -177,6 +177,10 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
     Returns:
         Claims: escape times of descent, heavy ball and x^3; verdicts; who stays; the two definitions.
     """
+    return [*_escape_claims(dataset), *_cubic_claims(dataset), *_end_claims(dataset), *_kind_claims(dataset)]
+
+
+def _escape_claims(dataset: xarray.Dataset) -> list[Claim]:
     rate, beta, distance = dataset.rate.values, dataset.beta.values, dataset.distance.values
     far = np.log(RADIUS / distance)
     predicted = far / np.log(_growth(rate[:, None], beta))[..., None]
@@ -185,15 +189,10 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
     # A ball that starts at rest loses some steps at first, the same from every distance: look at the difference.
     decades = np.log(distance[0] / distance[-1]) / np.log(_growth(rate[:, None], beta))
     heavy = (dataset.steps.values[..., -1] - dataset.steps.values[..., 0])[:, 1:] / decades[:, 1:]
-    cubic = dataset.cubic_steps.values * 3 * CUBIC_RATE * dataset.cubic_distance.values
-    kinds = dict(zip(dataset.function.values.tolist(), dataset.kind.values.tolist(), strict=True))
-    ends = dict(zip(dataset.end_kind.values.tolist(), dataset.ends.values.tolist(), strict=True))
-    starts = sum(ends.values())
     faster = dataset.steps.sel(beta=0.0) / dataset.steps.sel(beta=0.9)
     plain = dataset.steps.sel(beta=0.0).values
     multiple = plain[:, -1] / plain[:, 0]
     nearest = faster.sel(distance=1e-12).values
-    axis_saddles = int(dataset.sel(function="cubic").index) + int(dataset.sel(function="cubic").positive)
     return [
         Claim(
             "escape_time",
@@ -217,6 +216,12 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
             conditions=f"With beta 0.9 it leaves {nearest.min():.1f} to {nearest.max():.1f} times "
             "as fast as descent at the same rate; the slower descent is, the more.",
         ),
+    ]  # fmt: skip
+
+
+def _cubic_claims(dataset: xarray.Dataset) -> list[Claim]:
+    cubic = dataset.cubic_steps.values * 3 * CUBIC_RATE * dataset.cubic_distance.values
+    return [
         Claim(
             "cubic_escape",
             "From the lower side of x^3 descent leaves after 1/(3 lr d) steps, which does grow as 1/d.",
@@ -227,6 +232,13 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
             "From the upper side of x^3 descent never gets past: after k steps it is still at 1/(1/d + 3 lr k).",
             float(dataset.cubic_end) * (1 + 3 * CUBIC_RATE * STEPS), 0.95, 1.05, unit="of the formula",
         ),
+    ]  # fmt: skip
+
+
+def _end_claims(dataset: xarray.Dataset) -> list[Claim]:
+    ends = dict(zip(dataset.end_kind.values.tolist(), dataset.ends.values.tolist(), strict=True))
+    starts = sum(ends.values())
+    return [
         Claim(
             "ridge_stays",
             "From exactly on the ridge descent runs into the saddle and stays.",
@@ -239,6 +251,13 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
             ends["minimum"] / starts, 0.99, 1.0, interval=exact_interval(ends["minimum"], starts), unit="of the starts",
             conditions="By the verdict at every end point.",
         ),
+    ]  # fmt: skip
+
+
+def _kind_claims(dataset: xarray.Dataset) -> list[Claim]:
+    kinds = dict(zip(dataset.function.values.tolist(), dataset.kind.values.tolist(), strict=True))
+    axis_saddles = int(dataset.sel(function="cubic").index) + int(dataset.sel(function="cubic").positive)
+    return [
         Claim(
             "degenerate_verdicts",
             "Where second derivatives vanish (x^3, the monkey saddle) the verdict is degenerate, not saddle.",
@@ -305,7 +324,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     ax.plot(line, 1 / (3 * CUBIC_RATE * line), "-", color=look.color, linewidth=1)
     ax.set(xscale="log", yscale="log", xlabel="distance d from the saddle", ylabel="steps to leave")
     ax.legend(frameon=False, fontsize=9, loc="upper left")
-    plots.set_title(ax, "Leaving takes log(1/d) steps, on x^3 1/d", "marks: measured; lines: the formulas")
+    plots.set_title(ax, "Steps to leave: log(1/d); on x^3, 1/d", "marks: measured; lines: the formulas")
     most = int(one.sel(beta=0.0).max())
     plots.describe(ax, f"Steps to leave against distance: up to {most} at a strict saddle, and 1/d at x^3.")
     return drawn

@@ -347,8 +347,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     plots.describe(shares, "The share of extrema falls fastest for random matrices, slowest for the function.")
     table = dataset[["loss", "index"]].assign_attrs(parameters=dataset.attrs["parameters"])
     plots.index_against_loss(table, points)
-    if legend := points.get_legend():
-        legend.remove()
+    points.legend(frameon=False, fontsize=9, loc="lower right")
     plots.set_title(points, "The higher the loss, the more ways down", "critical points of a network of 13 parameters")
     wide = dataset[["cost", "worse_optimum"]].sel(width=WIDTHS[-1]).mean("trial")
     places = np.arange(3)
@@ -358,10 +357,12 @@ def figure(dataset: xarray.Dataset) -> Figure:
         ends = [one.cost.min("downward").values, one.cost.max("downward").values]
         cost.bar(places + shift, middle, 0.4, color=color, label=f"starts of deviation {scale:g}")
         cost.vlines(places[:2] + shift, *ends, color="black")
+        at = (places[2] + shift, middle[2])  # mostly nothing to see
+        cost.annotate(f"{middle[2]:.1g}", at, (0, 3), textcoords="offset points", ha="center", fontsize=9)
     cost.set_xticks(places, ["near saddles", "on plateaus", "worse optimum"])
     cost.set_ylabel("mean excess loss along a run")
     cost.legend(frameon=False, fontsize=9)
-    plots.set_title(cost, "What slows a run, and where it ends", "black: by what is called a saddle")
+    plots.set_title(cost, "What slows a run, and where it ends", "black: range over three definitions of a saddle")
     plots.describe(
         cost,
         "Mean excess loss near saddles and on plateaus, which depend on what is called a saddle, and by worse optima.",

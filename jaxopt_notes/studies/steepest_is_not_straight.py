@@ -210,16 +210,11 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
             conditions=f"On Rosenbrock's function its median angle is {curved:.0f} degrees.",
         ),
         Claim(
-            "first_step_away",
-            "In a long canyon the first step of descent leads away from the minimum.",
-            float(dataset.distance_ratio.max()), 1.0 + 1e-9, 100.0, unit="of the distance left, worst start and rate",
-            conditions="Not on a convex quadratic at a rate up to 2/lambda_max: every component shrinks or stays. It "
-            "takes a larger rate, or a canyon that bends; see bent_canyon.",
-        ),
-        Claim(
             "never_away_on_quadratic",
             "On a convex quadratic no step at a rate up to 2/lambda_max leads away from the minimum.",
             float(dataset.distance_ratio.max()), high=1.0 + 1e-9, unit="of the distance left, worst start and rate",
+            conditions="Every component shrinks or stays. To lead away it takes a larger rate, or a valley that bends; "
+            "see bent_canyon.",
         ),
         Claim(
             "bent_canyon",
@@ -229,7 +224,7 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
         ),
         Claim(
             "arrives_in_the_end",
-            "Given enough steps descent arrives all the same.",
+            "Given enough steps descent reaches the minimum of a narrow canyon, too.",
             float(dataset.left), high=1e-10, unit="from the minimum after 2,000 steps",
             conditions="The canyon of K = 100 at its best rate, 2/(lambda_min + lambda_max).",
         ),
@@ -259,7 +254,9 @@ def figure(dataset: xarray.Dataset) -> Figure:
             left.annotate("", tuple(tip), tuple(x), arrowprops={"arrowstyle": "->", "color": color})
     left.plot(0, 0, "*", color="white", markeredgecolor="black", markersize=13)
     left.set(aspect="equal", xlim=(-5.2, 5.2), ylim=(-2.4, 2.4), xlabel="x", ylabel="y")
-    plots.set_title(left, "Steepest is square to the level set", "black: steepest descent; red: to the minimum (K = 9)")
+    plots.set_title(
+        left, "Steepest is square to the level set", "black: steepest descent; orange: to the minimum (K = 9)"
+    )
     plots.describe(left, "On an ellipse of condition number 9 steepest descent and the way to the minimum differ.")
     condition = np.geomspace(1, 1000, 200)
     middle.plot(

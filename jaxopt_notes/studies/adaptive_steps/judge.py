@@ -88,7 +88,7 @@ def _frequency_claims(dataset: xarray.Dataset) -> list[Claim]:
             limit,
             bootstrap(np.median, gain["rmsprop"]),
             "times the rate of one always updated",
-            f"AdaGrad goes on: {np.median(gain['adagrad']):.1f} times at 1 step in 128.",
+            f"AdaGrad does not forget: {np.median(gain['adagrad']):.1f} times at 1 step in 128.",
         ),
     ]
 
@@ -281,7 +281,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
         rare.loglog(dataset.share, rates / rates[0], **line, label=str(name))
     rare.set(xlabel="share of steps in which the feature is there", ylabel="rate / rate if always there")
     rare.legend(frameon=False, fontsize=9)
-    plots.set_title(rare, "A rare feature: larger steps, or smaller ones", "gradients of +-1, after 2,048 steps")
+    plots.set_title(rare, "A rare feature: larger steps, or smaller ones", "gradients of ±1, after 2,048 steps")
     plots.describe(rare, "AdaGrad's rate grows as the root of rarity, RMSProp's up to 3.2, and Adadelta's shrinks.")
     for row, label, dash in zip(dataset.first_steps.values, ("corrected", "not corrected"), ("-", "--"), strict=True):
         first.plot(dataset.t, row, color=plots.style_of("adam").color, linestyle=dash, label=label)
@@ -292,10 +292,12 @@ def figure(dataset: xarray.Dataset) -> Figure:
     best = dataset.learning_rate.values[np.nanargmin(dataset.loss_by_feature_scale.values, axis=-1)]
     for name, row in zip(dataset.scaled_method.values, best, strict=True):
         look = plots.style_of(str(name))
-        scaled.loglog(dataset.feature_scale, row, color=look.color, marker=look.marker, label=str(name))
+        scaled.loglog(
+            dataset.feature_scale, row, color=look.color, marker=look.marker, label=str(name).replace("_", " ")
+        )
     scaled.set(xlabel="features multiplied by c", ylabel="best learning rate")
     scaled.legend(frameon=False, fontsize=9)
-    plots.set_title(scaled, "Adam's good rate goes as 1/c, descent's as 1/c^2", "linear regression, 60 steps")
+    plots.set_title(scaled, "Adam's good rate goes as 1/c, descent's as 1/c²", "linear regression, 60 steps")
     plots.describe(scaled, "On logarithmic axes the best rates fall with slopes -1 for Adam and -2 for descent.")
     for name in dataset.even_method.values:
         look = plots.style_of(str(name))

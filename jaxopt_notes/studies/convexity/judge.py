@@ -14,7 +14,7 @@ from .measure import DIRECTIONS
 if TYPE_CHECKING:
     import xarray
 
-# The lecture's two, of which logistic regression is the second with two classes, and what is no model.
+# The lecture's two (logistic regression is softmax regression with two classes), and what is no model.
 NOT_COUNTED = ("linear regression", "logistic regression", "softmax regression", "exp", "|x - 1|")
 
 
@@ -61,10 +61,10 @@ def models(dataset: xarray.Dataset) -> list[Claim]:
             share["x^2/(1 + x^2)"], low=1 / dataset.pairs, unit="of the chords refute it",
         ),
         Claim(
-            "only_two_convex",
-            "Of machine learning's models only linear and softmax regression are convex.",
-            len(others), high=0, unit=f"other convex losses here: {', '.join(others)}",
-            conditions="Support vector machines, ridge, lasso and Poisson regression are convex as well.",
+            "others_are_convex",
+            "Linear and softmax regression are not the only convex models: no chord refutes a support vector machine.",
+            len(others), low=1, unit=f"other convex losses here: {', '.join(others)}",
+            conditions="By proof the hinge loss is convex. So are ridge, lasso and Poisson regression.",
         ),
     ]  # fmt: skip
 
@@ -88,7 +88,8 @@ def minima(dataset: xarray.Dataset) -> list[Claim]:
         ),
         Claim(
             "separable_drifts",
-            "On separable digits softmax regression has no minimum: its loss falls on, by half in twice the steps.",
+            "On separable digits softmax regression has no minimum: its loss keeps falling, by half in twice the "
+            "steps.",
             float(loss[half] / loss[-1]), 1.5, 2.2, unit="times lower after twice the steps",
         ),
         Claim(

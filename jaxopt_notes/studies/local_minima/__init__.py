@@ -105,17 +105,19 @@ def figure(dataset: xarray.Dataset) -> Figure:
             words, (at, at * np.cos(np.pi * at)), xytext=place, arrowprops={"arrowstyle": "-", "color": "0.6"}
         )
     left.set(xlabel="x", ylabel="x cos(pi x)")
-    plots.set_title(left, "Two minima, one verdict", "no derivative tells which is which")
+    plots.set_title(left, "Two minima, one verdict", "no derivative shows which is which")
     plots.describe(left, "x cos(pi x) on [-1, 2] with its local minimum at -0.27 and its global minimum at 1.09.")
     shares = dataset.left.mean("lane")
     for method, color in (("descent", "tab:blue"), ("heavy ball 0.9", "tab:orange"), ("adam", "tab:green")):
         for case, dash in (("noise", "o-"), ("rest", "s--")):
             values = shares.sel(optimizer=method, case=case)
-            label = f"{method}, {'minibatch noise' if case == 'noise' else 'no noise'}"
+            label = f"{method}, {'noise' if case == 'noise' else 'no noise'}"
             middle.plot(dataset.rate, values, dash, color=color, markersize=4, label=label)
-    middle.set(xscale="log", xlabel="learning rate", ylabel="share that leaves", ylim=(-0.03, 1.5))
-    middle.legend(frameon=False, fontsize=8.5, ncols=2, loc="upper center")
-    plots.set_title(middle, "From the minimum: noise leaves, or long steps", "small steps without noise never do")
+    middle.set(xscale="log", xlabel="learning rate", ylabel="share that leaves", xlim=(1e-4, 1.3), ylim=(-0.03, 1.04))
+    middle.legend(frameon=False, fontsize=8, loc="upper left")
+    plots.set_title(
+        middle, "From the minimum: noise leaves, or long steps", "noise of minibatches; small steps without never do"
+    )
     most = float(shares.sel(optimizer="descent", case="noise").max())
     plots.describe(
         middle,

@@ -10,7 +10,7 @@ import numpy as np
 from ...curvature import Kind
 from ..claim import Claim
 from ..intervals import bootstrap, exact_interval
-from .measure import CLASSES, COMPARED, HAIR, LEVELS, METHODS, NOISE, RATE, RIDGE, SMALL, WIDTHS
+from .measure import CLASSES, COMPARED, HAIR, LEVELS, METHODS, NOISE, RATE, RESTARTS, RIDGE, SMALL, WIDTHS
 
 if TYPE_CHECKING:
     import xarray
@@ -53,7 +53,7 @@ def who_leaves(dataset: xarray.Dataset) -> list[Claim]:
         _share(
             "restarts_find_it",
             "A restart anywhere in the box finds the global minimum as often as its basin is wide, 57.5 %.",
-            dataset.reached_by_restarts, lanes, low=0.475, high=0.675,
+            dataset.reached_by_restarts, RESTARTS, low=0.475, high=0.675,
             conditions="So eight restarts miss it one time in a thousand.",
         ),
     ]  # fmt: skip

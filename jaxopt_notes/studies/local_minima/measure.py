@@ -26,6 +26,7 @@ RATE = 0.05  # at which the level of the noise is varied
 LEVELS = (1.0, 2.0, 4.0, 8.0, 16.0)  # standard deviation of the noise in the gradient
 RATES = (0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.5, 1.0)
 SMALL = 0.03  # the largest of the rates that are called small
+RESTARTS = 2_000
 NOISE = 1.0  # level of the minibatch noise at which the methods are compared: by more, descent leaves as well
 BALLS = {"descent": 0.0, "heavy ball 0.9": 0.9, "heavy ball 0.99": 0.99}
 METHODS = (*BALLS, "rmsprop", "adam")
@@ -93,15 +94,18 @@ def leaving(lanes: int, key: Key[Array, ""]) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def _starts(lanes: int, key: Key[Array, ""]) -> dict[str, Float[Array, " lanes"]]:
+def _starts(lanes: int, key: Key[Array, ""]) -> dict[str, Float[Array, " starts"]]:
     """At rest beside the local minimum, in its basin below and above the height of the barrier, and anywhere."""
     rest, below, above, anywhere = jax.random.split(key, 4)
-    between = lambda key, low, high: jax.random.uniform(key, (lanes,), minval=low, maxval=high)
+
+    def between(key: Key[Array, ""], low: float, high: float, count: int = lanes) -> Float[Array, " count"]:
+        return jax.random.uniform(key, (count,), minval=low, maxval=high)
+
     return {
         "rest": LOCAL + ASIDE * jax.random.normal(rest, (lanes,)),
         "below": between(below, LEFT + ASIDE, BARRIER - ASIDE),
         "above": between(above, LOW, LEFT - ASIDE),
-        "anywhere": between(anywhere, LOW, HIGH),
+        "anywhere": between(anywhere, LOW, HIGH, RESTARTS),
     }
 
 

@@ -158,8 +158,8 @@ def plan(
     memory; it is then the largest power of two that fits.
 
     Arguments:
-        problem, optimizer, space, seeds, steps, batch_size, every, key, evaluation_params, skip_non_finite, width,
-            devices: as in `sweep`.
+        problem, optimizer, space, seeds, steps, batch_size, every, key: as in `sweep`.
+        evaluation_params, skip_non_finite, width, devices: as in `sweep`.
 
     Returns:
         A `SweepPlan`. `timed()` times a few widths and takes the fastest; `check_invariance` checks it.

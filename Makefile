@@ -6,8 +6,8 @@ NEWEST ?= $(call first,python3.14 python3.13 python3.12 python3.11 python3)
 BIN := .venv/bin
 
 # What `make test-min` and `make test-newest` run: what depends on other packages, without notebooks, studies and browsers.
-CORE := $(addprefix tests/test_,$(addsuffix .py,jaxpr layers contracts schedules minimize derivatives classify eigsh \
-	sweeps columns store optuna distributed landscape plots landscape_plots report models static_arguments cli))
+CORE := $(addprefix tests/test_,$(addsuffix .py,jaxpr layers schedules contracts derivatives sweeps columns store optuna \
+	distributed plots landscape_plots report models cli explorer))
 
 .PHONY: tour test test-min test-newest lint browser format bench docs clean
 

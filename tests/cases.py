@@ -14,13 +14,24 @@ import jaxopt_notes as jon
 
 
 class Case(NamedTuple):
-    """An optimizer, numbers to try it with (two values each), and the optax optimizer it must agree with."""
+    """An optimizer as the tests try it.
+
+    `numbers` are two values of each number, `reference` the optax optimizer it must agree with. With `solves` it
+    reaches the minima of tests/test_optimizers.py. With `held` a step hardly changes what it divides by. `complex` is
+    whether the reference takes complex gradients as we do.
+    """
 
     name: str
     numbers: dict[str, tuple[float, float]]
     reference: Any
+    solves: dict[str, float]
+    held: dict[str, float] = {}  # noqa: RUF012
     fixed: dict[str, Any] = {}  # noqa: RUF012
     label: str = ""
+    complex: bool = True
+
+    def __str__(self):
+        return "-".join(filter(None, (self.name, self.label)))
 
     def factory(self, **numbers):
         return jon.OPTIMIZERS[self.name](**{**self.fixed, **numbers})
@@ -33,19 +44,27 @@ RATES = (0.1, 0.02)
 RMSPROP = {"learning_rate": RATES, "decay_rate": (0.9, 0.99)}
 ADAM = {"learning_rate": RATES, "b1": (0.9, 0.0), "b2": (0.999, 0.9), "eps": (1e-8, 1e-3), "eps_root": (0.0, 1e-6)}
 
+LASTING = {"decay_rate": 0.9999}
 OPTIMIZER_CASES = [
-    Case("gradient_descent", {"learning_rate": RATES}, lambda learning_rate: optax.sgd(learning_rate)),
+    Case(
+        "gradient_descent",
+        {"learning_rate": RATES},
+        lambda learning_rate: optax.sgd(learning_rate),
+        solves={"learning_rate": 1e-3},
+    ),
     Case(
         "momentum",
         {"learning_rate": RATES, "beta": (0.9, 0.0), "dampening": (0.0, 0.3)},
         lambda learning_rate, beta, dampening: optax.chain(
             optax.scale(1 - dampening), optax.trace(beta), optax.scale(-learning_rate)
         ),
+        solves={"learning_rate": 1e-3, "beta": 0.9},
     ),
     Case(
         "nesterov",
         {"learning_rate": RATES, "beta": (0.9, 0.0)},
         lambda learning_rate, beta: optax.sgd(learning_rate, momentum=beta, nesterov=True),
+        solves={"learning_rate": 1e-3, "beta": 0.9},
     ),
     Case(
         "adagrad",
@@ -53,22 +72,30 @@ OPTIMIZER_CASES = [
         lambda learning_rate, eps_root, initial_accumulator: optax.adagrad(
             learning_rate, initial_accumulator, eps_root
         ),
+        solves={"learning_rate": 1.0},
         fixed={"eps": 0.0},
     ),
     Case(
         "adadelta",
         {"learning_rate": (1.0, 0.1), "rho": (0.9, 0.95), "eps": (1e-6, 1e-3)},
         lambda **numbers: optax.adadelta(**numbers),
+        solves={"learning_rate": 0.1},
+        held={"rho": 0.9999},
+        complex=False,  # optax's squares complex gradients in place of their modulus
     ),
     Case(
         "rmsprop",
         {**RMSPROP, "eps": (1e-8, 1e-3)},
         lambda learning_rate, decay_rate, eps: optax.rmsprop(learning_rate, decay_rate, eps, eps_in_sqrt=False),
+        solves={"learning_rate": 5e-3},
+        held=LASTING,
     ),
     Case(
         "rmsprop",
         {**RMSPROP, "eps_root": (1e-8, 1e-3)},
         lambda learning_rate, decay_rate, eps_root: optax.rmsprop(learning_rate, decay_rate, eps_root),
+        solves={"learning_rate": 5e-3, "eps_root": 1e-8},
+        held=LASTING,
         fixed={"eps": 0.0},
         label="eps-inside",
     ),
@@ -78,6 +105,8 @@ OPTIMIZER_CASES = [
         lambda learning_rate, decay_rate, eps, beta: optax.rmsprop(
             learning_rate, decay_rate, eps, eps_in_sqrt=False, momentum=beta
         ),
+        solves={"learning_rate": 5e-4, "beta": 0.9},
+        held=LASTING,
         label="momentum",
     ),
     Case(
@@ -86,6 +115,8 @@ OPTIMIZER_CASES = [
         lambda learning_rate, decay_rate, eps: optax.rmsprop(
             learning_rate, decay_rate, eps, eps_in_sqrt=False, centered=True
         ),
+        solves={"learning_rate": 5e-3, "eps_root": 1e-8},
+        held=LASTING,
         fixed={"centered": True},
         label="centered",
     ),
@@ -95,14 +126,28 @@ OPTIMIZER_CASES = [
         lambda learning_rate, decay_rate, eps: optax.rmsprop(
             learning_rate, decay_rate, eps, eps_in_sqrt=False, bias_correction=True
         ),
+        solves={"learning_rate": 5e-3},
+        held=LASTING,
         fixed={"debias": True},
         label="debiased",
     ),
-    Case("adam", ADAM, lambda **numbers: optax.adam(**numbers)),
+    Case("adam", ADAM, lambda **numbers: optax.adam(**numbers), solves={"learning_rate": 0.1}, held={"b2": 0.9999}),
     Case(
-        "adam", ADAM, lambda **numbers: optax.amsgrad(**numbers), fixed={"amsgrad": "corrected"}, label="amsgrad-optax"
+        "adam",
+        ADAM,
+        lambda **numbers: optax.amsgrad(**numbers),
+        solves={"learning_rate": 0.1},
+        held={"b2": 0.9999},
+        fixed={"amsgrad": "corrected"},
+        label="amsgrad-optax",
     ),
-    Case("adamw", {**ADAM, "weight_decay": (1e-2, 0.0)}, lambda **numbers: optax.adamw(**numbers)),
+    Case(
+        "adamw",
+        {**ADAM, "weight_decay": (1e-2, 0.0)},
+        lambda **numbers: optax.adamw(**numbers),
+        solves={"learning_rate": 0.1, "weight_decay": 1e-4},
+        held={"b2": 0.9999},
+    ),
 ]
 
 

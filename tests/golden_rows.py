@@ -330,6 +330,9 @@ ROWS: dict[str, list[Row]] = {
     ],
 }
 
+# The libraries that do not have a method; where none has it, its rows are closed forms in numpy.
+MISSING = {"newton": ("torch", "keras", "optax"), "saddle_free_newton": ("torch", "keras", "optax")}
+
 
 class ScheduleRow(NamedTuple):
     """One schedule of another library and ours with the same values; torch's are of an optimizer at the rate 1."""

@@ -157,8 +157,8 @@ def test_of_other_optimizers_nothing_is_known_and_nothing_is_assumed(optimizer):
 
 def test_a_rule_of_ones_own_is_known_by_its_facts():
     """Nothing reads the name of a function: the rule alone decides."""
-    own = dataclasses.replace(RULES["gradient_descent"], name="doubled", function=_doubled, inverse_limit=_doubled_limit)
-    optimizer = pair(own, 0.1)
+    own = {"name": "doubled", "function": _doubled, "inverse_limit": _doubled_limit}
+    optimizer = pair(dataclasses.replace(RULES["gradient_descent"], **own), 0.1)
     found = jon.stability(optimizer, optimizer.init(jnp.ones(2)), lambda x: x @ x, jnp.ones(2))
     np.testing.assert_allclose(found.bound, 0.5, rtol=1e-5)
 

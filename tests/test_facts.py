@@ -83,10 +83,9 @@ def test_looks_differ_and_can_be_drawn():
 @every_rule
 def test_the_formula_is_a_step_in_latex(rule):
     assert "x_{t+1} = x_t" in rule.formula
-    plain = (
-        rule.formula.replace(r"\top", "T").replace(r"\qquad", r"\quad").replace(r"\lvert", "|").replace(r"\rvert", "|")
-    )
-    plain = plain.replace(r"\Bigl", "").replace(r"\Bigr", "")
+    plain = re.sub(r"\\[bB]ig[lr]", "", rule.formula)  # what matplotlib's LaTeX lacks
+    for lacking, like in ((r"\qquad", r"\quad"), (r"\top", "T"), (r"\lvert", "|"), (r"\rvert", "|")):
+        plain = plain.replace(lacking, like)
     MathTextParser("path").parse(f"${plain}$")
 
 

@@ -118,7 +118,12 @@ def adamw(
     return jon.adamw(learning_rate, b1, b2, eps, eps_root, weight_decay)
 
 
-OURS = {factory.__name__: factory for factory in (sgd, adagrad, adadelta, rmsprop, adam, amsgrad, adamw)}
+def lion(learning_rate, b1=0.9, b2=0.99, mu_dtype=None, weight_decay=1e-3, mask=None):
+    without(mu_dtype=mu_dtype, mask=mask)
+    return jon.lion(learning_rate, b1, b2, weight_decay)
+
+
+OURS = {factory.__name__: factory for factory in (sgd, adagrad, adadelta, rmsprop, adam, amsgrad, adamw, lion)}
 
 
 class Recorder:

@@ -148,6 +148,12 @@ OPTIMIZER_CASES = [
         solves={"learning_rate": 0.1, "weight_decay": 1e-4},
         held={"b2": 0.9999},
     ),
+    Case(
+        "lion",
+        {"learning_rate": RATES, "b1": (0.9, 0.0), "b2": (0.99, 0.9), "weight_decay": (1e-2, 0.0)},
+        lambda **numbers: optax.lion(**numbers),
+        solves={"learning_rate": 1e-2, "weight_decay": 1e-4},
+    ),
 ]
 
 

@@ -298,6 +298,10 @@ ROWS: dict[str, list[Row]] = {
             note="w = 0.01",
         ),
     ],
+    "lion": [
+        Row("keras.optimizers.Lion({rate})", "jon.lion({rate})", 1e-4, note="the same: no weight decay"),
+        Row("optax.lion({rate}, weight_decay=0.0)", "jon.lion({rate})", 1e-4, note="the same; its default is w = 1e-3"),
+    ],
     "newton": [
         Row(
             "numpy.linalg.solve(H + 3.0 * I, {rate} * g)",
@@ -331,7 +335,7 @@ ROWS: dict[str, list[Row]] = {
 }
 
 # The libraries that do not have a method; where none has it, its rows are closed forms in numpy.
-MISSING = {"newton": ("torch", "keras", "optax"), "saddle_free_newton": ("torch", "keras", "optax")}
+MISSING = {"lion": ("torch",), "newton": ("torch", "keras", "optax"), "saddle_free_newton": ("torch", "keras", "optax")}
 
 
 class ScheduleRow(NamedTuple):

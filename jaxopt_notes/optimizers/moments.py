@@ -1,4 +1,4 @@
-"""Methods that average the gradient, and divide by the root of an average of its square.
+"""Methods that average the gradient, and divide by the root of an average of its square or take the sign.
 
 Where `eps` stands differs between libraries: outside the root in torch and in Adam's paper, inside in others. Here
 `eps` is outside and `eps_root` inside, so each library is a point in our hyperparameters: see the docstrings.
@@ -16,9 +16,9 @@ from jaxtyping import Array, Int, PyTree
 
 from .._numerics import divide, real_dtype, sqrt, squared_modulus
 from .base import ArrayRule, Number, Schedule, pair
-from .facts import HIDDEN, ORANGE, SHARE, SMALL, VERMILLION, Divisor, Interval, Look, rate
+from .facts import HIDDEN, ORANGE, SHARE, SKY, SMALL, VERMILLION, Divisor, Interval, Look, Without, rate
 
-__all__ = ["AdamState", "adam", "adamw"]
+__all__ = ["AdamState", "LionState", "adam", "adamw", "lion"]
 
 Amsgrad = bool | Literal["corrected"]
 
@@ -30,6 +30,13 @@ class AdamState(NamedTuple):
     mu: PyTree
     nu: PyTree
     nu_max: PyTree = None
+
+
+class LionState(NamedTuple):
+    """State of `lion`: steps done and the average gradient `mu`."""
+
+    count: Int[Array, ""]  # type: ignore[assignment]
+    mu: PyTree
 
 
 def adam(
@@ -126,6 +133,46 @@ def adamw(
     return pair(rule, learning_rate, _AdamSlots(bool(amsgrad)), **numbers)
 
 
+def lion(
+    learning_rate: Number | Schedule, b1: Number = 0.9, b2: Number = 0.99, weight_decay: Number = 0.0
+) -> optax.GradientTransformationExtraArgs:
+    """Lion: the sign of an average gradient, so that every coordinate moves by the learning rate.
+
+        x <- x - a (sign(b1 m + (1 - b1) g) + w x)
+        m <- b2 m + (1 - b2) g
+
+    The paper uses a learning rate 3 to 10 times smaller than AdamW's, and a weight decay as much larger. keras is the
+    default; optax is `weight_decay=1e-3`. A coordinate whose gradients were all exactly zero does not move. The sign of
+    a complex coordinate is its direction, of modulus 1.
+
+    The length of a step does not shrink with the gradient, so that a constant rate ends in steps around the minimum: no
+    rate is stable on a quadratic. Give a schedule that decays to zero.
+
+    Arguments:
+        learning_rate: a >= 0, a number or a schedule, in units of the parameters: the move of every coordinate.
+        b1: in [0, 1), share of the average gradient in the direction.
+        b2: in [0, 1), memory of the average gradient.
+        weight_decay: w >= 0, per unit of the learning rate.
+
+    Returns:
+        An (init, update) pair over pytrees with state `LionState(count, mu)`; update needs the parameters.
+
+    Raises:
+        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range, or update
+            gets no parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_notes as jon
+        >>> tx, x = jon.lion(0.1), jnp.zeros(3)
+        >>> updates, _ = tx.update(jnp.array([3.0, -0.001, 0.0]), tx.init(x), x)
+        >>> [round(float(u), 4) for u in updates]
+        [-0.1, 0.1, 0.0]
+
+    Source: Chen et al., 2023.
+    """
+    return pair(LION, learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
+
+
 @dataclass(frozen=True)
 class _AdamSlots:
     """Makes the slots of Adam, with one for the largest average if that is needed."""
@@ -175,6 +222,12 @@ def _adamw(grad, param, *slots, weight_decay, **numbers):
 def _adamw_corrected_maximum(grad, param, *slots, weight_decay, **numbers):
     update, *slots = _adam_corrected_maximum(grad, *slots, **numbers)
     return update - numbers["learning_rate"] * weight_decay * param.astype(update.dtype), *slots
+
+
+def _lion(grad, param, mu, *, learning_rate, b1, b2, weight_decay):
+    direction = jnp.sign(b1 * mu + (1 - b1) * grad)
+    decayed = direction + weight_decay * param.astype(direction.dtype)
+    return -learning_rate * decayed, b2 * mu + (1 - b2) * grad
 
 
 def _adam_divisor(nu, nu_max, *, b2_correction, eps, eps_root, **others):
@@ -231,5 +284,26 @@ ADAMW = replace(
     look=Look(ORANGE, "--", "v"),
 )
 
-RULES = (ADAM, ADAMW)
+LION = ArrayRule(
+    name="lion",
+    state_type=LionState,
+    function=_lion,
+    uses_params=True,
+    formula=(
+        r"x_{t+1} = x_t - \alpha\,\bigl(\mathrm{sign}(\beta_1 m_{t-1} + (1-\beta_1) g_t) + w\, x_t\bigr), \quad "
+        r"m_t = \beta_2 m_{t-1} + (1-\beta_2) g_t"
+    ),
+    hyperparameters={
+        "learning_rate": rate(0.02, tried=(1e-6, 1.0), scale=("width", 1 / 200)),
+        "b1": SHARE,
+        "b2": SHARE,
+        "weight_decay": HIDDEN,
+    },
+    divisor=Without("it takes the sign of an average, whose length it drops"),
+    inverse_limit=Without("its steps have one length whatever the gradient, so that they settle at no constant rate"),
+    second_axis="b1",
+    look=Look(SKY, "-", ">"),
+)
+
+RULES = (ADAM, ADAMW, LION)
 _CORRECTED = Divisor(_corrected_maximum_divisor, ("nu_max",))

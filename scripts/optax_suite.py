@@ -14,6 +14,7 @@ import contextlib
 import functools
 import importlib.metadata
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -28,6 +29,8 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"  # as the s
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 sys.path.insert(0, str(CHECKOUT))  # the tests import optax from where they are
 
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
 import optax  # noqa: E402
 import pytest  # noqa: E402
 
@@ -36,13 +39,33 @@ from jaxopt_notes.optimizers import base  # noqa: E402
 
 FILES = (
     *("_src/alias_test.py", "_src/transform_test.py", "_src/sharding_test.py", "_src/combine_test.py"),
-    *("_src/lookahead_test.py", "_src/float64_test.py", "_src/linesearch_test.py"),
-    *("transforms/*_test.py", "schedules/*_test.py", "tree_utils/_state_utils_test.py"),
+    *("_src/lookahead_test.py", "_src/float64_test.py", "tree_utils/_state_utils_test.py"),
+    *("transforms/*_test.py", "schedules/*_test.py"),
     *("contrib/_schedule_free_test.py", "contrib/_sam_test.py", "contrib/_reduce_on_plateau_test.py"),
 )
 
-# Cases that differ by design, as patterns of their names, and why.
-DIFFERENCES: dict[str, str] = {}
+LAYOUT = "our state is one named tuple per method, optax's a tuple of the parts of a chain with names of their own"
+WIDE = "our averages of bfloat16 parameters are float32: a second moment in bfloat16 sticks at the wrong value"
+
+CORRECTED = "our correction 1 - b^t is accurate in float32, optax's is off by 1e-5; the case passes in float64"
+INTEGERS = "its parameters are integers, which we refuse: steps round to nothing"
+
+# Cases that differ by design, as the ends of their names, and why.
+DIFFERENCES = {
+    **{f"AliasTest::test_explicit_dtype{i}": LAYOUT for i in (9, 21, 33, 45)},
+    **{f"AliasTest::test_explicit_dtype{i}": WIDE for i in (10, 11)},
+    "MaskedTest::test_masked_state_structure": LAYOUT,
+    "StateUtilsTest::test_adam": LAYOUT,
+    "StateUtilsTest::test_inject_hparams": LAYOUT,
+    "StateUtilsTest::test_map_non_params_to_none": LAYOUT,
+    "StateUtilsTest::test_map_params_to_none": LAYOUT,
+    "ExtraArgsTest::test_extra_args": INTEGERS,
+    "ScheduleFreeTest::test_schedule_free_adamw": CORRECTED,
+}
+# Cases that fail in the same way with optax alone.
+ALONE = {
+    "SelectiveTransformTest::test_selective_bad_structure": "JAX words the error in another way than the test expects"
+}
 
 
 class Lacking(Exception):
@@ -70,10 +93,8 @@ def adagrad(learning_rate, initial_accumulator_value=0.1, eps=1e-7):
 def adadelta(learning_rate=None, rho=0.9, eps=1e-6, weight_decay=0.0, weight_decay_mask=None):
     if learning_rate is None:
         raise Lacking("the ascent without a learning rate")
-    tx = jon.adadelta(learning_rate, rho, eps)
-    if weight_decay_mask is None and isinstance(weight_decay, float) and weight_decay == 0.0:
-        return tx
-    return optax.chain(optax.add_decayed_weights(weight_decay, weight_decay_mask), tx)
+    decay = optax.add_decayed_weights(weight_decay, weight_decay_mask)
+    return optax.chain(decay, jon.adadelta(learning_rate, rho, eps))
 
 
 def rmsprop(
@@ -87,9 +108,15 @@ def rmsprop(
     nesterov=False,
     bias_correction=False,
 ):
-    without(nesterov=nesterov, initial_scale=initial_scale if initial_scale != 0.0 else None)
+    without(nesterov=nesterov)
     inside = {"eps": 0.0, "eps_root": eps} if eps_in_sqrt else {"eps": eps}
-    return jon.rmsprop(learning_rate, decay, **inside, beta=momentum, centered=centered, debias=bias_correction)
+    tx = jon.rmsprop(learning_rate, decay, **inside, beta=momentum, centered=centered, debias=bias_correction)
+
+    def init(params):
+        state = tx.init(params)
+        return state._replace(nu=jax.tree.map(lambda nu: nu + jnp.asarray(initial_scale, nu.dtype), state.nu))
+
+    return optax.GradientTransformationExtraArgs(init, tx.update)
 
 
 def adam(learning_rate, b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0, mu_dtype=None, *, nesterov=False):
@@ -97,8 +124,17 @@ def adam(learning_rate, b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0, mu_dtype=None,
     return jon.adam(learning_rate, b1, b2, eps, eps_root)
 
 
-def amsgrad(learning_rate, b1=0.9, b2=0.999, eps=1e-8, eps_root=0.0, mu_dtype=None):
-    without(mu_dtype=mu_dtype)
+def amsgrad(
+    learning_rate,
+    b1=0.9,
+    b2=0.999,
+    eps=1e-8,
+    eps_root=0.0,
+    mu_dtype=None,
+    bias_correction_mu=True,
+    bias_correction_nu=True,
+):
+    without(mu_dtype=mu_dtype, uncorrected=not (bias_correction_mu and bias_correction_nu))
     return jon.adam(learning_rate, b1, b2, eps, eps_root, amsgrad="corrected")
 
 
@@ -123,7 +159,25 @@ def lion(learning_rate, b1=0.9, b2=0.99, mu_dtype=None, weight_decay=1e-3, mask=
     return jon.lion(learning_rate, b1, b2, weight_decay)
 
 
+def lion(learning_rate, b1=0.9, b2=0.99, mu_dtype=None, weight_decay=1e-3, mask=None):
+    without(mu_dtype=mu_dtype, mask=mask)
+    return jon.lion(learning_rate, b1, b2, weight_decay)
+
+
+def adan(learning_rate, b1=0.98, b2=0.92, b3=0.99, eps=1e-8, eps_root=1e-8, weight_decay=0.0, mask=None):
+    tx = jon.adan(learning_rate, b1, b2, b3, eps, eps_root, extrapolation=1 - b2)
+    if callable(learning_rate) or callable(weight_decay):
+        raise Lacking("schedules of both")
+    return optax.chain(tx, optax.add_decayed_weights(-learning_rate * weight_decay, mask))
+
+
 OURS = {factory.__name__: factory for factory in (sgd, adagrad, adadelta, rmsprop, adam, amsgrad, adamw, lion)}
+
+
+def of_another(item):
+    """Whether a case is of an optimizer that `OURS` does not have."""
+    named = re.search(r"opt_name='(\w+)'", getattr(item.obj, "__x_params_repr__", ""))
+    return "LBFGS" in item.nodeid or (named and named[1] not in (*OURS, "sgd_mom"))
 
 
 class Recorder:
@@ -136,6 +190,9 @@ class Recorder:
 
     def note(self):
         self.used.add(self.running)
+
+    def pytest_collection_modifyitems(self, items):
+        items[:] = [item for item in items if not of_another(item)]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item):
@@ -198,12 +255,21 @@ def main():
         OPTIONS.k,
     ]
     pytest.main([*settings, *files], plugins=[recorder])
-    ended = recorder.ended
-    failed = [name for name, how in ended.items() if how == "failed"]
-    applied = [name for name in recorder.used if ended.get(name) in ("passed", "failed")]
-    print(f"{len(ended)} cases, {sum(how == 'passed' for how in ended.values())} passed; {len(applied)} use ours,")
-    print(f"{sum(ended[name] == 'passed' for name in applied)} of them passed")
-    print("\n".join(failed))
+    sys.exit(judged(recorder))
+
+
+def judged(recorder):
+    """Print how many cases apply and passed, and what differs; 1 if that is not what `DIFFERENCES` has."""
+    applied = {name: recorder.ended[name] for name in recorder.used if recorder.ended.get(name) in ("passed", "failed")}
+    failed = sorted(name for name, how in applied.items() if how == "failed")
+    listed = {name: why for name in applied for end, why in (DIFFERENCES | ALONE).items() if name.endswith(end)}
+    print(f"\noptax {optax.__version__}: {len(applied) - len(failed)} of {len(applied)} cases that use ours passed")
+    for name in failed:
+        print(f"  {'differs' if name in listed else 'FAILED'}  {name}: {listed.get(name, 'not expected')}")
+    stale = sorted(name for name in listed if name not in failed)
+    for name in stale:
+        print(f"  passed, although listed as different: {name}")
+    return int(bool(stale) or any(name not in listed for name in failed))
 
 
 if __name__ == "__main__":

@@ -147,6 +147,17 @@ def test_dtypes_are_kept_and_state_is_wide(case, dtype):
 
 
 @every_optimizer
+def test_optax_finds_the_parameters_in_a_state_and_trees_may_be_empty(case):
+    """`tree_map_params`, as for sharding, sees a slot that stays away as such."""
+    optimizer, start = case.factory(**case.first()), {"a": jnp.ones(2), "b": (jnp.ones(3),)}
+    specs, state = {"a": "rows", "b": ("columns",)}, optimizer.init(start)
+    found = optax.tree_utils.tree_map_params(optimizer, lambda _, spec: spec, state, specs)
+    assert found[1:] == tuple(None if slot is None else specs for slot in state[1:])
+    _, after = optimizer.update((), optimizer.init(()), ())
+    assert jax.tree.structure(after) == jax.tree.structure(optimizer.init(()))
+
+
+@every_optimizer
 def test_an_exactly_zero_gradient_moves_nothing(case):
     start = params(jnp.float16)
     optimizer = case.factory(**{**case.first(), **({"eps": 0.0} if "eps" in case.numbers else {})})

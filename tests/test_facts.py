@@ -123,7 +123,8 @@ def test_the_divisor_and_the_limit_are_those_of_its_steps(case, which, x64):
     rule, held = case.factory(**numbers).update.func, case.factory(**numbers).update.args[0]
     limit = float(largest_stable_rate(rule, 3.0, {name: v for name, v in held.items() if name != "learning_rate"}))
     assert radius(case, numbers, 0.98 * limit, 3.0) < 1 < radius(case, numbers, 1.02 * limit, 3.0)
-    named = {name: value for name, value in numbers.items() if name != "learning_rate"}
+    given = {name: value for name, value in (numbers | case.fixed).items() if name in rule.hyperparameters}
+    named = {name: value for name, value in given.items() if name != "learning_rate"}
     np.testing.assert_allclose(stability_bound(case.name, 3.0, **named), limit, rtol=1e-12)
 
 

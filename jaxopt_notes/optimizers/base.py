@@ -140,7 +140,7 @@ class ArrayRule(Rule):
             _one_array(self.function, typed[dtype], *arrays)
             for dtype, *arrays in zip(dtypes, leaves, *columns, strict=True)
         ]
-        rows = zip(*moved, strict=True) if moved else [()] * len(state)
+        rows = zip(*moved, strict=True) if moved else [(), *_without_leaves(state[1:])]
         updates, *slots = (_tree(tree, row) for row in rows)
         return updates, type(state)(count, *slots)
 
@@ -163,9 +163,14 @@ class ArrayRule(Rule):
         return numbers | {f"{name}_correction": bias_correction(numbers[name], count) for name in self.debias}
 
 
-def _tree(structure: Any, entries: Sequence[Any]) -> PyTree:
+def _without_leaves(slots: Sequence[Any]) -> list[tuple[()] | None]:
+    """The entries of the same slots in a tree without leaves, which a slot that stays away does not have."""
+    return [None if slot is None else () for slot in slots]
+
+
+def _tree(structure: Any, entries: Sequence[Any] | None) -> PyTree:
     """The tree of the entries; None for a slot that stays away, since a tree of None would cost a step some time."""
-    absent = any(entry is None for entry in entries)
+    absent = entries is None or any(entry is None for entry in entries)
     return None if absent else jax.tree.unflatten(structure, entries)
 
 
@@ -247,6 +252,9 @@ def scalar(name: str, value: Any, **interval: Any) -> Any:
 def _init(state_type: Partial, initial: Callable | None, params: PyTree) -> Any:
     names = state_type.func._fields[1:]  # type: ignore[attr-defined]
     leaves, tree = jax.tree.flatten(_checks.inexact("params", params))
-    slots = [initial(leaf) if initial else (jnp.zeros_like(leaf),) * len(names) for leaf in map(working, leaves)]
-    columns = zip(*slots, strict=True) if slots else [()] * len(names)  # a tree without leaves has slots without leaves
+
+    def slots(leaf: Array) -> Sequence[Any]:
+        return initial(leaf) if initial else (jnp.zeros_like(leaf),) * len(names)
+
+    columns = zip(*map(slots, map(working, leaves)), strict=True) if leaves else _without_leaves(slots(jnp.zeros(())))
     return state_type(jnp.zeros((), jnp.int32), *(_tree(tree, column) for column in columns))

@@ -45,6 +45,7 @@ from .minimize import minimize_stream as minimize_stream
 from .minimize import minimize_until as minimize_until
 from .optimizers import OPTIMIZERS as OPTIMIZERS
 from .optimizers.adaptive import *  # noqa: F403
+from .optimizers.extrapolated import *  # noqa: F403
 from .optimizers.first_order import *  # noqa: F403
 from .optimizers.moments import *  # noqa: F403
 from .optimizers.second_order import *  # noqa: F403

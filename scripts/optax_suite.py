@@ -159,11 +159,6 @@ def lion(learning_rate, b1=0.9, b2=0.99, mu_dtype=None, weight_decay=1e-3, mask=
     return jon.lion(learning_rate, b1, b2, weight_decay)
 
 
-def lion(learning_rate, b1=0.9, b2=0.99, mu_dtype=None, weight_decay=1e-3, mask=None):
-    without(mu_dtype=mu_dtype, mask=mask)
-    return jon.lion(learning_rate, b1, b2, weight_decay)
-
-
 def adan(learning_rate, b1=0.98, b2=0.92, b3=0.99, eps=1e-8, eps_root=1e-8, weight_decay=0.0, mask=None):
     tx = jon.adan(learning_rate, b1, b2, b3, eps, eps_root, extrapolation=1 - b2)
     if callable(learning_rate) or callable(weight_decay):
@@ -171,7 +166,7 @@ def adan(learning_rate, b1=0.98, b2=0.92, b3=0.99, eps=1e-8, eps_root=1e-8, weig
     return optax.chain(tx, optax.add_decayed_weights(-learning_rate * weight_decay, mask))
 
 
-OURS = {factory.__name__: factory for factory in (sgd, adagrad, adadelta, rmsprop, adam, amsgrad, adamw, lion)}
+OURS = {factory.__name__: factory for factory in (sgd, adagrad, adadelta, rmsprop, adam, amsgrad, adamw, adan, lion)}
 
 
 def of_another(item):

@@ -13,6 +13,33 @@ import pytest
 import jaxopt_notes as jon
 
 
+def papers_adan(learning_rate, b1, b2, b3, eps, weight_decay=0.0):
+    """Algorithm 1 of Xie et al., 2022, in its own notation, with the averages corrected for their start."""
+    beta1, beta2, beta3 = 1 - b1, 1 - b2, 1 - b3
+
+    def init(params):
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return zeros, zeros, zeros, zeros, 0
+
+    def update(grads, state, params):
+        *slots, k = state
+        share = [1 - (1 - beta) ** (k + 1.0) for beta in (beta1, beta2, beta3)]
+
+        def leaf(g, theta, m, v, n, previous):
+            difference = jnp.where(k == 0, 0, g - previous)
+            m, v = (1 - beta1) * m + beta1 * g, (1 - beta2) * v + beta2 * difference
+            n = (1 - beta3) * n + beta3 * jnp.abs(g + (1 - beta2) * difference) ** 2
+            eta = jnp.where(n == 0, 0, learning_rate / (jnp.sqrt(n / share[2]) + eps))
+            back = eta * (m / share[0] + (1 - beta2) * v / share[1]) + learning_rate * weight_decay * theta
+            return -back / (1 + learning_rate * weight_decay), m, v, n, g
+
+        moved = jax.tree.map(leaf, grads, params, *slots)
+        updates, *slots = (jax.tree.map(lambda _, each, i=i: each[i], grads, moved) for i in range(5))
+        return updates, (*slots, k + 1)
+
+    return optax.GradientTransformation(init, update)
+
+
 class Case(NamedTuple):
     """An optimizer as the tests try it.
 
@@ -43,7 +70,7 @@ class Case(NamedTuple):
 RATES = (0.1, 0.02)
 RMSPROP = {"learning_rate": RATES, "decay_rate": (0.9, 0.99)}
 ADAM = {"learning_rate": RATES, "b1": (0.9, 0.0), "b2": (0.999, 0.9), "eps": (1e-8, 1e-3), "eps_root": (0.0, 1e-6)}
-
+ADAN = {"learning_rate": RATES, "b1": (0.98, 0.9), "b3": (0.99, 0.9)}
 LASTING = {"decay_rate": 0.9999}
 OPTIMIZER_CASES = [
     Case(
@@ -147,6 +174,22 @@ OPTIMIZER_CASES = [
         lambda **numbers: optax.adamw(**numbers),
         solves={"learning_rate": 0.1, "weight_decay": 1e-4},
         held={"b2": 0.9999},
+    ),
+    Case(
+        "adan",
+        {**ADAN, "eps": (1e-8, 1e-3), "b2": (0.92, 0.5)},
+        papers_adan,
+        solves={"learning_rate": 0.1},
+        held={"b3": 0.9999},
+    ),
+    Case(
+        "adan",
+        {**ADAN, "eps_root": (1e-8, 1e-4)},
+        lambda **numbers: optax.adan(**numbers),
+        solves={"learning_rate": 0.1},
+        held={"b3": 0.9999},
+        fixed={"extrapolation": 1 - 0.92},  # optax 0.2.8 adds this share of the change, and the paper b2
+        label="optax",
     ),
     Case(
         "lion",

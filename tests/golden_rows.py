@@ -298,6 +298,14 @@ ROWS: dict[str, list[Row]] = {
             note="w = 0.01",
         ),
     ],
+    "adan": [
+        Row(
+            "optax.adan({rate})",
+            "jon.adan({rate}, eps_root=1e-8, extrapolation=0.08)",
+            1e-3,
+            note="adds the share 1 - b2 of the change of the gradient, where the paper adds b2; eps inside too",
+        ),
+    ],
     "lion": [
         Row("keras.optimizers.Lion({rate})", "jon.lion({rate})", 1e-4, note="the same: no weight decay"),
         Row("optax.lion({rate}, weight_decay=0.0)", "jon.lion({rate})", 1e-4, note="the same; its default is w = 1e-3"),
@@ -335,7 +343,8 @@ ROWS: dict[str, list[Row]] = {
 }
 
 # The libraries that do not have a method; where none has it, its rows are closed forms in numpy.
-MISSING = {"lion": ("torch",), "newton": ("torch", "keras", "optax"), "saddle_free_newton": ("torch", "keras", "optax")}
+_ALL = ("torch", "keras", "optax")
+MISSING = {"adan": ("torch", "keras"), "lion": ("torch",), "newton": _ALL, "saddle_free_newton": _ALL}
 
 
 class ScheduleRow(NamedTuple):

@@ -281,6 +281,12 @@ def test_the_two_forms_of_amsgrad(method, x64):
         jon.OPTIMIZERS[method](0.1, amsgrad="torch")
 
 
+def test_adans_decay_is_a_proximal_step():
+    optimizer, start = jon.adan(0.1, weight_decay=5.0), jnp.array([3.0])
+    updates, _ = optimizer.update(jnp.zeros(1), optimizer.init(start), start)
+    np.testing.assert_allclose(start + updates, start / (1 + 0.1 * 5.0), rtol=1e-6)
+
+
 def test_the_first_adam_step_is_the_learning_rate():
     updates, _ = jon.adam(0.1).update(jnp.array([3.0, -1e-4]), jon.adam(0.1).init(jnp.zeros(2)))
     np.testing.assert_allclose(updates, [-0.1, 0.1], rtol=1e-4)

@@ -10,17 +10,18 @@ from collections.abc import Callable
 
 import optax
 
-from . import adaptive, first_order, moments, second_order
+from . import adaptive, extrapolated, first_order, moments, second_order
 from .adaptive import *  # noqa: F403
 from .base import ArrayRule as ArrayRule
 from .base import Rule as Rule
 from .evaluation import evaluation_params as evaluation_params
+from .extrapolated import *  # noqa: F403
 from .first_order import *  # noqa: F403
 from .moments import *  # noqa: F403
 from .rate import current_learning_rate as current_learning_rate
 from .second_order import *  # noqa: F403
 
-FAMILIES = (first_order, adaptive, moments, second_order)
+FAMILIES = (first_order, adaptive, moments, extrapolated, second_order)
 RULES: dict[str, Rule] = {rule.name: rule for family in FAMILIES for rule in family.RULES}
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     rule.name: getattr(family, rule.name) for family in FAMILIES for rule in family.RULES

@@ -117,10 +117,12 @@ class ArrayRule(Rule):
         state_type: every field after `count` is one slot per parameter.
         function: `rule(grad, *slots, learning_rate, **numbers) -> (update, *slots)` for one array.
         uses_params: whether the function is `rule(grad, param, *slots, ...)`.
+        uses_count: whether the function is also given `count`, the step t, from 1.
         debias: names of the decays b for which the function is also given `<name>_correction`, 1 - b^t at step t.
     """
 
     uses_params: bool = False
+    uses_count: bool = False
     debias: tuple[str, ...] = ()
 
     def __call__(
@@ -159,7 +161,7 @@ class ArrayRule(Rule):
 
     def _numbers(self, numbers: dict[str, Any], count: Array, dtype: Any) -> dict[str, Array]:
         """Every number in the working precision, and the corrections; once for all arrays of that precision."""
-        numbers = super()._numbers(numbers, count, dtype)
+        numbers = super()._numbers(numbers, count, dtype) | ({"count": count} if self.uses_count else {})
         return numbers | {f"{name}_correction": bias_correction(numbers[name], count) for name in self.debias}
 
 

@@ -57,6 +57,8 @@ def adagrad(
     torch is the default; optax and keras are `eps=0, eps_root=1e-7, initial_accumulator=0.1`. torch's `lr_decay` is the
     schedule `inverse_time(a, lr_decay)`.
 
+    Stable below 2/L on a quadratic of sharpness L, seen through the divisor.
+
     Arguments:
         learning_rate: a >= 0, a number or a schedule, in units of the parameters.
         eps: >= 0, added outside the root, in units of the gradient.
@@ -92,6 +94,8 @@ def adadelta(
         d = sqrt(D + eps) / sqrt(n + eps) g
         D <- r D + (1 - r) |d|^2
         x <- x - a d
+
+    Stable below 2/L on a quadratic of sharpness L, seen through the divisor.
 
     Arguments:
         learning_rate: a >= 0, a number or a schedule, without units; 1 in the paper.
@@ -135,6 +139,8 @@ def rmsprop(
 
     torch is `decay_rate=0.99`; optax `eps=0, eps_root=1e-8`; keras `eps=0, eps_root=1e-7`. Momentum is torch's form; in
     optax and keras the rate is inside the velocity, which is the same while the rate is constant.
+
+    Stable below 2(1+b)/L on a quadratic of sharpness L, seen through the divisor.
 
     Arguments:
         learning_rate: a >= 0, a number or a schedule, in units of the parameters.

@@ -46,9 +46,10 @@ def adan(
         x <- (x - a d) / (1 + a w)
 
     The memories are one minus the paper's betas, and the averages are corrected for their start, as in the authors'
-    code. e = b2 in the paper. optax 0.2.8 is `extrapolation=1 - b2, eps_root=1e-8`; its weight decay is AdamW's. On a
-    quadratic of sharpness L, with what it divides by held fixed, stable below
-    2 / (L (1-b1)/(1+b1) + 2 e L (1-b2)/(1+b2) - w).
+    code. e = b2 in the paper. optax 0.2.8 is `extrapolation=1 - b2, eps_root=1e-8`; its weight decay is AdamW's.
+
+    Stable below 2/((1-b1)/(1+b1) L + 2e (1-b2)/(1+b2) L - w)
+    on a quadratic of sharpness L, seen through the divisor.
 
     Arguments:
         learning_rate: a >= 0, a number or a schedule, in units of the parameters.

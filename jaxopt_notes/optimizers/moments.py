@@ -58,6 +58,8 @@ def adam(
 
     A coordinate whose gradients were all exactly zero does not move, and derivatives through it exist.
 
+    Stable below (2+2b1)/((1-b1)L) on a quadratic of sharpness L, seen through the divisor.
+
     Arguments:
         learning_rate: a >= 0, a number or a schedule, in units of the parameters: about the largest move per step.
         b1: in [0, 1), memory of the average gradient.
@@ -104,6 +106,8 @@ def adamw(
         x <- x - a (adam's direction + w x)
 
     torch's default is `weight_decay=1e-2`, optax's 1e-4.
+
+    Stable below (2+2b1)/((1-b1)L + (1+b1)w) on a quadratic of sharpness L, seen through the divisor.
 
     Arguments:
         learning_rate: a >= 0, a number or a schedule.

@@ -167,10 +167,10 @@ def lion(
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
-        >>> tx, x = jon.lion(0.1), jnp.zeros(3)
-        >>> updates, _ = tx.update(jnp.array([3.0, -0.001, 0.0]), tx.init(x), x)
+        >>> tx, x = jon.lion(0.1), jnp.zeros(2)
+        >>> updates, _ = tx.update(jnp.array([3.0, -0.001]), tx.init(x), x)
         >>> [round(float(u), 4) for u in updates]
-        [-0.1, 0.1, 0.0]
+        [-0.1, 0.1]
 
     Source: Chen et al., 2023.
     """

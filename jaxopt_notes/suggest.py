@@ -15,7 +15,7 @@ from . import _checks
 from .curvature import sharpness, stability_bound
 from .minimize import Status
 from .optimizers import OPTIMIZERS, RULES
-from .optimizers.facts import RATES
+from .optimizers.facts import RATES, Without
 from .problems import Problem
 from .sweeps import grid, seed_keys, sweep
 
@@ -129,7 +129,7 @@ def suggest_learning_rate(
     start = problem.init(seed_keys(root, 0)[0])
     top = float(sharpness(problem.loss, start, *(() if problem.data is None else (problem.data,))))
     bound = np.nan
-    if rule is not None and rule.divisor is None:
+    if rule is not None and rule.divisor is None and not isinstance(rule.inverse_limit, Without):
         bound = float(stability_bound(rule.name, top, **numbers))
     return _judged(curve, top, bound)
 

@@ -172,8 +172,9 @@ def _without_leaves(slots: Sequence[Any]) -> list[tuple[()] | None]:
 
 def _tree(structure: Any, entries: Sequence[Any] | None) -> PyTree:
     """The tree of the entries; None for a slot that stays away, since a tree of None would cost a step some time."""
-    absent = entries is None or any(entry is None for entry in entries)
-    return None if absent else jax.tree.unflatten(structure, entries)
+    if entries is None or any(entry is None for entry in entries):
+        return None
+    return jax.tree.unflatten(structure, entries)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -410,4 +410,5 @@ LOOKALIKES = [
     Row("keras.optimizers.Adam({rate})", "jon.adam({rate}, eps=1e-7)", 1e-3),
     Row("torch.optim.AdamW(params, lr={rate})", "jon.adamw({rate})", 1e-3),
     Row("torch.optim.Adam(params, lr={rate}, amsgrad=True)", 'jon.adam({rate}, amsgrad="corrected")', 1e-3),
+    Row("optax.adan({rate})", "jon.adan({rate}, eps_root=1e-8)", 1e-3),
 ]

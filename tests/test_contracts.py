@@ -15,7 +15,6 @@ from jaxopt_notes.minimize import derivatives_of
 from jaxopt_notes.optimizers import RULES
 
 every_optimizer = pytest.mark.parametrize("case", OPTIMIZER_CASES, ids=str)
-every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 
 
 def assert_trees_close(actual, expected, **tolerance):

@@ -62,10 +62,6 @@ DIFFERENCES = {
     "ExtraArgsTest::test_extra_args": INTEGERS,
     "ScheduleFreeTest::test_schedule_free_adamw": CORRECTED,
 }
-# Cases that fail in the same way with optax alone.
-ALONE = {
-    "SelectiveTransformTest::test_selective_bad_structure": "JAX words the error in another way than the test expects"
-}
 
 
 class Lacking(Exception):
@@ -257,7 +253,7 @@ def judged(recorder):
     """Print how many cases apply and passed, and what differs; 1 if that is not what `DIFFERENCES` has."""
     applied = {name: recorder.ended[name] for name in recorder.used if recorder.ended.get(name) in ("passed", "failed")}
     failed = sorted(name for name, how in applied.items() if how == "failed")
-    listed = {name: why for name in applied for end, why in (DIFFERENCES | ALONE).items() if name.endswith(end)}
+    listed = {name: why for name in applied for end, why in DIFFERENCES.items() if name.endswith(end)}
     print(f"\noptax {optax.__version__}: {len(applied) - len(failed)} of {len(applied)} cases that use ours passed")
     for name in failed:
         print(f"  {'differs' if name in listed else 'FAILED'}  {name}: {listed.get(name, 'not expected')}")

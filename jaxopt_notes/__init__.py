@@ -44,16 +44,11 @@ from .minimize import minimize as minimize
 from .minimize import minimize_stream as minimize_stream
 from .minimize import minimize_until as minimize_until
 from .optimizers import OPTIMIZERS as OPTIMIZERS
-from .optimizers import adadelta as adadelta
-from .optimizers import adagrad as adagrad
-from .optimizers import adam as adam
-from .optimizers import adamw as adamw
-from .optimizers import gradient_descent as gradient_descent
-from .optimizers import momentum as momentum
-from .optimizers import nesterov as nesterov
-from .optimizers import newton as newton
-from .optimizers import rmsprop as rmsprop
-from .optimizers import saddle_free_newton as saddle_free_newton
+from .optimizers.adaptive import *  # noqa: F403
+from .optimizers.extrapolated import *  # noqa: F403
+from .optimizers.first_order import *  # noqa: F403
+from .optimizers.moments import *  # noqa: F403
+from .optimizers.second_order import *  # noqa: F403
 from .precision import stochastic_rounding as stochastic_rounding
 from .precision import unmoved_share as unmoved_share
 from .problems import Metric as Metric

@@ -14,7 +14,8 @@ from jaxtyping import Array, Key
 from . import _checks
 from .curvature import sharpness, stability_bound
 from .minimize import Status
-from .optimizers import OPTIMIZERS
+from .optimizers import OPTIMIZERS, RULES
+from .optimizers.facts import RATES, Without
 from .problems import Problem
 from .sweeps import grid, seed_keys, sweep
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import xarray
 
 GOOD = 0.9  # share of the best fall that a recommended rate reaches
-BOUNDED = ("gradient_descent", "momentum", "nesterov")
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def suggest_learning_rate(
     problem: Problem,
     optimizer: Callable[..., optax.GradientTransformation],
     *,
-    low: float = 1e-5,
-    high: float = 10.0,
+    low: float | None = None,
+    high: float | None = None,
     rates: int = 49,
     steps: int = 100,
     batch_size: int | None = None,
@@ -87,7 +87,8 @@ def suggest_learning_rate(
     Arguments:
         problem: what to minimise.
         optimizer: a factory with an argument `learning_rate`, such as `jon.momentum`.
-        low, high: > 0, the smallest and largest rate, spaced evenly in the logarithm.
+        low, high: > 0, the smallest and largest rate, spaced evenly in the logarithm. None is the end of what is worth
+            trying with this optimizer: 1e-5 or 10 for most, and for any that is none of ours.
         rates: how many, at least 3.
         steps: steps of every run.
         batch_size: examples per step; the full data when None.
@@ -113,6 +114,9 @@ def suggest_learning_rate(
     """
     if not isinstance(problem, Problem):
         raise TypeError(f"problem must be a jaxopt_notes.Problem, got {problem!r}")
+    rule = next((rule for name, rule in RULES.items() if optimizer is OPTIMIZERS[name]), None)
+    tried = (rule and rule.hyperparameters["learning_rate"].tried) or RATES
+    low, high = (end if given is None else given for given, end in zip((low, high), tried, strict=True))
     low, high = (float(_checks.number(name, value, low=0.0)) for name, value in (("low", low), ("high", high)))
     if not 0 < low < high:
         raise ValueError(f"low and high must satisfy 0 < low < high, got low={low} and high={high}")
@@ -124,8 +128,9 @@ def suggest_learning_rate(
     ).squeeze(list(numbers), drop=True)
     start = problem.init(seed_keys(root, 0)[0])
     top = float(sharpness(problem.loss, start, *(() if problem.data is None else (problem.data,))))
-    name = next((name for name in BOUNDED if optimizer is OPTIMIZERS[name]), None)
-    bound = np.nan if name is None else float(stability_bound(name, top, **numbers))
+    bound = np.nan
+    if rule is not None and rule.divisor is None and not isinstance(rule.inverse_limit, Without):
+        bound = float(stability_bound(rule.name, top, **numbers))
     return _judged(curve, top, bound)
 
 

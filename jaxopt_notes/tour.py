@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,10 @@ from jaxtyping import Array, Key, PyTree
 from . import _checks, problems
 from ._hoist import Program, hoist
 from ._kept import PerProgram
-from .curvature import CriticalPoint, classify, sharpness, stability_bound
+from .curvature import CriticalPoint, classify, preconditioner, sharpness, stability_bound
 from .minibatches import batch_shapes, gather, indices, reshuffle, steps_per_epoch
 from .minimize import Status
-from .optimizers import OPTIMIZERS
+from .optimizers import OPTIMIZERS, RULES
 from .problems import Problem
 from .report import Section, report
 from .sweeps import Best, best, end_point, grid, save, seed_keys, sweep
@@ -27,7 +27,7 @@ from .sweeps import Best, best, end_point, grid, save, seed_keys, sweep
 if TYPE_CHECKING:
     import xarray
 
-SECOND_AXIS = {"momentum": "beta", "nesterov": "beta", "adam": "b1"}
+OPTIMIZERS_SHOWN = ("momentum", "nesterov", "adam")
 BATCH_SIZE = 64
 
 
@@ -90,8 +90,8 @@ _FAILURES_TITLE = "Where the learning rate begins to fail, beside the stability 
 _FAILURES_NOTE = (
     "fails from: the lowest learning rate from which on at least half of the seeds fail (non-finite, diverged: above "
     "the initial loss, or stalled: no better than a constant predictor). stability bound: quadratic theory, from the "
-    "full-data Hessian at initialisation, median over seeds; for adam preconditioned by the root of the mean squared "
-    "minibatch gradient. Training leaves the quadratic, so the two need not agree."
+    "full-data Hessian at initialisation, median over seeds; for adam preconditioned by its divisor after one epoch of "
+    "minibatch gradients there. Training leaves the quadratic, so the two need not agree."
 )
 _END_NOTE = "Whether it is critical, and what the curvature is there, are two separate statements."
 
@@ -130,13 +130,14 @@ def tour(
     inner = [0.0, 0.9] if quick else [0.0, 0.9, 0.99]
     options: dict[str, Any] = dict(seeds=seeds, steps=steps, batch_size=BATCH_SIZE, key=key, progress=progress)
     try:
-        at_start = [_sharpness_at_start(problem, seed_keys(key, seed)) for seed in range(seeds)]
-        for name, axis in SECOND_AXIS.items():
+        for name in OPTIMIZERS_SHOWN:
+            axis = RULES[name].second_axis or ""
             space = grid(learning_rate=rates, **{axis: inner})
             table = sweep(problem, OPTIMIZERS[name], space, keep_params=True, **options)
             ran = table.status != Status.NOT_RUN
             if ran.any():
-                _judge(found, problem, name, axis, table, at_start)
+                at_start = [_sharpness_at_start(problem, name, seed_keys(key, seed)) for seed in range(seeds)]
+                _judge(found, problem, name, axis, table, float(np.median(at_start)))
             if not ran.all():  # Ctrl-C during the sweep: it returned what had finished
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
@@ -146,9 +147,7 @@ def tour(
     return found
 
 
-def _judge(
-    found: Tour, problem: Problem, name: str, axis: str, table: xarray.Dataset, at_start: Sequence[Mapping[str, float]]
-) -> None:
+def _judge(found: Tour, problem: Problem, name: str, axis: str, table: xarray.Dataset, sharpest: float) -> None:
     """Add what one sweep shows: its winner, its failures, and the verdict at the winner's end point."""
     save(table, found.folder / f"{name}.nc")
     winner = best(table)
@@ -163,7 +162,6 @@ def _judge(
         matvecs=128,
         null_directions=problem.null_directions,
     )
-    sharpest = float(np.median([start["adam" if name == "adam" else "plain"] for start in at_start]))
     for value in table[axis].values:
         bound = float(stability_bound(name, sharpest, **{axis: float(value)}))
         rate, how = first_failure(table.sel({axis: value}))
@@ -198,31 +196,30 @@ def first_failure(table: xarray.Dataset) -> tuple[float, str]:
     return float(table.learning_rate[first]), ", ".join(named)
 
 
-def _sharpness_at_start(problem: Problem, keys: Key[Array, " 2"]) -> dict[str, float]:
-    """The largest Hessian eigenvalue at the start: plain, and as Adam sees it with its second moment held there."""
-    params = problem.init(keys[0])
-    batch = batch_shapes(problem.data, BATCH_SIZE)
-    program, constants = hoist(problem.loss, params, batch, derivatives=1)
-    moment = _second_moment(program, constants, params, problem.data, keys[1])
-    eps = 1e-8
-    preconditioner = jax.tree.map(lambda nu: jnp.sqrt(nu) + eps, moment)
-    return {
-        "plain": float(sharpness(problem.loss, params, problem.data)),
-        "adam": float(sharpness(problem.loss, params, problem.data, preconditioner=preconditioner)),
-    }
+def _sharpness_at_start(problem: Problem, name: str, keys: Key[Array, " 2"]) -> float:
+    """The largest Hessian eigenvalue at the start as the optimizer sees it, after an epoch in which it did not move."""
+    params, divisor = problem.init(keys[0]), None
+    if RULES[name].divisor is not None:
+        optimizer = OPTIMIZERS[name](0.0)
+        program, constants = hoist(problem.loss, params, batch_shapes(problem.data, BATCH_SIZE), derivatives=1)
+        state = _after_an_epoch(program, constants, optimizer, params, problem.data, keys[1])
+        divisor = preconditioner(optimizer, state)
+    return float(sharpness(problem.loss, params, problem.data, preconditioner=divisor))
 
 
 @PerProgram
-def _second_moment(program: Program, constants: list[Any], params: PyTree, data: PyTree, key: Key[Array, ""]) -> PyTree:
-    """The mean over one epoch's minibatches of the squared gradient: Adam's second moment if the point did not move."""
+def _after_an_epoch(
+    program: Program, constants: list[Any], optimizer: Any, params: PyTree, data: PyTree, key: Key[Array, ""]
+) -> PyTree:
+    """The state of an optimizer that was given the gradients of one epoch's minibatches, all at the start."""
     stream, examples = reshuffle(BATCH_SIZE), _checks.examples("data", data)
 
-    def squared(rows: Array) -> PyTree:
+    def step(state: PyTree, rows: Array) -> tuple[PyTree, None]:
         grads = jax.grad(lambda params: program(constants, params, gather(data, rows)))(params)
-        return jax.tree.map(jnp.square, grads)
+        return optimizer.update(grads, state, params)[1], None
 
     rows = indices(stream, key, 0, steps_per_epoch(stream, examples), examples)
-    return jax.tree.map(lambda squares: jnp.mean(squares, axis=0), jax.lax.map(squared, rows))
+    return jax.lax.scan(step, optimizer.init(params), rows)[0]
 
 
 def _write(found: Tour, command: str) -> None:

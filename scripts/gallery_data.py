@@ -28,10 +28,10 @@ def sweeps() -> Tables:
     """A small sweep of three optimizers on the digits; of the histories only the loss at every tenth step."""
     problem = jon.problems.digits_mlp(hidden=16)
     sharpest = float(jon.sharpness(problem.loss, problem.init(jax.random.key(0)), problem.data))
-    inner = {"momentum": {"beta": [0.0, 0.9, 0.99]}, "adam": {"b1": [0.0, 0.9, 0.99]}}
     tables = {}
-    for name, axis in inner.items():
-        space = jon.grid(learning_rate=jnp.geomspace(1e-3, 10, 9), **axis)
+    for name in ("momentum", "adam"):
+        axis = jon.optimizers.RULES[name].second_axis
+        space = jon.grid(learning_rate=jnp.geomspace(1e-3, 10, 9), **{axis: [0.0, 0.9, 0.99]})
         table = jon.sweep(
             problem, jon.OPTIMIZERS[name], space, seeds=8, steps=300, batch_size=64, every=10, progress=False
         )

@@ -2,6 +2,7 @@
 
     pip install torch keras scikit-learn     # in an environment of its own; JAX is not needed
     python scripts/golden.py                 # writes tests/golden/*.npz
+    python scripts/golden.py --new           # adds what new rows need, and keeps every array that is there
     python scripts/golden.py --check         # makes them again and compares with the committed files
 
 The gradients are of real paths on three problems: a quadratic with a coordinate that never matters, Rosenbrock's
@@ -236,13 +237,16 @@ def check():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with the committed files and write nothing")
-    only_check = parser.parse_args().check
+    parser.add_argument("--new", action="store_true", help="write only the arrays that are not there yet")
+    options = parser.parse_args()
     keras.config.set_floatx("float64")
-    if only_check:
+    if options.check:
         sys.exit(not check())
     FOLDER.mkdir(exist_ok=True)
-    for name, arrays in fixtures(record()).items():
-        np.savez_compressed(FOLDER / f"{name}.npz", **arrays)
+    for name, arrays in fixtures(stored("gradients") if options.new else record()).items():
+        kept = stored(name) if options.new else {}
+        if set(arrays) != set(kept):
+            np.savez_compressed(FOLDER / f"{name}.npz", **arrays | kept)
 
 
 if __name__ == "__main__":

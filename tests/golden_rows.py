@@ -298,6 +298,18 @@ ROWS: dict[str, list[Row]] = {
             note="w = 0.01",
         ),
     ],
+    "adan": [
+        Row(
+            "optax.adan({rate})",
+            "jon.adan({rate}, eps_root=1e-8, extrapolation=0.08)",
+            1e-3,
+            note="adds the share 1 - b2 of the change of the gradient, where the paper adds b2; eps inside too",
+        ),
+    ],
+    "lion": [
+        Row("keras.optimizers.Lion({rate})", "jon.lion({rate})", 1e-4, note="the same: no weight decay"),
+        Row("optax.lion({rate}, weight_decay=0.0)", "jon.lion({rate})", 1e-4, note="the same; its default is w = 1e-3"),
+    ],
     "newton": [
         Row(
             "numpy.linalg.solve(H + 3.0 * I, {rate} * g)",
@@ -329,6 +341,10 @@ ROWS: dict[str, list[Row]] = {
         ),
     ],
 }
+
+# The libraries that do not have a method; where none has it, its rows are closed forms in numpy.
+_ALL = ("torch", "keras", "optax")
+MISSING = {"adan": ("torch", "keras"), "lion": ("torch",), "newton": _ALL, "saddle_free_newton": _ALL}
 
 
 class ScheduleRow(NamedTuple):
@@ -394,4 +410,5 @@ LOOKALIKES = [
     Row("keras.optimizers.Adam({rate})", "jon.adam({rate}, eps=1e-7)", 1e-3),
     Row("torch.optim.AdamW(params, lr={rate})", "jon.adamw({rate})", 1e-3),
     Row("torch.optim.Adam(params, lr={rate}, amsgrad=True)", 'jon.adam({rate}, amsgrad="corrected")', 1e-3),
+    Row("optax.adan({rate})", "jon.adan({rate}, eps_root=1e-8)", 1e-3),
 ]

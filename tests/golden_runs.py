@@ -82,9 +82,11 @@ def deviation(ours: np.ndarray, golden: np.ndarray, together: bool = False) -> f
     """The largest difference of two paths, in units of the farthest that the path has been from zero so far.
 
     Each coordinate is measured alone, so one that has not left zero must not leave it in ours: any difference there is
-    infinite. Newton's methods mix the coordinates, which are measured together.
+    infinite. Steps that cancel leave the rounding of float64, which is no difference: 2^-50 of the whole path's reach.
+    Newton's methods mix the coordinates, which are measured together.
     """
     apart, reach = np.abs(ours - golden), np.abs(golden)
+    apart = np.where(apart <= 2.0**-50 * np.max(reach, axis=0), 0, apart)
     if together:
         apart, reach = (np.max(values, axis=1, keepdims=True) for values in (apart, reach))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -13,10 +13,9 @@ from cases import OPTIMIZER_CASES, follow, params, recorded_gradients
 import jaxopt_notes as jon
 from jaxopt_notes._jaxpr import bytes_needed
 from jaxopt_notes.minimize import derivatives_of
+from jaxopt_notes.optimizers import RULES
 
-every_optimizer = pytest.mark.parametrize(
-    "case", OPTIMIZER_CASES, ids=lambda case: "-".join(filter(None, (case.name, case.label)))
-)
+every_optimizer = pytest.mark.parametrize("case", OPTIMIZER_CASES, ids=str)
 
 
 def assert_trees_close(actual, expected, **tolerance):
@@ -28,7 +27,7 @@ def assert_trees_equal(actual, expected):
 
 
 def test_every_registered_optimizer_has_a_case():
-    second_order = {"newton", "saddle_free_newton"}  # they need the loss too: tests/test_second_order.py
+    second_order = {rule.name for rule in RULES.values() if rule.uses_loss}  # tests/test_second_order.py
     assert {case.name for case in OPTIMIZER_CASES} == set(jon.OPTIMIZERS) - second_order
 
 
@@ -51,7 +50,7 @@ def test_is_a_pure_pair_with_one_state_structure(case):
 @every_optimizer
 def test_agrees_with_optax_on_the_same_gradients(case, x64):
     gradients, start = recorded_gradients(100, jnp.float64), params(jnp.float64)
-    if case.name != "adadelta":  # optax's squares complex gradients in place of their modulus
+    if case.complex:
         turned = jax.lax.complex(gradients["kernel"], jnp.flip(gradients["kernel"]))
         gradients, start = {**gradients, "complex": turned}, {**start, "complex": jnp.ones_like(turned[0])}
     for which in (0, 1):
@@ -148,6 +147,17 @@ def test_dtypes_are_kept_and_state_is_wide(case, dtype):
 
 
 @every_optimizer
+def test_optax_finds_the_parameters_in_a_state_and_trees_may_be_empty(case):
+    """`tree_map_params`, as for sharding, sees a slot that stays away as such."""
+    optimizer, start = case.factory(**case.first()), {"a": jnp.ones(2), "b": (jnp.ones(3),)}
+    specs, state = {"a": "rows", "b": ("columns",)}, optimizer.init(start)
+    found = optax.tree_utils.tree_map_params(optimizer, lambda _, spec: spec, state, specs)
+    assert found[1:] == tuple(None if slot is None else specs for slot in state[1:])
+    _, after = optimizer.update((), optimizer.init(()), ())
+    assert jax.tree.structure(after) == jax.tree.structure(optimizer.init(()))
+
+
+@every_optimizer
 def test_an_exactly_zero_gradient_moves_nothing(case):
     start = params(jnp.float16)
     optimizer = case.factory(**{**case.first(), **({"eps": 0.0} if "eps" in case.numbers else {})})
@@ -227,10 +237,10 @@ def test_abstract_parameters_have_the_state_that_eval_shape_finds(pair):
     assert jax.tree.map(shape_and_type, found) == jax.tree.map(shape_and_type, expected)
 
 
-@pytest.mark.parametrize("name", jon.OPTIMIZERS)
-def test_only_newton_differentiates_the_loss_once_more(name):
+def test_only_newton_differentiates_the_loss_once_more():
     """What a loss with custom derivatives costs to trace; see `hoist`."""
-    assert derivatives_of(jon.OPTIMIZERS[name](0.1)) == (2 if "newton" in name else 1)
+    twice = {name for name, factory in jon.OPTIMIZERS.items() if derivatives_of(factory(0.1)) == 2}
+    assert twice == {"newton", "saddle_free_newton"}
 
 
 @pytest.mark.parametrize(("decay", "bound"), [(0.9, 3e-7), (0.99, 3e-7), (0.999, 3e-7), (0.9999, 4e-7)])
@@ -269,6 +279,12 @@ def test_the_two_forms_of_amsgrad(method, x64):
     assert np.abs(found[True] - found["corrected"]).max() > 1e-3
     with pytest.raises(ValueError, match=r"amsgrad must be False, True .* or 'corrected'"):
         jon.OPTIMIZERS[method](0.1, amsgrad="torch")
+
+
+def test_adans_decay_is_a_proximal_step():
+    optimizer, start = jon.adan(0.1, weight_decay=5.0), jnp.array([3.0])
+    updates, _ = optimizer.update(jnp.zeros(1), optimizer.init(start), start)
+    np.testing.assert_allclose(start + updates, start / (1 + 0.1 * 5.0), rtol=1e-6)
 
 
 def test_the_first_adam_step_is_the_learning_rate():

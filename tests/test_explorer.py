@@ -267,8 +267,7 @@ def test_formulas_are_readable_as_plain_text():
 
 def test_the_looks_are_those_of_the_figures():
     for name, look in LOOKS.items():
-        if name in STYLES and name not in ("newton",):
-            assert (look.color.upper(), look.marker) == (STYLES[name].color.upper(), STYLES[name].marker), name
+        assert (look.color, look.marker) == (STYLES[name].color, STYLES[name].marker), name
     assert len(set(LOOKS.values())) == len(LOOKS)
 
 

@@ -189,6 +189,8 @@ def test_a_judgement_without_its_answers_is_refused(change, words):
 
 def test_every_optimizer_has_its_formula_beside_the_code_that_runs():
     assert [formula.method for formula in LEDGER.formulas] == list(OPTIMIZERS)
+    assert LEDGER.formulas[0].latex == r"x_{t+1} = x_t - \alpha\, g_t"
+    assert LEDGER.formulas[0].lectures.startswith("T line 15")
     sheet = ledger_pages.formula_sheet()
     assert "mu = b1 * mu + (1 - b1) * grad" in sheet
     assert "`jon.momentum(learning_rate, beta=0.9, dampening=0.0)`" in sheet

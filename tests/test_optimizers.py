@@ -4,25 +4,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import OPTIMIZER_CASES
 
 import jaxopt_notes as jon
 
 PARABOLA = (jnp.array([-1.0, 10.0, 1.0]), jnp.array([1.0, -1.0, 1.0]))
 ROSENBROCK = (jnp.array([0.0, 0.0]), jnp.array([1.0, 1.0]))
 
-METHODS = {
-    "gradient_descent": dict(learning_rate=1e-3),
-    "momentum": dict(learning_rate=1e-3, beta=0.9),
-    "averaged-momentum": dict(learning_rate=1e-2, beta=0.9, dampening=0.9),
-    "nesterov": dict(learning_rate=1e-3, beta=0.9),
-    "adagrad": dict(learning_rate=1.0),
-    "adadelta": dict(learning_rate=0.1),
-    "rmsprop": dict(learning_rate=5e-3),
-    "rmsprop-momentum": dict(learning_rate=5e-4, beta=0.9),
-    "rmsprop-centered": dict(learning_rate=5e-3, eps_root=1e-8, centered=True),
-    "adam": dict(learning_rate=0.1),
-    "adamw": dict(learning_rate=0.1, weight_decay=1e-4),
-}
+METHODS = {str(case): case.factory(**case.solves) for case in OPTIMIZER_CASES}
+METHODS["averaged momentum"] = jon.momentum(1e-2, beta=0.9, dampening=0.9)
 
 
 def squared(x):
@@ -44,11 +34,8 @@ def rosenbrock(x):
 )
 def test_the_minimum_is_reached(name, dtype, loss, ends):
     start, minimum = ends
-    optimizer = jon.OPTIMIZERS[name.split("-")[-1] if name.startswith("averaged") else name.split("-")[0]](
-        **METHODS[name]
-    )
     with jax.numpy_dtype_promotion("standard"):
-        run = jon.minimize(loss, start.astype(dtype), optimizer, steps=10_000, every=10_000)
+        run = jon.minimize(loss, start.astype(dtype), METHODS[name], steps=10_000, every=10_000)
     assert run.params.dtype == dtype
     assert int(run.status) == jon.Status.COMPLETED
     np.testing.assert_allclose(run.params, minimum, rtol=3e-2, atol=3e-2)

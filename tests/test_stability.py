@@ -1,4 +1,4 @@
-"""What an optimizer in the middle of a run makes of the curvature: its own divisor, and its limit by its own steps."""
+"""What an optimizer in the middle of a run makes of the curvature; every rule's divisor and limit: test_facts.py."""
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,9 @@ EIGENVALUES = jnp.array([1.0, 5.0, 20.0])
 VALLEY = jon.problems.quadratic([1.0, 5.0, 20.0])
 DIVIDING = {
     "adam": lambda rate: jon.adam(rate, b1=0.8, b2=0.95, eps=1e-3),
-    "adamw": lambda rate: jon.adamw(rate, weight_decay=0.0),
     "rmsprop": lambda rate: jon.rmsprop(rate, decay_rate=0.8),
     "rmsprop with momentum": lambda rate: jon.rmsprop(rate, beta=0.5),
-    "rmsprop corrected": lambda rate: jon.rmsprop(rate, debias=True),
     "adagrad": lambda rate: jon.adagrad(rate),
-    "adadelta": lambda rate: jon.adadelta(rate),
 }
 
 
@@ -28,20 +25,6 @@ def some_state(tx):
     for scale in (1.0, -0.3, 0.7):
         _, state = tx.update(scale * jnp.array([1.0, 2.0, 0.5]), state, params)
     return state
-
-
-# What the averages keep of their own past in a step: the divisor of the next step is so much smaller at zero gradient.
-KEPT = {"rmsprop": 0.8, "rmsprop with momentum": 0.9, "rmsprop corrected": 0.9 * (1 - 0.9**3) / (1 - 0.9**4)}
-KEPT |= {"adadelta": 0.9, "adagrad": 1.0}
-
-
-@pytest.mark.parametrize("name", KEPT)
-def test_the_divisor_is_the_one_of_the_next_step(name):
-    """The slope of the update by the gradient, at zero gradient, is one over the divisor."""
-    tx = DIVIDING[name](1.0)
-    state = some_state(tx)
-    slope = -jax.jvp(lambda grad: tx.update(grad, state)[0], (jnp.zeros(3),), (jnp.ones(3),))[1]
-    np.testing.assert_allclose(slope * preconditioner(tx, state), KEPT[name] ** -0.5, rtol=2e-3)
 
 
 def test_adams_divisor_is_its_formula():

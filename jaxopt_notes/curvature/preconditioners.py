@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
-from .._numerics import divide, real_dtype, sqrt, squared_modulus
-from ..averaging import bias_correction
 from ..optimizers import OPTIMIZERS, current_learning_rate
-from ..optimizers.base import Rule
-from .stability import sharpness, stability_bound
+from ..optimizers.base import Known, known
+from ..optimizers.facts import Divisor
+from .stability import largest_stable_rate, sharpness
 
 
 class Stability(NamedTuple):
@@ -73,7 +69,7 @@ def stability(
         A `Stability`.
 
     Raises:
-        TypeError, ValueError: the optimizer has no such limit, or the state has taken no step.
+        TypeError, ValueError: the optimizer is none of ours or has no such limit, or the state has taken no step.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -85,19 +81,18 @@ def stability(
 
     Source: Cohen et al., 2021 (the edge of stability) and 2022 (of preconditioned methods).
     """
-    name, numbers, _, _ = _opened(optimizer, state)
+    rule, numbers, _ = _known(optimizer, state)
     seen = sharpness(loss, params, *args, preconditioner=preconditioner(optimizer, state), key=key, matvecs=matvecs)
-    accepted = {which: numbers[which] for which in ("beta", "dampening", "b1", "weight_decay") if which in numbers}
-    return Stability(seen, stability_bound(name, seen, **accepted), current_learning_rate(optimizer, state))
+    others = {name: value for name, value in numbers.items() if name != "learning_rate"}
+    return Stability(seen, largest_stable_rate(rule, seen, others), current_learning_rate(optimizer, state))
 
 
 def preconditioner(optimizer: optax.GradientTransformation, state: PyTree) -> PyTree:
     """The diagonal that an optimizer divides its gradient by, from its state.
 
-        adam, adamw   sqrt(nu / (1 - b2^t) + eps_root) + eps
-        rmsprop       sqrt(nu - |mu|^2 + eps_root) + eps,   mu only if centred, both corrected if it corrects
-        adagrad       sqrt(sum_of_squares + eps_root) + eps
-        adadelta      sqrt(nu + eps) / sqrt(squared_update + eps)
+        adam      sqrt(nu / (1 - b2^t) + eps_root) + eps
+        rmsprop   sqrt(nu + eps_root) + eps
+        adagrad   sqrt(sum_of_squares + eps_root) + eps
 
     Arguments:
         optimizer: one of ours, of first order.
@@ -105,10 +100,11 @@ def preconditioner(optimizer: optax.GradientTransformation, state: PyTree) -> Py
 
     Returns:
         A pytree like the parameters, infinite where the optimizer does not move them; None for methods that divide by
-        nothing.
+        nothing, such as `momentum`.
 
     Raises:
-        TypeError, ValueError: not one of these optimizers, or the state has taken no step.
+        TypeError: the optimizer is none of ours, so that its divisor is not known, or it divides by no diagonal.
+        ValueError: the state has taken no step.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon
@@ -119,71 +115,22 @@ def preconditioner(optimizer: optax.GradientTransformation, state: PyTree) -> Py
 
     Source: Kingma and Ba, 2015; Cohen et al., 2022.
     """
-    name, numbers, corrects, state = _opened(optimizer, state)
-    if name not in _DIVISORS:
-        return None
-    if not _checks.is_traced(state.count) and np.any(np.asarray(state.count) == 0):
-        raise ValueError(f"state has taken no step, so {name} divides by nothing yet; pass the state of a run")
-    columns = [slot for slot in _DIVISORS[name][1](state) if slot is not None]
-
-    def divisor(*slots: Array) -> Array:
-        dtype = real_dtype(slots[0].dtype)
-        typed = {which: jnp.asarray(value, dtype) for which, value in numbers.items() if which != "learning_rate"}
-        found = _DIVISORS[name][0](*slots, count=state.count.astype(dtype), corrects=corrects, **typed)
-        return jnp.where(found > 0, found, jnp.inf)  # nothing is divided by zero: such an entry does not move
-
-    return jax.tree.map(divisor, *columns)
+    rule, numbers, state = _known(optimizer, state)
+    divides = isinstance(rule.divisor, Divisor)
+    if divides and not _checks.is_traced(state.count) and np.any(np.asarray(state.count) == 0):
+        raise ValueError(f"state has taken no step, so {rule.name} divides by nothing yet; pass the state of a run")
+    return rule.divisors(numbers, state)
 
 
-def _opened(optimizer: Any, state: Any) -> tuple[str, dict[str, Any], bool, Any]:
-    """Name, numbers, whether averages are corrected for their start, and own state, also of what a wrapper holds."""
-    update = getattr(optimizer, "update", None)
-    if isinstance(update, Partial) and isinstance(update.func, Rule):
-        rule = update.func
-        if not isinstance(state, rule.state_type):
-            raise TypeError(f"state must be the {rule.state_type.__name__} of a run, got {type(state).__name__}")
-        return rule.function.__name__.removeprefix("_"), update.args[0], bool(rule.debias), state
-    for held in update.args if isinstance(update, Partial) else ():
-        if isinstance(held, optax.GradientTransformation):
-            return _opened(held, state.inner)
-    raise TypeError(f"optimizer must be one of ours of first order ({', '.join(OPTIMIZERS)}), got {optimizer!r}")
-
-
-def _of_adam(nu: Array, *, count: Array, b2: Any, eps: Any, eps_root: Any, **others: Any) -> Array:
-    return sqrt(divide(nu, bias_correction(b2, count)) + eps_root) + eps
-
-
-def _of_rmsprop(
-    nu: Array,
-    mu: Array | None = None,
-    *,
-    count: Array,
-    decay_rate: Any,
-    eps: Any,
-    eps_root: Any,
-    corrects: bool,
-    **others: Any,
-) -> Array:
-    correction = bias_correction(decay_rate, count) if corrects else 1
-    spread = nu / correction
-    if mu is not None:
-        spread = jnp.maximum(spread - squared_modulus(mu / correction), 0)
-    return sqrt(spread + eps_root) + eps
-
-
-def _of_adagrad(sum_of_squares: Array, *, count: Array, eps: Any, eps_root: Any, **others: Any) -> Array:
-    return sqrt(sum_of_squares + eps_root) + eps
-
-
-def _of_adadelta(nu: Array, squared_update: Array, *, count: Array, eps: Any, **others: Any) -> Array:
-    return sqrt(nu + eps) / sqrt(squared_update + eps)
-
-
-# name -> (the divisor of one array from its slots, the slots)
-_DIVISORS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "adam": (_of_adam, lambda state: (state.nu,)),
-    "adamw": (_of_adam, lambda state: (state.nu,)),
-    "rmsprop": (_of_rmsprop, lambda state: (state.nu, state.mu)),
-    "adagrad": (_of_adagrad, lambda state: (state.sum_of_squares,)),
-    "adadelta": (_of_adadelta, lambda state: (state.nu, state.squared_update)),
-}
+def _known(optimizer: Any, state: Any) -> Known:
+    """What is known of the optimizer, or an error that says what is not."""
+    found = known(optimizer, state)
+    if found is None:
+        raise TypeError(
+            f"optimizer must be one of ours ({', '.join(OPTIMIZERS)}): what another one divides by, and up to which "
+            f"rate it is stable, is not known; got {optimizer!r}"
+        )
+    expected = found.rule.state_type
+    if not isinstance(found.state, expected):
+        raise TypeError(f"state must be the {expected.__name__} of a run, got {type(found.state).__name__}")
+    return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,6 +15,8 @@ from jaxtyping import Array, Float, Key, PyTree
 from .. import _checks
 from .._hoist import Program
 from .._kept import PerProgram
+from ..optimizers import OPTIMIZERS, RULES, Rule
+from ..optimizers.facts import Without
 from .lanczos import checked_key, lanczos, random_start, ritz
 from .operators import like_params, preconditioned, prepared, second_order
 
@@ -99,12 +102,9 @@ def stability_bound(optimizer: str, sharpness: Number, **numbers: Number) -> Flo
         momentum           2 (1 + b) / ((1 - d) L)
         nesterov           (2 + 2b) / ((1 + 2b) L)
         adam               (2 + 2 b1) / ((1 - b1) L)
-        adamw              (2 + 2 b1) / ((1 - b1) L + (1 + b1) w),  w its weight decay
-        rmsprop            2 (1 + b) / L
-        adagrad, adadelta  2/L
 
-    For the last four lines L is that of P^-1/2 H P^-1/2 with the method's preconditioner P held fixed; `stability`
-    takes it from a run.
+    Each optimizer's docstring has its own. Where it divides by the history of its gradients, L is that of
+    P^-1/2 H P^-1/2 with that divisor P held fixed; `stability` takes it from a run.
 
     A fact about quadratics with exact gradients. A network may train beyond it (its curvature changes as it moves) or,
     with small batches, fail below it.
@@ -119,7 +119,8 @@ def stability_bound(optimizer: str, sharpness: Number, **numbers: Number) -> Flo
         The learning rate, of the shape of `sharpness`; infinity where L <= 0, where no direction curves upward.
 
     Raises:
-        ValueError: the optimizer or a hyperparameter is unknown, or a number is out of range.
+        ValueError: the optimizer or a hyperparameter is unknown, a number is out of range, or the method has no such
+            limit.
 
     Example:
         >>> from jaxopt_notes.curvature import stability_bound
@@ -128,66 +129,32 @@ def stability_bound(optimizer: str, sharpness: Number, **numbers: Number) -> Flo
 
     Source: Polyak, 1964; Adam: Cohen et al., 2022.
     """
-    rule = _RULES[_checks.choice("optimizer", optimizer, _RULES)]
-    accepted = _checks.keyword_names(rule)
+    rule = RULES[_checks.choice("optimizer", optimizer, RULES)]
+    accepted = [name for name in rule.hyperparameters if name != "learning_rate"]
     for name, value in numbers.items():
         if name not in accepted:
             known = f"accepted: {', '.join(accepted) or 'none'}"
             raise ValueError(f"unknown hyperparameter {name!r} for {optimizer}{_checks.nearest(name, accepted, known)}")
-        _checks.number(name, value, low=0.0, high=1.0 if name in _SHARES else np.inf)
+        _checks.number(name, value, low=0.0, high=rule.hyperparameters[name].most)
     if not _checks.is_traced(sharpness):
         _checks.number("sharpness", sharpness)
+    given = inspect.signature(OPTIMIZERS[optimizer]).parameters
+    defaults = {name: given[name].default for name in accepted}
+    return largest_stable_rate(rule, sharpness, defaults | numbers)
+
+
+def largest_stable_rate(rule: Rule, sharpness: Number, numbers: Mapping[str, Any]) -> Float[Array, " *shape"]:
+    """The largest stable learning rate of a rule; of its numbers those that are None are left out.
+
+    Raises:
+        ValueError: the rule has no such limit.
+    """
+    if isinstance(rule.inverse_limit, Without):
+        raise ValueError(f"{rule.name} has no stability limit: {rule.inverse_limit.reason}")
     given = jnp.asarray(sharpness)
-    largest = (
-        given if jnp.issubdtype(given.dtype, jnp.inexact) and not isinstance(sharpness, float) else given.astype(float)
-    )
-    limit = jnp.asarray(
-        rule(**{name: jnp.asarray(value, largest.dtype) for name, value in numbers.items()}), largest.dtype
-    )
-    if optimizer == "adamw":  # the decay pulls as a curvature does that no momentum averages
-        b1, decay = (jnp.asarray(numbers.get(name, default), largest.dtype) for name, default in _OF_ADAMW)
-        largest = largest + decay * (1 + b1) / (1 - b1)
-    positive = largest > 0
-    return jnp.where(positive, limit / jnp.where(positive, largest, 1), jnp.inf)
-
-
-def _gradient_descent() -> Any:
-    return 2.0
-
-
-def _momentum(*, beta: Any = 0.9, dampening: Any = 0.0) -> Any:
-    return 2 * (1 + beta) / (1 - dampening)
-
-
-def _nesterov(*, beta: Any = 0.9) -> Any:
-    return (2 + 2 * beta) / (1 + 2 * beta)
-
-
-def _adam(*, b1: Any = 0.9, b2: Any = 0.999, eps: Any = 1e-8, eps_root: Any = 0.0) -> Any:
-    del b2, eps, eps_root  # they shape the preconditioner, which the sharpness already contains
-    return (2 + 2 * b1) / (1 - b1)
-
-
-def _adamw(*, b1: Any = 0.9, b2: Any = 0.999, eps: Any = 1e-8, eps_root: Any = 0.0, weight_decay: Any = 1e-4) -> Any:
-    del weight_decay
-    return _adam(b1=b1, b2=b2, eps=eps, eps_root=eps_root)
-
-
-_OF_ADAMW = (("b1", 0.9), ("weight_decay", 1e-4))
-
-
-def _rmsprop(*, beta: Any = 0.0) -> Any:
-    return 2 * (1 + beta)
-
-
-_RULES: dict[str, Callable[..., Any]] = {
-    "gradient_descent": _gradient_descent,
-    "momentum": _momentum,
-    "nesterov": _nesterov,
-    "adam": _adam,
-    "adamw": _adamw,
-    "rmsprop": _rmsprop,
-    "adagrad": _gradient_descent,
-    "adadelta": _gradient_descent,
-}
-_SHARES = ("beta", "dampening", "b1", "b2")
+    wide = jnp.issubdtype(given.dtype, jnp.inexact) and not isinstance(sharpness, float)
+    largest = given if wide else given.astype(float)
+    typed = {name: jnp.asarray(value, largest.dtype) for name, value in numbers.items() if value is not None}
+    inverse = jnp.asarray(rule.inverse_limit(largest, **typed), largest.dtype)
+    positive = inverse > 0
+    return jnp.where(positive, 1 / jnp.where(positive, inverse, 1), jnp.inf)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from .controls import CONTROLS, LOOKS
+from ..optimizers import RULES
+from .controls import CONTROLS
 from .request import Request
-
-_DASHES = {"": "-", "7 4": "--", "2 4": ":"}
 
 _PICTURE_2D = """
 fig, (plane, curves) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
@@ -54,8 +53,8 @@ def as_python(request: Request) -> str:
         f'    "{name}": {_optimizer(name, request.optimizers[name], request)},\n' for name in request.optimizers
     )
     styles = "".join(
-        f'    "{name}": {{"color": "{look.color}", "linestyle": "{_DASHES[look.dash]}", "marker": "{look.marker}"}},\n'
-        for name, look in LOOKS.items()
+        f'    "{name}": {{"color": "{color}", "linestyle": "{dash}", "marker": "{marker}"}},\n'
+        for name, (color, dash, marker) in ((name, rule.look) for name, rule in RULES.items())
         if name in request.optimizers
     )
     floor = min((value for _, value in scene.minima), default=None)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NamedTuple
+
+from ..optimizers import OPTIMIZERS, RULES
+
+_MOST = 1000.0  # of a number that an optimizer does not bound
+_DASHES = {"-": "", "--": "7 4", ":": "2 4", "-.": "7 4 2 4"}  # as matplotlib writes them, and in pixels
 
 
 class Control(NamedTuple):
@@ -15,7 +21,7 @@ class Control(NamedTuple):
     low: float
     high: float
     log: bool = False
-    most: float = 1000.0
+    most: float = _MOST
     open_high: bool = False
 
 
@@ -27,57 +33,30 @@ class Look(NamedTuple):
     marker: str
 
 
-def _rate(default: float) -> Control:
-    return Control(default, 1e-5, 10.0, log=True)
+def _controls(name: str) -> dict[str, Control]:
+    """A slider for every hyperparameter that is worth trying, from the default of the factory or its own start."""
+    arguments = inspect.signature(OPTIMIZERS[name]).parameters
+    found = {}
+    for key, interval in RULES[name].hyperparameters.items():
+        if interval.tried is not None:
+            default = arguments[key].default if interval.start is None else interval.start
+            most = min(interval.most, _MOST)
+            found[key] = Control(default, *interval.tried, interval.log, most, interval.open_high)
+    return found
 
 
-def _share(default: float) -> Control:
-    return Control(default, 0.0, 0.999, most=1.0, open_high=True)
-
-
-_EPS = Control(1e-8, 1e-10, 1.0, log=True)
-
-CONTROLS: dict[str, dict[str, Control]] = {
-    "gradient_descent": {"learning_rate": _rate(0.1)},
-    "momentum": {
-        "learning_rate": _rate(0.05),
-        "beta": _share(0.9),
-        "dampening": Control(0.0, 0.0, 1.0, most=1.0),
-    },
-    "nesterov": {"learning_rate": _rate(0.05), "beta": _share(0.9)},
-    "adagrad": {"learning_rate": _rate(0.5), "eps": _EPS._replace(default=1e-10)},
-    "adadelta": {"learning_rate": _rate(1.0), "rho": _share(0.9), "eps": _EPS._replace(default=1e-6)},
-    "rmsprop": {"learning_rate": _rate(0.05), "decay_rate": _share(0.9), "eps": _EPS},
-    "adam": {"learning_rate": _rate(0.1), "b1": _share(0.9), "b2": _share(0.999), "eps": _EPS},
-    "adamw": {
-        "learning_rate": _rate(0.1),
-        "b1": _share(0.9),
-        "b2": _share(0.999),
-        "weight_decay": Control(1e-2, 1e-4, 1.0, log=True),
-    },
-    "newton": {"learning_rate": _rate(1.0), "damping": Control(0.0, 0.0, 10.0)},
-    "saddle_free_newton": {"learning_rate": _rate(1.0), "damping": Control(0.0, 0.0, 10.0)},
-}
-
+CONTROLS: dict[str, dict[str, Control]] = {name: _controls(name) for name in OPTIMIZERS}
 LOOKS: dict[str, Look] = {
-    "gradient_descent": Look("#000000", "", "o"),
-    "momentum": Look("#0072B2", "", "s"),
-    "nesterov": Look("#56B4E9", "7 4", "D"),
-    "adagrad": Look("#009E73", "", "P"),
-    "adadelta": Look("#009E73", "7 4", "p"),
-    "rmsprop": Look("#CC79A7", "", "d"),
-    "adam": Look("#D55E00", "", "^"),
-    "adamw": Look("#E69F00", "7 4", "v"),
-    "newton": Look("#CC79A7", "7 4", "H"),
-    "saddle_free_newton": Look("#0072B2", "2 4", "x"),
+    name: Look(rule.look.color, _DASHES[rule.look.dash], rule.look.marker) for name, rule in RULES.items()
 }
 
 
 def described() -> dict[str, Any]:
-    """The controls and looks of every optimizer, as JSON."""
+    """The controls and looks of every optimizer, and where its learning rate may begin, as JSON."""
     return {
         name: {
             "title": name.replace("_", " "),
+            "scale": RULES[name].hyperparameters["learning_rate"].scale,
             "look": LOOKS[name]._asdict(),
             "controls": {key: control._asdict() for key, control in controls.items()},
         }

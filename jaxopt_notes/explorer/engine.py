@@ -29,7 +29,8 @@ from ..curvature.operators import matrix
 from ..curvature.spectrum import dense_spectrum
 from ..minimize import Status, advance, end_status, unmoved
 from ..minimize import start as begin
-from ..optimizers import OPTIMIZERS
+from ..optimizers import OPTIMIZERS, RULES
+from ..optimizers.facts import Without
 from ..schedules import inverse_time
 from .controls import CONTROLS
 from .scenes import Scene
@@ -37,7 +38,6 @@ from .scenes import Scene
 ROOMS = (256, 2048)  # steps that a program has room for; what is asked for decides which
 _REACH = 1e-3  # of the width of the domain: how near to a critical point counts as there
 _NEWTON_STEPS = 6
-_BOUNDED = tuple(name for name in OPTIMIZERS if "newton" not in name)  # Newton's methods have no such rule
 
 
 class Descent(NamedTuple):
@@ -207,17 +207,17 @@ def noisy(optimizer: optax.GradientTransformation, noise: Any, seed: Any) -> opt
 
 
 def _preconditioner(name: str, optimizer: optax.GradientTransformation, state: PyTree, like: Array) -> Array:
-    """The diagonal P by which the optimizer divides after its last step; ones where it divides by nothing."""
-    found = preconditioner(optimizer, state) if name in _BOUNDED else None
+    """The diagonal P by which the optimizer divides after its last step; ones where it divides by no diagonal."""
+    found = None if isinstance(RULES[name].divisor, Without) else preconditioner(optimizer, state)
     return jnp.ones_like(like) if found is None else found
 
 
 def _limit(name: str, numbers: Mapping[str, Array]) -> Float[Array, " 2"]:
     """Offset and slope of 1 / (largest stable learning rate), which is linear in the sharpness; NaN without a rule."""
-    if name not in _BOUNDED:
+    if isinstance(RULES[name].inverse_limit, Without):
         return jnp.full(2, jnp.nan)
-    kept = {key: numbers[key] for key in ("beta", "dampening", "b1", "weight_decay") if key in numbers}
-    flat, curved = 1 / stability_bound(name, jnp.array([0.0, 1.0]), **kept)
+    others = {key: value for key, value in numbers.items() if key != "learning_rate"}
+    flat, curved = 1 / stability_bound(name, jnp.array([0.0, 1.0]), **others)
     return jnp.stack([flat, curved - flat])
 
 

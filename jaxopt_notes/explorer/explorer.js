@@ -88,6 +88,10 @@ const SHAPES = {
   H: (r) => polygon(r * 1.2, 6, 0),
   "^": (r) => polygon(r * 1.4, 3, -Math.PI / 2),
   v: (r) => polygon(r * 1.4, 3, Math.PI / 2),
+  ">": (r) => polygon(r * 1.4, 3, 0),
+  "<": (r) => polygon(r * 1.4, 3, Math.PI),
+  h: (r) => polygon(r * 1.2, 6, Math.PI / 6),
+  8: (r) => polygon(r * 1.2, 8, Math.PI / 8),
 };
 
 function polygon(r, corners, turn) {
@@ -312,16 +316,10 @@ class Explorer {
   suggest(rate) {
     const [low, high] = this.described.domain;
     const wide = Math.max(...low.map((edge, i) => high[i] - edge));
-    const rates = {
-      gradient_descent: rate,
-      momentum: rate / 4,
-      nesterov: rate / 4,
-      adagrad: wide / 10,
-      rmsprop: wide / 200,
-      adam: wide / 50,
-      adamw: wide / 50,
-    };
-    for (const [name, value] of Object.entries(rates)) {
+    for (const [name, { scale }] of Object.entries(this.opening.optimizers)) {
+      if (scale === null) continue;
+      const [unit, share] = scale;
+      const value = share * (unit === "width" ? wide : rate);
       this.state.optimizers[name].numbers.learning_rate = Number(Math.min(value, 10).toPrecision(2));
     }
     this.suggesting = false;

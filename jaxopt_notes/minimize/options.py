@@ -60,8 +60,10 @@ class Options(NamedTuple):
 
 def derivatives_of(optimizer: optax.GradientTransformation) -> int:
     """How often an optimizer's steps differentiate the loss: once more if its update may use the loss itself."""
-    ignores_the_loss = isinstance(getattr(optimizer.update, "func", None), Rule)
-    return 1 + (isinstance(optimizer, optax.GradientTransformationExtraArgs) and not ignores_the_loss)
+    rule = getattr(optimizer.update, "func", None)
+    if isinstance(rule, Rule):
+        return 1 + rule.uses_loss
+    return 1 + isinstance(optimizer, optax.GradientTransformationExtraArgs)
 
 
 def checked_args(args: Any) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Optimizers as pure (init, update) pairs over pytrees; `OPTIMIZERS` maps each name to its factory.
+"""Optimizers as pure (init, update) pairs over pytrees: `OPTIMIZERS` has the factory of each name, `RULES` its facts.
 
 Wrong use raises before anything is compiled: a number out of range when the optimizer is built, integer parameters in
 `init`, gradients that do not fit the state or the parameters in `update`. Of a traced number only type and shape are
@@ -10,31 +10,19 @@ from collections.abc import Callable
 
 import optax
 
-from .adaptive import AdadeltaState as AdadeltaState
-from .adaptive import AdagradState as AdagradState
-from .adaptive import AdamState as AdamState
-from .adaptive import RMSPropState as RMSPropState
-from .adaptive import adadelta as adadelta
-from .adaptive import adagrad as adagrad
-from .adaptive import adam as adam
-from .adaptive import adamw as adamw
-from .adaptive import rmsprop as rmsprop
+from . import adaptive, extrapolated, first_order, moments, second_order
+from .adaptive import *  # noqa: F403
+from .base import ArrayRule as ArrayRule
+from .base import Rule as Rule
 from .evaluation import evaluation_params as evaluation_params
-from .first_order import GradientDescentState as GradientDescentState
-from .first_order import MomentumState as MomentumState
-from .first_order import gradient_descent as gradient_descent
-from .first_order import momentum as momentum
-from .first_order import nesterov as nesterov
+from .extrapolated import *  # noqa: F403
+from .first_order import *  # noqa: F403
+from .moments import *  # noqa: F403
 from .rate import current_learning_rate as current_learning_rate
-from .second_order import NewtonState as NewtonState
-from .second_order import newton as newton
-from .second_order import saddle_free_newton as saddle_free_newton
+from .second_order import *  # noqa: F403
 
+FAMILIES = (first_order, adaptive, moments, extrapolated, second_order)
+RULES: dict[str, Rule] = {rule.name: rule for family in FAMILIES for rule in family.RULES}
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
-    factory.__name__: factory
-    for factory in (
-        *(gradient_descent, momentum, nesterov),
-        *(adagrad, adadelta, rmsprop, adam, adamw),
-        *(newton, saddle_free_newton),
-    )
+    rule.name: getattr(family, rule.name) for family in FAMILIES for rule in family.RULES
 }

@@ -1,4 +1,4 @@
-"""Methods that scale each coordinate by the history of its own gradients.
+"""Methods that divide each coordinate by the history of its own gradients.
 
 Where `eps` stands differs between libraries: outside the root in torch and in Adam's paper, inside in others. Here
 `eps` is outside and `eps_root` inside, so each library is a point in our hyperparameters: see the docstrings.
@@ -6,20 +6,20 @@ Where `eps` stands differs between libraries: outside the root in torch and in A
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Int, PyTree
 
 from .. import _checks
 from .._numerics import divide, real_dtype, sqrt, squared_modulus
-from .base import Number, Rule, Schedule, decay, pair, scalar
+from .base import ArrayRule, Number, Schedule, pair
+from .facts import GREEN, HIDDEN, PURPLE, SHARE, SMALL, Divisor, Look, rate
 
-Amsgrad = bool | Literal["corrected"]
+__all__ = ["AdadeltaState", "AdagradState", "RMSPropState", "adadelta", "adagrad", "rmsprop"]
 
 
 class AdagradState(NamedTuple):
@@ -46,15 +46,6 @@ class RMSPropState(NamedTuple):
     velocity: PyTree
 
 
-class AdamState(NamedTuple):
-    """State of `adam`: steps done, average gradient `mu`, average squared gradient `nu` (real); `nu_max` if amsgrad."""
-
-    count: Int[Array, ""]  # type: ignore[assignment]
-    mu: PyTree
-    nu: PyTree
-    nu_max: PyTree = None
-
-
 def adagrad(
     learning_rate: Number | Schedule, eps: Number = 1e-10, eps_root: Number = 0.0, initial_accumulator: Number = 0.0
 ) -> optax.GradientTransformationExtraArgs:
@@ -65,6 +56,8 @@ def adagrad(
 
     torch is the default; optax and keras are `eps=0, eps_root=1e-7, initial_accumulator=0.1`. torch's `lr_decay` is the
     schedule `inverse_time(a, lr_decay)`.
+
+    Stable below 2/L on a quadratic of sharpness L, seen through the divisor.
 
     Arguments:
         learning_rate: a >= 0, a number or a schedule, in units of the parameters.
@@ -88,14 +81,8 @@ def adagrad(
 
     Source: Duchi, Hazan and Singer, 2011.
     """
-    first = scalar("initial_accumulator", initial_accumulator, low=0.0)
-    return pair(
-        Rule(AdagradState, _adagrad),
-        learning_rate,
-        initial=Partial(_filled, first),
-        eps=scalar("eps", eps, low=0.0),
-        eps_root=scalar("eps_root", eps_root, low=0.0),
-    )
+    first = ADAGRAD.checked("initial_accumulator", initial_accumulator)
+    return pair(ADAGRAD, learning_rate, initial=Partial(_filled, first), eps=eps, eps_root=eps_root)
 
 
 def adadelta(
@@ -107,6 +94,8 @@ def adadelta(
         d = sqrt(D + eps) / sqrt(n + eps) g
         D <- r D + (1 - r) |d|^2
         x <- x - a d
+
+    Stable below 2/L on a quadratic of sharpness L, seen through the divisor.
 
     Arguments:
         learning_rate: a >= 0, a number or a schedule, without units; 1 in the paper.
@@ -129,8 +118,7 @@ def adadelta(
 
     Source: Zeiler, 2012.
     """
-    numbers = {"rho": decay("rho", rho), "eps": scalar("eps", eps, low=0.0)}
-    return pair(Rule(AdadeltaState, _adadelta), learning_rate, initial=_two_squares, **numbers)
+    return pair(ADADELTA, learning_rate, initial=_two_squares, rho=rho, eps=eps)
 
 
 def rmsprop(
@@ -151,6 +139,8 @@ def rmsprop(
 
     torch is `decay_rate=0.99`; optax `eps=0, eps_root=1e-8`; keras `eps=0, eps_root=1e-7`. Momentum is torch's form; in
     optax and keras the rate is inside the velocity, which is the same while the rate is constant.
+
+    Stable below 2(1+b)/L on a quadratic of sharpness L, seen through the divisor.
 
     Arguments:
         learning_rate: a >= 0, a number or a schedule, in units of the parameters.
@@ -177,123 +167,16 @@ def rmsprop(
 
     Source: Tieleman and Hinton, 2012; centred Graves, 2013.
     """
-    numbers = {
-        "decay_rate": decay("decay_rate", decay_rate),
-        "eps": scalar("eps", eps, low=0.0),
-        "eps_root": scalar("eps_root", eps_root, low=0.0),
-    }
-    if beta is not None:
-        numbers["beta"] = decay("beta", beta)
+    moving = {} if beta is None else {"beta": beta}
     centered, debias = _checks.boolean("centered", centered), _checks.boolean("debias", debias)
-    rule = Rule(RMSPropState, _rmsprop, debias=("decay_rate",) if debias else ())
-    return pair(rule, learning_rate, initial=_RMSPropSlots(centered, beta is not None), **numbers)
-
-
-def adam(
-    learning_rate: Number | Schedule,
-    b1: Number = 0.9,
-    b2: Number = 0.999,
-    eps: Number = 1e-8,
-    eps_root: Number = 0.0,
-    *,
-    amsgrad: Amsgrad = False,
-) -> optax.GradientTransformationExtraArgs:
-    """Adam: momentum over the root of the average squared gradient, both corrected for their start at zero.
-
-        m <- b1 m + (1 - b1) g
-        n <- b2 n + (1 - b2) |g|^2
-        x <- x - a m/(1 - b1^t) / (sqrt(n/(1 - b2^t) + eps_root) + eps)
-        amsgrad=True             N <- max(N, n), and N/(1 - b2^t) in place of n/(1 - b2^t)
-        amsgrad="corrected"      N <- max(N, n/(1 - b2^t)), and N in its place
-
-    A coordinate whose gradients were all exactly zero does not move, and derivatives through it exist.
-
-    Arguments:
-        learning_rate: a >= 0, a number or a schedule, in units of the parameters: about the largest move per step.
-        b1: in [0, 1), memory of the average gradient.
-        b2: in [0, 1), memory of the average squared gradient.
-        eps: >= 0, added outside the root, in units of the gradient.
-        eps_root: >= 0, added inside the root.
-        amsgrad: divide by the largest average so far, so that no coordinate's rate grows: True takes it before the
-            correction, as torch and keras do, "corrected" after it, as `optax.amsgrad` does. The second one holds the
-            first steps' averages, which are of few gradients. Static.
-
-    Returns:
-        An (init, update) pair over pytrees with state `AdamState(count, mu, nu, nu_max)`; a slot not used is None.
-
-    Raises:
-        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range.
-
-    Example:
-        >>> import jax.numpy as jnp, jaxopt_notes as jon
-        >>> tx = jon.adam(0.1)
-        >>> updates, _ = tx.update(jnp.array([3.0, -0.001]), tx.init(jnp.zeros(2)))
-        >>> [round(float(u), 4) for u in updates]
-        [-0.1, 0.1]
-
-    Source: Kingma and Ba, 2015; amsgrad Reddi, Kale and Kumar, 2018.
-    """
-    amsgrad = _checked_amsgrad(amsgrad)
-    function = _adam_corrected_maximum if amsgrad == "corrected" else _adam
     return pair(
-        Rule(AdamState, function, debias=("b1", "b2")),
+        replace(RMSPROP, debias=("decay_rate",)) if debias else RMSPROP,
         learning_rate,
-        initial=_AdamSlots(bool(amsgrad)),
-        b1=decay("b1", b1),
-        b2=decay("b2", b2),
-        eps=scalar("eps", eps, low=0.0),
-        eps_root=scalar("eps_root", eps_root, low=0.0),
-    )
-
-
-def adamw(
-    learning_rate: Number | Schedule,
-    b1: Number = 0.9,
-    b2: Number = 0.999,
-    eps: Number = 1e-8,
-    eps_root: Number = 0.0,
-    weight_decay: Number = 1e-4,
-    *,
-    amsgrad: Amsgrad = False,
-) -> optax.GradientTransformationExtraArgs:
-    """Adam with decoupled weight decay: the pull to zero is not scaled by the gradients' history.
-
-        x <- x - a (adam's direction + w x)
-
-    torch's default is `weight_decay=1e-2`, optax's 1e-4.
-
-    Arguments:
-        learning_rate: a >= 0, a number or a schedule.
-        b1, b2, eps, eps_root, amsgrad: as in `adam`.
-        weight_decay: w >= 0, per unit of the learning rate.
-
-    Returns:
-        An (init, update) pair over pytrees with state `AdamState(count, mu, nu, nu_max)`; update needs the parameters.
-
-    Raises:
-        TypeError: a number or what a schedule gives is not one number. ValueError: it is NaN or out of range, or update
-            gets no parameters.
-
-    Example:
-        >>> import jax.numpy as jnp, jaxopt_notes as jon
-        >>> tx, x = jon.adamw(0.1, weight_decay=0.5), jnp.array([2.0])
-        >>> updates, _ = tx.update(jnp.array([0.0]), tx.init(x), x)
-        >>> round(float(updates[0]), 4)
-        -0.1
-
-    Source: Loshchilov and Hutter, 2019.
-    """
-    amsgrad = _checked_amsgrad(amsgrad)
-    function = _adamw_corrected_maximum if amsgrad == "corrected" else _adamw
-    return pair(
-        Rule(AdamState, function, uses_params=True, debias=("b1", "b2")),
-        learning_rate,
-        initial=_AdamSlots(bool(amsgrad)),
-        b1=decay("b1", b1),
-        b2=decay("b2", b2),
-        eps=scalar("eps", eps, low=0.0),
-        eps_root=scalar("eps_root", eps_root, low=0.0),
-        weight_decay=scalar("weight_decay", weight_decay, low=0.0),
+        initial=_RMSPropSlots(centered, beta is not None),
+        decay_rate=decay_rate,
+        eps=eps,
+        eps_root=eps_root,
+        **moving,
     )
 
 
@@ -322,28 +205,6 @@ class _RMSPropSlots:
         )
 
 
-@dataclass(frozen=True)
-class _AdamSlots:
-    """Makes the slots of Adam, with one for the largest average if that is needed."""
-
-    maximum: bool
-
-    def __call__(self, param):
-        square = jnp.zeros_like(param, real_dtype(param.dtype))
-        return jnp.zeros_like(param), square, square if self.maximum else None
-
-
-def _checked_amsgrad(amsgrad: Any) -> Amsgrad:
-    if isinstance(amsgrad, (bool, np.bool_)):
-        return bool(amsgrad)
-    if isinstance(amsgrad, str) and amsgrad == "corrected":
-        return "corrected"
-    raise ValueError(
-        f"amsgrad must be False, True (the largest average before its correction, as in torch and keras) or "
-        f"'corrected' (after it, as in optax.amsgrad), got {amsgrad!r}"
-    )
-
-
 def _adagrad(grad, sum_of_squares, *, learning_rate, eps, eps_root):
     sum_of_squares = sum_of_squares + squared_modulus(grad)
     return -learning_rate * divide(grad, sqrt(sum_of_squares + eps_root) + eps), sum_of_squares
@@ -369,30 +230,79 @@ def _rmsprop(grad, nu, mu, velocity, *, learning_rate, decay_rate, eps, eps_root
     return -learning_rate * step, nu, mu, velocity
 
 
-def _adam(grad, mu, nu, nu_max, *, learning_rate, b1, b2, eps, eps_root, b1_correction, b2_correction):
-    mu = b1 * mu + (1 - b1) * grad
-    nu = b2 * nu + (1 - b2) * squared_modulus(grad)
-    nu_max = None if nu_max is None else jnp.maximum(nu_max, nu)
-    mu_hat = mu / b1_correction
-    nu_hat = (nu if nu_max is None else nu_max) / b2_correction
-    return -learning_rate * divide(mu_hat, sqrt(nu_hat + eps_root) + eps), mu, nu, nu_max
+def _sum_divisor(sum_of_squares, *, eps, eps_root):
+    return sqrt(sum_of_squares + eps_root) + eps
 
 
-def _adam_corrected_maximum(
-    grad, mu, nu, nu_max, *, learning_rate, b1, b2, eps, eps_root, b1_correction, b2_correction
-):
-    mu = b1 * mu + (1 - b1) * grad
-    nu = b2 * nu + (1 - b2) * squared_modulus(grad)
-    nu_max = jnp.maximum(nu_max, nu / b2_correction)
-    mu_hat = mu / b1_correction
-    return -learning_rate * divide(mu_hat, sqrt(nu_max + eps_root) + eps), mu, nu, nu_max
+def _ratio_divisor(nu, squared_update, *, eps, **others):
+    return sqrt(nu + eps) / sqrt(squared_update + eps)
 
 
-def _adamw(grad, param, *slots, weight_decay, **numbers):
-    update, *slots = _adam(grad, *slots, **numbers)
-    return update - numbers["learning_rate"] * weight_decay * param.astype(update.dtype), *slots
+def _average_divisor(nu, mu, *, eps, eps_root, decay_rate_correction=1, **others):
+    spread = nu / decay_rate_correction
+    if mu is not None:
+        spread = jnp.maximum(spread - squared_modulus(mu / decay_rate_correction), 0)
+    return sqrt(spread + eps_root) + eps
 
 
-def _adamw_corrected_maximum(grad, param, *slots, weight_decay, **numbers):
-    update, *slots = _adam_corrected_maximum(grad, *slots, **numbers)
-    return update - numbers["learning_rate"] * weight_decay * param.astype(update.dtype), *slots
+def _plain_limit(sharpness, **numbers):
+    return sharpness / 2
+
+
+def _velocity_limit(sharpness, *, beta=0.0, **others):
+    return sharpness / (2 * (1 + beta))
+
+
+ADAGRAD = ArrayRule(
+    name="adagrad",
+    state_type=AdagradState,
+    function=_adagrad,
+    formula=r"s_t = s_{t-1} + g_t^2, \qquad x_{t+1} = x_t - \alpha\, \frac{g_t}{\sqrt{s_t} + \varepsilon}",
+    hyperparameters={
+        "learning_rate": rate(0.5, scale=("width", 1 / 10)),
+        "eps": SMALL,
+        "eps_root": HIDDEN,
+        "initial_accumulator": HIDDEN,
+    },
+    divisor=Divisor(_sum_divisor, ("sum_of_squares",)),
+    inverse_limit=_plain_limit,
+    second_axis=None,
+    look=Look(GREEN, "-", "P"),
+)
+
+ADADELTA = ArrayRule(
+    name="adadelta",
+    state_type=AdadeltaState,
+    function=_adadelta,
+    formula=(
+        r"n_t = \rho n_{t-1} + (1-\rho) g_t^2, \quad d_t = \sqrt{\frac{D_{t-1}+\varepsilon}{n_t+\varepsilon}}\, g_t, "
+        r"\quad D_t = \rho D_{t-1} + (1-\rho) d_t^2, \quad x_{t+1} = x_t - \alpha\, d_t"
+    ),
+    hyperparameters={"learning_rate": rate(1.0), "rho": SHARE, "eps": SMALL},
+    divisor=Divisor(_ratio_divisor, ("nu", "squared_update")),
+    inverse_limit=_plain_limit,
+    second_axis="rho",
+    look=Look(GREEN, "--", "p"),
+)
+
+RMSPROP = ArrayRule(
+    name="rmsprop",
+    state_type=RMSPropState,
+    function=_rmsprop,
+    formula=(
+        r"n_t = \rho n_{t-1} + (1-\rho) g_t^2, \qquad x_{t+1} = x_t - \alpha\, \frac{g_t}{\sqrt{n_t} + \varepsilon}"
+    ),
+    hyperparameters={
+        "learning_rate": rate(0.05, scale=("width", 1 / 200)),
+        "decay_rate": SHARE,
+        "eps": SMALL,
+        "eps_root": HIDDEN,
+        "beta": SHARE._replace(tried=None),
+    },
+    divisor=Divisor(_average_divisor, ("nu", "mu")),
+    inverse_limit=_velocity_limit,
+    second_axis="decay_rate",
+    look=Look(PURPLE, "-", "d"),
+)
+
+RULES = (ADAGRAD, ADADELTA, RMSPROP)

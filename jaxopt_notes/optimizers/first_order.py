@@ -7,7 +7,10 @@ from typing import NamedTuple
 import optax
 from jaxtyping import Array, Int, PyTree
 
-from .base import Number, Rule, Schedule, decay, pair, scalar
+from .base import ArrayRule, Number, Schedule, pair
+from .facts import BLACK, BLUE, SHARE, SKY, Interval, Look, rate
+
+__all__ = ["GradientDescentState", "MomentumState", "gradient_descent", "momentum", "nesterov"]
 
 
 class GradientDescentState(NamedTuple):
@@ -46,7 +49,7 @@ def gradient_descent(learning_rate: Number | Schedule) -> optax.GradientTransfor
 
     Source: Cauchy, 1847; with sampled gradients Robbins and Monro, 1951.
     """
-    return pair(Rule(GradientDescentState, _gradient_descent), learning_rate)
+    return pair(GRADIENT_DESCENT, learning_rate)
 
 
 def momentum(
@@ -83,12 +86,7 @@ def momentum(
 
     Source: Polyak, 1964.
     """
-    return pair(
-        Rule(MomentumState, _momentum),
-        learning_rate,
-        beta=decay("beta", beta),
-        dampening=scalar("dampening", dampening, low=0.0, high=1.0),
-    )
+    return pair(MOMENTUM, learning_rate, beta=beta, dampening=dampening)
 
 
 def nesterov(learning_rate: Number | Schedule, beta: Number = 0.9) -> optax.GradientTransformationExtraArgs:
@@ -116,7 +114,7 @@ def nesterov(learning_rate: Number | Schedule, beta: Number = 0.9) -> optax.Grad
 
     Source: Nesterov, 1983; this form Sutskever et al., 2013.
     """
-    return pair(Rule(MomentumState, _nesterov), learning_rate, beta=decay("beta", beta))
+    return pair(NESTEROV, learning_rate, beta=beta)
 
 
 def _gradient_descent(grad, *, learning_rate):
@@ -131,3 +129,58 @@ def _momentum(grad, velocity, *, learning_rate, beta, dampening):
 def _nesterov(grad, velocity, *, learning_rate, beta):
     velocity = beta * velocity + grad
     return -learning_rate * (grad + beta * velocity), velocity
+
+
+def _gradient_descent_limit(sharpness):
+    return sharpness / 2
+
+
+def _momentum_limit(sharpness, *, beta, dampening):
+    return (1 - dampening) * sharpness / (2 * (1 + beta))
+
+
+def _nesterov_limit(sharpness, *, beta):
+    return (1 + 2 * beta) * sharpness / (2 + 2 * beta)
+
+
+GRADIENT_DESCENT = ArrayRule(
+    name="gradient_descent",
+    state_type=GradientDescentState,
+    function=_gradient_descent,
+    formula=r"x_{t+1} = x_t - \alpha\, g_t",
+    hyperparameters={"learning_rate": rate(0.1, scale=("descent", 1.0))},
+    divisor=None,
+    inverse_limit=_gradient_descent_limit,
+    second_axis=None,
+    look=Look(BLACK, "-", "o"),
+)
+
+MOMENTUM = ArrayRule(
+    name="momentum",
+    state_type=MomentumState,
+    function=_momentum,
+    formula=r"v_t = \beta v_{t-1} + (1-d)\, g_t, \qquad x_{t+1} = x_t - \alpha\, v_t",
+    hyperparameters={
+        "learning_rate": rate(0.05, scale=("descent", 1 / 4)),
+        "beta": SHARE,
+        "dampening": Interval(1.0, tried=(0.0, 1.0)),
+    },
+    divisor=None,
+    inverse_limit=_momentum_limit,
+    second_axis="beta",
+    look=Look(BLUE, "-", "s"),
+)
+
+NESTEROV = ArrayRule(
+    name="nesterov",
+    state_type=MomentumState,
+    function=_nesterov,
+    formula=r"v_t = \beta v_{t-1} + g_t, \qquad x_{t+1} = x_t - \alpha\,(g_t + \beta v_t)",
+    hyperparameters={"learning_rate": rate(0.05, scale=("descent", 1 / 4)), "beta": SHARE},
+    divisor=None,
+    inverse_limit=_nesterov_limit,
+    second_axis="beta",
+    look=Look(SKY, "--", "D"),
+)
+
+RULES = (GRADIENT_DESCENT, MOMENTUM, NESTEROV)

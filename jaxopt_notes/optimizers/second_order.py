@@ -5,9 +5,9 @@ Both need the loss itself. `minimize` and `sweep` pass it to every optimizer as 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,10 @@ from jaxtyping import Array, Float, Int, PyTree
 from .. import _checks
 from .._derivatives import dense_hessian
 from .._numerics import divide, working_dtype
-from .base import Number, Schedule, rate_or_schedule, scalar
+from .base import Number, Rule, Schedule, rate_or_schedule
+from .facts import BLUE, PURPLE, Interval, Look, Without, rate
+
+__all__ = ["NewtonState", "newton", "saddle_free_newton"]
 
 
 class NewtonState(NamedTuple):
@@ -62,7 +65,7 @@ def newton(
 
     Source: Newton, 1669; damped Levenberg, 1944.
     """
-    return _pair(False, halvings, learning_rate, damping)
+    return _pair(NEWTON, halvings, learning_rate, damping)
 
 
 def saddle_free_newton(
@@ -92,13 +95,55 @@ def saddle_free_newton(
 
     Source: Dauphin et al., 2014.
     """
-    return _pair(True, halvings, learning_rate, damping)
+    return _pair(SADDLE_FREE_NEWTON, halvings, learning_rate, damping)
 
 
-def _pair(absolute: bool, halvings: int, learning_rate: Any, damping: Any) -> optax.GradientTransformationExtraArgs:
-    update = _update(absolute, _checks.count("halvings", halvings, low=0))
-    numbers = {"learning_rate": rate_or_schedule(learning_rate), "damping": scalar("damping", damping, low=0.0)}
-    return optax.GradientTransformationExtraArgs(Partial(_init), Partial(update, numbers))
+@dataclass(frozen=True, kw_only=True)
+class NewtonRule(Rule):
+    """A method that solves with the whole Hessian.
+
+    Attributes:
+        function: `solve(hessian, damping, grad) -> step`.
+        halvings: how often a step may be halved until the loss falls.
+    """
+
+    halvings: int = 0
+    uses_loss: ClassVar[bool] = True
+
+    def __call__(
+        self,
+        numbers: dict[str, Any],
+        grads: PyTree,
+        state: NewtonState,
+        params: PyTree = None,
+        *,
+        value_fn: Callable | None = None,
+        **unused: Any,
+    ) -> tuple[PyTree, NewtonState]:
+        """Return the updates and the next state."""
+        if params is None or value_fn is None:
+            raise ValueError("Newton's method needs the loss: call update(grads, state, params, value_fn=loss)")
+        _checks.matching("grads", grads, "params", params)
+        flat, unravel = ravel_pytree(jax.tree.map(lambda p: jnp.asarray(p, working_dtype(p)), params))
+        grad, _ = ravel_pytree(jax.tree.map(lambda g: jnp.asarray(g, working_dtype(g)), grads))
+
+        def loss(vector: Float[Array, " n"]) -> Float[Array, ""]:
+            typed = jax.tree.map(lambda new, old: new.astype(jnp.result_type(old)), unravel(vector), params)
+            return value_fn(typed)
+
+        held = numbers["learning_rate"]
+        learning_rate = jnp.asarray(held(state.count) if callable(held) else held, flat.dtype)
+        damping = jnp.asarray(numbers["damping"], flat.dtype)
+        step = -learning_rate * self.function(dense_hessian(loss, flat), damping, grad)
+        step = _halved(loss, flat, step, self.halvings) if self.halvings else step
+        updates = jax.tree.map(lambda new, old: new.astype(jnp.result_type(old)), unravel(step), grads)
+        return updates, NewtonState(optax.safe_increment(state.count))
+
+
+def _pair(rule: NewtonRule, halvings: int, learning_rate: Any, damping: Any) -> optax.GradientTransformationExtraArgs:
+    rule = replace(rule, halvings=_checks.count("halvings", halvings, low=0))
+    numbers = {"learning_rate": rate_or_schedule(learning_rate), "damping": rule.checked("damping", damping)}
+    return optax.GradientTransformationExtraArgs(Partial(_init), Partial(rule, numbers))
 
 
 def _init(params: PyTree) -> NewtonState:
@@ -113,40 +158,6 @@ def _init(params: PyTree) -> NewtonState:
 
 def _is_masked(leaf: Any) -> bool:
     return isinstance(leaf, optax.MaskedNode)
-
-
-@functools.lru_cache
-def _update(absolute: bool, halvings: int) -> Callable:
-    """The update of one choice of method; cached, so that equal choices are one function and one program."""
-
-    def update(
-        numbers: dict[str, Any],
-        grads: PyTree,
-        state: NewtonState,
-        params: PyTree = None,
-        *,
-        value_fn: Callable | None = None,
-        **unused: Any,
-    ) -> tuple[PyTree, NewtonState]:
-        if params is None or value_fn is None:
-            raise ValueError("Newton's method needs the loss: call update(grads, state, params, value_fn=loss)")
-        _checks.matching("grads", grads, "params", params)
-        flat, unravel = ravel_pytree(jax.tree.map(lambda p: jnp.asarray(p, working_dtype(p)), params))
-        grad, _ = ravel_pytree(jax.tree.map(lambda g: jnp.asarray(g, working_dtype(g)), grads))
-
-        def loss(vector: Float[Array, " n"]) -> Float[Array, ""]:
-            typed = jax.tree.map(lambda new, old: new.astype(jnp.result_type(old)), unravel(vector), params)
-            return value_fn(typed)
-
-        rate = numbers["learning_rate"]
-        rate = jnp.asarray(rate(state.count) if callable(rate) else rate, flat.dtype)
-        damping = jnp.asarray(numbers["damping"], flat.dtype)
-        step = -rate * (_absolute_solve if absolute else _solve)(dense_hessian(loss, flat), damping, grad)
-        step = _halved(loss, flat, step, halvings) if halvings else step
-        updates = jax.tree.map(lambda new, old: new.astype(jnp.result_type(old)), unravel(step), grads)
-        return updates, NewtonState(optax.safe_increment(state.count))
-
-    return update
 
 
 def _solve(hessian: Float[Array, "n n"], damping: Array, grad: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -182,3 +193,29 @@ def _halved(loss: Callable, flat: Array, step: Array, halvings: int) -> Float[Ar
     scales = jnp.asarray([0.5**j for j in range(halvings + 1)], step.dtype)
     lower = jax.lax.map(lambda scale: loss(flat + scale * step), scales) < loss(flat)
     return jnp.where(jnp.any(lower), scales[jnp.argmax(lower)], scales[-1]) * step
+
+
+NEWTON = NewtonRule(
+    name="newton",
+    state_type=NewtonState,
+    function=_solve,
+    formula=r"x_{t+1} = x_t - \alpha\,(H_t + \mu I)^{-1} g_t",
+    hyperparameters={"learning_rate": rate(1.0), "damping": Interval(tried=(0.0, 10.0))},
+    divisor=Without("it is not of first order: its step solves with the whole Hessian"),
+    inverse_limit=Without("its step already contains the curvature"),
+    second_axis="damping",
+    look=Look(PURPLE, "--", "H"),
+)
+
+SADDLE_FREE_NEWTON = replace(
+    NEWTON,
+    name="saddle_free_newton",
+    function=_absolute_solve,
+    formula=(
+        r"x_{t+1} = x_t - \alpha\,(\lvert H_t\rvert + \mu I)^{-1} g_t, "
+        r"\qquad \lvert H\rvert = V \lvert\Lambda\rvert V^\top"
+    ),
+    look=Look(BLUE, ":", "x"),
+)
+
+RULES = (NEWTON, SADDLE_FREE_NEWTON)

@@ -17,6 +17,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import _checks
+from ..optimizers import RULES
+from ..optimizers.facts import BLACK as BLACK
+from ..optimizers.facts import BLUE as BLUE
+from ..optimizers.facts import GREEN as GREEN
+from ..optimizers.facts import ORANGE as ORANGE
+from ..optimizers.facts import PURPLE as PURPLE
+from ..optimizers.facts import SKY as SKY
+from ..optimizers.facts import VERMILLION as VERMILLION
 
 
 class Style(NamedTuple):
@@ -27,30 +35,11 @@ class Style(NamedTuple):
     marker: str
 
 
-BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)  # Okabe and Ito, without their yellow, which is too faint on white
-
-# Colours repeat, so relatives share a hue and differ in dash and marker.
-STYLES: dict[str, Style] = {
-    "gradient_descent": Style(BLACK, "-", "o"),
-    "momentum": Style(BLUE, "-", "s"),
-    "nesterov": Style(SKY, "--", "D"),
-    "adam": Style(VERMILLION, "-", "^"),
-    "adamw": Style(ORANGE, "--", "v"),
+# Colours repeat, so relatives share a hue and differ in dash and marker. The second part is of optax's methods.
+STYLES: dict[str, Style] = {name: Style(*rule.look) for name, rule in RULES.items()} | {
     "adamax": Style(ORANGE, "-.", "<"),
     "nadam": Style(VERMILLION, "--", ">"),
     "amsgrad": Style(VERMILLION, ":", "h"),
-    "adagrad": Style(GREEN, "-", "P"),
-    "adadelta": Style(GREEN, "--", "p"),
-    "rmsprop": Style(PURPLE, "-", "d"),
-    "newton": Style(PURPLE, "--", "H"),
     "lbfgs": Style(BLACK, "--", "8"),
 }
 

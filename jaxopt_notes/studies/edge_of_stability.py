@@ -225,11 +225,10 @@ def figure(dataset: xarray.Dataset) -> Figure:
         "ReLU: it rises to the limit": [1, 3, 7],
         "Cross-entropy: it falls again": [5],
     }
-    looks = {"gradient_descent": "gradient_descent", "momentum": "momentum", "adam": "adam"}
     for ax, (title, chosen) in zip(axes, groups.items(), strict=True):
         for i in chosen:
             lane, curves = LANES[i], dataset.sharpness.isel(lane=i)
-            look = plots.style_of(looks[lane.method])
+            look = plots.style_of(lane.method)
             dash = ":" if "slow" in lane.name else "-"
             label = f"{'descent' if lane.entropy else lane.name.split(',')[0]}, lr {lane.learning_rate:g}"
             ax.plot(dataset.step, curves.median("seed"), dash, color=look.color, label=label)

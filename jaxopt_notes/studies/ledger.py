@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _checks
+from ..optimizers import RULES
 from ..sweeps.keep.saved import load as load_table
 from .claim import Claim
 from .judgement import judgements as judgements
@@ -192,7 +193,10 @@ def read(text: str) -> Ledger:
         for missing in {name for side in each.sides for name in side.rows} - seen:
             raise ValueError(f"the disagreement {each.name!r} names the row {missing}, which is not there")
     words = tuple(Word(**entry) for entry in tables.get("glossary", ()))
-    formulas = tuple(Formula(**entry) for entry in tables.get("formula", ()))
+    places = tables.get("formulas", {})
+    for method in places:
+        _checks.choice("optimizer of a formula", method, RULES)
+    formulas = tuple(Formula(name, rule.formula, places.get(name, "not there")) for name, rule in RULES.items())
     ledger = Ledger(lectures, rows, disagreements, words, formulas, pending)
     for where, claim in ledger.named():
         _checks.choice(f"study of the claim {claim!r} in {where}", claim.partition("/")[0], [*STUDIES, *pending])

@@ -6,17 +6,13 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from .. import _checks
-from ..optimizers import OPTIMIZERS, second_order
+from ..optimizers import OPTIMIZERS, RULES
 from . import ledger
 from .claim import Claim, Outcome
 from .judgement import answers
 from .ledger import Row
-
-# Newton's methods have no rule for one array; what is theirs is how the step is solved for.
-_SOLVERS = {"newton": second_order._solve, "saddle_free_newton": second_order._absolute_solve}
 
 
 def statements(lecture: str, measured: Mapping[str, Claim] | None = None) -> str:
@@ -183,8 +179,8 @@ def code_of(method: str) -> str:
         velocity = beta * velocity + (1 - dampening) * grad
         return -learning_rate * velocity, velocity
     """
-    rule: Any = _SOLVERS.get(method) or OPTIMIZERS[method](0.1).update.func.function  # type: ignore[attr-defined]
-    lines = inspect.getsource(getattr(rule, "fun", rule)).splitlines()
+    function = RULES[_checks.choice("method", method, RULES)].function
+    lines = inspect.getsource(getattr(function, "fun", function)).splitlines()  # what a custom derivative wraps
     first = next(number for number, line in enumerate(lines) if line.startswith("def "))
     end = next(number for number, line in enumerate(lines[first:], first) if line.rstrip().endswith(":"))
     return textwrap.dedent("\n".join(lines[end + 1 :]))

@@ -11,8 +11,10 @@ them from buffers of their own, since where these lie moves a step by a tenth; a
 
 import argparse
 import statistics
+import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -22,24 +24,27 @@ import optax
 import jaxopt_notes as jon
 from jaxopt_notes._jaxpr import bytes_needed
 
-METHODS = {
-    "gradient_descent": (lambda rate: jon.gradient_descent(rate), lambda rate: optax.sgd(rate)),
-    "momentum": (lambda rate: jon.momentum(rate, 0.9), lambda rate: optax.sgd(rate, momentum=0.9)),
-    "nesterov": (lambda rate: jon.nesterov(rate, 0.9), lambda rate: optax.sgd(rate, momentum=0.9, nesterov=True)),
-    "adagrad": (lambda rate: jon.adagrad(rate, 0.0, 1e-7, 0.1), lambda rate: optax.adagrad(rate, 0.1, 1e-7)),
-    "adadelta": (lambda rate: jon.adadelta(rate), lambda rate: optax.adadelta(rate)),
-    "rmsprop": (lambda rate: jon.rmsprop(rate), lambda rate: optax.rmsprop(rate, eps_in_sqrt=False)),
-    "rmsprop momentum": (
-        lambda rate: jon.rmsprop(rate, beta=0.9),
-        lambda rate: optax.rmsprop(rate, eps_in_sqrt=False, momentum=0.9),
-    ),
-    "rmsprop centered": (
-        lambda rate: jon.rmsprop(rate, centered=True),
-        lambda rate: optax.rmsprop(rate, eps_in_sqrt=False, centered=True),
-    ),
-    "adam": (lambda rate: jon.adam(rate), lambda rate: optax.adam(rate)),
-    "adamw": (lambda rate: jon.adamw(rate), lambda rate: optax.adamw(rate)),
-}
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+
+from golden_rows import ROWS
+
+
+def methods():
+    """Name -> our factory and optax's, of a rate or a schedule: the calls of tests/golden_rows.py."""
+    found = {}
+    for method, rows in ROWS.items():
+        for row in (row for row in rows if row.theirs.startswith("optax.") and "chain(" not in row.theirs):
+            function, _, options = row.theirs.removeprefix("optax.").partition("({rate}")
+            name = f"{method} {options.strip(', )') or function}" if method in found else method
+            found[name] = tuple(partial(made, call) for call in (row.ours, row.theirs))
+    return found
+
+
+def made(call, rate):
+    return eval(call.format(rate="rate"), {"jon": jon, "optax": optax, "rate": rate})
+
+
+METHODS = methods()
 
 
 def network(size, layers=2):

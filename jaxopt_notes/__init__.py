@@ -10,19 +10,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import averaging as averaging
 from . import curvature as curvature
 from . import landscape as landscape
 from . import minibatches as minibatches
 from . import optimizers as optimizers
-from . import precision as precision
 from . import problems as problems
-from . import projection as projection
 from . import schedules as schedules
 from . import sweeps as sweeps
 from ._version import __version__ as __version__
-from .averaging import average_params as average_params
-from .averaging import ewma as ewma
 from .curvature import CriticalPoint as CriticalPoint
 from .curvature import Kind as Kind
 from .curvature import classify as classify
@@ -49,12 +44,9 @@ from .optimizers.extrapolated import *  # noqa: F403
 from .optimizers.first_order import *  # noqa: F403
 from .optimizers.moments import *  # noqa: F403
 from .optimizers.second_order import *  # noqa: F403
-from .precision import stochastic_rounding as stochastic_rounding
-from .precision import unmoved_share as unmoved_share
 from .problems import Metric as Metric
 from .problems import Problem as Problem
 from .problems import maximize as maximize
-from .projection import project as project
 from .report import Section as Section
 from .report import report as report
 from .suggest import Suggestion as Suggestion
@@ -81,6 +73,14 @@ from .sweeps import seed_keys as seed_keys
 from .sweeps import sweep as sweep
 from .sweeps import trials as trials
 from .sweeps import zipped as zipped
+from .wrappers import averaging as averaging
+from .wrappers import precision as precision
+from .wrappers import projection as projection
+from .wrappers.averaging import average_params as average_params
+from .wrappers.averaging import ewma as ewma
+from .wrappers.precision import stochastic_rounding as stochastic_rounding
+from .wrappers.precision import unmoved_share as unmoved_share
+from .wrappers.projection import project as project
 
 if TYPE_CHECKING:
     from . import plots as plots

@@ -159,8 +159,8 @@ def study(
         seed: seed of all randomness; the same seed gives the same numbers.
     """
     from .studies import STUDIES, load_study, run_studies, tally
-    from .studies.judgement import answers
-    from .studies.page import write_summary
+    from .studies._machinery.judgement import answers
+    from .studies._machinery.page import write_summary
 
     if name and all:
         raise ValueError(f"give the name of a study or --all, not both, got {name!r} and --all")

@@ -245,7 +245,7 @@ def test_only_newton_differentiates_the_loss_once_more():
 
 @pytest.mark.parametrize(("decay", "bound"), [(0.9, 3e-7), (0.99, 3e-7), (0.999, 3e-7), (0.9999, 4e-7)])
 def test_bias_correction_is_accurate_in_float32(decay, bound):
-    from jaxopt_notes.averaging import bias_correction
+    from jaxopt_notes.wrappers.averaging import bias_correction
 
     counts = np.arange(1, 2000)
     exact = -np.expm1(counts * np.log(float(np.float32(decay))))
@@ -294,7 +294,7 @@ def test_the_first_adam_step_is_the_learning_rate():
 
 @pytest.mark.parametrize(("count", "expected"), [(1, -1.0), (2, 0.0), (3, 0.0)])
 def test_bias_correction_has_its_derivative_at_zero(count, expected):
-    from jaxopt_notes.averaging import bias_correction
+    from jaxopt_notes.wrappers.averaging import bias_correction
 
     assert float(jax.grad(bias_correction)(jnp.float32(0), jnp.float32(count))) == expected
 

@@ -33,9 +33,7 @@ LEVELS = {
             "minibatches",
             "problems",
             "schedules",
-            "averaging",
-            "precision",
-            "projection",
+            "wrappers",
         ],
         0,
     ),
@@ -50,7 +48,7 @@ FLOORS = [
     ["_version", "_jaxpr", "_columns", "_numerics", "_files", "_kept"],
     ["_checks", "_callbacks", "_digests", "_derivatives"],
     ["_partials", "_hoist", "devices", "minibatches", "problems"],
-    ["_means", "schedules", "averaging", "precision", "projection"],
+    ["_means", "schedules", "wrappers"],
     ["optimizers"],
 ]
 # The way of the data through `sweeps`: a folder imports only from those before it.

@@ -8,8 +8,9 @@ import pytest
 
 from jaxopt_notes.explorer.presets import PRESETS
 from jaxopt_notes.optimizers import OPTIMIZERS
-from jaxopt_notes.studies import STUDIES, Claim, judgement, ledger, ledger_pages
+from jaxopt_notes.studies import STUDIES, Claim
 from jaxopt_notes.studies import __file__ as room
+from jaxopt_notes.studies._machinery import judgement, ledger, ledger_pages
 
 BOOK = Path(__file__).parents[1] / "notebooks"
 LEDGER = ledger.load()

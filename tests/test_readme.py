@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import jaxopt_notes
-from jaxopt_notes.studies import STUDIES, ledger
+from jaxopt_notes.studies import STUDIES
+from jaxopt_notes.studies._machinery import ledger
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,7 +8,8 @@ import pytest
 import xarray as xr
 
 from jaxopt_notes.curvature import Kind
-from jaxopt_notes.studies import Outcome, ledger, run_study
+from jaxopt_notes.studies import Outcome, run_study
+from jaxopt_notes.studies._machinery import ledger
 from jaxopt_notes.studies.local_minima.measure import BARRIER, LEFT, LOCAL
 from jaxopt_notes.studies.loss_landscapes import lowest_points
 

@@ -16,10 +16,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import jaxopt_notes
 from jaxopt_notes import cli, load, plots, save
-from jaxopt_notes.studies import STUDIES, Claim, Outcome, ledger, load_study, run_study, sources, tally
-from jaxopt_notes.studies.intervals import best_rate, bootstrap, decades_within
-from jaxopt_notes.studies.judgement import answers
-from jaxopt_notes.studies.page import write_summary
+from jaxopt_notes.studies import STUDIES, Claim, Outcome, load_study, run_study, tally
+from jaxopt_notes.studies._machinery import ledger, sources
+from jaxopt_notes.studies._machinery.intervals import best_rate, bootstrap, decades_within
+from jaxopt_notes.studies._machinery.judgement import answers
+from jaxopt_notes.studies._machinery.page import write_summary
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._jaxpr import lifted
 from .._numerics import rounded, tree_finite, tree_norm, tree_where
-from ..precision import unmoved_share
+from ..wrappers.precision import unmoved_share
 from .status import Status
 
 Loss = Callable[[PyTree, PyTree], tuple[Float[Array, ""], PyTree]]

@@ -28,7 +28,7 @@ from jaxtyping import Array, Float, PyTree
 from .. import _checks
 from .._numerics import real_dtype, working, working_dtype
 from .._partials import as_partial
-from ..averaging import bias_correction
+from ..wrappers.averaging import bias_correction
 from .facts import Divisor, Interval, Look, Without
 
 Number = float | Float[Array, ""]

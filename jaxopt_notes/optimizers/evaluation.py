@@ -12,7 +12,7 @@ from jaxtyping import Array, PyTree
 from optax.contrib import SAMState, ScheduleFreeState
 
 from .._numerics import rounded, working_dtype
-from ..averaging import AverageParamsState
+from ..wrappers.averaging import AverageParamsState
 
 EvaluationParams = Callable[[PyTree, PyTree], PyTree]
 

@@ -1,12 +1,16 @@
 """Every demonstration of the lectures as a run, a list of claims with their numbers, and a figure."""
 
-from .claim import Claim as Claim
-from .claim import Outcome as Outcome
-from .claim import tally as tally
-from .registry import STUDIES as STUDIES
-from .registry import Entry as Entry
-from .registry import Study as Study
-from .registry import load_study as load_study
-from .runner import Result as Result
-from .runner import run_studies as run_studies
-from .runner import run_study as run_study
+from ._machinery import judgement as judgement
+from ._machinery import ledger as ledger
+from ._machinery import ledger_pages as ledger_pages
+from ._machinery import sources as sources
+from ._machinery.claim import Claim as Claim
+from ._machinery.claim import Outcome as Outcome
+from ._machinery.claim import tally as tally
+from ._machinery.registry import STUDIES as STUDIES
+from ._machinery.registry import Entry as Entry
+from ._machinery.registry import Study as Study
+from ._machinery.registry import load_study as load_study
+from ._machinery.runner import Result as Result
+from ._machinery.runner import run_studies as run_studies
+from ._machinery.runner import run_study as run_study

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from ..averaging import ewma
-from .claim import Claim
-from .registry import Size
+from ..wrappers.averaging import ewma
+from ._machinery.claim import Claim
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

@@ -22,9 +22,9 @@ from ..landscape import plane
 from ..minimize import minimize, minimize_until
 from ..optimizers import gradient_descent, momentum, newton, saddle_free_newton
 from ..problems import himmelblau, quadratic, rosenbrock
-from .claim import Claim
-from .intervals import exact_interval
-from .registry import Size
+from ._machinery.claim import Claim
+from ._machinery.intervals import exact_interval
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

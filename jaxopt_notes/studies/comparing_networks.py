@@ -23,9 +23,9 @@ from .. import landscape, problems
 from ..minimize import minimize
 from ..optimizers import momentum
 from ..problems import Examples
-from .claim import Claim
-from .intervals import bootstrap
-from .registry import Size
+from ._machinery.claim import Claim
+from ._machinery.intervals import bootstrap
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

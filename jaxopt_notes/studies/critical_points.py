@@ -24,9 +24,9 @@ from jaxtyping import Array, Float, Int, Key
 from .. import landscape, problems
 from ..curvature import CriticalPoints, Kind, find_critical_points
 from ..problems import Facts, Problem
-from .claim import Claim
-from .intervals import exact_interval
-from .registry import Size
+from ._machinery.claim import Claim
+from ._machinery.intervals import exact_interval
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

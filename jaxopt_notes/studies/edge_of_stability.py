@@ -19,9 +19,9 @@ from ..curvature import preconditioner, sharpness, stability_bound
 from ..minimize import minimize
 from ..optimizers import adam, momentum
 from ..problems import digits
-from .claim import Claim
-from .intervals import bootstrap
-from .registry import Size
+from ._machinery.claim import Claim
+from ._machinery.intervals import bootstrap
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

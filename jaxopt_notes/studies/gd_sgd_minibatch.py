@@ -26,9 +26,9 @@ from ..minibatches import reshuffle
 from ..minimize import minimize
 from ..optimizers import gradient_descent
 from ..sweeps import best, grid, sweep
-from .claim import Claim
-from .intervals import bootstrap
-from .registry import Size
+from ._machinery.claim import Claim
+from ._machinery.intervals import bootstrap
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

@@ -20,9 +20,9 @@ from jaxtyping import Array, Float, Key
 from ..minimize import Status, minimize
 from ..optimizers import momentum
 from ..problems import digits
-from .claim import Claim
-from .intervals import bootstrap
-from .registry import Size
+from ._machinery.claim import Claim
+from ._machinery.intervals import bootstrap
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

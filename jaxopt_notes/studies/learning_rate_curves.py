@@ -19,10 +19,10 @@ from ..diagnose import diagnose
 from ..minimize import Status
 from ..optimizers import gradient_descent
 from ..sweeps import grid, sweep
-from .claim import Claim
-from .intervals import bootstrap
+from ._machinery.claim import Claim
+from ._machinery.intervals import bootstrap
+from ._machinery.registry import Size
 from .noisy_softmax import noisy_network, noisy_softmax
-from .registry import Size
 
 if TYPE_CHECKING:
     import optax

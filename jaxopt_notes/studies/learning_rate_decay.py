@@ -17,10 +17,10 @@ from .. import problems, schedules
 from ..minimize import Status
 from ..optimizers import gradient_descent
 from ..sweeps import sweep, trials
-from .claim import Claim
-from .intervals import bootstrap
+from ._machinery.claim import Claim
+from ._machinery.intervals import bootstrap
+from ._machinery.registry import Size
 from .noisy_softmax import noisy_softmax
-from .registry import Size
 
 if TYPE_CHECKING:
     import optax

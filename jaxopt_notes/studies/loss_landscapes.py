@@ -23,9 +23,9 @@ from jaxtyping import Array, Float, Int, Key
 from .. import landscape, problems
 from ..minimize import minimize
 from ..optimizers import adam
-from .claim import Claim
-from .intervals import bootstrap
-from .registry import Size
+from ._machinery.claim import Claim
+from ._machinery.intervals import bootstrap
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

@@ -22,9 +22,9 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from .. import minibatches, problems
-from .claim import Claim
-from .intervals import bootstrap
-from .registry import Size
+from ._machinery.claim import Claim
+from ._machinery.intervals import bootstrap
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

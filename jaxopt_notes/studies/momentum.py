@@ -22,8 +22,8 @@ from jaxtyping import Array, Key
 from ..minimize import minimize
 from ..optimizers import gradient_descent, momentum, nesterov
 from ..problems import quadratic
-from .claim import Claim, worst_ratio
-from .registry import Size
+from ._machinery.claim import Claim, worst_ratio
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

@@ -21,9 +21,9 @@ from jaxtyping import Array, Float, Int, Key
 from .. import problems
 from ..minimize import minimize
 from ..optimizers import gradient_descent, momentum
-from .claim import Claim, worst_ratio
-from .intervals import bootstrap
-from .registry import Size
+from ._machinery.claim import Claim, worst_ratio
+from ._machinery.intervals import bootstrap
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

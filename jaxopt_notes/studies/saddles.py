@@ -23,9 +23,9 @@ from .. import landscape, problems
 from ..curvature import CriticalPoint, Kind, classify
 from ..minimize import minimize
 from ..optimizers import gradient_descent, momentum
-from .claim import Claim, worst_ratio
-from .intervals import exact_interval
-from .registry import Size
+from ._machinery.claim import Claim, worst_ratio
+from ._machinery.intervals import exact_interval
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

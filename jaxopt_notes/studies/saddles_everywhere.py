@@ -18,9 +18,9 @@ from ..curvature import classify, find_critical_points
 from ..minimize import minimize
 from ..optimizers import momentum
 from ..problems import styblinski_tang
-from .claim import Claim
-from .intervals import bootstrap, exact_interval
-from .registry import Size
+from ._machinery.claim import Claim
+from ._machinery.intervals import bootstrap, exact_interval
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

@@ -26,9 +26,9 @@ from ..minibatches import Minibatches
 from ..minimize import minimize
 from ..optimizers import gradient_descent
 from ..problems import Problem
-from .claim import Claim
-from .intervals import bootstrap
-from .registry import Size
+from ._machinery.claim import Claim
+from ._machinery.intervals import bootstrap
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

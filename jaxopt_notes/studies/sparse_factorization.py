@@ -25,9 +25,9 @@ from ..minibatches import reshuffle
 from ..minimize import minimize
 from ..optimizers import adam, gradient_descent
 from ..problems import Problem
-from .claim import Claim
-from .intervals import best_rate, bootstrap
-from .registry import Size
+from ._machinery.claim import Claim
+from ._machinery.intervals import best_rate, bootstrap
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

@@ -23,9 +23,9 @@ from jaxtyping import Array, Float, Key
 from .. import landscape, problems
 from ..minimize import minimize
 from ..optimizers import gradient_descent, newton
-from .claim import Claim
-from .intervals import exact_interval
-from .registry import Size
+from ._machinery.claim import Claim
+from ._machinery.intervals import exact_interval
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

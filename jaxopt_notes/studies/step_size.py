@@ -20,8 +20,8 @@ from jaxtyping import Array, Float, Key
 from .. import landscape, problems
 from ..minimize import Run, Status, minimize
 from ..optimizers import gradient_descent
-from .claim import Claim, worst_ratio
-from .registry import Size
+from ._machinery.claim import Claim, worst_ratio
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

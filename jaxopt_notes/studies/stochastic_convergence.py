@@ -23,9 +23,9 @@ from jaxtyping import Array, Float, Key, PyTree
 from ..minibatches import random
 from ..minimize import Run, minimize
 from ..optimizers import gradient_descent, momentum
-from .claim import Claim
-from .intervals import bootstrap
-from .registry import Size
+from ._machinery.claim import Claim
+from ._machinery.intervals import bootstrap
+from ._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..claim import Claim
-from ..intervals import best_rate, bootstrap, decades_within
+from .._machinery.claim import Claim
+from .._machinery.intervals import best_rate, bootstrap, decades_within
 from .measure import ADAM_RATE, CELLS, DECAYS, FINE, FLOOR, GOOD, METHODS, PROBLEMS, SHELF
 
 if TYPE_CHECKING:

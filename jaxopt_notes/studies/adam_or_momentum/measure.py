@@ -22,8 +22,8 @@ from ...minibatches import reshuffle
 from ...minimize import Status, minimize
 from ...optimizers import adagrad, adam, momentum, nesterov
 from ...sweeps import sweep, trials
+from .._machinery.registry import Size
 from ..noisy_softmax import noisy_softmax
-from ..registry import Size
 from ..sparse_factorization import factorization
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..claim import Claim
-from ..intervals import bootstrap
+from .._machinery.claim import Claim
+from .._machinery.intervals import bootstrap
 
 if TYPE_CHECKING:
     import xarray

@@ -14,11 +14,11 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Key
 
-from ...averaging import ewma
 from ...minimize import minimize
 from ...optimizers import adadelta, adagrad, adam, gradient_descent, momentum, rmsprop
 from ...problems import Problem, digits_mlp, quadratic
-from ..registry import Size
+from ...wrappers.averaging import ewma
+from .._machinery.registry import Size
 
 if TYPE_CHECKING:
     import xarray

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...curvature import Kind
-from ..claim import Claim
-from ..intervals import bootstrap, exact_interval
+from .._machinery.claim import Claim
+from .._machinery.intervals import bootstrap, exact_interval
 from .measure import DIRECTIONS
 
 if TYPE_CHECKING:

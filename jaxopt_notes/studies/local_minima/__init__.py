@@ -20,8 +20,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from ..claim import Claim
-from ..registry import Size
+from .._machinery.claim import Claim
+from .._machinery.registry import Size
 from . import judge, measure
 from .measure import BOTTOM_RATES, CASES, DIMENSIONS, GLOBAL, HIGH, LEVELS, LOCAL, LOW, METHODS, RATES, WIDTHS
 

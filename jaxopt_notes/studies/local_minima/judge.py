@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...curvature import Kind
-from ..claim import Claim
-from ..intervals import bootstrap, exact_interval
+from .._machinery.claim import Claim
+from .._machinery.intervals import bootstrap, exact_interval
 from .measure import CLASSES, COMPARED, HAIR, LEVELS, METHODS, NOISE, RATE, RESTARTS, RIDGE, SMALL, WIDTHS
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from ... import minibatches, problems, schedules
 from ...curvature import Kind, classify
 from ...minimize import minimize
 from ...optimizers import adam, gradient_descent, momentum, rmsprop
-from ...projection import project
+from ...wrappers.projection import project
 
 LOCAL, BARRIER, GLOBAL = -0.2739, 0.2739, 1.0904
 LOW, HIGH = -1.0, 2.0

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast, runtime_c
 
 from jaxtyping import Array, Key
 
-from .. import _checks
+from ... import _checks
 from .claim import Claim
 
 if TYPE_CHECKING:
     import xarray
 
-    from ..plots import Figure
+    from ...plots import Figure
 
 Size = Literal["small", "full"]
+DEMONSTRATIONS = __name__.rpartition("._machinery")[0]  # the package whose modules they are
 
 
 class Entry(NamedTuple):
@@ -97,4 +98,4 @@ def load_study(name: str) -> Study:
     """
     if name not in STUDIES:
         raise ValueError(f"unknown study {name!r}{_checks.nearest(name, list(STUDIES))}")
-    return cast(Study, importlib.import_module(f".{name}", __package__))
+    return cast(Study, importlib.import_module(f"{DEMONSTRATIONS}.{name}"))

@@ -9,7 +9,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .. import _checks
+from ... import _checks
 from .claim import Claim, Outcome
 from .registry import STUDIES
 
@@ -33,7 +33,7 @@ class Judgement:
         ValueError: an answer is empty.
 
     Example:
-        >>> from jaxopt_notes.studies.judgement import Judgement
+        >>> from jaxopt_notes.studies._machinery.judgement import Judgement
         >>> list(Judgement("Yes: rates from 0.1 to 2.", "Yes.", "No: an identity.").answers)[1]
         "Is it the sentence's own words and conditions?"
     """

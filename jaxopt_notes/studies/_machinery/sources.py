@@ -33,7 +33,7 @@ def digest(study: str, root: Traversable | None = None) -> str:
         >>> sources.digest("averages") == sources.digest("momentum")
         False
     """
-    files = modules(f"{__package__}.{study}", root)
+    files = modules(f"{PACKAGE}.studies.{study}", root)
     whole = hashlib.sha256()
     for name in sorted(files):
         whole.update(f"{name} {len(files[name])}\n".encode() + files[name])

@@ -7,8 +7,8 @@ import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
-from .. import _checks
-from ..optimizers import OPTIMIZERS, RULES
+from ... import _checks
+from ...optimizers import OPTIMIZERS, RULES
 from . import ledger
 from .claim import Claim, Outcome
 from .judgement import answers
@@ -174,7 +174,7 @@ def code_of(method: str) -> str:
         Python, the body of the rule.
 
     Example:
-        >>> from jaxopt_notes.studies.ledger_pages import code_of
+        >>> from jaxopt_notes.studies._machinery.ledger_pages import code_of
         >>> print(code_of("momentum"))
         velocity = beta * velocity + (1 - dampening) * grad
         return -learning_rate * velocity, velocity

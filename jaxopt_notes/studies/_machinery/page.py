@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .._files import write_whole
+from ..._files import write_whole
 from .claim import tally
 from .judgement import answers
 from .registry import STUDIES

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import jax
 from filelock import FileLock
 
-from .. import _checks
-from .._files import write_whole
-from .._version import __version__
-from ..sweeps import StoreError, load, save
+from ... import _checks
+from ..._files import write_whole
+from ..._version import __version__
+from ...sweeps import StoreError, load, save
 from . import sources
 from .claim import Claim, tally
 from .registry import STUDIES, Size, Study, load_study
@@ -84,7 +84,7 @@ def run_study(name: str, out: str | os.PathLike[str], *, seed: int = 0, size: Si
     study = load_study(name)
     _checks.choice("size", size, ("small", "full"))
     _checks.count("seed", seed, low=0)
-    from .. import plots  # here, so that a missing matplotlib is said before anything is measured
+    from ... import plots  # here, so that a missing matplotlib is said before anything is measured
 
     folder = Path(out)
     path, identity = folder / f"{name}.nc", _identity(name, seed, size)

@@ -10,9 +10,9 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PyTree
 
-from . import _checks
-from ._numerics import real_dtype, rounded, working, working_dtype
-from ._partials import as_pytree
+from .. import _checks
+from .._numerics import real_dtype, rounded, working, working_dtype
+from .._partials import as_pytree
 
 Number = float | Float[Array, ""]
 

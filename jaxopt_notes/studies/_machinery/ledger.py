@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import _checks
-from ..optimizers import RULES
-from ..sweeps.keep.saved import load as load_table
+from ... import _checks
+from ...optimizers import RULES
+from ...sweeps.keep.saved import load as load_table
 from .claim import Claim
 from .judgement import judgements as judgements
 from .registry import STUDIES, load_study
@@ -46,7 +46,7 @@ class Row:
         ValueError: the row points nowhere, or both somewhere and out of scope; a correction without a source.
 
     Example:
-        >>> from jaxopt_notes.studies.ledger import Row
+        >>> from jaxopt_notes.studies._machinery.ledger import Row
         >>> row = Row("A24", "A", "section 3", "0.9^10 is about 0.35.", "10次幂", "averages", ("averages/ten_steps",))
         >>> row.command
         'jaxopt-notes study averages'

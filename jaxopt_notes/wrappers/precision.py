@@ -16,9 +16,9 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from . import _checks
-from ._numerics import divide, rounded, working, working_dtype
-from ._partials import as_pytree
+from .. import _checks
+from .._numerics import divide, rounded, working, working_dtype
+from .._partials import as_pytree
 
 
 class StochasticRoundingState(NamedTuple):

@@ -12,9 +12,9 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import PyTree
 
-from . import _checks
-from ._numerics import working
-from ._partials import as_pytree
+from .. import _checks
+from .._numerics import working
+from .._partials import as_pytree
 
 
 class ProjectState(NamedTuple):

@@ -1,0 +1,1 @@
+"""What runs, judges and prints the demonstrations; the demonstrations themselves are the files beside this folder."""

@@ -11,6 +11,12 @@ import jax
 
 from . import _checks, _jaxpr
 
+__all__ = [
+    "compile_quickly",
+    "use_compilation_cache",
+    "use_cpu_cores",
+]
+
 
 def use_cpu_cores(cores: int | None = None) -> int:
     """Make every CPU core a JAX device, so that a sweep uses them all; call it before JAX is first used.

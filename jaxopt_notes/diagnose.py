@@ -19,6 +19,11 @@ from .minimize import Run, Status
 if TYPE_CHECKING:
     import xarray
 
+__all__ = [
+    "Diagnosis",
+    "diagnose",
+]
+
 NAMES = ("low", "good", "high", "diverging", "plateau", "not run", "pruned")
 BLOCKS = 20  # a curve is judged by the medians of as many stretches, so that a minibatch's noise does not decide
 NEAR = 0.05  # share of the reachable fall that a good end may miss

@@ -20,6 +20,20 @@ from jaxtyping import Array, Int, Key, PyTree
 
 from . import _checks
 
+__all__ = [
+    "Minibatches",
+    "batches",
+    "examples_per_step",
+    "full",
+    "gather",
+    "indices",
+    "prefetch",
+    "random",
+    "reshuffle",
+    "shuffle_once",
+    "steps_per_epoch",
+]
+
 
 class Minibatches(NamedTuple):
     """A stream of minibatches: `order(key, epoch, examples)` gives the example indices of an epoch, in order."""
@@ -48,6 +62,9 @@ def reshuffle(batch_size: int) -> Minibatches:
     Arguments:
         batch_size: examples per step, at least 1 and at most the number of examples.
 
+    Returns:
+        The stream, for `minimize(minibatches=)` and `batches`.
+
     Raises:
         TypeError, ValueError: `batch_size` is not a positive integer.
 
@@ -69,6 +86,9 @@ def shuffle_once(batch_size: int) -> Minibatches:
     Arguments:
         batch_size: examples per step, at least 1 and at most the number of examples.
 
+    Returns:
+        The stream, for `minimize(minibatches=)` and `batches`.
+
     Raises:
         TypeError, ValueError: `batch_size` is not a positive integer.
 
@@ -86,6 +106,9 @@ def random(batch_size: int) -> Minibatches:
 
     Arguments:
         batch_size: examples per step, at least 1 and at most the number of examples.
+
+    Returns:
+        The stream, for `minimize(minibatches=)` and `batches`.
 
     Raises:
         TypeError, ValueError: `batch_size` is not a positive integer.
@@ -116,12 +139,44 @@ def _reshuffled(key: Key[Array, ""], epoch: Int[Array, ""] | int, examples: int)
 
 
 def steps_per_epoch(minibatches: Minibatches, examples: int) -> int:
-    """Steps in which an epoch visits the examples, the incomplete last batch left out."""
+    """Steps in which an epoch visits the examples, the incomplete last batch left out.
+
+    Arguments:
+        minibatches: the stream.
+        examples: number of examples in the data, at least 1.
+
+    Returns:
+        The number of steps.
+
+    Raises:
+        ValueError: there is no example, or the batch size is larger than their number.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> jon.minibatches.steps_per_epoch(jon.minibatches.reshuffle(64), examples=1438)
+        22
+    """
     return examples // examples_per_step(minibatches, examples)
 
 
 def examples_per_step(minibatches: Minibatches, examples: int) -> int:
-    """The batch size of a stream over data of so many examples."""
+    """The batch size of a stream over data of a given size.
+
+    Arguments:
+        minibatches: the stream.
+        examples: number of examples in the data, at least 1.
+
+    Returns:
+        Examples per step: all of them for `full()`.
+
+    Raises:
+        ValueError: there is no example, or the batch size is larger than their number.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> jon.minibatches.examples_per_step(jon.minibatches.full(), examples=100)
+        100
+    """
     if examples < 1:
         raise ValueError(f"examples must be at least 1, got {examples}")
     return examples if minibatches.batch_size is None else check_batch_size(minibatches.batch_size, examples)
@@ -146,6 +201,18 @@ def indices(
         first_step: first step, may be traced.
         steps: number of steps, static.
         examples: number of examples in the data, static.
+
+    Returns:
+        Positions of examples, shape (steps, batch).
+
+    Raises:
+        ValueError: there is no example, or the batch size is larger than their number.
+
+    Example:
+        >>> import jax, jaxopt_notes as jon
+        >>> stream = jon.minibatches.reshuffle(2)
+        >>> jon.minibatches.indices(stream, jax.random.key(0), first_step=0, steps=3, examples=6).shape
+        (3, 2)
     """
     size = examples_per_step(minibatches, examples)
     per_epoch = steps_per_epoch(minibatches, examples)
@@ -165,7 +232,20 @@ def batch_shapes(data: PyTree, batch_size: int) -> PyTree:
 
 
 def gather(data: PyTree, rows: Int[Array, " batch"]) -> PyTree:
-    """The examples `rows` of every leaf of `data`."""
+    """The examples `rows` of every leaf of `data`.
+
+    Arguments:
+        data: a pytree of arrays with one leading axis of examples.
+        rows: their positions, shape (batch,), as from `indices`.
+
+    Returns:
+        A pytree like `data`, with leading axis `batch`.
+
+    Example:
+        >>> import jax.numpy as jnp, jaxopt_notes as jon
+        >>> jon.minibatches.gather(jnp.arange(6.0), jnp.array([4, 1])).tolist()
+        [4.0, 1.0]
+    """
     return jax.tree.map(lambda leaf: jnp.take(leaf, rows, axis=0, mode="clip"), data)
 
 

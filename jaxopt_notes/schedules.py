@@ -19,6 +19,19 @@ from jaxtyping import Array, Float, Int
 from . import _checks
 from ._partials import as_partial
 
+__all__ = [
+    "constant",
+    "cosine",
+    "exponential",
+    "inverse_sqrt",
+    "inverse_time",
+    "join",
+    "piecewise",
+    "polynomial",
+    "step_decay",
+    "warmup",
+]
+
 Number = float | Float[Array, ""]
 Schedule = Callable[[Int[Array, ""] | int], Float[Array, ""]]
 

@@ -22,6 +22,11 @@ from .sweeps import grid, seed_keys, sweep
 if TYPE_CHECKING:
     import xarray
 
+__all__ = [
+    "Suggestion",
+    "suggest_learning_rate",
+]
+
 GOOD = 0.9  # share of the best fall that a recommended rate reaches
 
 

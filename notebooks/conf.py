@@ -59,19 +59,15 @@ PAGES = {
 
 
 def public_names(room: str) -> list[tuple[str, str]]:
-    """(name to document, directive) for what a room offers; what only the top level offers is found by its module."""
+    """(name to document, directive) for every function and class of a room's `__all__`; by the short name of `jon`."""
     module = importlib.import_module(f"jaxopt_notes.{room}")
-    found: dict[int, tuple[str, str]] = {}
-    top = [("jaxopt_notes", name, getattr(jaxopt_notes, name)) for name in dir(jaxopt_notes)]
-    own = [(module.__name__, name, getattr(module, name)) for name in dir(module) if not name.startswith("_")]
-    for path, name, value in [*top, *own]:
-        origin = getattr(value, "__module__", "") or ""
-        ours = origin == module.__name__ or origin.startswith(f"{module.__name__}.")
-        if ours and inspect.isclass(value):
-            found.setdefault(id(value), (f"{path}.{name}", "autoclass"))
-        elif ours and callable(value):
-            found.setdefault(id(value), (f"{path}.{name}", "autofunction"))
-    return sorted(found.values(), key=lambda entry: entry[0].rpartition(".")[2].lower())
+    found: list[tuple[str, str]] = []
+    for name in module.__all__:
+        value = getattr(module, name)
+        path = "jaxopt_notes" if getattr(jaxopt_notes, name, None) is value else module.__name__
+        if (getattr(value, "__module__", None) or "").startswith("jaxopt_notes") and callable(value):
+            found.append((f"{path}.{name}", "autoclass" if inspect.isclass(value) else "autofunction"))
+    return sorted(found, key=lambda entry: entry[0].rpartition(".")[2].lower())
 
 
 def write_reference(app: object) -> None:

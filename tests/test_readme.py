@@ -1,5 +1,7 @@
 """The README's code blocks run as written, in order, in a fresh process; so do the examples of the docstrings."""
 
+import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -35,15 +37,36 @@ def test_the_examples_of_the_docstrings_run_and_annotations_hold():
     assert done.stdout.rstrip().endswith("failed in []")
 
 
-def test_every_public_function_has_an_example_and_says_what_it_returns():
+def reference():
+    """The settings of the book, which list the rooms of the reference."""
+    spec = importlib.util.spec_from_file_location("book", ROOT / "notebooks" / "conf.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_function_of_the_reference_has_an_example_and_says_what_it_returns():
+    book = reference()
+    named = {name for _, room in book.PAGES.values() for name in book.public_names(room)}
+    functions = {name for name, directive in named if directive == "autofunction"}
+    functions |= {
+        f"jaxopt_notes.{name}" for name in dir(jaxopt_notes) if inspect.isfunction(getattr(jaxopt_notes, name))
+    }
+    assert len(functions) > 150
     undocumented = []
-    for name in dir(jaxopt_notes):
-        value = getattr(jaxopt_notes, name)
-        text = value.__doc__ or ""
-        explained = ">>> " in text and "Returns:" in text
-        if callable(value) and not isinstance(value, type) and not explained:
+    for name in functions:
+        module, _, attribute = name.rpartition(".")
+        text = getattr(importlib.import_module(module), attribute).__doc__ or ""
+        if not (">>> " in text and "Returns:" in text):
             undocumented.append(name)
     assert undocumented == []
+
+
+def test_every_name_of_the_top_level_is_in_the_reference():
+    book = reference()
+    listed = {name.rpartition(".")[2] for _, room in book.PAGES.values() for name, _ in book.public_names(room)}
+    own = [name for name in dir(jaxopt_notes) if inspect.isfunction(getattr(jaxopt_notes, name))]
+    assert set(own) <= listed
 
 
 def test_the_readme_names_only_what_exists():

@@ -31,3 +31,37 @@ from .symmetric import SymmetricOperator as SymmetricOperator
 from .symmetric import probe as probe
 from .verdict import CriticalPoint as CriticalPoint
 from .verdict import Kind as Kind
+
+__all__ = [
+    "CriticalPoint",
+    "CriticalPoints",
+    "Eigenpairs",
+    "EigshStatus",
+    "FunctionOperator",
+    "GaussNewtonOperator",
+    "HessianOperator",
+    "Kind",
+    "Krylov",
+    "Probe",
+    "Ritz",
+    "SpectralDensity",
+    "Stability",
+    "SymmetricOperator",
+    "Trace",
+    "classify",
+    "eigsh",
+    "find_critical_points",
+    "hessian",
+    "hvp",
+    "lanczos",
+    "preconditioner",
+    "probe",
+    "ritz",
+    "sharpness",
+    "spectral_density",
+    "spectrum_bounds",
+    "stability",
+    "stability_bound",
+    "trace",
+    "zero_level",
+]

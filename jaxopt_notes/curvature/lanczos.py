@@ -120,6 +120,19 @@ def ritz(krylov: Krylov) -> Ritz:
     """Eigenvalues and eigenvectors of the tridiagonal matrix, with the residual of each.
 
     A non-finite matrix gives NaN throughout.
+
+    Arguments:
+        krylov: from `lanczos`.
+
+    Returns:
+        `Ritz(values, coefficients, residuals, count)`: values ascending, NaN beyond `count`; a residual bounds the
+        distance of its value to an eigenvalue.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jaxopt_notes as jon
+        >>> krylov = jon.curvature.lanczos(lambda v: jnp.array([1.0, 2.0, 5.0]) * v, jnp.ones(3), steps=3)
+        >>> jon.curvature.ritz(krylov).values.round(4).tolist()
+        [1.0, 2.0, 5.0]
     """
     alphas, betas, count = krylov.alphas, krylov.betas, krylov.count
     position = jnp.arange(alphas.size, dtype=jnp.int32)

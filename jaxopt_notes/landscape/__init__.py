@@ -13,3 +13,19 @@ from .subspaces import eigendirections as eigendirections
 from .subspaces import hessian_directions as hessian_directions
 from .subspaces import pca_plane as pca_plane
 from .subspaces import project as project
+
+__all__ = [
+    "Directions",
+    "Plane",
+    "coordinate_plane",
+    "curvature_map",
+    "eigendirections",
+    "gradient_field",
+    "grid_of_losses",
+    "hessian_directions",
+    "line",
+    "pca_plane",
+    "plane",
+    "project",
+    "random_directions",
+]

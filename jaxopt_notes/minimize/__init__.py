@@ -14,3 +14,11 @@ from .step import end_status as end_status
 from .step import start as start
 from .step import unmoved as unmoved
 from .stream import minimize_stream as minimize_stream
+
+__all__ = [
+    "Run",
+    "Status",
+    "minimize",
+    "minimize_stream",
+    "minimize_until",
+]

@@ -21,6 +21,13 @@ from .moments import *  # noqa: F403
 from .rate import current_learning_rate as current_learning_rate
 from .second_order import *  # noqa: F403
 
+__all__ = ["OPTIMIZERS", "RULES", "ArrayRule", "Rule", "current_learning_rate", "evaluation_params"]
+__all__ += adaptive.__all__
+__all__ += extrapolated.__all__
+__all__ += first_order.__all__
+__all__ += moments.__all__
+__all__ += second_order.__all__
+
 FAMILIES = (first_order, adaptive, moments, extrapolated, second_order)
 RULES: dict[str, Rule] = {rule.name: rule for family in FAMILIES for rule in family.RULES}
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {

@@ -34,4 +34,38 @@ from .style import write_png as write_png
 from .surfaces import contour as contour
 from .surfaces import surface as surface
 
+__all__ = [
+    "Axes",
+    "Bound",
+    "Figure",
+    "alt_text",
+    "animate",
+    "compare",
+    "contour",
+    "convex_set",
+    "curve",
+    "describe",
+    "figures",
+    "heatmap",
+    "hidden_labels",
+    "histogram",
+    "index_against_loss",
+    "learning_rate_sensitivity",
+    "loss_curves",
+    "new_axes",
+    "ordered_styles",
+    "panels",
+    "plot",
+    "quiver",
+    "rotating_surface",
+    "samples",
+    "series",
+    "set_title",
+    "spectrum",
+    "streamlines",
+    "style_of",
+    "surface",
+    "write_png",
+]
+
 _show_in_notebooks()

@@ -152,6 +152,9 @@ def write_png(figure: Figure, path: str | os.PathLike[str] | IO[bytes], *, dpi: 
         dpi: pixels per inch.
         colors: in the palette, 2 to 256.
 
+    Returns:
+        None.
+
     Example:
         >>> import tempfile
         >>> write_png(panels(1, 1)[0], f"{tempfile.mkdtemp()}/empty.png")
@@ -193,6 +196,9 @@ def set_title(ax: Axes, title: str, subtitle: str = "") -> None:
         ax: the axes.
         title: what is shown.
         subtitle: what the marks mean, for example "median and quartiles of 8 seeds".
+
+    Returns:
+        None.
 
     Example:
         >>> ax = new_axes()
@@ -266,6 +272,9 @@ def describe(ax: Axes, text: str) -> None:
     Arguments:
         ax: the axes. The text is kept as its label, which matplotlib stores and never draws.
         text: one or two sentences with the finding and its numbers.
+
+    Returns:
+        None; `alt_text` reads it.
 
     Example:
         >>> ax = new_axes()

@@ -33,6 +33,12 @@ def digits(test_fraction: float = 0.2, split_seed: int = 0) -> tuple[Examples, E
         ModuleNotFoundError: scikit-learn is missing; it comes with the `data` extra.
         ValueError: `test_fraction` leaves no training or no test example.
 
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> train, test = jon.problems.digits()
+        >>> train.inputs.shape, test.inputs.shape
+        ((1438, 64), (359, 64))
+
     Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
     """
     try:

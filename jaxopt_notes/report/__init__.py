@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from ..curvature import CriticalPoint
     from ..problems.metric import Direction
 
+__all__ = [
+    "Section",
+    "report",
+]
+
 
 class Section(NamedTuple):
     """An extra part of a report: a title, paragraphs, and rows of a table whose columns are the keys."""

@@ -14,3 +14,20 @@ from ._machinery.registry import load_study as load_study
 from ._machinery.runner import Result as Result
 from ._machinery.runner import run_studies as run_studies
 from ._machinery.runner import run_study as run_study
+
+__all__ = [
+    "STUDIES",
+    "Claim",
+    "Entry",
+    "Outcome",
+    "Result",
+    "Study",
+    "judgement",
+    "ledger",
+    "ledger_pages",
+    "load_study",
+    "run_studies",
+    "run_study",
+    "sources",
+    "tally",
+]

@@ -33,3 +33,29 @@ from .spec.space import Space as Space
 from .spec.space import grid as grid
 from .spec.space import zipped as zipped
 from .table.end_point import end_point as end_point
+
+__all__ = [
+    "Best",
+    "Importance",
+    "Invariance",
+    "Space",
+    "StoreError",
+    "SweepPlan",
+    "best",
+    "check_invariance",
+    "end_point",
+    "grid",
+    "halving",
+    "importance",
+    "load",
+    "median_stopping",
+    "open_sweep",
+    "plan",
+    "replay",
+    "sample",
+    "save",
+    "seed_keys",
+    "sweep",
+    "trials",
+    "zipped",
+]

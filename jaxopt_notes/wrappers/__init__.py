@@ -1,1 +1,1 @@
-"""Wrappers: what goes around an optimizer or accompanies it: averages, rounding, constraints. Each is a pair as well."""
+"""Wrappers: what goes around an optimizer or accompanies it: averages, rounding, constraints. Each is an optax pair."""

@@ -14,6 +14,14 @@ from .. import _checks
 from .._numerics import real_dtype, rounded, working, working_dtype
 from .._partials import as_pytree
 
+__all__ = [
+    "AverageParamsState",
+    "EwmaState",
+    "average_params",
+    "bias_correction",
+    "ewma",
+]
+
 Number = float | Float[Array, ""]
 
 
@@ -37,6 +45,18 @@ def bias_correction(decay: Float[Array, ""], count: Float[Array, ""]) -> Float[A
     """1 - decay^count, accurate to a few roundings also for decay near 1 in float32.
 
     Its derivatives exist at decay 0, where the logarithm does not.
+
+    Arguments:
+        decay: b in [0, 1).
+        count: t, the number of values averaged, at least 1.
+
+    Returns:
+        The share of the weight that the values have, in (0, 1]; a scalar.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> round(float(bias_correction(jnp.float32(0.9), jnp.float32(2))), 6)
+        0.19
     """
     return -jnp.expm1(count * jnp.log(decay))
 

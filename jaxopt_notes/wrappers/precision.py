@@ -20,6 +20,12 @@ from .. import _checks
 from .._numerics import divide, rounded, working, working_dtype
 from .._partials import as_pytree
 
+__all__ = [
+    "StochasticRoundingState",
+    "stochastic_rounding",
+    "unmoved_share",
+]
+
 
 class StochasticRoundingState(NamedTuple):
     """State of `stochastic_rounding`: steps done, and the optimizer's own state, in float32."""

@@ -16,6 +16,11 @@ from .. import _checks
 from .._numerics import working
 from .._partials import as_pytree
 
+__all__ = [
+    "ProjectState",
+    "project",
+]
+
 
 class ProjectState(NamedTuple):
     """State of `project`: the optimizer's own."""

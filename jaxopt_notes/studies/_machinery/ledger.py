@@ -22,6 +22,24 @@ from .claim import Claim
 from .judgement import judgements as judgements
 from .registry import STUDIES, load_study
 
+__all__ = [
+    "Disagreement",
+    "Formula",
+    "Lecture",
+    "Ledger",
+    "Row",
+    "Side",
+    "Word",
+    "corrections",
+    "disagreements",
+    "formulas",
+    "glossary",
+    "load",
+    "measured",
+    "read",
+    "rows",
+]
+
 PLAYS = ("demonstration", "cell", "study")
 
 
@@ -174,6 +192,13 @@ def read(text: str) -> Ledger:
     Raises:
         ValueError: a row points nowhere or to a study that is neither there nor pending, an id occurs twice, a lecture
             is unknown or has no row, a disagreement names a row that is not there.
+
+    Example:
+        >>> import importlib.resources
+        >>> from jaxopt_notes.studies import ledger
+        >>> text = (importlib.resources.files(ledger.__package__) / "ledger.toml").read_text(encoding="utf-8")
+        >>> ledger.read(text) == ledger.load()
+        True
     """
     tables = tomllib.loads(text)
     lectures = {letter: Lecture(letter, **entry) for letter, entry in tables["lectures"].items()}
@@ -250,22 +275,58 @@ def rows(lecture: str) -> tuple[Row, ...]:
 
 
 def corrections() -> tuple[Row, ...]:
-    """The rows that say what is right instead, in the order of the lectures."""
+    """The rows that state what is right instead, in the order of the lectures.
+
+    Returns:
+        The rows that have a correction.
+
+    Example:
+        >>> from jaxopt_notes.studies import ledger
+        >>> len(ledger.corrections()) > 0
+        True
+    """
     return tuple(row for row in load().rows if row.correction)
 
 
 def disagreements() -> tuple[Disagreement, ...]:
-    """Where the lectures contradict each other, with the rows of each side and the claims that decide."""
+    """Where the lectures contradict each other, with the rows of each side and the claims that decide.
+
+    Returns:
+        One `Disagreement` each.
+
+    Example:
+        >>> from jaxopt_notes.studies import ledger
+        >>> len(ledger.disagreements()) > 0
+        True
+    """
     return load().disagreements
 
 
 def glossary() -> tuple[Word, ...]:
-    """Words of the lectures, Chinese and English, with the slips of the transcripts."""
+    """Words of the lectures, Chinese and English, with the slips of the transcripts.
+
+    Returns:
+        One `Word` each.
+
+    Example:
+        >>> from jaxopt_notes.studies import ledger
+        >>> len(ledger.glossary()) > 0
+        True
+    """
     return load().glossary
 
 
 def formulas() -> tuple[Formula, ...]:
-    """The formula of every optimizer."""
+    """The formula of every optimizer.
+
+    Returns:
+        One `Formula` each, with where the lectures have it.
+
+    Example:
+        >>> from jaxopt_notes.studies import ledger
+        >>> len(ledger.formulas()) > 0
+        True
+    """
     return load().formulas
 
 

@@ -39,11 +39,11 @@ from .minimize import minimize as minimize
 from .minimize import minimize_stream as minimize_stream
 from .minimize import minimize_until as minimize_until
 from .optimizers import OPTIMIZERS as OPTIMIZERS
-from .optimizers.adaptive import *  # noqa: F403
-from .optimizers.extrapolated import *  # noqa: F403
-from .optimizers.first_order import *  # noqa: F403
-from .optimizers.moments import *  # noqa: F403
-from .optimizers.second_order import *  # noqa: F403
+from .optimizers._adaptive import *  # noqa: F403
+from .optimizers._extrapolated import *  # noqa: F403
+from .optimizers._first_order import *  # noqa: F403
+from .optimizers._moments import *  # noqa: F403
+from .optimizers._second_order import *  # noqa: F403
 from .problems import Metric as Metric
 from .problems import Problem as Problem
 from .problems import maximize as maximize

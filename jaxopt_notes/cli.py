@@ -112,14 +112,14 @@ def explore(
         port: TCP port; 0 takes any that is free.
         browser: open the page in a browser.
     """
-    from .explorer.presets import fragment as fragment_of
+    from .explorer._presets import fragment as fragment_of
 
     if demonstration and link:
         raise ValueError(f"give --demonstration or --link, not both, got {demonstration!r} and {link!r}")
     fragment = fragment_of(demonstration) if demonstration else link.rpartition("#")[2]
     compile_quickly(level=0)  # a picture is a few small programs, for every function anew
     use_compilation_cache()
-    from .explorer.server import serve
+    from .explorer._server import serve
 
     if host not in ("127.0.0.1", "localhost", "::1"):
         print(

@@ -25,7 +25,7 @@ from .sweeps.table.direction import declared_direction
 
 if TYPE_CHECKING:
     from .problems import Problem
-    from .problems.metric import Direction
+    from .problems._metric import Direction
 
 
 _BATCH_SIZE = {"batch_size": Argument("batch_size", (int, type(None)))}

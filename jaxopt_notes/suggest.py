@@ -15,7 +15,7 @@ from . import _checks
 from .curvature import sharpness, stability_bound
 from .minimize import Status
 from .optimizers import OPTIMIZERS, RULES
-from .optimizers.facts import RATES, Without
+from .optimizers._facts import RATES, Without
 from .problems import Problem
 from .sweeps import grid, seed_keys, sweep
 

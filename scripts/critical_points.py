@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxopt_notes as jon
-from jaxopt_notes.problems.functions import clusters
+from jaxopt_notes.problems._functions import clusters
 
 jax.config.update("jax_enable_x64", True)
 STARTS, STEPS = 20_000, 200

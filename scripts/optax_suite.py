@@ -35,7 +35,7 @@ import optax  # noqa: E402
 import pytest  # noqa: E402
 
 import jaxopt_notes as jon  # noqa: E402
-from jaxopt_notes.optimizers import base  # noqa: E402
+from jaxopt_notes.optimizers import _base as base  # noqa: E402
 
 FILES = (
     *("_src/alias_test.py", "_src/transform_test.py", "_src/sharding_test.py", "_src/combine_test.py"),

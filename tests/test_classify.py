@@ -7,7 +7,7 @@ import pytest
 
 import jaxopt_notes as jon
 from jaxopt_notes import Kind, classify
-from jaxopt_notes.curvature.verdict import CriticalPoint
+from jaxopt_notes.curvature._verdict import CriticalPoint
 
 METHODS = ["dense", "lanczos"]
 

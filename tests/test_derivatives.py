@@ -10,8 +10,8 @@ from jax.experimental.ode import odeint
 
 from jaxopt_notes import classify, find_critical_points, minimize, newton
 from jaxopt_notes.curvature import GaussNewtonOperator, HessianOperator, eigsh, hessian, hvp
-from jaxopt_notes.explorer.answer import reply_to
-from jaxopt_notes.explorer.scenes import of_function
+from jaxopt_notes.explorer._answer import reply_to
+from jaxopt_notes.explorer._scenes import of_function
 
 
 @jax.custom_vjp

@@ -16,7 +16,7 @@ import xarray
 import jaxopt_notes as jon
 from jaxopt_notes import Status, cli, plots
 from jaxopt_notes._digests import read_json, write_json
-from jaxopt_notes.plots import tables
+from jaxopt_notes.plots import _tables as tables
 from jaxopt_notes.report import report
 from jaxopt_notes.sweeps import replay
 

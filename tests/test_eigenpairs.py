@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxopt_notes.curvature.eigenpairs import eigenpairs
+from jaxopt_notes.curvature._eigenpairs import eigenpairs
 
 _RNG = np.random.default_rng(0)
 

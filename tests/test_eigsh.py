@@ -23,7 +23,7 @@ from jaxopt_notes.curvature import (
     probe,
 )
 
-compiled = importlib.import_module("jaxopt_notes.curvature.eigsh")._eigsh
+compiled = importlib.import_module("jaxopt_notes.curvature._eigsh")._eigsh
 N = 120
 
 

@@ -24,16 +24,17 @@ from websockets.sync.client import connect
 
 import jaxopt_notes as jon
 from jaxopt_notes import cli
-from jaxopt_notes.explorer import answer as answers
-from jaxopt_notes.explorer import engine, server
-from jaxopt_notes.explorer.answer import answer, opening, reply_to, sentence, slope
-from jaxopt_notes.explorer.controls import CONTROLS, LOOKS
-from jaxopt_notes.explorer.engine import Settings, descend
-from jaxopt_notes.explorer.presets import PRESETS
-from jaxopt_notes.explorer.request import LARGEST, decoded, parse
-from jaxopt_notes.explorer.scenes import catalogue, of_function, of_problem, plain
-from jaxopt_notes.explorer.survey import HEIGHT, WIDTH, levels, survey
-from jaxopt_notes.plots.style import STYLES
+from jaxopt_notes.explorer import _answer as answers
+from jaxopt_notes.explorer import _engine as engine
+from jaxopt_notes.explorer import _server as server
+from jaxopt_notes.explorer._answer import answer, opening, reply_to, sentence, slope
+from jaxopt_notes.explorer._controls import CONTROLS, LOOKS
+from jaxopt_notes.explorer._engine import Settings, descend
+from jaxopt_notes.explorer._presets import PRESETS
+from jaxopt_notes.explorer._request import LARGEST, decoded, parse
+from jaxopt_notes.explorer._scenes import catalogue, of_function, of_problem, plain
+from jaxopt_notes.explorer._survey import HEIGHT, WIDTH, levels, survey
+from jaxopt_notes.plots._style import STYLES
 
 SCENES = catalogue()
 BOWL = SCENES["stretched_bowl"]

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from jaxopt_notes.explorer.presets import PRESETS, fragment
+from jaxopt_notes.explorer._presets import PRESETS, fragment
 
 CHROMIUM = "/usr/bin/chromium"
 if not Path(CHROMIUM).exists():

@@ -16,11 +16,11 @@ from matplotlib.mathtext import MathTextParser
 
 import jaxopt_notes as jon
 from jaxopt_notes.curvature import preconditioner, stability_bound
-from jaxopt_notes.curvature.stability import largest_stable_rate
-from jaxopt_notes.explorer.controls import CONTROLS
+from jaxopt_notes.curvature._stability import largest_stable_rate
+from jaxopt_notes.explorer._controls import CONTROLS
 from jaxopt_notes.optimizers import RULES
-from jaxopt_notes.optimizers.base import pair
-from jaxopt_notes.optimizers.facts import Divisor, Without
+from jaxopt_notes.optimizers._base import pair
+from jaxopt_notes.optimizers._facts import Divisor, Without
 
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 FACTS = [

@@ -16,8 +16,9 @@ from compiled import programs_of
 
 import jaxopt_notes as jon
 from jaxopt_notes import landscape
-from jaxopt_notes.landscape import Directions, Plane, engine
-from jaxopt_notes.landscape.directions import flat_rows
+from jaxopt_notes.landscape import Directions, Plane
+from jaxopt_notes.landscape import _engine as engine
+from jaxopt_notes.landscape._directions import flat_rows
 
 
 def network(params, data):
@@ -152,7 +153,7 @@ def test_other_parameters_and_data_of_the_same_shapes_are_no_new_compilation(par
 
 def _keys_of(loss, params, data):
     from jaxopt_notes._hoist import hoist
-    from jaxopt_notes.landscape import measures
+    from jaxopt_notes.landscape import _measures as measures
 
     task = engine.Task(measures.value, hoist(loss, params, data, derivatives=0)[0])
     return [(task, engine._mesh(None), engine._width(task))]
@@ -170,7 +171,7 @@ KILLED = """
 import os, signal, sys
 import jax, jax.numpy as jnp
 from jaxopt_notes import landscape
-from jaxopt_notes.landscape import engine
+from jaxopt_notes.landscape import _engine as engine
 engine.CHUNK = 16
 write, finished = engine._Folder.write, []
 def last_words(self, number, part):

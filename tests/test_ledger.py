@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxopt_notes.explorer.presets import PRESETS
+from jaxopt_notes.explorer._presets import PRESETS
 from jaxopt_notes.optimizers import OPTIMIZERS
 from jaxopt_notes.studies import STUDIES, Claim
 from jaxopt_notes.studies import __file__ as room

@@ -11,7 +11,7 @@ import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes._jaxpr import bytes_needed
 from jaxopt_notes.minibatches import indices, random, reshuffle, shuffle_once
-from jaxopt_notes.minimize import program
+from jaxopt_notes.minimize import _program as program
 
 
 def valley(x):

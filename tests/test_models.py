@@ -10,7 +10,7 @@ import pytest
 
 import jaxopt_notes as jon
 from jaxopt_notes import problems
-from jaxopt_notes.problems.convolution import convolve
+from jaxopt_notes.problems._convolution import convolve
 
 
 def first(examples, count):

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from jaxopt_notes import plots
 from jaxopt_notes.minimize import Status
-from jaxopt_notes.plots import style, tables
-from jaxopt_notes.plots.notebook import as_png
+from jaxopt_notes.plots import _style as style
+from jaxopt_notes.plots import _tables as tables
+from jaxopt_notes.plots._notebook import as_png
 
 RATES = np.geomspace(1e-3, 10.0, 9)
 BETAS = np.array([0.0, 0.9, 0.99])

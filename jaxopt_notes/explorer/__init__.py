@@ -1,6 +1,6 @@
 """The explorer: drag the start, watch every optimizer, read the verdict. In notebooks and as a local page."""
 
-from .widget import explore as explore
+from ._widget import explore as explore
 
 __all__ = [
     "explore",

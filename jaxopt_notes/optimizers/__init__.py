@@ -10,16 +10,20 @@ from collections.abc import Callable
 
 import optax
 
-from . import adaptive, extrapolated, first_order, moments, second_order
-from .adaptive import *  # noqa: F403
-from .base import ArrayRule as ArrayRule
-from .base import Rule as Rule
-from .evaluation import evaluation_params as evaluation_params
-from .extrapolated import *  # noqa: F403
-from .first_order import *  # noqa: F403
-from .moments import *  # noqa: F403
-from .rate import current_learning_rate as current_learning_rate
-from .second_order import *  # noqa: F403
+from . import _adaptive as adaptive
+from . import _extrapolated as extrapolated
+from . import _first_order as first_order
+from . import _moments as moments
+from . import _second_order as second_order
+from ._adaptive import *  # noqa: F403
+from ._base import ArrayRule as ArrayRule
+from ._base import Rule as Rule
+from ._evaluation import evaluation_params as evaluation_params
+from ._extrapolated import *  # noqa: F403
+from ._first_order import *  # noqa: F403
+from ._moments import *  # noqa: F403
+from ._rate import current_learning_rate as current_learning_rate
+from ._second_order import *  # noqa: F403
 
 __all__ = ["OPTIMIZERS", "RULES", "ArrayRule", "Rule", "current_learning_rate", "evaluation_params"]
 __all__ += adaptive.__all__

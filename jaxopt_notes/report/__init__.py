@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .. import plots
     from ..curvature import CriticalPoint
-    from ..problems.metric import Direction
+    from ..problems._metric import Direction
 
 __all__ = [
     "Section",
@@ -84,8 +84,9 @@ def report(
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"path must be a file name, such as {path / 'report.html'}, got the folder {path}")
-    from . import page, parts
-    from .entries import entries_of
+    from . import _page as page
+    from . import _parts as parts
+    from ._entries import entries_of
 
     entries = entries_of(tables, metric, direction)
     bounds = dict(bounds or {})

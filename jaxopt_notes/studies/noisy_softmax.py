@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from ..problems import Problem, digits, digits_mlp
-from ..problems.datasets import Examples
+from ..problems._datasets import Examples
 
 
 def noisy_softmax(noise: float = 0.2, seed: int = 0) -> Problem:

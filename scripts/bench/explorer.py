@@ -23,9 +23,9 @@ from urllib.parse import urlparse
 from playwright.sync_api import sync_playwright
 from websockets.sync.client import connect
 
-from jaxopt_notes.explorer.answer import answer
-from jaxopt_notes.explorer.request import parse
-from jaxopt_notes.explorer.scenes import catalogue
+from jaxopt_notes.explorer._answer import answer
+from jaxopt_notes.explorer._request import parse
+from jaxopt_notes.explorer._scenes import catalogue
 
 FUNCTION, STEPS = "stretched_bowl", 256
 OPTIMIZERS = ("gradient_descent", "momentum", "nesterov", "adam")

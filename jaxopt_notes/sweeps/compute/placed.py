@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ...minibatches import Minibatches, indices
 from ...minimize import Carry
-from ...optimizers.evaluation import returns_its_iterate
+from ...optimizers._evaluation import returns_its_iterate
 from .group_plan import GroupPlan
 from .programs import EVERYWHERE, TRIALS, evaluator, place, settled
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ... import _checks
 from ...minimize import Status
-from ...problems.metric import Direction
+from ...problems._metric import Direction
 from ..spec.arguments import is_number
 from ..spec.space import CONFIGURATION, FAMILY, in_words, is_absent
 from ..table.axes import axes_of

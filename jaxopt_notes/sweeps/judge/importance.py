@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ... import _checks
-from ...problems.metric import Direction
+from ...problems._metric import Direction
 from ..spec.space import CONFIGURATION
 from ..table.axes import hyperparameters
 from ..table.seeds import middle

@@ -17,7 +17,7 @@ from jaxtyping import Array, Key, PyTree
 from ... import _checks
 from ...minimize import Status
 from ...problems import Problem
-from ...problems.metric import Direction
+from ...problems._metric import Direction
 from ..spec.points import trials as points_of
 from ..spec.space import Space, labels_of
 from ..table.columns import no_trials

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from ... import _checks
-from ...problems.metric import DIRECTIONS, Direction
+from ...problems._metric import DIRECTIONS, Direction
 from ..compute.group_plan import GroupPlan
 from ..table.columns import no_trials
 from ..table.direction import SIGNS, declared_direction, known_direction

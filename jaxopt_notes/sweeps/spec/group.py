@@ -14,7 +14,7 @@ import optax
 from ... import _checks
 from ...minibatches import check_batch_size
 from ...problems import Problem
-from ...problems.metric import Metric
+from ...problems._metric import Metric
 from .accepted import check_kinds, check_space
 from .arguments import Argument, arguments_of, exact, is_number
 from .shaping import shaping_numbers

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ...problems.metric import direction_attrs
+from ...problems._metric import direction_attrs
 
 if TYPE_CHECKING:
     import xarray

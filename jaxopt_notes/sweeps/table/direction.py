@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import _checks
 from ...problems import Problem
-from ...problems.metric import DIRECTIONS, LOSSES, PARTS, Direction, directions
+from ...problems._metric import DIRECTIONS, LOSSES, PARTS, Direction, directions
 
 if TYPE_CHECKING:
     import xarray

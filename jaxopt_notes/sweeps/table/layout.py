@@ -16,7 +16,7 @@ from ..._numerics import scale_of
 from ..._version import __version__
 from ...minibatches import steps_per_epoch
 from ...minimize import HISTORIES, Status
-from ...problems.metric import direction_attrs, directions
+from ...problems._metric import direction_attrs, directions
 from ..compute.group_plan import GroupPlan
 from ..spec.space import CONFIGURATION, labels_of
 

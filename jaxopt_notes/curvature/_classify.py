@@ -1,0 +1,171 @@
+"""`classify`: is a point critical, and what is the inertia of the Hessian there?"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+from .. import _checks
+from .._hoist import Program
+from .._kept import PerProgram
+from .._numerics import divide
+from ._around import around, random_unit
+from ._bounds import checked_probability
+from ._judge import Asked, gather, judge
+from ._lanczos import checked_key, euclidean_norm, random_start
+from ._null_space import checked_null_directions, null_space
+from ._operators import check_dense, flatten, prepared
+from ._polish import polished
+from ._spectrum import dense_spectrum, lanczos_spectrum
+from ._verdict import CriticalPoint
+
+_DENSE_LIMIT = 1500  # parameters; the dense Hessian and its eigenvalues take seconds at most up to here
+
+
+def classify(
+    loss: Callable[..., Float[Array, ""]],
+    params: PyTree,
+    *args: Any,
+    key: Key[Array, ""] | None = None,
+    method: str = "auto",
+    matvecs: int = 64,
+    probability: float | Float[Array, ""] = 0.99,
+    gradient_tolerance: float | Float[Array, ""] | None = None,
+    null_directions: PyTree | Callable[[PyTree], PyTree] = None,
+    polish: int = 0,
+) -> CriticalPoint:
+    """Say whether a point is critical and prove what can be proved about its curvature.
+
+    The point is critical if the decrease that the quadratic model predicts, with |eigenvalues| at least zero_level z,
+    is within what rounding hides:
+
+        g' |H|^-1 g / 2  <=  32 (eps |f| + eps^2 |H| |x|^2)
+
+    A critical point is a `minimum` if every eigenvalue is above z, a `maximum` if every one is below -z, a `saddle` if
+    one is below -z and one above z, `degenerate` if one is within z of zero and it is no saddle, and else `undecided`.
+    Signs have to hold as far as the critical point nearby: two products with the Hessian after the Newton step -H^-1 g
+    see a change of it, and an eigenvalue that changes by more than a quarter of itself counts for neither sign.
+    A point that is not critical, but whose gradient lies in the kernel of the Hessian, is named gradient-flat.
+    A negative direction is proved by one more product, v'Hv < -z. Up to 1,500 parameters all eigenvalues of the dense
+    Hessian decide. Beyond, Lanczos: counts are lower bounds, and bounds on all eigenvalues hold with `probability`.
+
+    Derivatives describe a loss only where it has them. 32 evaluations around the point look for a jump of the loss, of
+    its slope (a kink, such as a ReLU at 0), of its curvature, and for a cusp; if one is found the point is `undecided`.
+    Only what lies at the point itself is looked for, along two random lines.
+
+    A smooth f has the same verdict as c f(x) and f(x / s): 43 evaluations choose the units. So a loss
+    that is zero at its minimum has no scale there, and a point near it is not critical, however near, until the
+    distance is rounding. `polish` moves to the minimum, and `polish_helps` reports where one step suffices. In units
+    far from 1 a kink at a point of loss zero may be missed.
+
+    Compiled once per program, also for a fresh lambda: arrays that `loss` closes over become arguments. Works under
+    `jit` and `vmap` over points.
+
+    Arguments:
+        loss: `loss(params, *args)`, a real scalar, twice differentiable.
+        params: the point, a pytree of real floating arrays.
+        args: further arguments of `loss`, such as data.
+        key: of the random start of Lanczos; `jax.random.key(0)` when None.
+        method: "dense", "lanczos", or "auto" by the number of parameters. Static.
+        matvecs: Hessian products to spend without the matrix, at least 5: one in eight on the predicted decrease,
+            one on the proof, two on the Newton step, the rest on the spectrum. Static.
+        probability: in [0.5, 1), of the bounds without the matrix.
+        gradient_tolerance: call the point critical if the gradient norm is at most this, in place of the rule above.
+        null_directions: directions along which a symmetry keeps the loss constant (translations, rescalings of a ReLU,
+            dead inputs): a pytree like the parameters with one leading axis, or a function from the parameters to it,
+            such as `problem.null_directions`. They are projected out, so the verdict is modulo that symmetry. One
+            product checks that they are null; if not, a critical point is `undecided`. Directions and combinations
+            shorter than 8 sqrt(eps) of the longest move nothing, and are left out.
+        polish: first take up to this many Newton steps towards the critical point nearby, whatever its index; a step
+            has to lower the gradient norm. Without the matrix each costs `matvecs // 2` products. `moved` is the
+            distance. Static.
+
+    Returns:
+        A `CriticalPoint`. A loss, gradient or Hessian that is not finite gives `undecided` with NaN.
+
+    Raises:
+        TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxopt_notes.curvature import classify
+        >>> point = classify(lambda x: x[0] ** 2 - x[1] ** 2, jnp.zeros(2))
+        >>> point.kind_name, int(point.index), point.eigenvalues.tolist()
+        ('saddle', 1, [-2.0, 2.0])
+
+    Source: bounds after van Dorsselaer, Hochstenbach and van der Vorst, 1999; predicted decrease with |H| after Dauphin
+    et al., 2014; the Newton step after Kantorovich, 1948.
+    """
+    _checks.choice("method", method, ("auto", "dense", "lanczos"))
+    matvecs = _checks.count("matvecs", matvecs, low=5)
+    probability = checked_probability(probability)
+    if gradient_tolerance is not None:
+        gradient_tolerance = _checks.number("gradient_tolerance", gradient_tolerance, low=0.0)
+    key = checked_key(key)
+    params, program, constants = prepared(loss, params, args)
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    dense = method == "dense" or (method == "auto" and size <= _DENSE_LIMIT)
+    if dense:
+        check_dense(size)
+    polish = _checks.count("polish", polish, low=0)
+    moved: Any = 0.0
+    if polish:
+        products = 0 if dense else min(max(matvecs // 2, 1), size)
+        params, moved = polished(program, constants, params, args, steps=polish, products=products)
+    asked = Asked(gradient_tolerance, moved)
+    # After polishing, as the directions of a symmetry depend on the point.
+    directions = null_directions(params) if callable(null_directions) else null_directions
+    if directions is not None:
+        directions = checked_null_directions(directions, params)
+    if dense:
+        return dense_verdict(program, constants, params, args, asked, directions)
+    return _lanczos_verdict(program, constants, params, args, asked, directions, key, probability, matvecs=matvecs)
+
+
+@PerProgram
+def dense_verdict(
+    program: Program,
+    constants: list[Any],
+    params: PyTree,
+    args: tuple[Any, ...],
+    asked: Asked | None = None,
+    directions: PyTree = None,
+) -> CriticalPoint:
+    """The verdict from all eigenvalues."""
+    asked = asked or Asked()
+    flat = flatten(params)[0]
+    here = around(program, constants, params, args, random_unit(flat.size, flat.dtype))
+    _, gradient, product = here.derivatives(jnp.zeros_like(flat))
+    space = None if directions is None else null_space(directions)
+    slope = gradient if space is None else space.complement(gradient)
+    spectrum = dense_spectrum(product, slope, space, here.dtype, here.of_curvature(asked.curvature), here.unit)
+    return judge(gather(here, gradient, product, spectrum, space), params, asked)
+
+
+@functools.partial(PerProgram, static_argnames=("matvecs",))
+def _lanczos_verdict(
+    program: Program,
+    constants: list[Any],
+    params: PyTree,
+    args: tuple[Any, ...],
+    asked: Asked,
+    directions: PyTree,
+    key: Any,
+    probability: Any,
+    *,
+    matvecs: int,
+) -> CriticalPoint:
+    flat = flatten(params)[0]
+    space = None if directions is None else null_space(directions)
+    start = random_start(key, flat)
+    start = start if space is None else space.complement(start)
+    here = around(program, constants, params, args, divide(start, euclidean_norm(start)))
+    _, gradient, product = here.derivatives(jnp.zeros_like(flat))
+    slope = gradient if space is None else space.complement(gradient)
+    spectrum = lanczos_spectrum(product, slope, space, here.dtype, start, probability, matvecs)
+    return judge(gather(here, gradient, product, spectrum, space), params, asked)

@@ -1,0 +1,301 @@
+"""The compiled loops: a scan of fixed length, and a while loop with a stopping rule, around the same step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, PyTree
+
+from .. import _checks
+from .._hoist import Program
+from .._kept import PerProgram
+from .._numerics import rounded
+from ..minibatches import Minibatches, examples_per_step, gather, indices, steps_per_epoch
+from ..optimizers import current_learning_rate, evaluation_params
+from ._run import Run
+from ._status import Status
+from ._step import Carry, Loss, advance, end_status, start, unmoved
+
+INDICES = 2**22  # of examples, held at a time where that is more than some epochs
+EPOCHS = 4
+
+
+class Static(NamedTuple):
+    """What decides the program."""
+
+    batch_loss: Program
+    full_loss: Program
+    metrics: Program | None
+    steps: int
+    every: int
+    minibatches: Minibatches | None
+    record_params: bool
+    evaluation: Program | None
+
+
+class Inputs(NamedTuple):
+    """What the program is run on, besides the parameters and the aux that it may overwrite."""
+
+    constants: tuple[list[Any], list[Any], list[Any], list[Any]]
+    optimizer: optax.GradientTransformation
+    state: PyTree
+    data: PyTree
+    key: Any
+    args: tuple[Any, ...]
+    tol: Any
+    rtol: Any
+    patience: Any
+    baseline: Any
+    skip: Any
+
+
+class History(NamedTuple):
+    """What is recorded of one accepted point; stacked, of all."""
+
+    loss: Array
+    grad_norm: Array
+    update_norm: Array
+    learning_rate: Array
+    params_path: PyTree
+    metrics: PyTree
+    unmoved_share: Array | None
+
+
+def record(
+    carry: Carry,
+    optimizer: optax.GradientTransformation,
+    metrics: Program | None,
+    metrics_constants: Sequence[Any],
+    record_params: bool,
+    evaluated: PyTree,
+) -> History:
+    """What the history keeps of one point, whose metrics are those of the parameters that are evaluated."""
+    return History(
+        carry.loss,
+        carry.grad_norm,
+        carry.update_norm,
+        current_learning_rate(optimizer, carry.state),
+        carry.params if record_params else None,
+        None if metrics is None else metrics(metrics_constants, evaluated, carry.aux),
+        carry.unmoved,
+    )
+
+
+def evaluated_at(evaluation: Program | None, constants: Sequence[Any], state: PyTree, params: PyTree) -> PyTree:
+    """The parameters that are evaluated: by the user's function, or as the optimizer's state says."""
+    return evaluation_params(state, params) if evaluation is None else rounded(evaluation(constants, state, params))
+
+
+class _Functions(NamedTuple):
+    """The pieces of one run that `scan` and `until` put together.
+
+    Attributes:
+        block: number of entries whose example indices are drawn together.
+        draw: the example indices for a block of so many entries from a first one on; None where there are none to hold.
+        entry: the steps of one entry of a block that begins at a given entry, with that block's indices.
+    """
+
+    full_loss: Loss
+    first: Callable[[PyTree, PyTree, Array | None], Carry]
+    block: int
+    draw: Callable[[Any, int], Array | None]
+    entry: Callable[[Carry, Array | None, Any, Array, Any], Carry]
+    record: Callable[[Carry], History]
+    evaluated: Callable[[Carry], PyTree]
+
+
+def _steps_at_once(static: Static, examples: int) -> int:
+    """The steps whose example indices are held at a time; those of whole epochs, since an order is drawn whole."""
+    assert static.minibatches is not None
+    per_epoch, size = steps_per_epoch(static.minibatches, examples), examples_per_step(static.minibatches, examples)
+    return max(INDICES // size, EPOCHS * per_epoch)
+
+
+def _functions(static: Static, inputs: Inputs) -> _Functions:
+    batch_constants, full_constants, measure_constants, evaluation_constants = inputs.constants
+    minibatches, optimizer, every = static.minibatches, inputs.optimizer, static.every
+    examples = 0 if minibatches is None else _checks.examples("data", inputs.data)
+    at_once = static.steps if minibatches is None else _steps_at_once(static, examples)
+    block = min(static.steps, max(at_once, every)) // every
+
+    def full_loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
+        return static.full_loss(
+            full_constants, params, aux, *(() if inputs.data is None else (inputs.data,)), *inputs.args
+        )
+
+    def rows_of(first: Array | int, steps: int) -> Array:
+        assert minibatches is not None
+        # One more, as the last candidate is judged by the batch of the step after it.
+        return indices(minibatches, inputs.key, first, steps + 1, examples)
+
+    def batch_loss(rows: Array | None, position: Array | int) -> Loss:
+        if minibatches is None:
+            return full_loss
+        assert rows is not None
+        return lambda params, aux: static.batch_loss(
+            batch_constants, params, aux, gather(inputs.data, rows[position]), *inputs.args
+        )
+
+    def taken(carry: Carry, rows: Array | None, position: Array | int, steps: int, tol: Any) -> Carry:
+        def body(carry: Carry, position: Array) -> tuple[Carry, None]:
+            losses = (batch_loss(rows, position), batch_loss(rows, position + 1))
+            return advance(optimizer, carry, *losses, tol, inputs.skip), None
+
+        return jax.lax.scan(body, carry, position + jnp.arange(steps, dtype=jnp.int32))[0]
+
+    def draw(first_entry: Array | int, entries: int) -> Array | None:
+        return None if minibatches is None or every > at_once else rows_of(first_entry * every, entries * every)
+
+    def entry(carry: Carry, rows: Array | None, first_entry: Array | int, number: Array, tol: Any) -> Carry:
+        if minibatches is None or rows is not None:
+            return taken(carry, rows, (number - first_entry) * every, every, tol)
+
+        def window(carry: Carry, first: Array, steps: int) -> Carry:
+            return taken(carry, rows_of(first, steps), 0, steps, tol)
+
+        # An entry of too many steps for one drawing is taken in windows.
+        windows, rest = divmod(every, at_once)
+        firsts = number * every + at_once * jnp.arange(windows, dtype=jnp.int32)
+        carry = jax.lax.scan(lambda carry, first: (window(carry, first, at_once), None), carry, firsts)[0]
+        return window(carry, (number + 1) * every - rest, rest) if rest else carry
+
+    def evaluated(carry: Carry) -> PyTree:
+        return evaluated_at(static.evaluation, evaluation_constants, carry.state, carry.params)
+
+    def kept(carry: Carry) -> History:
+        return record(carry, optimizer, static.metrics, measure_constants, static.record_params, evaluated(carry))
+
+    def first(params: PyTree, aux: PyTree, rows: Array | None) -> Carry:
+        rows = rows_of(0, 0) if rows is None and minibatches is not None else rows
+        return start(optimizer, params, batch_loss(rows, 0), inputs.tol, aux, inputs.state, inputs.skip)
+
+    return _Functions(full_loss, first, block, draw, entry, kept, evaluated)
+
+
+def _minimize(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Run:
+    pieces = _functions(static, inputs)
+
+    def block(carry: Carry, first_entry: Array | int, entries: int, rows: Array | None = None) -> tuple[Carry, History]:
+        rows = pieces.draw(first_entry, entries) if rows is None else rows
+
+        def body(carry: Carry, number: Array) -> tuple[Carry, History]:
+            carry = pieces.entry(carry, rows, first_entry, number, inputs.tol)
+            return carry, pieces.record(carry)
+
+        return jax.lax.scan(body, carry, first_entry + jnp.arange(entries, dtype=jnp.int32))
+
+    blocks, rest = divmod(static.steps // static.every, pieces.block)
+    # Outside the block where there is only one, as the start needs the first batch and would draw all indices again.
+    rows = pieces.draw(0, pieces.block) if blocks == 1 else None
+    first = pieces.first(params, aux, rows)
+    parts = [jax.tree.map(lambda row: row[None], pieces.record(first))]
+    if blocks == 1:
+        last, tail = block(first, 0, pieces.block, rows)
+    else:
+        # A scan over blocks around a scan over entries: example indices are drawn together for a block, and only those
+        # of one block are held at a time.
+        firsts = pieces.block * jnp.arange(blocks, dtype=jnp.int32)
+        last, tail = jax.lax.scan(lambda carry, first: block(carry, first, pieces.block), first, firsts)
+        tail = jax.tree.map(lambda row: row.reshape(-1, *row.shape[2:]), tail)
+    parts.append(tail)
+    if rest:
+        last, tail = block(last, blocks * pieces.block, rest)
+        parts.append(tail)
+    history = jax.tree.map(lambda *rows: jnp.concatenate(rows), *parts)
+    return _finish(static, inputs, pieces, aux, first, last, history)
+
+
+# entries, the last carry, the history, the lowest loss and its entry
+_Loop = tuple[Array, Carry, History, Array, Array]
+
+
+def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Run:
+    pieces = _functions(static, inputs)
+    entries = static.steps // static.every
+    whole = pieces.draw(0, entries) if pieces.block == entries else None
+    first = pieces.first(params, aux, whole)
+    # Of a start whose batch is not finite nothing is known that the norm could be compared with.
+    tol = inputs.tol + inputs.rtol * jnp.where(jnp.isfinite(first.grad_norm), first.grad_norm, 0)
+    arrived = (first.status == Status.COMPLETED) & (first.grad_norm <= tol)
+    first = first._replace(status=jnp.where(arrived, jnp.int32(Status.CONVERGED), first.status))
+    patience = np.inf if inputs.patience is None else inputs.patience
+
+    def going(loop: _Loop) -> Array:
+        number, carry, _, _, lowest_at = loop
+        # As a float, since no patience is infinity.
+        waited = (number - lowest_at).astype(float) * static.every
+        return (number < entries) & (carry.status == Status.COMPLETED) & (waited < patience)
+
+    def block(loop: _Loop) -> _Loop:
+        first_entry = loop[0]
+        rows = pieces.draw(first_entry, pieces.block) if whole is None else whole
+
+        def body(loop: _Loop) -> _Loop:
+            number, carry, history, lowest, lowest_at = loop
+            carry = pieces.entry(carry, rows, first_entry, number, tol)
+            number = number + 1
+            history = jax.tree.map(lambda rows, row: rows.at[number].set(row), history, pieces.record(carry))
+            # A start whose batch was skipped has a loss of NaN, which no later loss would be below.
+            lower = (carry.loss < lowest) | jnp.isnan(lowest)
+            return number, carry, history, jnp.where(lower, carry.loss, lowest), jnp.where(lower, number, lowest_at)
+
+        # Two loops as in `_minimize`: the inner one ends with its block, whose indices are drawn together.
+        return jax.lax.while_loop(lambda loop: going(loop) & (loop[0] < first_entry + pieces.block), body, loop)
+
+    # A while loop cannot stack what its steps return, so the whole history is there from the start and written row by
+    # row.
+    history = jax.tree.map(lambda row: jnp.broadcast_to(row, (entries + 1, *row.shape)), pieces.record(first))
+    loop = (jnp.int32(0), first, history, first.loss, jnp.int32(0))
+    number, last, history, _, _ = block(loop) if pieces.block == entries else jax.lax.while_loop(going, block, loop)
+    plateaued = (last.status == Status.COMPLETED) & (number < entries)
+    last = last._replace(status=jnp.where(plateaued, jnp.int32(Status.PLATEAUED), last.status))
+    resting = pieces.record(last._replace(update_norm=jnp.zeros_like(last.update_norm)))
+    # What comes after the stop repeats the last point, as the frozen steps of `minimize` record it: both return the
+    # same run.
+    after = jnp.arange(entries + 1) > number
+    history = jax.tree.map(lambda rows, row: jnp.where(after.reshape(-1, *[1] * row.ndim), row, rows), history, resting)
+    return _finish(static, inputs, pieces, aux, first, last, history)
+
+
+def _finish(
+    static: Static,
+    inputs: Inputs,
+    pieces: _Functions,
+    aux: PyTree,
+    first: Carry,
+    last: Carry,
+    history: History,
+) -> Run:
+    initial, final = first.loss, last.loss
+    # `evaluation_params` returns the very parameters it was given where a method has no other point. Seen by identity
+    # while tracing, this saves two evaluations of the loss.
+    begin, end = pieces.evaluated(first), pieces.evaluated(last)
+    if static.minibatches is not None or end is not last.params:
+        initial, final = pieces.full_loss(begin, aux)[0], pieces.full_loss(end, last.aux)[0]
+    initial, final = rounded((initial, final))
+    status = end_status(last.status, initial, final, inputs.baseline, unmoved(first, last))
+    return Run(
+        params=last.params,
+        state=last.state,
+        initial_loss=initial,
+        final_loss=final,
+        status=status,
+        stopped_at=last.stopped_at,
+        aux=last.aux,
+        evaluation=None if end is last.params else end,
+        skipped=None if last.skips is None else last.skips.total,
+        **history._asdict(),
+    )
+
+
+# Whether memory is donated is part of a compiled function, so there are two of each.
+_of_loss: dict[str, Any] = {"program_of": lambda static: static.batch_loss}
+scan = PerProgram(_minimize, **_of_loss)
+scan_donating = PerProgram(_minimize, donate_argnames=("params", "aux"), **_of_loss)
+until = PerProgram(_minimize_until, **_of_loss)
+until_donating = PerProgram(_minimize_until, donate_argnames=("params", "aux"), **_of_loss)

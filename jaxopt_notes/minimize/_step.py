@@ -1,0 +1,238 @@
+"""The body of the loop for one run: form a candidate, evaluate there, accept it only if everything is finite.
+
+A loss is here a function `loss(params, aux) -> (value, aux)`. `aux` is what a stateful loss carries from evaluation to
+evaluation, such as batch statistics; None for all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from .._jaxpr import lifted
+from .._numerics import rounded, tree_finite, tree_norm, tree_where
+from ..wrappers.precision import unmoved_share
+from ._status import Status
+
+Loss = Callable[[PyTree, PyTree], tuple[Float[Array, ""], PyTree]]
+
+# The fields of `Carry` that are recorded along a run. One line here makes another history: in lanes, files and tables.
+HISTORIES = {
+    "loss": "loss of the step's minibatch, or of the full data without minibatches",
+    "grad_norm": "Euclidean norm of the gradient",
+    "update_norm": "Euclidean norm of the update that led to the step",
+}
+
+
+class Skips(NamedTuple):
+    """Steps of a run that tolerates some whose loss, gradient or update is not finite."""
+
+    total: Int[Array, ""]
+    in_a_row: Int[Array, ""]
+
+
+class Carry(NamedTuple):
+    """What a step hands to the next: an accepted point with its loss, gradient, aux and optimizer state."""
+
+    params: PyTree
+    state: PyTree
+    loss: Float[Array, ""]
+    grad: PyTree
+    grad_norm: Float[Array, ""]
+    update_norm: Float[Array, ""]
+    status: Int[Array, ""]
+    stopped_at: Int[Array, ""]
+    unmoved: Float[Array, ""] | None = None
+    aux: PyTree = None
+    skips: Skips | None = None
+
+
+def start(
+    optimizer: optax.GradientTransformation,
+    params: PyTree,
+    loss: Loss,
+    tol: Any = None,
+    aux: PyTree = None,
+    state: PyTree = None,
+    skip: Any = None,
+) -> Carry:
+    """Evaluate the start; the optimizer begins there, or goes on from `state`. `skip` is that of `advance`."""
+    params = rounded(params)
+    value, aux, grad = _evaluate(loss, params, aux)
+    grad_norm = tree_norm(grad)
+    state = optimizer.init(params) if state is None else state
+    finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
+    # A batch that may be skipped, or that the optimizer handles itself, does not end the run at its start either.
+    goes_on = finite if skip is None and not _takes_non_finite(state) else jnp.bool_(True)
+    status = jnp.where(goes_on, jnp.int32(Status.COMPLETED), jnp.int32(Status.NON_FINITE))
+    if tol is not None:
+        status = jnp.where(finite & (grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
+    skips = None if skip is None else Skips(*(jnp.where(finite, jnp.int32(0), jnp.int32(1)),) * 2)
+    nothing = jnp.zeros_like(grad_norm)
+    unmoved = jnp.zeros((), jnp.float32) if _narrow(params) else None
+    return Carry(params, state, value, grad, grad_norm, nothing, status, jnp.int32(0), unmoved, aux, skips)
+
+
+def advance(
+    optimizer: optax.GradientTransformation,
+    carry: Carry,
+    loss: Loss,
+    next_loss: Loss,
+    tol: Any = None,
+    skip: Any = None,
+) -> Carry:
+    """One step: from the accepted point under `loss` to the candidate under `next_loss`, if that is finite.
+
+    The two losses differ by their minibatch. A carry that has stopped is returned as it is. A candidate that is
+    not finite ends the run. With `skip`, up to that many in a row are skipped: the next step evaluates the same
+    candidate on its own batch. So a bad batch leaves no trace in parameters, state and aux, and a run never ends at a
+    point that no batch found finite.
+    """
+    # What the functions hold becomes an argument too, so that derivatives by all of it know of rejections.
+    attempt, held = lifted(partial(_attempt, optimizer, loss, next_loss), carry)
+    candidate, accept = _unless_rejected(attempt, held, carry)
+    alive = carry.status == Status.COMPLETED
+    ended = alive & ~accept
+    rests = carry._replace(update_norm=jnp.zeros_like(carry.update_norm))
+    if carry.skips is not None:
+        skipped = ended & (carry.skips.in_a_row < skip)
+        ended &= ~skipped
+        one = skipped.astype(jnp.int32)
+        skips = Skips(carry.skips.total + one, carry.skips.in_a_row + one)
+        rests = rests._replace(stopped_at=carry.stopped_at + one, skips=skips)
+    status = jnp.where(ended, jnp.int32(Status.NON_FINITE), carry.status)
+    if tol is not None:
+        status = jnp.where(accept & (candidate.grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
+    # A select of whole carries and not a `cond`: under vmap a `cond` runs both branches as well, and lanes stop at
+    # different steps.
+    return tree_where(accept, candidate, rests)._replace(status=status)
+
+
+def _attempt(
+    optimizer: optax.GradientTransformation, loss: Loss, next_loss: Loss, carry: Carry
+) -> tuple[Carry, Bool[Array, ""]]:
+    """The candidate, and whether it is accepted."""
+    params, state, updates = _moved(optimizer, loss, carry)
+    value, aux, grad = _evaluate(next_loss, params, carry.aux)
+    grad_norm, update_norm = tree_norm(grad), tree_norm(updates)
+    # The norms are recorded anyway, and one entry that is not finite makes them so too: looking at the entries instead
+    # would be two more passes over the parameters.
+    finite = jnp.isfinite(update_norm)
+    if _takes_non_finite(carry.state):
+        finite &= tree_finite(params)
+    else:
+        finite &= jnp.isfinite(value) & jnp.isfinite(grad_norm)
+    unmoved = None if carry.unmoved is None else _unmoved(carry, updates, grad_norm)
+    skips = None if carry.skips is None else carry.skips._replace(in_a_row=jnp.int32(0))
+    taken = carry.stopped_at + 1
+    new = Carry(params, state, value, grad, grad_norm, update_norm, carry.status, taken, unmoved, aux, skips)
+    return _typed(new, carry), (carry.status == Status.COMPLETED) & finite
+
+
+def _moved(optimizer: optax.GradientTransformation, loss: Loss, carry: Carry) -> tuple[PyTree, PyTree, PyTree]:
+    """The next parameters and state, and the updates that lead there."""
+    value, grad = carry.loss, carry.grad
+    known = jnp.isfinite(value) & jnp.isfinite(carry.grad_norm)
+    if carry.skips is not None:  # not so where the batch of the start is to be skipped; zeros keep derivatives finite
+        value, grad = tree_where(known, (value, grad), jax.tree.map(jnp.zeros_like, (value, grad)))
+    # Rounded as bfloat16 and float16 are stored, so that loss and gradient are those of the parameters that are kept.
+    updates, state = rounded(
+        optax.with_extra_args_support(optimizer).update(
+            grad,
+            carry.state,
+            carry.params,
+            value=value,
+            grad=grad,
+            value_fn=lambda params: loss(rounded(params), carry.aux)[0],
+        )
+    )
+    moved = rounded(optax.apply_updates(carry.params, updates)), _typed(state, carry.state), updates
+    if carry.skips is None:
+        return moved
+    return tree_where(known, moved, (carry.params, carry.state, jax.tree.map(jnp.zeros_like, updates)))
+
+
+def _typed(new: PyTree, old: PyTree) -> PyTree:
+    """In the types of the carry, since some of optax's states widen when a number is wider than the parameters."""
+    return jax.tree.map(lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), new, old)
+
+
+def _takes_non_finite(state: PyTree) -> bool:
+    """Whether the optimizer is made for gradients that are not finite, so that it is to see them."""
+
+    def made_for_them(node: Any) -> bool:
+        counted = isinstance(node, (optax.ApplyIfFiniteState, optax.ZeroNansState))
+        return counted or (isinstance(node, optax.MultiStepsState) and bool(jax.tree.leaves(node.skip_state)))
+
+    return any(map(made_for_them, jax.tree.leaves(state, is_leaf=made_for_them)))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _unless_rejected(attempt: Callable[..., Any], *arguments: Any) -> tuple[Carry, Bool[Array, ""]]:
+    """Make an attempt. A rejected one has no share in any derivative, though its own may be NaN."""
+    return attempt(*arguments)
+
+
+def _forward(attempt: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
+    candidate, pull, accept = jax.vjp(attempt, *arguments, has_aux=True)
+    return (candidate, accept), (pull, accept)
+
+
+def _backward(attempt: Callable[..., Any], saved: Any, cotangents: Any) -> Any:
+    # Selected and not multiplied by 0, as the slopes of a rejected attempt may be NaN. Integers have cotangents of type
+    # float0, which are left as they are.
+    pull, accept = saved
+    return jax.tree.map(lambda c: c if c.dtype == jax.dtypes.float0 else jnp.where(accept, c, 0), pull(cotangents[0]))
+
+
+_unless_rejected.defvjp(_forward, _backward)
+
+
+def unmoved(first: Carry, last: Carry) -> Float[Array, ""]:
+    """The share of parameters that do not move: in the last step if they are narrow, else all or none in the run."""
+    where = zip(jax.tree.leaves(first.params), jax.tree.leaves(last.params), strict=True)
+    stays = jnp.stack([jnp.all(before == after) for before, after in where]).all()
+    share = jnp.float32(0) if last.unmoved is None else last.unmoved
+    return jnp.where(stays & (last.grad_norm > 0) & (last.stopped_at > 0), jnp.float32(1), share)
+
+
+def end_status(
+    status: Array, initial_loss: Array, final_loss: Array, baseline: Any, unmoved: Array | None = None
+) -> Int[Array, "*lanes"]:
+    """The final `Status`: adds to `completed` what only the end shows, diverged, stalled and stuck."""
+    # Losses are compared up to their rounding: a run may start where it cannot get lower, and a constant predictor
+    # reaches the baseline only so far.
+    slack = 16 * jnp.finfo(final_loss.dtype).eps * jnp.abs(final_loss)
+    # Later lines win: a final loss that is not finite before one that rose, before one no better than a constant,
+    # before parameters that did not move.
+    judged = status
+    if unmoved is not None:
+        judged = jnp.where(unmoved >= 0.5, jnp.int32(Status.STUCK), judged)
+    stalled = final_loss + slack >= jnp.asarray(baseline, final_loss.dtype)
+    judged = jnp.where(stalled, jnp.int32(Status.STALLED), judged)
+    judged = jnp.where(~(final_loss - slack <= initial_loss), jnp.int32(Status.DIVERGED), judged)
+    judged = jnp.where(jnp.isfinite(final_loss), judged, jnp.int32(Status.NON_FINITE))
+    open_end = (status == Status.COMPLETED) | (status == Status.PLATEAUED)
+    return jnp.where(open_end, judged, status)
+
+
+def _evaluate(loss: Loss, params: PyTree, aux: PyTree) -> tuple[Array, PyTree, PyTree]:
+    (value, aux), grad = jax.value_and_grad(loss, has_aux=True)(params, aux)
+    value, aux, grad = rounded((value, aux, grad))
+    return value, aux, jax.tree.map(jnp.conj, grad)  # the steepest ascent, if complex; the identity for a real one
+
+
+def _narrow(params: PyTree) -> bool:
+    """Whether some parameters are narrower than the float32 in which updates are computed."""
+    return any(jnp.finfo(leaf.dtype).bits < 32 for leaf in jax.tree.leaves(params))
+
+
+def _unmoved(carry: Carry, updates: PyTree, grad_norm: Array) -> Float[Array, ""]:
+    """The share of steps lost to rounding; none where the gradient is zero, as nothing is to be gained."""
+    return jnp.where(grad_norm == 0, jnp.float32(0), unmoved_share(carry.params, updates))

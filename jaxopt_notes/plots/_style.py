@@ -1,0 +1,396 @@
+"""How figures look: one colour, dash and marker per optimizer, axes without pyplot, alt text, reproducible SVG."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import IO, Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .. import _checks
+from ..optimizers import RULES
+from ..optimizers._facts import BLACK as BLACK
+from ..optimizers._facts import BLUE as BLUE
+from ..optimizers._facts import GREEN as GREEN
+from ..optimizers._facts import ORANGE as ORANGE
+from ..optimizers._facts import PURPLE as PURPLE
+from ..optimizers._facts import SKY as SKY
+from ..optimizers._facts import VERMILLION as VERMILLION
+
+
+class Style(NamedTuple):
+    """How one line is drawn: its colour, its dash pattern and its marker."""
+
+    color: str
+    linestyle: str
+    marker: str
+
+
+# Colours repeat, so relatives share a hue and differ in dash and marker. The second part is of optax's methods.
+STYLES: dict[str, Style] = {name: Style(*rule.look) for name, rule in RULES.items()} | {
+    "adamax": Style(ORANGE, "-.", "<"),
+    "nadam": Style(VERMILLION, "--", ">"),
+    "amsgrad": Style(VERMILLION, ":", "h"),
+    "lbfgs": Style(BLACK, "--", "8"),
+}
+
+_DASHES = ("-", "--", "-.", ":")
+_MARKERS = ("o", "s", "D", "^", "v", "P", "p", "d")
+
+
+def style_of(optimizer: str) -> Style:
+    """The style of an optimizer, the same in every figure and every process.
+
+    Arguments:
+        optimizer: a name, such as "adam". A name without a style of its own gets a dotted one chosen by its letters.
+
+    Returns:
+        Style(color, linestyle, marker).
+
+    Example:
+        >>> style_of("momentum").color
+        '#0072B2'
+    """
+    if optimizer in STYLES:
+        return STYLES[optimizer]
+    colors = (BLACK, ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE)
+    code = zlib.crc32(optimizer.encode())
+    return Style(colors[code % len(colors)], ":", _MARKERS[code // len(colors) % len(_MARKERS)])
+
+
+def ordered_styles(count: int) -> list[Style]:
+    """Styles for the values of a numeric axis: colours in order from dark to light, each with its own dash and marker.
+
+    Arguments:
+        count: how many lines, at least 1.
+
+    Returns:
+        A list of `count` styles.
+
+    Example:
+        >>> [style.linestyle for style in ordered_styles(3)]
+        ['-', '--', '-.']
+    """
+    colors = mpl.colormaps["viridis"](np.linspace(0.0, 0.8, count))
+    return [
+        Style(mpl.colors.to_hex(color), _DASHES[i % len(_DASHES)], _MARKERS[i % len(_MARKERS)])
+        for i, color in enumerate(colors)
+    ]
+
+
+def new_axes(ax: Axes | None = None, *, size: tuple[float, float] = (7.5, 4.2)) -> Axes:
+    """Return `ax`, or the Axes of a new figure that pyplot does not know, so nothing stays open.
+
+    Arguments:
+        ax: where to draw; None makes a figure.
+        size: (width, height) of a new figure, in inches.
+
+    Returns:
+        Axes; its figure is `axes.figure`.
+
+    Example:
+        >>> new_axes().figure.get_size_inches().tolist()
+        [7.5, 4.2]
+    """
+    if ax is None:
+        ax = Figure(figsize=size, layout="constrained").add_subplot()
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.tick_params(labelsize=9)
+    return ax
+
+
+def around(value: float) -> tuple[float, float]:
+    """An interval in the middle of which a constant can be seen: a tenth of its size to each side."""
+    half = abs(value) / 10 if abs(value) > 1e-290 else 0.5
+    return value - half, value + half
+
+
+def tick_texts(ticks: Sequence[float] | np.ndarray) -> list[str]:
+    """Numbers in as few digits as tell them apart, at least three."""
+    for digits in range(3, 18):
+        texts = [f"{tick:.{digits}g}" for tick in ticks]
+        if len(set(texts)) == len(set(map(float, ticks))):
+            break
+    return texts
+
+
+def panels(rows: int, columns: int, *, size: tuple[float, float] = (5.0, 3.6)) -> tuple[Figure, list[Axes]]:
+    """A new figure of several Axes that pyplot does not know, so nothing stays open.
+
+    Arguments:
+        rows: of panels.
+        columns: of panels.
+        size: (width, height) of each panel, in inches.
+
+    Returns:
+        The figure, and its Axes row by row.
+
+    Example:
+        >>> figure, axes = panels(2, 2)
+        >>> len(axes)
+        4
+    """
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    return figure, [new_axes(ax) for ax in figure.subplots(rows, columns, squeeze=False).flat]
+
+
+def write_png(figure: Figure, path: str | os.PathLike[str] | IO[bytes], *, dpi: int = 90, colors: int = 128) -> None:
+    """Write a small PNG, for pages and notebooks: a palette of the colors it uses most, and no date.
+
+    Arguments:
+        figure: any figure.
+        path: the file to write, or one that is open.
+        dpi: pixels per inch.
+        colors: in the palette, 2 to 256.
+
+    Returns:
+        None.
+
+    Example:
+        >>> import tempfile
+        >>> write_png(panels(1, 1)[0], f"{tempfile.mkdtemp()}/empty.png")
+    """
+    from PIL import Image
+
+    whole = io.BytesIO()
+    figure.savefig(whole, dpi=dpi, format="png", facecolor="white")
+    palette = Image.open(whole).convert("RGB").quantize(_checks.count("colors", colors, low=2, high=256))
+    palette.save(path, format="png", optimize=True)
+
+
+def legend_right(ax: Axes, handles: Sequence[Artist] = ()) -> None:
+    """Put the legend to the right of the axes, where it covers no data.
+
+    Arguments:
+        ax: its labelled artists make the entries; without any there is no legend.
+        handles: the entries to show instead, in order.
+
+    Example:
+        >>> ax = new_axes()
+        >>> _ = ax.plot([1, 2], label="a")
+        >>> legend_right(ax)
+        >>> ax.get_legend().get_texts()[0].get_text()
+        'a'
+    """
+    handles = handles or ax.get_legend_handles_labels()[0]
+    if handles:
+        place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0), "borderaxespad": 0.0}
+        legend = ax.legend(handles=handles, **place, frameon=False, fontsize=8.5, handlelength=3.0)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+
+
+def set_title(ax: Axes, title: str, subtitle: str = "") -> None:
+    """Write a bold title and a small subtitle above the axes, from the left; names with $ stay as they are.
+
+    Arguments:
+        ax: the axes.
+        title: what is shown.
+        subtitle: what the marks mean, for example "median and quartiles of 8 seeds".
+
+    Returns:
+        None.
+
+    Example:
+        >>> ax = new_axes()
+        >>> set_title(ax, "adam on digits", "8 seeds")
+        >>> ax.get_title("left")
+        'adam on digits'
+    """
+    text = ax.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=20 if subtitle else 6)
+    text.set_parse_math(False)
+    for old in [old for old in ax.texts if old.get_gid() == "subtitle"]:
+        old.remove()
+    if subtitle:
+        ax.annotate(
+            subtitle,
+            (0, 1),
+            xytext=(0, 6),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            fontsize=9,
+            color="0.3",
+            gid="subtitle",
+            parse_math=False,
+        )
+
+
+def beside(ax: Axes) -> Axes:
+    """Axes for a colour bar to the right of `ax`, as high as these are whatever their aspect.
+
+    Arguments:
+        ax: the axes that the colours are in.
+
+    Returns:
+        Axes, to be passed as `cax`.
+
+    Example:
+        >>> beside(new_axes()).get_label()
+        '<colorbar>'
+    """
+    return ax.inset_axes((1.03, 0.0, 0.045, 1.0), label="<colorbar>")
+
+
+def log_ticks(low: float, high: float) -> np.ndarray:
+    """Round numbers for a logarithmic axis: powers of ten, with 3 times them or 2 and 5 times them where there are few.
+
+    Arguments:
+        low, high: the ends of the axis, above 0.
+
+    Returns:
+        At least two and about at most ten numbers, ascending; the ends themselves where no two round ones lie between.
+
+    Example:
+        >>> log_ticks(0.3, 4.0).tolist()
+        [0.5, 1.0, 2.0]
+        >>> log_ticks(0.03, 4.0).tolist()
+        [0.03, 0.1, 0.3, 1.0, 3.0]
+        >>> log_ticks(1e-6, 1e4).tolist()
+        [1e-06, 0.0001, 0.01, 1.0, 100.0, 10000.0]
+    """
+    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    width = np.log10(high / low)
+    steps = (1, 2, 5) if width < 1.3 else (1, 3) if width < 3 else (1,)
+    every = max(1, round(width / 5)) if width >= 3 else 1
+    ticks = np.array([float(f"{step}e{int(decade)}") for decade in decades[::every] for step in steps])
+    inside = ticks[(ticks >= low * (1 - 1e-6)) & (ticks <= high * (1 + 1e-6))]
+    return inside if len(inside) > 1 else np.array([low, high])
+
+
+def describe(ax: Axes, text: str) -> None:
+    """Attach alternative text to the axes, for readers who cannot see the figure.
+
+    Arguments:
+        ax: the axes. The text is kept as its label, which matplotlib stores and never draws.
+        text: one or two sentences with the finding and its numbers.
+
+    Returns:
+        None; `alt_text` reads it.
+
+    Example:
+        >>> ax = new_axes()
+        >>> describe(ax, "A line that rises.")
+        >>> alt_text(ax)
+        'A line that rises.'
+    """
+    ax.set_label(text)
+
+
+def alt_text(ax: Axes) -> str:
+    """The alternative text of the axes; without one, its title and axis labels.
+
+    Arguments:
+        ax: the axes.
+
+    Returns:
+        A sentence or two.
+
+    Example:
+        >>> ax = new_axes()
+        >>> _ = ax.set(xlabel="step", ylabel="loss")
+        >>> alt_text(ax)
+        'loss against step'
+    """
+    title = ax.get_title("left") or ax.get_title()
+    axes = f"{ax.get_ylabel()} against {ax.get_xlabel()}"
+    return str(ax.get_label()) or (f"{title}: {axes}" if title else axes)
+
+
+def svg_document(figure: Figure) -> str:
+    """The figure as an SVG file: the same figure gives the same text, with no date.
+
+    Arguments:
+        figure: what to draw.
+
+    Returns:
+        The text of an .svg file.
+
+    Example:
+        >>> svg_document(new_axes().figure).startswith("<?xml")
+        True
+    """
+    stream = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "jaxopt_notes", "svg.fonttype": "path"}):
+        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    text = stream.getvalue()
+    # Only what the file refers to needs an id; the others repeat (several artists of one kind) and an id must not.
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+
+
+def svg_element(document: str, *, prefix: str = "") -> str:
+    """An SVG file as one `<svg>` element to put into an HTML page; it names no address and brings no style of its own.
+
+    A page whose security policy forbids inline styles would otherwise show it black: what matplotlib writes as style
+    stands in plain attributes instead.
+
+    Arguments:
+        document: the text of an .svg file, from `svg_document`.
+        prefix: goes before every id, so that several figures can share a page.
+
+    Returns:
+        SVG text without namespaces, which HTML implies.
+
+    Example:
+        >>> svg_element(svg_document(new_axes().figure)).startswith("<svg")
+        True
+    """
+    root = ElementTree.fromstring(document)
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag.rpartition("}")[2] in ("style", "metadata"):
+                parent.remove(child)
+        parent.tag = parent.tag.rpartition("}")[2]
+        for name, value in list(parent.attrib.items()):
+            del parent.attrib[name]
+            for key, text in _attributes(name.rpartition("}")[2], value):
+                parent.set(key, _renamed(key, text, prefix))
+        parent.text, parent.tail = (part and part.strip() for part in (parent.text, parent.tail))
+    # What matplotlib says of all elements in a style sheet, as inherited attributes.
+    root.set("stroke-linejoin", "round")
+    root.set("stroke-linecap", "butt")
+    return ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
+
+
+def _renamed(key: str, text: str, prefix: str) -> str:
+    """The value of an attribute, in which what names an id has the prefix."""
+    if key == "id":
+        return prefix + text
+    if key == "href" and text.startswith("#"):
+        return f"#{prefix}{text[1:]}"
+    return text.replace("url(#", f"url(#{prefix}")
+
+
+def _attributes(name: str, value: str) -> list[tuple[str, str]]:
+    """An attribute, or of a style its declarations."""
+    if name != "style":
+        return [(name, value)] if name != "version" else []
+    pairs = [part.split(":", 1) for part in value.split(";") if ":" in part]
+    return [(key.strip(), text.strip()) for key, text in pairs]
+
+
+def names(values: Iterable[str], *, last: str = "and") -> str:
+    """Join words as English does: "a", "a and b", "a, b and c".
+
+    Arguments:
+        values: the words.
+        last: the word before the last one.
+
+    Returns:
+        One string.
+
+    Example:
+        >>> names(["a", "b", "c"])
+        'a, b and c'
+    """
+    words: Sequence[str] = list(values)
+    return f" {last} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)

@@ -1,0 +1,102 @@
+"""A sweep in words: what ran, what won and how surely, what failed, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..plots._style import names
+from ..plots._tables import axis_names, configuration, failed, heading, status_counts
+from ..sweeps.judge.best import Best
+from ..sweeps.table.direction import SIGNS, SUPERLATIVES
+from ._entries import Entry
+
+SUCCESSES = ("completed", "converged", "plateaued")
+
+
+def summary(entry: Entry) -> Iterator[str]:
+    """One paragraph each."""
+    table = entry.table
+    axes = " × ".join(_extent(table.sizes[axis], axis) for axis in axis_names(table)) or "one configuration"
+    seeds, trials = table.sizes["seed"], table.status.size
+    steps = f", {int(table.attrs['steps']):,} steps each" if "steps" in table.attrs else ""
+    counted = f"{seeds} seed{'s' * (seeds > 1)} = {trials:,} trial{'s' * (trials > 1)}"
+    yield f"{heading(table, {})}: {axes} × {counted}{steps}."
+    if entry.winner is not None:
+        yield from verdict(entry.winner)
+    yield from _fates(entry)
+
+
+def _extent(size: int, axis: str) -> str:
+    if axis == "configuration":
+        return f"{size} configurations"
+    return f"{size} values of {axis}" if size > 1 else f"one value of {axis}"
+
+
+def _fates(entry: Entry) -> Iterator[str]:
+    """How the trials ended that did not simply complete."""
+    table = entry.table
+    counts, trials, failures = status_counts(table), table.status.size, int(failed(table).sum())
+    missing, pruned = counts.pop("not run", 0), counts.pop("pruned", 0)
+    ran = trials - missing
+    how = names(f"{number:,} {text}" for text, number in counts.items() if text not in SUCCESSES)
+    if missing == trials:
+        yield "No trial has run."
+        return
+    if failures == ran:
+        yield f"Every trial failed: {how}. There is no winner; lower the learning rate, or look at the first steps."
+    else:
+        yield f"Failed: {failures:,} of {ran:,} trials, {how}." if failures else "No trial failed."
+    if pruned:
+        how = table.attrs.get("prune", "their rank")
+        most = SUPERLATIVES.get(table.attrs.get("prune_direction", ""))
+        kept = f"; the {most} went on" if most else ""
+        yield f"Pruned: {pruned:,} of {trials:,} trials were stopped early, by {how}{kept}."
+    if missing:
+        yield f"Unfinished: {missing:,} of {trials:,} trials were not run."
+
+
+def verdict(winner: Best) -> Iterator[str]:
+    """The winner, how sure it is, and what that leaves open."""
+    lead = "No configuration succeeded from most of its seeds; the least bad" if winner.failed >= 0.5 else "Best"
+    seeds = f"{winner.seeds} seeds, interval" if winner.seeds > 1 else "1 seed, interval"
+    what = f"{winner.by} {winner.metric.replace('_', ' ')} of {winner.median:.4g}"
+    most = SUPERLATIVES[winner.direction]
+    yield f"{lead}: {in_words(winner.config)}, with a {what} over {seeds} {interval(winner)}, the {most}."
+    if winner.failed:
+        yield f"Of the seeds of this configuration {winner.failed:.0%} failed."
+    others = "1 other configuration" if len(winner.ties) == 1 else f"{len(winner.ties)} other configurations"
+    if winner.seeds < 6 and winner.ties:
+        yield f"These seeds cannot tell it from {others}; fewer than 6 seeds tell no two configurations apart at 95 %."
+    else:
+        yield f"These seeds cannot tell it from {others}." if winner.ties else "No other configuration ties with it."
+    yield from (f"Edge of the grid: {edge}." for edge in winner.edges)
+
+
+def standing(entries: Sequence[Entry]) -> Iterator[str]:
+    """Which sweep has the best winner, and from which others its interval does not set it apart."""
+    winners = {entry.name: entry.winner for entry in entries if entry.winner}
+    first, *others = sorted(winners, key=lambda name: SIGNS[winners[name].direction] * winners[name].median)
+    best = winners[first]
+    most = SUPERLATIVES[best.direction].capitalize()
+    yield f"{most}: {first}, with a {best.by} {best.metric.replace('_', ' ')} of {best.median:.4g}."
+    low, high = best.interval
+    reach = [(name, winners[name].interval) for name in others]
+    near = [name for name, (least, most) in reach if (least <= high if best.direction == "min" else most >= low)]
+    if best.seeds < 6:
+        yield "Fewer than 6 seeds rank no two optimizers at 95 %."
+    elif near:
+        yield f"Its interval overlaps with that of {names(near)}: these seeds do not rank them."
+    else:
+        yield "Its interval overlaps with no other."
+
+
+def in_words(config: Mapping[str, Any]) -> str:
+    """A configuration in words."""
+    return configuration(config) or "the only configuration"
+
+
+def interval(winner: Best) -> str:
+    """The interval around the winner's median, with its coverage."""
+    low, high = winner.interval
+    return f"{low:.4g} to {high:.4g} ({winner.coverage:.1%})" if winner.seeds > 1 else "unknown from 1 seed"

@@ -1,4 +1,4 @@
-"""Find the critical points of the catalogue and print jaxopt_notes/problems/functions/tables.py.
+"""Find the critical points of the catalogue and print jaxopt_notes/problems/_functions/tables.py.
 
     python scripts/critical_points.py > tables.py && ruff format tables.py
 

@@ -1,6 +1,8 @@
 """Rooms import downward only, and importing the package stays cheap."""
 
 import ast
+import importlib
+import re
 import shutil
 import subprocess
 import sys
@@ -254,3 +256,35 @@ def test_a_suite_that_leaves_a_file_in_the_tree_fails(tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
         assert done.returncode == code, done.stdout
         assert ("by a test or by you: !! b.nc" in done.stdout) == bool(code)
+
+
+def test_the_table_of_rooms_names_every_file():
+    """CONTRIBUTING's table is what `ls` shows, without the underscores; the demonstrations are named in `STUDIES`."""
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
+    lines = text[text.index("| level") : text.index("## Rules")].splitlines()
+    rows = {}
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 3:
+            rows |= {name.rstrip("/"): cells[2] for name in re.findall(r"`([^`]+)`", cells[1])}
+    for path in FILES:
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        depth = 2 if parts[0] == "sweeps" else 1
+        if parts[0] in ("_version", "studies") or parts[-1] == "__init__":
+            continue
+        if len(parts) == 1:
+            assert parts[0] in rows
+        else:
+            assert f"`{parts[depth].lstrip('_')}`" in rows["/".join(parts[:depth])], path
+
+
+def test_what_a_room_offers_is_listed_and_the_rest_is_private_by_name():
+    private_folders = {*(PACKAGE / "sweeps" / folder for folder in SWEEPS), PACKAGE / "studies"}
+    for path in FILES:
+        above = {*path.parents}
+        if above & private_folders or any(part.startswith("_") for part in path.relative_to(PACKAGE).parts):
+            continue
+        if path.parent == PACKAGE and path.stem in ("tour", "cli", "cli_sweeps"):
+            continue
+        module = importlib.import_module(".".join(["jaxopt_notes", *path.relative_to(PACKAGE).with_suffix("").parts]))
+        assert all(hasattr(module, name) for name in module.__all__), path

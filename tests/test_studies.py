@@ -125,10 +125,10 @@ FOLDER = Path(jaxopt_notes.__file__).parent
         ("studies/adam_or_momentum/measure.py", True),  # its own
         ("studies/noisy_softmax.py", True),  # a helper
         ("studies/sparse_factorization.py", True),  # another study, of which it takes the problem
-        ("minimize/step.py", True),  # the core, which `sweeps` imports
+        ("minimize/_step.py", True),  # the core, which `sweeps` imports
         ("studies/averages.py", False),
-        ("plots/lines.py", False),  # only draws
-        ("explorer/server.py", False),
+        ("plots/_lines.py", False),  # only draws
+        ("explorer/_server.py", False),
     ],
 )
 def test_a_study_is_keyed_by_the_files_of_what_it_measures_with(file, counts, tmp_path):

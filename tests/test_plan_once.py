@@ -107,6 +107,16 @@ def test_a_study_traces_its_program_once(traced):
     assert counted.loss == once
 
 
+def test_a_choice_that_comes_back_is_not_traced_again(traced):
+    problem = Counted().problem()
+    both, one = (jon.grid(learning_rate=RATES, centered=choices) for choices in ([False, True], [False]))
+    plan = jon.plan(problem, jon.rmsprop, both, seeds=2, steps=6, **ONE)
+    again = plan.over(one, 2).over(both, 2)
+    assert len(traced) == 2
+    expected = swept(problem, jon.rmsprop, both, width=2)
+    xarray.testing.assert_equal(jon.sweep(again, progress=False), expected)
+
+
 class TestRunningAPlan:
     SPACE = jon.grid(learning_rate=RATES, centered=[False, True])
     VALLEY = jon.problems.quadratic([1.0, 20.0])

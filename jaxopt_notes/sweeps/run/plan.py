@@ -60,11 +60,13 @@ class SweepPlan:
         groups: one per compiled program.
         specification: what it was made from.
         devices: the devices it was planned for; None for all local ones.
+        known: groups that were traced for other spaces, whose programs may serve again.
     """
 
     groups: tuple[GroupPlan, ...]
     specification: Specification
     devices: Sequence[jax.Device] | None = None
+    known: tuple[GroupPlan, ...] = ()
 
     @property
     def problem(self) -> str:
@@ -120,7 +122,11 @@ class SweepPlan:
         """
         arguments = {**self.specification.arguments, "space": space}
         specification = specify(**arguments, made=self.specification.made)
-        return planned(specification, width, self.devices, known=self.groups)
+        known = (*self.groups, *self.known)
+        plan = planned(specification, width, self.devices, known)
+        # A choice that is absent here may come back, so its program is kept.
+        absent = [one for one in known if not any(_is_program_of(one, group.group) for group in plan.groups)]
+        return dataclasses.replace(plan, known=tuple(absent))
 
     def __str__(self) -> str:
         first = self.groups[0]
@@ -253,12 +259,15 @@ def _traced(
     name: str, group: Group, options: Options, devices: Sequence[jax.Device] | None, known: Sequence[GroupPlan]
 ) -> GroupPlan:
     for one in known:
-        # By identity: problems hold arrays and functions, for which equality means nothing. Optimizers with equal
-        # choices are equal (`Chosen`).
-        same = one.group.problem is group.problem and one.group.batch_size == group.batch_size
-        if same and one.group.optimizer == group.optimizer and one.space.names == group.space.names:
+        if _is_program_of(one, group):
             return one.over(group)
     return trace(name, group, options, devices)
+
+
+def _is_program_of(plan: GroupPlan, group: Group) -> bool:
+    """Whether the program of a plan runs a group, whose configurations may be others."""
+    same = plan.problem is group.problem and plan.group.batch_size == group.batch_size
+    return same and plan.group.optimizer == group.optimizer and plan.space.names == group.space.names
 
 
 def _checked(families: Mapping[Any, Any]) -> Iterator[tuple[str, Family]]:

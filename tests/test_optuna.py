@@ -227,7 +227,7 @@ def test_wrong_use_is_named():
     ],
 )
 def test_a_study_goes_on_with_its_own_definition_only(tmp_path, changed, message):
-    storage = f"sqlite:///{tmp_path}/study"
+    storage = optuna_study.database(tmp_path / "study")
     run(optuna.create_study(storage=storage, study_name="one"), SAFE, width=2)
     study = optuna.load_study(storage=storage, study_name="one", sampler=optuna.samplers.RandomSampler(seed=0))
     with pytest.raises(ValueError, match=message):

@@ -5,9 +5,12 @@ OLDEST ?= $(call first,python3.11 python3.12 python3.13 python3.14 python3)
 NEWEST ?= $(call first,python3.14 python3.13 python3.12 python3.11 python3)
 BIN := .venv/bin
 
-# What `make test-min` and `make test-newest` run: what depends on other packages, without notebooks, studies and browsers.
+# What `make test-min` and `make test-newest` run: what depends on other packages, without notebooks, studies and browsers,
+# and without the slow tests that show nothing more about versions: kills, training, every optimizer's path.
 CORE := $(addprefix tests/test_,$(addsuffix .py,jaxpr layers schedules contracts derivatives sweeps columns store optuna \
 	distributed plots landscape_plots report models cli explorer))
+SLOW := twenty_kills or joined_table or residual_networks or paths_are_those or python_to_copy or verdicts_name or either_precision \
+	or presets_show or extreme_numbers or during_the_tour or script_that_logs
 
 .PHONY: tour test test-min test-newest lint browser format bench docs clean
 
@@ -18,10 +21,10 @@ test: lint browser
 	$(BIN)/python -m pytest
 
 test-min: .venv-min/.test
-	.venv-min/bin/python -m pytest $(CORE)
+	.venv-min/bin/python -m pytest $(CORE) -k 'not ($(SLOW))'
 
 test-newest: .venv-newest/.test
-	.venv-newest/bin/python -m pytest $(CORE)
+	.venv-newest/bin/python -m pytest $(CORE) -k 'not ($(SLOW))'
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

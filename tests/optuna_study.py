@@ -4,14 +4,20 @@ import os
 import signal
 
 import optuna
+import sqlalchemy
 
 import jaxopt_notes as jon
+
+
+def database(path):
+    """SQLite, with no connection kept open: Optuna never closes them, and Python 3.13 warns of those that are left."""
+    return optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"poolclass": sqlalchemy.pool.NullPool})
 
 
 def study_of(path, kind):
     """The study in a file, as any process opens it."""
     if kind == "sqlite":
-        storage = f"sqlite:///{path}"
+        storage = database(path)
     else:
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
     sampler = optuna.samplers.TPESampler(seed=0, constant_liar=True, n_startup_trials=8)

@@ -133,7 +133,9 @@ def test_a_verdict_is_that_of_classify():
         end = descend(scene, {"gradient_descent": {"learning_rate": 1e-3}}, start, Settings(5))["gradient_descent"]
         expected = jon.classify(scene.loss, jnp.asarray(end.verdict.point))
         assert end.verdict.kind_name == expected.kind_name
-        np.testing.assert_allclose(end.verdict.eigenvalues, expected.eigenvalues, rtol=1e-4)
+        # The second derivative of tanh at 4 is a thousandth, from 1 - tanh^2: programs differ there by roundings of 1.
+        rounding = 8 * float(jnp.finfo(jnp.float32).eps)
+        np.testing.assert_allclose(end.verdict.eigenvalues, expected.eigenvalues, rtol=1e-4, atol=rounding)
         np.testing.assert_allclose(end.verdict.decrease, expected.decrease, rtol=1e-3)
 
 

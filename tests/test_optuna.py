@@ -25,6 +25,9 @@ RATE = {"learning_rate": FloatDistribution(1e-3, 1.0, log=True)}
 SAFE = {"learning_rate": FloatDistribution(1e-3, 0.05)}  # where no trial fails
 VALLEY = jon.problems.quadratic([1.0, 20.0])
 
+# Of samplers and arguments, which differ by the version of Optuna: `constant_liar` is one in 4.0.
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
 
 @pytest.fixture(autouse=True)
 def quiet():
@@ -114,7 +117,6 @@ def test_non_finite_trials_fail_and_diverged_ones_tell_how_bad_they_are():
     ],
     ids=lambda named: named[0],
 )
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_any_sampler_will_do_also_one_that_repeats_itself_or_ends(sampler):
     sampler = getattr(optuna.samplers, sampler[0])(**sampler[1])
     study = optuna.create_study(sampler=sampler)
@@ -227,7 +229,7 @@ def test_wrong_use_is_named():
     ],
 )
 def test_a_study_goes_on_with_its_own_definition_only(tmp_path, changed, message):
-    storage = f"sqlite:///{tmp_path}/study"
+    storage = optuna_study.database(tmp_path / "study")
     run(optuna.create_study(storage=storage, study_name="one"), SAFE, width=2)
     study = optuna.load_study(storage=storage, study_name="one", sampler=optuna.samplers.RandomSampler(seed=0))
     with pytest.raises(ValueError, match=message):

@@ -32,7 +32,8 @@ def write_chunk(path: Path, chunk: int, columns: Columns, layout: Layout) -> Non
             for dimension, size in zip(inner, column.shape[1:], strict=True):
                 file.dimensions[dimension] = size
             file.create_variable(name, ("trial", *inner), data=column)
-    write_digested(path, lambda temporary: temporary.write_bytes(whole.getbuffer()))
+    # Not `getbuffer`: a view that an error keeps alive is one that Python 3.13 complains of when it frees the memory.
+    write_digested(path, lambda temporary: temporary.write_bytes(whole.getvalue()))
 
 
 def read_chunk(path: Path, chunk: int, layout: Layout) -> Columns:

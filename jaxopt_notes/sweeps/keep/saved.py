@@ -5,6 +5,7 @@ Here and not in `table`, which knows no files: a table is checked for links into
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,8 +51,9 @@ def save(table: xarray.Dataset | xarray.DataTree, path: str | os.PathLike[str]) 
     if not hasattr(table, "to_netcdf"):
         raise TypeError(f"table must be an xarray.Dataset or DataTree, got {type(table).__name__}")
     # In memory first, as chunks are: a file that HDF5 cannot finish stays open there and later ends the process.
-    whole = _all_encoded(table).to_netcdf(None, engine="h5netcdf")
-    return write_digested(Path(path), lambda temporary: temporary.write_bytes(whole))
+    whole = io.BytesIO()
+    _all_encoded(table).to_netcdf(whole, engine="h5netcdf")
+    return write_digested(Path(path), lambda temporary: temporary.write_bytes(whole.getvalue()))
 
 
 def load(path: str | os.PathLike[str]) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from . import _checks
 from ._hoist import Program, hoist
 from ._jaxpr import FAST_TO_COMPILE, Value, adds_up, output_value
 from ._kept import made_for
+from ._warnings import warn
 
 _MOVED = 0.1  # added to all parameters where the loss is 0, which shows nothing
 
@@ -40,13 +40,12 @@ def is_sum(
     return made_for(program).get("is_sum", lambda: _is_sum(loss, tuple(before), data, tuple(after)))
 
 
-def warn_of_sum(name: str, batch_size: int, examples: int, stacklevel: int) -> None:
+def warn_of_sum(name: str, batch_size: int, examples: int) -> None:
     """Warn of a run by batches on a loss that adds up over its examples."""
-    warnings.warn(
+    warn(
         f"loss {name!r} adds up over its examples: on a batch of {batch_size} it is about {batch_size}/{examples} of "
         f"the final loss, which is of all {examples}, and a learning rate makes other steps for every batch size. "
-        f"Return a mean, such as jnp.mean in place of jnp.sum, to compare them.",
-        stacklevel=stacklevel + 1,
+        f"Return a mean, such as jnp.mean in place of jnp.sum, to compare them."
     )
 
 

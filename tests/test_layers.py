@@ -30,6 +30,7 @@ LEVELS = {
             "_digests",
             "_files",
             "_partials",
+            "_warnings",
             "devices",
             "optimizers",
             "minibatches",
@@ -47,7 +48,7 @@ LEVELS = {
 }
 # Inside a level too there is an order: a name stands above all that its files may import.
 FLOORS = [
-    ["_version", "_jaxpr", "_columns", "_numerics", "_files", "_kept"],
+    ["_version", "_jaxpr", "_columns", "_numerics", "_files", "_kept", "_warnings"],
     ["_checks", "_callbacks", "_digests", "_derivatives"],
     ["_partials", "_hoist", "devices", "minibatches", "problems"],
     ["_means", "schedules", "wrappers"],

@@ -1,6 +1,7 @@
 """A plan is the sweep, not yet run: each program is traced once, each problem made once, and what was printed runs."""
 
 import concurrent.futures
+import gc
 
 import jax
 import jax.numpy as jnp
@@ -179,3 +180,74 @@ class TestRunningAPlan:
         jon.sweep(plan, progress=False)
         jon.sweep(plan, progress=False)
         assert str(plan) == before
+
+    def test_a_wrong_width_is_refused_also_with_workers_and_on_a_resume(self, tmp_path):
+        arguments = (self.VALLEY, jon.momentum, jon.grid(learning_rate=RATES))
+        jon.sweep(*arguments, steps=3, width=2, store=tmp_path, progress=False, **ONE)
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            for how in (dict(executor=pool), dict(store=tmp_path), {}):
+                for wrong in ("fastst", 2.5, [1]):
+                    with pytest.raises((TypeError, ValueError), match="width"):
+                        jon.sweep(*arguments, steps=3, width=wrong, progress=False, **how)
+        with pytest.raises((TypeError, ValueError), match="width"):
+            jon.plan(*arguments, steps=3, width=[1])
+
+    def test_it_is_remade_with_its_width_and_other_problems(self):
+        plan = self.plan(width=1)
+        assert plan.remake(steps=3).width == 1
+        assert plan.remake(width=2).width == 2
+        with pytest.raises(ValueError, match="unknown argument 'stepz'; did you mean 'steps'"):
+            plan.remake(stepz=3)
+        makers = [lambda scale, k=k: jon.problems.quadratic([k * scale, 20.0]) for k in (1.0, 2.0)]
+        space = jon.grid(learning_rate=RATES, scale=[1.0])
+        first = jon.plan(makers[0], jon.momentum, space, steps=3, **ONE)
+        start = np.ones(2, np.float32)
+        values = [one.groups[0].problem.loss(start) for one in (first, first.remake(problem=makers[1]))]
+        assert values[0] != values[1]
+
+    def test_another_precision_is_refused(self):
+        with jax.enable_x64(True):
+            plan = self.plan()
+        with pytest.raises(ValueError, match=r"the plan was made with float64 and is to run with float32"):
+            jon.sweep(plan, progress=False)
+
+
+def test_groups_of_one_program_compile_it_once():
+    table = swept(
+        lambda shift: jon.Problem(lambda x: x @ x, init=np.full(3, shift, np.float32)),
+        jon.momentum,
+        jon.grid(learning_rate=RATES, shift=[1.0, 2.0, 3.0]),
+        steps=7,
+    )
+    assert table.attrs["groups"] == 3
+    assert table.attrs["segment_programs"] == 1
+
+
+def test_what_a_group_holds_on_the_devices_is_freed_when_the_next_begins():
+    """Four groups over 4 MB of data: at every chunk as much is alive as at the first."""
+    data = np.random.default_rng(0).normal(size=(1000, 1000)).astype(np.float32)
+    problem = jon.Problem(lambda x, batch: jnp.mean((batch @ x) ** 2), init=np.ones(1000, np.float32), data=data)
+    alive = []
+
+    def note(chunk):
+        gc.collect()
+        alive.append(sum(array.nbytes for array in jax.live_arrays()))
+
+    swept(problem, jon.gradient_descent, jon.grid(learning_rate=[0.01], batch_size=[8, 16, 32, 64]), on_chunk=note)
+    assert len(alive) == 4
+    assert max(alive) - min(alive) < data.nbytes / 2
+
+
+def test_warnings_are_of_the_line_that_called():
+    def stop(chunk):
+        raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="interrupted") as caught:
+        swept(Counted().problem(), jon.momentum, jon.grid(learning_rate=RATES), on_chunk=stop)
+    assert caught[0].filename == __file__
+    sums = jon.Problem(
+        lambda x, batch: jnp.sum((batch - x) ** 2), init=np.float32(0), data=np.arange(8, dtype=np.float32)
+    )
+    with pytest.warns(UserWarning, match="adds up over its examples") as caught:
+        jon.plan(sums, jon.momentum, jon.grid(learning_rate=RATES), steps=2, batch_size=2, **ONE)
+    assert caught[0].filename == __file__

@@ -216,7 +216,7 @@ def _prepare(
         value = lambda *arguments: lifted(*arguments)[0]
         if is_sum(batch_program, value, (params, aux), data, args):
             size, examples = len(jax.tree.leaves(batch)[0]), _checks.examples("data", data)
-            warn_of_sum(_checks.name_of(loss), size, examples, stacklevel=3)
+            warn_of_sum(_checks.name_of(loss), size, examples)
     measure, measure_constants = checked_metrics(options.metrics, params, aux, traced)
     evaluation, evaluation_constants = checked_evaluation(options.evaluation_params, optimizer, params, traced)
     record_params = options.record_params

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from jaxtyping import Array, PyTree
 from .. import _checks
 from .._hoist import Program, hoist
 from .._partials import as_pytree
+from .._warnings import warn
 from ..optimizers._base import Rule
 from ..optimizers._rate import ended_schedule
 
@@ -93,10 +93,9 @@ def warn_past_schedule(optimizer: optax.GradientTransformation, state: PyTree) -
     ended = None if state is None else ended_schedule(optimizer, state)
     if ended is not None:
         done, end, value = ended
-        warnings.warn(
+        warn(
             f"state has {done} steps done, and the schedule of the learning rate ended at step {end:g}: every step of "
-            f"this run has its last value, {value:g}. To decay further, give an optimizer with a longer schedule.",
-            stacklevel=4,
+            f"this run has its last value, {value:g}. To decay further, give an optimizer with a longer schedule."
         )
 
 

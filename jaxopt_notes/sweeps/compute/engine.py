@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from jaxtyping import Array, Int, PyTree
 
 from ..._columns import is_extension, is_key
 from ..._jaxpr import is_out_of_memory
+from ..._warnings import warn
 from ...minimize import HISTORIES
 from .group_plan import GroupPlan
 from .placed import Placed
@@ -105,7 +105,7 @@ class Engine:
             self.limit(lanes // 2)
             if hooks.narrowed:
                 hooks.narrowed(self.lanes)
-            warnings.warn(f"out of memory with {lanes} lanes per device; going on with {self.lanes}", stacklevel=3)
+            warn(f"out of memory with {lanes} lanes per device; going on with {self.lanes}")
 
     def _run_with(
         self, lanes: int, parts: Sequence[Part], leg: Leg, hooks: Hooks
@@ -146,11 +146,11 @@ class Engine:
         rows = _rows_of_lanes(counts, width, self.plan.devices)
         inputs = self.inputs(np.concatenate([np.asarray(part) for part in parts])[rows])
         self._placed.initial_losses(width)  # now, as what does not fit in memory should show before the steps are taken
-        step, start = (0, None) if begun is None else (begun.step, self._restored(begun.of(rows), width))
-        lanes = start
-        # `lanes` is rebound at every turn: a segment overwrites those that it was given, so an older name would hold
-        # arrays that are gone.
-        for done, status, lanes in self._segments(inputs, step, start, leg.until):
+        step, lanes = 0, None
+        if begun is not None:
+            step, lanes = begun.step, self._restored(begun.of(rows), width)
+        # `lanes` is rebound at every turn, as a segment overwrites those that it was given.
+        for done, status, lanes in self._segments(inputs, step, lanes, leg.until):  # noqa: B020
             if hooks.bar:
                 hooks.bar.segment(done - step, _of_trials(status, width, counts))
             step = done

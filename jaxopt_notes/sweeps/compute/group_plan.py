@@ -127,14 +127,14 @@ class GroupPlan:
         """The trials of a chunk."""
         return range(chunk * self.width, min((chunk + 1) * self.width, self.trials))
 
-    def at_width(self, width: int, **others: Any) -> GroupPlan:
+    def at_width(self, width: int, *, wished: int | None = None, timing: Timing | None = None) -> GroupPlan:
         """The same group with other lanes per device."""
-        return dataclasses.replace(self, width=_checks.count("width", width), **others)
+        return dataclasses.replace(self, width=_checks.count("width", width), wished=wished, timing=timing)
 
     def over(self, group: Group) -> GroupPlan:
         """Other configurations of the same hyperparameters, which the same program runs."""
         # A timing is of a number of trials, which is another one now.
-        return dataclasses.replace(self, group=group, timing=None)
+        return dataclasses.replace(self, group=group, timing=None, wished=None)
 
     def on_devices(self, devices: Sequence[jax.Device]) -> GroupPlan:
         """The same group on other devices."""

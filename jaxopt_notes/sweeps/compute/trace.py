@@ -51,7 +51,7 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
         _checks.scalar_loss(problem.loss, one, problem.data)
         if is_sum(loss, problem.loss, (one,), problem.data):
             size = examples_per_step(minibatches, problem.examples)
-            warn_of_sum(_checks.name_of(problem.loss), size, problem.examples, stacklevel=4)
+            warn_of_sum(_checks.name_of(problem.loss), size, problem.examples)
     evaluate, evaluate_constants = hoist(
         problem.evaluate, one, problem.data, problem.test_data, derivatives=0, owner=problem
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..._digests import StoreError, read_json
+from ...minimize import Status
 from ..table.decisions import Decisions, add_decisions
 from ..table.joined import joined
 from ..table.layout import build_table
@@ -51,7 +52,7 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
     layout = store.layout()
     shelf = Shelf(layout, 1, store)
     table = build_table(layout, shelf.columns())
-    table.attrs["trials_finished"] = shelf.trials_finished()
+    table.attrs["trials_finished"] = int((table["status"] != Status.NOT_RUN).sum())
     decided = store.decisions_with_chunks()
     if decided is not None:
         table = add_decisions(table, Decisions(*decided))

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..._digests import StoreError, set_aside
+from ..._warnings import warn
 from ..compute.state import State
 from ..table.decisions import Decisions
 from ..table.layout import Columns, Layout
@@ -117,7 +117,7 @@ class Shelf:
 
     def holds(self, chunk: int) -> bool:
         """Whether a chunk is kept. One that a worker wrote may have been deleted since."""
-        return chunk in self._finished()
+        return chunk in self._kept or chunk in self._finished()
 
     def trials_finished(self) -> int:
         """Number of trials kept."""
@@ -146,10 +146,9 @@ class Shelf:
             lack = f"{len(lost)} of the {len(written)} chunks that were written there" if lost else "its manifest"
             returned = [chunk for chunk in lost if chunk in self._kept]
             rest = "" if len(returned) == len(lost) else f", but for {len(lost) - len(returned)} that workers wrote"
-            warnings.warn(
+            warn(
                 f"{self._store.folder} was deleted or changed while the sweep ran: it lacks {lack}. The table that is "
-                f"returned has all that was computed{rest}; jon.save(table, path) keeps it",
-                stacklevel=4,
+                f"returned has all that was computed{rest}; jon.save(table, path) keeps it"
             )
 
     def narrowed(self, lanes: int) -> None:

@@ -143,7 +143,8 @@ class Store:
                 set_aside(path)
             elif changed and (holds_results(self.folder) or self._shared):
                 lines = [f"  {name}: {known.get(name)} there, {identity.get(name)} now" for name in changed]
-                hint = f"{self.folder} holds another sweep; finish it as it was defined, or choose another folder"
+                remedy = f"give width={known['width']}" if changed == ["width"] else "finish it as it was defined"
+                hint = f"{self.folder} holds another sweep; {remedy}, or choose another folder"
                 raise StoreError("\n".join([hint, *lines]))
             elif changed:  # nothing came of the sweep that is there, as when its first call failed; it makes room
                 (self.folder / "narrowed.json").unlink(missing_ok=True)

@@ -83,9 +83,14 @@ class Workers:
         folder: Path | None,
         plan: GroupPlan | None = None,
     ) -> None:
-        self._executor, self._folder = check_executor(executor), folder
-        self._payload, self._width = pack(group, options, keep_params), width
+        self._executor, self._folder, self._width = executor, folder, width
+        self._packed = functools.partial(pack, group, options, keep_params)
         self._plan, self._keep_params = plan, keep_params
+
+    @functools.cached_property
+    def _payload(self) -> bytes:
+        """What the workers are sent, made when the group begins, as it holds the data."""
+        return self._packed()
 
     @functools.cached_property
     def outline(self) -> Outline:

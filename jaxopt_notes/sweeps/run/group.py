@@ -8,7 +8,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from ..._warnings import warn
 from ..compute.progress import Progress
 from ..keep.shelf import Shelf, open_shelf
 from ..keep.signals import Stop, Terminated, sigterm
@@ -122,4 +122,4 @@ def _trials_in(layout: Layout, chunks: Iterable[int]) -> int:
 
 def _warn_unfinished(why: str, shelf: Shelf, layout: Layout) -> None:
     done = shelf.trials_finished()
-    warnings.warn(f"{why}: {done} of {layout.trials} trials finished; the others have status -1", stacklevel=5)
+    warn(f"{why}: {done} of {layout.trials} trials finished; the others have status -1")

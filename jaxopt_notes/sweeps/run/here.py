@@ -5,9 +5,10 @@ A runner decides which trials run together. `distribute` has the one for other p
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ..compute.engine import Engine, Hooks, Leg
@@ -40,21 +41,31 @@ class Here:
     gentle = True
 
     def __init__(self, plan: GroupPlan, keep_params: bool) -> None:
-        self._engine = Engine(plan, keep_params=keep_params)
-        # Programs are shared with earlier sweeps, so what this one compiled is a difference.
-        self._traces = programs(plan.static).traces
-        self._traced = len(self._traces)
+        self._plan, self._keep_params, self._compiled = plan, keep_params, 0
         self.identity, self.devices = plan.identity, plan.devices
         self.layout = layout_of(plan, no_trials(plan, keep_params))
 
     def run(self, shelf: Shelf, chunks: Iterable[int], bar: Progress | None) -> Generator[tuple[int, Columns]]:
         """Run the chunks that are missing on the shelf; yields each when it is kept."""
-        agree_on_lanes(self._engine, shelf)
-        yield from run_chunks(self._engine, shelf, chunks, bar)
+        with self._running(shelf) as engine:
+            yield from run_chunks(engine, shelf, chunks, bar)
+
+    @contextlib.contextmanager
+    def _running(self, shelf: Shelf) -> Iterator[Engine]:
+        """The engine, which is made when the group begins: it holds the group's data on the devices until it ends."""
+        # Programs are shared with other groups and earlier sweeps, so what this one compiled is a difference.
+        traces = programs(self._plan.static).traces
+        known = len(traces)
+        engine = Engine(self._plan, keep_params=self._keep_params)
+        agree_on_lanes(engine, shelf)
+        try:
+            yield engine
+        finally:
+            self._compiled = len(traces) - known
 
     def finish(self, table: xarray.Dataset) -> xarray.Dataset:
         """The table with the number of programs that were compiled."""
-        return table.assign_attrs(segment_programs=len(self._traces) - self._traced)
+        return table.assign_attrs(segment_programs=self._compiled)
 
 
 class Pruned(Here):
@@ -80,13 +91,13 @@ class Pruned(Here):
 
     def run(self, shelf: Shelf, chunks: Iterable[int], bar: Progress | None) -> Generator[tuple[int, Columns]]:
         """Run the sweep rung by rung; yields every chunk at the end."""
-        agree_on_lanes(self._engine, shelf)
         # An earlier process has made all the chunks, so what it decided belongs into the table as well.
         if not shelf.unfinished(chunks) and (known := shelf.decisions()) is not None:
             self._note(known)
             shelf.forget_rungs()  # which a kill may have left
             return
-        columns, decisions = Climb(self._engine, shelf, self._rule, bar).to_the_end(self._note)
+        with self._running(shelf) as engine:
+            columns, decisions = Climb(engine, shelf, self._rule, bar).to_the_end(self._note)
         shelf.put_decisions(decisions)
         for chunk in shelf.unfinished(chunks):
             trials = self.layout.trials_of(chunk)

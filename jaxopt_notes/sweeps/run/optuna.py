@@ -24,7 +24,7 @@ from ..table.columns import no_trials
 from ..table.direction import declared_direction
 from ..table.seeds import NOT_COMPARED, middle
 from .plan import SweepPlan
-from .plan import plan as planned
+from .plan import plan as make_plan
 from .sweep import sweep
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def optimize(
     options: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": steps, "batch_size": batch_size, "key": key}
     options |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
     space = points_of(_examples(distributions))
-    plan = planned(problem, optimizer, space, **options, width=width, devices=devices)
+    plan = make_plan(problem, optimizer, space, **options, width=width, devices=devices)
     definition = _definition(plan, problem, distributions, metric)
     _check_direction(study, plan.groups[0].problem, metric, direction)
     width = _remembered(study, definition, width)

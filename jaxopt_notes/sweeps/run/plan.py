@@ -61,12 +61,14 @@ class SweepPlan:
         specification: what it was made from.
         devices: the devices it was planned for; None for all local ones.
         known: groups that were traced for other spaces, whose programs may serve again.
+        asked: the width that was asked for.
     """
 
     groups: tuple[GroupPlan, ...]
     specification: Specification
     devices: Sequence[jax.Device] | None = None
     known: tuple[GroupPlan, ...] = ()
+    asked: Width = None
 
     @property
     def problem(self) -> str:
@@ -105,13 +107,19 @@ class SweepPlan:
         """The same plan at the widths that a short timing finds fastest; each costs a compilation and 0.2 s."""
         return dataclasses.replace(self, groups=tuple(map(widths.timed, self.groups)))
 
-    def remake(
-        self, *, width: int | None = None, devices: Sequence[jax.Device] | None = None, **changes: Any
-    ) -> SweepPlan:
-        """The plan with some arguments changed; problems that were made are not made again."""
-        arguments = {**self.specification.arguments, **changes}
-        specification = specify(**arguments, made=self.specification.made)
-        return planned(specification, width, self.devices if devices is None else devices)
+    def remake(self, **changes: Any) -> SweepPlan:
+        """The plan with some arguments of `plan` changed; problems that were made are not made again.
+
+        Raises:
+            ValueError: an argument that `plan` does not have. TypeError, ValueError: as `plan`.
+        """
+        arguments = {**self.specification.arguments, "width": self.asked, "devices": self.devices}
+        for name in changes:
+            _checks.choice("argument", name, arguments)
+        changed = {**arguments, **changes}
+        width, devices = changed.pop("width"), changed.pop("devices")
+        made = self.specification.made if changed["problem"] is arguments["problem"] else None
+        return planned(specify(**changed, made=made), width, devices)
 
     def over(self, space: Space, width: int | None) -> SweepPlan:
         """The plan of another space; programs that this plan has are not traced again.
@@ -232,27 +240,29 @@ def specify(
 
 def planned(
     specification: Specification,
-    width: Width | list[Width],
+    width: Width,
     devices: Sequence[jax.Device] | None,
     known: Sequence[GroupPlan] = (),
+    each: Sequence[Width] | None = None,
 ) -> SweepPlan:
     """Trace every group, and choose its width.
 
     Arguments:
         specification: what the sweep runs.
-        width: as in `sweep`; or one for each group.
+        width: as in `sweep`.
         devices: as in `sweep`.
-        known: groups that were traced before, whose programs may serve others.
+        known: groups that were traced before with the same options and devices, whose programs may serve others.
+        each: a width for each group, in place of `width`.
 
     Raises:
         TypeError, ValueError: as `sweep`.
     """
-    groups = list(specification.groups)
-    each = width if isinstance(width, list) else [width] * len(groups)
     # Before anything is traced, as a wrong width should not cost that time.
-    checked = [widths.check_width(one) for one in each]
+    width, groups = widths.check_width(width), list(specification.groups)
+    each = [width] * len(groups) if each is None else each
     plans = [_traced(name, group, specification.options, devices, known) for name, group in groups]
-    return SweepPlan(tuple(map(widths.at, plans, checked)), specification, devices)
+    fitted = tuple(widths.at(plan, one) for plan, one in zip(plans, each, strict=True))
+    return SweepPlan(fitted, specification, devices, asked=width)
 
 
 def _traced(

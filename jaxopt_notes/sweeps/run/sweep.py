@@ -18,9 +18,11 @@ from jaxtyping import Array, Key, PyTree
 from ... import _checks
 from ...problems import Problem
 from ..compute.group_plan import GroupPlan
+from ..compute.width import check_width
 from ..keep.claims import claim
 from ..keep.store import kept_width
 from ..spec.group import Group, Grouping, check_kept
+from ..spec.options import default_float
 from ..spec.space import Space
 from ..table.joined import among_all, joined, record_of
 from .distribute import Workers, check_executor
@@ -97,7 +99,8 @@ def sweep(
         devices: the devices to use; all local ones when None. Workers of an executor use all of theirs.
         store: a folder that holds the sweep. Every chunk of `width` trials is written there when it is finished, and
             chunks that take longer save a checkpoint once a minute. The same call resumes an interrupted one, on any
-            number of devices, with bit-identical results; `open_sweep(store)` reads it at any time.
+            number of devices, with bit-identical results (a plan if its width is given: one that is chosen depends on
+            the devices); `open_sweep(store)` reads it at any time.
             SIGTERM saves checkpoints of the chunks and then ends the process.
             Processes of `jax.distributed` that make the same call run a share of the chunks each, by their index, and
             never wait for each other: each returns what is on disk when its own share is.
@@ -142,10 +145,12 @@ def sweep(
     how = Execution(keep_params, repair, prune, executor, on_chunk, progress)
     path = None if store is None else _folder(store)
     _check_execution(how, path)
+    width = check_width(width)
     decided: dict[str, Any] = {"seeds": seeds, "steps": steps, "batch_size": batch_size, "every": every, "key": key}
     decided |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
     if isinstance(problem, SweepPlan):
         _refuse_decided({"optimizer": optimizer, "space": space, **decided, "width": width, "devices": devices})
+        _check_precision(problem.specification)
         return _run(problem.specification, [group.width for group in problem.groups], problem, path, how)
     if optimizer is None or steps is None:
         missing = "optimizer" if optimizer is None else "steps"
@@ -156,7 +161,7 @@ def sweep(
     # A width that was given is not replaced by that of the store: where they differ the store refuses it, by name.
     wide = [width if isinstance(width, int) else kept_width(folder, repair, width) for folder in folders]
     # With an executor the workers plan, as the width and the identity depend on their devices, not on those here.
-    plan = None if executor is not None else planned(specification, wide, devices)
+    plan = None if executor is not None else planned(specification, width, devices, each=wide)
     return _run(specification, wide, plan, path, how)
 
 
@@ -176,6 +181,15 @@ def _check_execution(how: Execution, path: Path | None) -> None:
         check_pruner(how.prune, how.executor, path is not None and jax.process_count() > 1)
     if how.executor is not None:
         check_executor(how.executor)
+
+
+def _check_precision(specification: Specification) -> None:
+    """Refuse a plan whose programs were traced with floats of another type than now."""
+    then, now = specification.options.floats, str(default_float())
+    if then != now:
+        raise ValueError(
+            f"the plan was made with {then} and is to run with {now} (jax_enable_x64); make it again with jon.plan(...)"
+        )
 
 
 def _refuse_decided(given: Mapping[str, Any]) -> None:
@@ -210,11 +224,11 @@ def _run(
             check_kept(grouping.groups)
     folders = _folders(specification, path)
     known: Sequence[GroupPlan | None] = plan.groups if plan else [None] * len(folders)
-    named = zip(specification.groups, wide, known, folders, strict=True)
+    parts = zip(specification.groups, wide, known, folders, strict=True)
     runners = [
-        (name, _runner(group, specification, width, one, folder, how), folder)
-        for (name, group), width, one, folder in named
+        (_runner(group, specification, width, one, folder, how), folder) for (_, group), width, one, folder in parts
     ]
+    _ = runners[0][0].layout  # which with an executor is a worker's, who may refuse the loss
     if "" in specification.families:
         return _family(specification.families[""], runners, path, specification, how)
     if path is not None:
@@ -240,7 +254,7 @@ def _runner(
 
 def _family(
     grouping: Grouping,
-    runners: Sequence[tuple[str, Runner, Path | None]],
+    runners: list[tuple[Runner, Path | None]],
     path: Path | None,
     specification: Specification,
     how: Execution,
@@ -250,7 +264,8 @@ def _family(
     if path is not None:
         claim(path, "manifest.json" if record is None else "groups.json", record, how.repair)
     tables: list[xarray.Dataset] = []
-    for group, (_, runner, folder) in zip(grouping.groups, runners, strict=True):
+    for group in grouping.groups:
+        runner, folder = runners.pop(0)  # so that what a group held is freed when the next one begins
         on_chunk, seeds = how.on_chunk, len(specification.options.seeds)
         if on_chunk is not None and record is not None:
             on_chunk = among_all(on_chunk, record, group.rows, seeds)

@@ -25,9 +25,6 @@ _FUNCTION: Any = collections.abc.Callable
 _WORDS = {bool: "True or False", str: "texts", type(None): "None", _FUNCTION: "functions"}
 
 
-NO_DEFAULT = object()
-
-
 @dataclass(frozen=True)
 class Argument:
     """One argument of a function.
@@ -36,12 +33,12 @@ class Argument:
         name: its name.
         kinds: what it takes: bool, int, float, str, NoneType, arrays, `Callable`, `Literal`s; None if it cannot be
             judged.
-        default: its default, or `NO_DEFAULT`.
+        default: its default, or `inspect.Parameter.empty`.
     """
 
     name: str
     kinds: tuple[Any, ...] | None = None
-    default: Any = NO_DEFAULT
+    default: Any = inspect.Parameter.empty
 
     @property
     def is_whole(self) -> bool:

@@ -28,6 +28,7 @@ class Options:
         evaluation_params: the user's choice of the parameters that are evaluated; None for what the state of the
             optimizer implies.
         skip: how many steps in a row may be skipped because they are not finite.
+        floats: the type of floats whose type is not given, which `jax_enable_x64` decides.
     """
 
     seeds: Int[np.ndarray, " seeds"]
@@ -36,6 +37,7 @@ class Options:
     root: Key[Array, ""]
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None
     skip: int
+    floats: str
 
     @classmethod
     def of(
@@ -56,7 +58,12 @@ class Options:
         steps, every = _checks.count("steps", steps), _checks.divisor("every", every, "steps", steps)
         skip = _checks.count("skip_non_finite", skip_non_finite, low=0)
         root = jax.random.key(0) if key is None else _checks.key("key", key)
-        return cls(_seeds(seeds), steps, every, root, evaluation_params, skip)
+        return cls(_seeds(seeds), steps, every, root, evaluation_params, skip, str(default_float()))
+
+
+def default_float() -> np.dtype:
+    """The type of floats whose type is not given."""
+    return jax.dtypes.canonicalize_dtype(float)
 
 
 def seed_keys(root: Key[Array, ""], seed: int) -> Key[Array, " 2"]:

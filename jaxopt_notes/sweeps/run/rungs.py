@@ -117,7 +117,7 @@ class Climb(NamedTuple):
                     waiting.add(part, there)
             if waiting.is_full():
                 done = cuts[-1].stop // len(plan.seeds) * len(plan.seeds)  # of configurations that all seeds measured
-                waiting.release(may_stay(_joined(columns, ("status", *_metrics(columns[0])), done)))
+                waiting.release(may_stay(_joined(columns, ("status", self.rule.pruner.metric), done)))
         return _joined(columns, columns[0], None), waiting
 
     def _pass(
@@ -174,10 +174,6 @@ def _steps_expected(rule: Rule, rungs: list[int], decisions: Decisions, steps: i
 def _joined(columns: Sequence[Columns], names: Iterable[str], trials: int | None) -> Columns:
     """The first trials of some columns in one piece; all of them where None."""
     return {name: np.concatenate([one[name] for one in columns])[:trials] for name in names}
-
-
-def _metrics(columns: Columns) -> list[str]:
-    return [name for name, values in columns.items() if values.ndim == 1 and name != "status"]
 
 
 def _medians(columns: Columns, rule: Rule) -> np.ndarray:

@@ -128,9 +128,8 @@ class Shelf:
     def columns(self) -> Columns:
         """The columns of all trials."""
         files = {} if self._store is None else self._store.finished()
-        for chunk in range(self._layout.chunks):
-            if chunk in self._kept:
-                continue
+        # Also files of chunks that this sweep does not have: reading one reports that it belongs to another sweep.
+        for chunk in sorted({*range(self._layout.chunks), *files} - self._kept):
             there = self._store.chunk(chunk, self._layout) if self._store and chunk in files else None
             for name, column in self.chunk_in(self._columns, chunk).items():
                 column[...] = self._layout.not_run(name) if there is None else there[name]

@@ -85,7 +85,7 @@ from .wrappers.projection import project as project
 if TYPE_CHECKING:
     from . import plots as plots
     from .plots import plot as plot
-    from .sweeps import optuna as optuna
+    from .sweeps.run import optuna as optuna
 
 
 def __getattr__(name: str) -> Any:

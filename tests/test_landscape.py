@@ -213,7 +213,7 @@ def test_a_plane_goes_on_after_a_kill(tmp_path, monkeypatch):
 
 
 def test_filter_norms_match_those_of_the_parameters_and_directions_are_orthogonal():
-    params = jon.problems.models.MLP((5, 3)).init(jax.random.key(0), jnp.ones((1, 4)))["params"]
+    params = jon.problems.MLP((5, 3)).init(jax.random.key(0), jnp.ones((1, 4)))["params"]
     params["conv"] = jax.random.normal(jax.random.key(1), (3, 3, 2, 6))
     params["Dense_0"]["bias"] = jnp.arange(5.0)
     found = landscape.random_directions(jax.random.key(2), params)

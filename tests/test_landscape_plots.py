@@ -310,7 +310,7 @@ def test_a_search_that_found_nothing_is_drawn_and_reported(tmp_path):
     table = xr.Dataset(columns, attrs={"parameters": 2, "starts": 5})  # as `CriticalPoints.to_dataset` makes it
     axes = plots.index_against_loss(table)
     assert axes.texts[0].get_text() == "no critical point found from 5 starts"
-    assert "no critical point found" in plots.style.alt_text(axes)
+    assert "no critical point found" in plots.alt_text(axes)
     page = jon.report({"search": table}, tmp_path / "page.html").read_text()
     assert "no critical point found from 5 starts" in page
     empty = xr.Dataset({"loss": ("point", np.zeros(0))})
@@ -325,7 +325,7 @@ def test_infinite_neighbours_on_a_line_are_drawn_without_a_warning():
         return jnp.where(p[0] < 0.2, p[0] ** 2, jnp.inf)
 
     axes = plots.curve(landscape.line(barrier, jnp.zeros(2), jnp.eye(2)[0], points=11), tangents=[-0.8])
-    assert "lowest 0 at x=0" in plots.style.alt_text(axes)
+    assert "lowest 0 at x=0" in plots.alt_text(axes)
     axes = plots.curve(landscape.line(lambda p: jnp.inf + 0 * p[0], jnp.zeros(2), jnp.eye(2)[0], points=11))
     assert "nowhere finite" in [text.get_text() for text in axes.texts]
     field = landscape.gradient_field(lambda p: jnp.sqrt(p[0]) + p[1] ** 2, jnp.zeros(2), jnp.eye(2), points=5)

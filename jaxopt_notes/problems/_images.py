@@ -192,7 +192,7 @@ def digits_cnn(
 
     Arguments:
         features: channels of the convolutions, at least one.
-        method: how to convolve; see `problems.convolution.convolve`.
+        method: how to convolve; see `problems.convolve`.
         test_fraction, split_seed: as in `digits`.
 
     Returns:
@@ -230,7 +230,7 @@ def digits_resnet(
         skip: whether blocks add their inputs.
         norm: "batch" (statistics of the batch at hand) or "none".
         width: channels of the first stage.
-        method: how to convolve; see `problems.convolution.convolve`.
+        method: how to convolve; see `problems.convolve`.
         test_fraction, split_seed: as in `digits`.
 
     Returns:

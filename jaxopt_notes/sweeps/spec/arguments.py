@@ -33,12 +33,12 @@ class Argument:
         name: its name.
         kinds: what it takes: bool, int, float, str, NoneType, arrays, `Callable`, `Literal`s; None if it cannot be
             judged.
-        default: its default, or `inspect.Parameter.empty`.
+        default: its default; `inspect.Parameter.empty` of an argument that must be given.
     """
 
     name: str
     kinds: tuple[Any, ...] | None = None
-    default: Any = inspect.Parameter.empty
+    default: Any = None
 
     @property
     def is_whole(self) -> bool:

@@ -52,8 +52,8 @@ def modules(start: str, root: Traversable | None = None) -> dict[str, bytes]:
 
     Example:
         >>> from jaxopt_notes.studies import sources
-        >>> sorted(sources.modules("jaxopt_notes._partials"))
-        ['jaxopt_notes._checks', 'jaxopt_notes._partials']
+        >>> sorted(sources.modules("jaxopt_notes._digests"))
+        ['jaxopt_notes._digests', 'jaxopt_notes._files']
     """
     folder = importlib.resources.files(PACKAGE) if root is None else root
     found: dict[str, bytes] = {}

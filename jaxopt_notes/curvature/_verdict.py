@@ -96,7 +96,7 @@ class CriticalPoint(NamedTuple):
     exact: Bool[Array, ""]
 
     @property
-    def gradient_flat(self) -> Bool[Array, "*points"] | np.bool_:
+    def gradient_flat(self) -> Bool[Array | np.ndarray, "*points"] | np.bool_:
         """Whether the gradient lies in the kernel of the Hessian without being zero.
 
         There |grad|^2 is stationary, so methods that minimise it stop; the loss is not.

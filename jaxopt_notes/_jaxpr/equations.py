@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 from .programs import Jaxpr, equations, trace
 
 UNKNOWN: Final = object()
-"""In place of a callback: the operation has an effect of which nothing is known."""
+"""In place of a callback: the operation has an unknown effect."""
 
 _CALLBACKS = ("debug_callback", "pure_callback", "io_callback")
 _PRINTS = ("debug_print",)  # its text and options are parameters, and show in the program's text

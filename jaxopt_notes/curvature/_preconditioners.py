@@ -22,7 +22,7 @@ class Stability(NamedTuple):
     Attributes:
         sharpness: L, the largest eigenvalue of the Hessian as the optimizer sees it.
         bound: the largest learning rate that is stable on a quadratic of that sharpness.
-        learning_rate: the rate in force.
+        learning_rate: the current learning rate.
     """
 
     sharpness: Float[Array, ""]

@@ -35,7 +35,7 @@ class Run(NamedTuple):
         loss, grad_norm, update_norm: histories with `steps / every + 1` entries; entry k belongs to step `k * every`.
             With minibatches the loss and the gradient are of that step's batch. A run that stopped repeats its last
             loss and gradient norm, with an update norm of 0.
-        learning_rate: history of the rate in force at every entry, the one that the step after it uses; NaN when the
+        learning_rate: learning rate at each recorded step, the one that the step after it uses; NaN when the
             optimizer is a closure that does not tell it, as `optax.chain` is (see `optimizers.current_learning_rate`).
         initial_loss, final_loss: the loss on the full data at the start and at the end, at `evaluation_params`.
         status: a `Status` code; `status_text` says it in words.

@@ -58,7 +58,7 @@ class Placed:
             plan, seeds, devices, losses = self._plan, len(self._plan.seeds), self._mesh.size, []
             for first in range(0, seeds, width * devices):
                 # The starts are measured by the program that measures the chunks, so they are laid out as a chunk is:
-                # `width` lanes on each device, of which the first `count` hold a seed each.
+                # `width` lanes on each device. The first `count` of them hold a seed each.
                 count = min(width, -(-(seeds - first) // devices))  # on every device, the first lanes of each
                 device, lane = np.divmod(np.arange(devices * width), width)
                 lanes = np.minimum(first + device * count + lane, seeds - 1)

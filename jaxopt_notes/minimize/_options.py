@@ -121,7 +121,7 @@ def checked_loss(loss: Callable[..., Any], params: PyTree, aux: PyTree, *rest: A
 def checked_metrics(
     metrics: Callable[..., Any] | None, params: PyTree, aux: PyTree, traced: bool = False
 ) -> tuple[Program | None, list[Any]]:
-    """The metrics as a program of (params, aux) and its constants; differentiated only where the run itself is traced."""
+    """The metrics as a program of (params, aux) and its constants; differentiated only if the run is."""
     if metrics is None:
         return None, []
     if not callable(metrics):

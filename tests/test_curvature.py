@@ -438,9 +438,9 @@ COMPILED = {"dense": "dense_verdict", "lanczos": "_lanczos_verdict"}
 
 @pytest.mark.parametrize("method", COMPILED)
 def test_a_fresh_lambda_with_fresh_data_does_not_recompile(method):
-    def verdict(diagonal):
+    def verdict(diagonal):  # the factor makes it a program that no other test has compiled
         weights = jnp.asarray(diagonal)
-        return classify(lambda x: jnp.sum(weights * x**2), jnp.zeros(3), method=method)
+        return classify(lambda x: 0.815 * jnp.sum(weights * x**2), jnp.zeros(3), method=method)
 
     with compiled_programs() as names:
         first = verdict([1.0, 2.0, 3.0])
@@ -449,7 +449,7 @@ def test_a_fresh_lambda_with_fresh_data_does_not_recompile(method):
         second = verdict([-1.0, 2.0, 3.0])
     assert not any(COMPILED[method] in name for name in names)
     assert (first.kind_name, second.kind_name) == ("minimum", "saddle")
-    np.testing.assert_allclose(second.smallest, -2, rtol=1e-5)
+    np.testing.assert_allclose(second.smallest, -1.63, rtol=1e-5)
 
 
 @pytest.mark.parametrize("method", ["dense", "lanczos"])

@@ -150,14 +150,14 @@ def one_table(function: str, table: Any) -> None:
         raise TypeError(f"{function} takes the table of {named if families else 'a sweep, and this tree holds none'}")
 
 
-def takes(function: Callable[..., Any], count: int) -> bool:
-    """Whether a function can be called with this many arguments; True where its signature is not known."""
+def takes(function: Callable[..., Any], count: int, keywords: Iterable[str] = ()) -> bool:
+    """Whether a function can be called with this many arguments, and these keywords; True if its signature is unknown."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some functions written in C have none
         return True
     try:
-        signature.bind(*[None] * count)
+        signature.bind(*[None] * count, **dict.fromkeys(keywords))
     except TypeError:
         return False
     return True

@@ -20,6 +20,7 @@ from .devices import use_compilation_cache, use_cpu_cores
 from .sweeps import StoreError, open_sweep
 from .sweeps.keep.folders import is_store
 from .sweeps.spec.arguments import Argument, arguments_of, exact
+from .sweeps.spec.group import measured
 from .sweeps.spec.space import in_words
 from .sweeps.table.direction import declared_direction
 
@@ -86,7 +87,7 @@ def sweep(
     own = {name: values[name][0] for name in _own(maker, values)}
     first = _made(problem, maker, own)
     with _no_exit(problem):
-        known = _metrics(first)
+        known = measured(first)
     _checks.choice("metric", metric, known)
     direction = declared_direction(first, metric, direction)
     made, space = (maker if own else first), grid(**values)
@@ -176,7 +177,7 @@ def _point(name: str, problem: Problem, at: tuple[float, ...]) -> Any:
     import jax
     import jax.numpy as jnp
 
-    shapes = jax.eval_shape(problem.init, jax.random.key(0))
+    shapes = problem.start_shapes()[0]
     leaves = jax.tree.leaves(shapes)
     if len(leaves) != 1 or math.prod(leaves[0].shape) != len(at):
         sizes = sum(math.prod(leaf.shape) for leaf in leaves)
@@ -259,14 +260,6 @@ def _made(name: str, maker: Any, arguments: dict[str, Any]) -> Problem:
     if not isinstance(made, Problem):
         raise TypeError(f"{name} must be a Problem or a function that makes one; it gave a {type(made).__name__}")
     return made
-
-
-def _metrics(problem: Problem) -> list[str]:
-    """Names of what a sweep measures at the end of every trial."""
-    import jax
-
-    params = jax.eval_shape(problem.init, jax.random.key(0))
-    return list(jax.eval_shape(problem.evaluate, params, problem.data, problem.test_data))
 
 
 def _module(path: Path) -> Any:

@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Key
 
 from . import _checks
+from ._contract import evaluation_key, in_one_form, loss_key
 from .curvature import sharpness, stability_bound
 from .minimize import Status
 from .optimizers import OPTIMIZERS, RULES
@@ -131,8 +132,12 @@ def suggest_learning_rate(
     curve = sweep(
         problem, optimizer, grid(**axes), seeds=seeds, steps=steps, batch_size=batch_size, key=root, progress=progress
     ).squeeze(list(numbers), drop=True)
-    start = problem.init(seed_keys(root, 0)[0])
-    top = float(sharpness(problem.loss, start, *(() if problem.data is None else (problem.data,))))
+    keys, own = seed_keys(root, 0), {name: value for name, value in numbers.items() if name in problem.numbers}
+    start, aux = problem.start(keys[0], own)
+    known = {**own, "key": evaluation_key(loss_key(keys[1]))}
+    in_a_step = in_one_form(problem.loss, train=True)
+    batch = () if problem.data is None else (problem.data,)
+    top = float(sharpness(lambda params, *batch: in_a_step(params, aux, known, *batch)[0], start, *batch))
     bound = np.nan
     if rule is not None and rule.divisor is None and not isinstance(rule.inverse_limit, Without):
         bound = float(stability_bound(rule.name, top, **numbers))

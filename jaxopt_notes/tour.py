@@ -198,7 +198,7 @@ def first_failure(table: xarray.Dataset) -> tuple[float, str]:
 
 def _sharpness_at_start(problem: Problem, name: str, keys: Key[Array, " 2"]) -> float:
     """The largest Hessian eigenvalue at the start as the optimizer sees it, after an epoch in which it did not move."""
-    params, divisor = problem.init(keys[0]), None
+    params, divisor = problem.start(keys[0])[0], None
     if RULES[name].divisor is not None:
         optimizer = OPTIMIZERS[name](0.0)
         program, constants = hoist(problem.loss, params, batch_shapes(problem.data, BATCH_SIZE), derivatives=1)

@@ -110,7 +110,7 @@ def of_problem(problem: Problem, code: str = "") -> Scene:
         problem.name,
         problem.loss,
         checked_window("the domain of its facts", facts.domain),
-        np.asarray(problem.init(jax.random.key(0)), np.float64),
+        np.asarray(problem.start(jax.random.key(0))[0], np.float64),
         tuple((np.asarray(known.point, np.float64), known.value) for known in facts.minima),
         facts.levels,
         plain(facts.formula),

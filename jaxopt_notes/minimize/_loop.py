@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
-from .._hoist import hoist
+from .._contract import check_values
+from .._hoist import Program, hoist
 from .._means import is_sum, warn_of_sum
 from ..minibatches import Minibatches, batch_shapes, check_batch_size
 from . import _program as program
-from ._options import Options, checked_evaluation, checked_loss, checked_metrics, checked_skip, derivatives_of
+from ._options import Options, checked_evaluation, checked_metrics, checked_skip, derivatives_of, judged
 from ._program import Inputs, Static
 from ._run import Run
 
@@ -40,6 +41,7 @@ def minimize(
     minibatches: Minibatches | None = None,
     key: Key[Array, ""] | None = None,
     args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
     aux: PyTree = None,
     metrics: Callable[..., PyTree] | None = None,
     state: PyTree = None,
@@ -64,18 +66,23 @@ def minimize(
     Arguments:
         loss: `loss(params, *args)`, or `loss(params, batch, *args)` with `data`; returns a real scalar. A mean over the
             batch, not a sum, if the learning rate should mean the same for every batch size; with minibatches a sum is
-            warned of.
+            warned of. It is given by keyword what its signature asks for after a `*`, as that of a `Problem`: `aux`,
+            `key` (a fresh one for every step), `train` (True in a step, False where `initial_loss` and `final_loss` are
+            measured), and numbers of its own.
         params: a pytree of floating or complex arrays, the start.
         optimizer: an (init, update) pair, ours or optax's. Its update is also given `value`, `grad` and `value_fn`.
         steps: number of steps, at least 1. Static.
         data: a pytree of arrays with one leading axis of examples.
         minibatches: the stream of batches, such as `minibatches.reshuffle(64)`; the whole of `data` when None. Static.
-        key: key of the stream; needed with `minibatches`.
+        key: key of the stream and of a loss that asks for one; needed with `minibatches`. With the second of
+            `seed_keys` a run sees the batches and the keys of that seed in a sweep.
         args: further arguments of `loss`, such as a regularisation strength; may be traced.
-        aux: the first state of a stateful loss, such as batch statistics or a dropout key. The loss is then
-            `loss(params, aux, [batch,] *args) -> (value, new_aux)`, and `run.aux` is the last accepted state.
-        metrics: `metrics(params)`, or `metrics(params, aux)` with `aux`: any pytree of arrays, recorded at every entry,
-            at the parameters that `evaluation_params` gives.
+        kwargs: name -> number, of those that the loss asks for by keyword; may be traced.
+        aux: the first state of a stateful loss, such as batch statistics. The loss asks for `aux` by keyword and
+            returns `(value, new_aux)`; or it takes it by position, `loss(params, aux, [batch,] *args)`. `run.aux` is
+            the last accepted state. A step whose aux becomes infinite or NaN is not accepted.
+        metrics: `metrics(params)`, or `metrics(params, aux)` with `aux`, which may also be asked for by keyword: any
+            pytree of arrays, recorded at every entry, at the parameters that `evaluation_params` gives.
         state: the optimizer's state to begin with, as `run.state` of an earlier run, to go on from its end; fresh when
             None. With minibatches give another key, or the same batches come again.
         every: record one entry per this many steps; must divide `steps`. Static.
@@ -111,8 +118,8 @@ def minimize(
     """
     donate = _checks.boolean("donate", donate)
     options = Options(
-        loss=loss, params=params, optimizer=optimizer, args=args, aux=aux, metrics=metrics, state=state, every=every,
-        tol=tol, record_params=record_params, evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
+        loss=loss, params=params, optimizer=optimizer, args=args, kwargs=kwargs or {}, aux=aux, metrics=metrics,
+        state=state, every=every, tol=tol, record_params=record_params, evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
     ).checked()  # fmt: skip
     batches = _Batches(data, minibatches, key, allow_nan)
     static, params, aux, inputs = _prepare(options, batches, ("steps", steps), baseline)
@@ -132,6 +139,7 @@ def minimize_until(
     minibatches: Minibatches | None = None,
     key: Key[Array, ""] | None = None,
     args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
     aux: PyTree = None,
     metrics: Callable[..., PyTree] | None = None,
     state: PyTree = None,
@@ -153,7 +161,7 @@ def minimize_until(
     until the slowest stops, and there is no reverse-mode derivative (use `minimize`).
 
     Arguments:
-        loss, params, optimizer, data, minibatches, key, args: as in `minimize`. The gradient is looked at in every
+        loss, params, optimizer, data, minibatches, key, args, kwargs: as in `minimize`. The gradient is looked at in every
             step. With minibatches its norm does not fall to zero: use `patience`.
         aux, metrics, state, every, baseline, record_params, evaluation_params, skip_non_finite: as in `minimize`.
         donate, allow_nan: as in `minimize`.
@@ -179,8 +187,8 @@ def minimize_until(
     tol = _checks.scalar("tol", tol, low=0.0)
     donate = _checks.boolean("donate", donate)
     options = Options(
-        loss=loss, params=params, optimizer=optimizer, args=args, aux=aux, metrics=metrics, state=state, every=every,
-        tol=tol, record_params=record_params, evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
+        loss=loss, params=params, optimizer=optimizer, args=args, kwargs=kwargs or {}, aux=aux, metrics=metrics,
+        state=state, every=every, tol=tol, record_params=record_params, evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
     ).checked()  # fmt: skip
     batches = _Batches(data, minibatches, key, allow_nan)
     static, params, aux, inputs = _prepare(options, batches, ("max_steps", max_steps), baseline)
@@ -198,36 +206,47 @@ def _prepare(
     baseline: Any,
 ) -> tuple[Static, PyTree, PyTree, Inputs]:
     """Check everything, and part what decides the program from what it is run on."""
-    loss, params, optimizer, args, aux = options[:5]
+    loss, params, optimizer, args, aux = options.loss, options.params, options.optimizer, options.args, options.aux
     data, key = batches.data, None if batches.key is None else _checks.key("key", batches.key)
     name, count = steps[0], _checks.count(*steps)
     every = _checks.divisor("every", options.every, name, count)
     minibatches, batch = _checked_batch(batches)
     # Whoever differentiates through this call traces its arguments; then second derivatives are run too.
     traced = any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, options.state, data, args, aux))))
-    lifted = checked_loss(loss, params, aux, *batch, *args)
-    hoisted = partial(hoist, lifted, params, aux, derivatives=derivatives_of(optimizer) + traced, owner=loss)
-    batch_program, batch_constants = hoisted(*batch, *args)
+    loss_of = judged(loss, aux, options.kwargs, key)
+    known = {name: jnp.asarray(value) for name, value in options.kwargs.items()}
+    known |= {"key": key} if loss_of.is_random else {}
+
+    def hoisted(form: Callable[..., Any], *rest: Any) -> tuple[Program, list[Any]]:
+        check_values(loss_of.name, form, params, aux, known, *rest)
+        return hoist(form, params, aux, known, *rest, derivatives=derivatives_of(optimizer) + traced, owner=loss)
+
+    step_program, step_constants = hoisted(loss_of.step, *batch, *args)
     # The text of a program holds the shapes of its arguments, so the loss on all of the data is a program of its own.
-    full_program, full_constants = batch_program, batch_constants
+    end_program, end_constants = step_program, step_constants
+    if minibatches is not None or loss_of.differs:
+        whole = () if data is None else (data,)
+        end_program, end_constants = hoisted(loss_of.end, *whole, *args)
     if minibatches is not None:
-        full_program, full_constants = hoisted(data, *args)
-        _checks.scalar_value(f"on all of the data loss {_checks.name_of(loss)!r}", full_program.output()[0])
-        value = lambda *arguments: lifted(*arguments)[0]
-        if is_sum(batch_program, value, (params, aux), data, args):
+        value = lambda *arguments: loss_of.step(*arguments)[0]
+        if is_sum(step_program, value, (params, aux, known), data, args):
             size, examples = len(jax.tree.leaves(batch)[0]), _checks.examples("data", data)
-            warn_of_sum(_checks.name_of(loss), size, examples)
+            warn_of_sum(loss_of.name, size, examples)
     measure, measure_constants = checked_metrics(options.metrics, params, aux, traced)
     evaluation, evaluation_constants = checked_evaluation(options.evaluation_params, optimizer, params, traced)
     record_params = options.record_params
-    static = Static(batch_program, full_program, measure, count, every, minibatches, record_params, evaluation)
+    static = Static(
+        step_program, end_program, loss_of.is_random, loss_of.differs, measure, count, every, minibatches, record_params,
+        evaluation,
+    )  # fmt: skip
     inputs = Inputs(
-        (batch_constants, full_constants, measure_constants, evaluation_constants),
+        (step_constants, end_constants, measure_constants, evaluation_constants),
         optimizer,
         options.state,
         data,
         key,
         tuple(args),
+        {name: value for name, value in known.items() if name != "key"},
         tol=options.tol,
         rtol=None,
         patience=None,

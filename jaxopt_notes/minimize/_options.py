@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from .. import _checks
+from .._contract import RESERVED, asked, check_values, in_one_form
 from .._hoist import Program, hoist
 from .._partials import as_pytree
 from .._warnings import warn
@@ -25,6 +26,7 @@ class Options(NamedTuple):
     params: PyTree
     optimizer: optax.GradientTransformation
     args: Sequence[Any]
+    kwargs: Mapping[str, Any]
     aux: PyTree
     metrics: Callable[..., PyTree] | None
     state: PyTree
@@ -99,23 +101,54 @@ def warn_past_schedule(optimizer: optax.GradientTransformation, state: PyTree) -
         )
 
 
-def checked_loss(loss: Callable[..., Any], params: PyTree, aux: PyTree, *rest: Any) -> Callable[..., Any]:
-    """The loss as `(params, aux, *rest) -> (value, aux)`, after a look at the shapes it returns."""
+class Judged(NamedTuple):
+    """A loss in the one form of the loops, `(params, aux, known, *rest) -> (value, aux)`.
+
+    Attributes:
+        step: as it is in a step.
+        end: as it is measured at the start and at the end, where `train` is False.
+        name: its name.
+        is_random: whether it asks for a key.
+        differs: whether a measurement of the same point and the same batch may have another value than a step.
+    """
+
+    step: Callable[..., Any]
+    end: Callable[..., Any]
+    name: str
+    is_random: bool
+    differs: bool
+
+
+def judged(loss: Any, aux: PyTree, kwargs: Any, key: Any) -> Judged:
+    """The loss in the one form, after a look at what its signature asks for.
+
+    Raises:
+        TypeError: the loss is not callable, or asks by keyword for something that it is not given, or the other way
+            round.
+    """
     if not callable(loss):
         hint = "; pass its .loss, and data=its .data" if callable(getattr(loss, "loss", None)) else ""
         raise TypeError(f"loss must be a function of the parameters, got {loss!r}{hint}")
-    # One form inside for both kinds of loss: the step always carries an aux, which is None for a loss without state.
-    if aux is None:
-        _checks.scalar_loss(loss, params, *rest)
-        return lambda params, aux, *rest: (loss(params, *rest), None)
-    out = jax.eval_shape(loss, params, aux, *rest)
-    if not (isinstance(out, tuple) and len(out) == 2):
-        raise TypeError(f"with aux the loss must return (value, new_aux), got {jax.tree.structure(out)}")
-    _checks.scalar_loss(lambda *arguments: loss(*arguments)[0], params, aux, *rest)
-    kind = jax.tree.map(lambda leaf: (jnp.shape(leaf), jnp.result_type(leaf)), (aux, out[1]))
-    if kind[0] != kind[1]:
-        raise TypeError(f"the new aux must have the structure, shapes and dtypes of aux, {kind[0]}; got {kind[1]}")
-    return loss
+    wants, name = asked(loss), _checks.name_of(loss)
+    if not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs must map names to further keyword arguments of the loss, got {kwargs!r}")
+    for own in kwargs:
+        if own in RESERVED:
+            raise TypeError(f"kwargs must not hold {own!r}, which the loss is given by itself")
+        if own not in wants.numbers and not _checks.takes_any(loss):
+            raise TypeError(
+                f"kwargs holds {own!r}, which loss {name!r} does not take by keyword"
+                f"{_checks.nearest(own, wants.numbers, 'it takes ' + (', '.join(wants.numbers) or 'none'))}"
+            )
+    missing = [own for own in wants.needed if own not in kwargs]
+    if missing:
+        raise TypeError(f"loss {name!r} asks for {', '.join(missing)}: pass kwargs={{{missing[0]!r}: ...}}")
+    if wants.key and key is None:
+        raise TypeError(f"loss {name!r} asks for a random key: pass key=, for example key=jax.random.key(0)")
+    if wants.aux and aux is None:
+        raise TypeError(f"loss {name!r} asks for aux: pass the one to start from as aux=")
+    step, end = (in_one_form(loss, train=train, aux_by_position=aux is not None and not wants.aux) for train in (True, False))
+    return Judged(step, end, name, wants.key, wants.train or wants.key)
 
 
 def checked_metrics(
@@ -126,7 +159,13 @@ def checked_metrics(
         return None, []
     if not callable(metrics):
         raise TypeError(f"metrics must be a function of the parameters that returns a pytree, got {metrics!r}")
-    measure = lambda params, aux: metrics(params) if aux is None else metrics(params, aux)
+    by_keyword = asked(metrics).aux
+
+    def measure(params: PyTree, aux: PyTree) -> PyTree:
+        if by_keyword:
+            return metrics(params, aux=aux)
+        return metrics(params) if aux is None else metrics(params, aux)
+
     return hoist(measure, params, aux, derivatives=int(traced), owner=metrics)
 
 

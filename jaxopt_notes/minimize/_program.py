@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from .. import _checks
+from .._contract import evaluation_key, loss_key
 from .._hoist import Program
 from .._kept import PerProgram
 from .._numerics import rounded
@@ -28,8 +29,10 @@ EPOCHS = 4
 class Static(NamedTuple):
     """What decides the program."""
 
-    batch_loss: Program
-    full_loss: Program
+    step_loss: Program
+    end_loss: Program
+    is_random: bool
+    differs: bool
     metrics: Program | None
     steps: int
     every: int
@@ -47,6 +50,7 @@ class Inputs(NamedTuple):
     data: PyTree
     key: Any
     args: tuple[Any, ...]
+    kwargs: dict[str, Any]
     tol: Any
     rtol: Any
     patience: Any
@@ -100,7 +104,7 @@ class _Functions(NamedTuple):
         entry: the steps of one entry of a block that begins at a given entry, with that block's indices.
     """
 
-    full_loss: Loss
+    end_loss: Loss
     first: Callable[[PyTree, PyTree, Array | None], Carry]
     block: int
     draw: Callable[[Any, int], Array | None]
@@ -117,46 +121,53 @@ def _steps_at_once(static: Static, examples: int) -> int:
 
 
 def _functions(static: Static, inputs: Inputs) -> _Functions:
-    batch_constants, full_constants, measure_constants, evaluation_constants = inputs.constants
+    step_constants, end_constants, measure_constants, evaluation_constants = inputs.constants
     minibatches, optimizer, every = static.minibatches, inputs.optimizer, static.every
     examples = 0 if minibatches is None else _checks.examples("data", inputs.data)
     at_once = static.steps if minibatches is None else _steps_at_once(static, examples)
     block = min(static.steps, max(at_once, every)) // every
 
-    def full_loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
-        return static.full_loss(
-            full_constants, params, aux, *(() if inputs.data is None else (inputs.data,)), *inputs.args
-        )
+    whole = () if inputs.data is None else (inputs.data,)
+    randomness = loss_key(inputs.key) if static.is_random else None
+
+    def known(key: Any) -> dict[str, Any]:
+        return {**inputs.kwargs, "key": key} if static.is_random else inputs.kwargs
+
+    def end_loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
+        key = evaluation_key(randomness) if static.is_random else None
+        return static.end_loss(end_constants, params, aux, known(key), *whole, *inputs.args)
 
     def rows_of(first: Array | int, steps: int) -> Array:
         assert minibatches is not None
         # One more, as the last candidate is judged by the batch of the step after it.
         return indices(minibatches, inputs.key, first, steps + 1, examples)
 
-    def batch_loss(rows: Array | None, position: Array | int) -> Loss:
-        if minibatches is None:
-            return full_loss
-        assert rows is not None
-        return lambda params, aux: static.batch_loss(
-            batch_constants, params, aux, gather(inputs.data, rows[position]), *inputs.args
-        )
+    def step_loss(rows: Array | None, origin: Array | int, step: Array | int) -> Loss:
+        """The loss of a step, given the example indices from the step `origin` on."""
 
-    def taken(carry: Carry, rows: Array | None, position: Array | int, steps: int, tol: Any) -> Carry:
-        def body(carry: Carry, position: Array) -> tuple[Carry, None]:
-            losses = (batch_loss(rows, position), batch_loss(rows, position + 1))
+        def loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
+            batch = whole if rows is None else (gather(inputs.data, rows[step - origin]),)
+            key = jax.random.fold_in(randomness, step) if static.is_random else None
+            return static.step_loss(step_constants, params, aux, known(key), *batch, *inputs.args)
+
+        return loss
+
+    def taken(carry: Carry, rows: Array | None, origin: Array | int, first: Array, steps: int, tol: Any) -> Carry:
+        def body(carry: Carry, step: Array) -> tuple[Carry, None]:
+            losses = (step_loss(rows, origin, step), step_loss(rows, origin, step + 1))
             return advance(optimizer, carry, *losses, tol, inputs.skip), None
 
-        return jax.lax.scan(body, carry, position + jnp.arange(steps, dtype=jnp.int32))[0]
+        return jax.lax.scan(body, carry, first + jnp.arange(steps, dtype=jnp.int32))[0]
 
     def draw(first_entry: Array | int, entries: int) -> Array | None:
         return None if minibatches is None or every > at_once else rows_of(first_entry * every, entries * every)
 
     def entry(carry: Carry, rows: Array | None, first_entry: Array | int, number: Array, tol: Any) -> Carry:
         if minibatches is None or rows is not None:
-            return taken(carry, rows, (number - first_entry) * every, every, tol)
+            return taken(carry, rows, first_entry * every, number * every, every, tol)
 
         def window(carry: Carry, first: Array, steps: int) -> Carry:
-            return taken(carry, rows_of(first, steps), 0, steps, tol)
+            return taken(carry, rows_of(first, steps), first, first, steps, tol)
 
         # An entry of too many steps for one drawing is taken in windows.
         windows, rest = divmod(every, at_once)
@@ -172,9 +183,9 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
 
     def first(params: PyTree, aux: PyTree, rows: Array | None) -> Carry:
         rows = rows_of(0, 0) if rows is None and minibatches is not None else rows
-        return start(optimizer, params, batch_loss(rows, 0), inputs.tol, aux, inputs.state, inputs.skip)
+        return start(optimizer, params, step_loss(rows, 0, 0), inputs.tol, aux, inputs.state, inputs.skip)
 
-    return _Functions(full_loss, first, block, draw, entry, kept, evaluated)
+    return _Functions(end_loss, first, block, draw, entry, kept, evaluated)
 
 
 def _minimize(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Run:
@@ -275,8 +286,8 @@ def _finish(
     # `evaluation_params` returns the very parameters it was given where a method has no other point. Seen by identity
     # while tracing, this saves two evaluations of the loss.
     begin, end = pieces.evaluated(first), pieces.evaluated(last)
-    if static.minibatches is not None or end is not last.params:
-        initial, final = pieces.full_loss(begin, aux)[0], pieces.full_loss(end, last.aux)[0]
+    if static.minibatches is not None or static.differs or end is not last.params:
+        initial, final = pieces.end_loss(begin, aux)[0], pieces.end_loss(end, last.aux)[0]
     initial, final = rounded((initial, final))
     status = end_status(last.status, initial, final, inputs.baseline, unmoved(first, last))
     return Run(
@@ -294,7 +305,7 @@ def _finish(
 
 
 # Whether memory is donated is part of a compiled function, so there are two of each.
-_of_loss: dict[str, Any] = {"program_of": lambda static: static.batch_loss}
+_of_loss: dict[str, Any] = {"program_of": lambda static: static.step_loss}
 scan = PerProgram(_minimize, **_of_loss)
 scan_donating = PerProgram(_minimize, donate_argnames=("params", "aux"), **_of_loss)
 until = PerProgram(_minimize_until, **_of_loss)

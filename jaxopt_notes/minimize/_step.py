@@ -64,11 +64,13 @@ def start(
 ) -> Carry:
     """Evaluate the start; the optimizer begins there, or goes on from `state`. `skip` is that of `advance`."""
     params = rounded(params)
+    before = aux
     value, aux, grad = _evaluate(loss, params, aux)
     grad_norm = tree_norm(grad)
     state = optimizer.init(params) if state is None else state
     finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
     # A batch that may be skipped, or that the optimizer handles itself, does not end the run at its start either.
+    finite &= _stays_finite(before, aux)
     goes_on = finite if skip is None and not _takes_non_finite(state) else jnp.bool_(True)
     status = jnp.where(goes_on, jnp.int32(Status.COMPLETED), jnp.int32(Status.NON_FINITE))
     if tol is not None:
@@ -128,11 +130,24 @@ def _attempt(
         finite &= tree_finite(params)
     else:
         finite &= jnp.isfinite(value) & jnp.isfinite(grad_norm)
+    finite &= _stays_finite(carry.aux, aux)
     unmoved = None if carry.unmoved is None else _unmoved(carry, updates, grad_norm)
     skips = None if carry.skips is None else carry.skips._replace(in_a_row=jnp.int32(0))
     taken = carry.stopped_at + 1
     new = Carry(params, state, value, grad, grad_norm, update_norm, carry.status, taken, unmoved, aux, skips)
     return _typed(new, carry), (carry.status == Status.COMPLETED) & finite
+
+
+def _stays_finite(before: PyTree, after: PyTree) -> Bool[Array, ""]:
+    """Whether no entry of aux became infinite or NaN. It is stored and used later, while the loss is finite still."""
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    # An entry that was not finite before, such as a running minimum at its start, is no sign of failure.
+    lost = [jnp.any(jnp.isfinite(old) & ~jnp.isfinite(new)) for old, new in pairs if _inexact(new)]
+    return ~jnp.stack(lost).any() if lost else jnp.bool_(True)
+
+
+def _inexact(leaf: Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
 def _moved(optimizer: optax.GradientTransformation, loss: Loss, carry: Carry) -> tuple[PyTree, PyTree, PyTree]:

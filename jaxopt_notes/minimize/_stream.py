@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
+from .._contract import check_values, evaluation_key, loss_key
 from .._hoist import Program, hoist
 from .._kept import PerProgram
 from ..minibatches import prefetch as read_ahead
-from ._options import Options, checked_evaluation, checked_loss, checked_metrics, checked_skip, derivatives_of
+from ._options import Options, checked_evaluation, checked_metrics, checked_skip, derivatives_of, judged
 from ._program import History, evaluated_at, record
 from ._run import Run
 from ._status import Status
@@ -32,6 +33,8 @@ def minimize_stream(
     steps: int | None = None,
     epochs: int | None = None,
     args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    key: Key[Array, ""] | None = None,
     aux: PyTree = None,
     metrics: Callable[..., PyTree] | None = None,
     state: PyTree = None,
@@ -50,8 +53,9 @@ def minimize_stream(
     another shape, such as a shorter last one, compiles once more.
 
     Arguments:
-        loss, params, optimizer, args, aux, metrics, state, tol, record_params: as in `minimize`; the loss takes a
-            batch.
+        loss, params, optimizer, args, kwargs, aux, metrics, state, tol, record_params: as in `minimize`; the loss takes
+            a batch.
+        key: key of a loss that asks for one.
         evaluation_params, skip_non_finite: as in `minimize`.
         batches: an iterable of pytrees of arrays: a generator, `minibatches.batches`, a grain or torch data loader.
         steps: number of steps, at most; takes `steps + 1` batches and no more. Until `batches` ends when None, which is
@@ -79,13 +83,16 @@ def minimize_stream(
     """
     # Copies throughout: every step donates its carry, and must not overwrite what belongs to the user.
     options = Options(
-        loss=loss, params=params, optimizer=optimizer, args=args, aux=aux, metrics=metrics, state=state, every=every,
-        tol=tol, record_params=record_params, evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
+        loss=loss, params=params, optimizer=optimizer, args=args, kwargs=kwargs or {}, aux=aux, metrics=metrics,
+        state=state, every=every, tol=tol, record_params=record_params, evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
     ).checked(partial(jnp.array, copy=True))  # fmt: skip
     params, optimizer, aux, state = options.params, options.optimizer, options.aux, options.state
     args = tuple(options.args)
     if any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, aux, args)))):
         raise TypeError("minimize_stream is a loop in Python: inside jit, vmap and grad use minimize(data=...)")
+    loss_of = judged(loss, aux, options.kwargs, None if key is None else _checks.key("key", key))
+    known = {name: jnp.asarray(value) for name, value in options.kwargs.items()}
+    known |= {"key": loss_key(key)} if key is not None and loss_of.is_random else {}
     start_params = jax.device_get(params)  # on the host, as steps overwrite their carry
     most = None if steps is None else _checks.count("steps", steps)
     every = _checks.count("every", every) if most is None else _checks.divisor("every", every, "steps", most)
@@ -99,20 +106,25 @@ def minimize_stream(
         begin = list(itertools.islice(source, 2))
         if len(begin) < 2:
             raise ValueError(f"batches must hold at least two batches, one more than the steps; got {len(begin)}")
-        judge = _Judge(loss, params, aux, args, derivatives_of(optimizer))
+        derivatives = derivatives_of(optimizer)
+        judge = _Judge(loss_of.step, loss_of.name, loss, params, aux, known, args, derivatives)
+        at_ends = _Judge(loss_of.end, loss_of.name, loss, params, aux, known, args, 0) if loss_of.differs else judge
         constants = (measure_constants, evaluation_constants)
         keep = partial(_record, (measure, evaluation, options.record_params), constants, optimizer)
-        carry = _start(*judge(begin[0]), params, aux, optimizer, tol, state, skip)
+        carry = _start(*judge(begin[0]), known, params, aux, optimizer, tol, state, skip)
         initial, entries = jnp.copy(carry.loss), [keep(carry)]
         begin_params = _evaluated(evaluation, evaluation_constants, carry)
-        if begin_params is not None:
-            initial = _value(*judge(begin[0]), begin_params, aux)
+        if begin_params is not None or loss_of.differs:
+            initial = _value(*at_ends(begin[0]), known, params if begin_params is None else begin_params, aux)
         pairs = itertools.pairwise(itertools.chain(begin, source))
-        carry, last_batch, step = _driven(pairs, judge, keep, every, carry, entries, optimizer, tol, skip)
+        carry, last_batch, step = _driven(pairs, judge, known, keep, every, carry, entries, optimizer, tol, skip)
     finally:
         source.close()
     end_params = _evaluated(evaluation, evaluation_constants, carry)
-    final = carry.loss if end_params is None else _value(*judge(last_batch), end_params, carry.aux)
+    final = carry.loss
+    if end_params is not None or loss_of.differs:
+        at_end = carry.params if end_params is None else end_params
+        final = _value(*at_ends(last_batch), known, at_end, carry.aux)
     # Two batches do not show whether the loss rose, so the start counts as infinite and no run is called diverged.
     stays = unmoved(carry._replace(params=start_params), carry)
     status = end_status(carry.status, jnp.full_like(initial, jnp.inf), final, jnp.inf, stays)
@@ -138,6 +150,7 @@ def _run(carry: Carry, entries: Sequence[_Entry], **ends: Any) -> Run:
 def _driven(
     pairs: Iterable[tuple[PyTree, PyTree]],
     judge: _Judge,
+    known: dict[str, Any],
     keep: Callable[[Carry], _Entry],
     every: int,
     carry: Carry,
@@ -151,7 +164,7 @@ def _driven(
         # Both batches are asked for their program at every step, as the last one of an epoch may have another shape.
         # Known shapes cost a look into a dict.
         (program, *given), (next_program, *next_given) = judge(batch), judge(next_batch)
-        carry = _advance((program, next_program), *given, *next_given, carry, optimizer, tol, skip)
+        carry = _advance((program, next_program), *given, *next_given, known, carry, optimizer, tol, skip)
         if step % every == 0:
             entries.append(keep(carry))
             # The status of the entry before is there already, so looking at it does not wait for the device.
@@ -183,10 +196,18 @@ class _Judge:
     """The loss of a batch as (program, constants, arguments), traced once for every shape of batch."""
 
     def __init__(
-        self, loss: Callable[..., Any], params: PyTree, aux: PyTree, args: tuple[Any, ...], derivatives: int
+        self,
+        form: Callable[..., Any],
+        name: str,
+        owner: Callable[..., Any],
+        params: PyTree,
+        aux: PyTree,
+        known: dict[str, Any],
+        args: tuple[Any, ...],
+        derivatives: int,
     ) -> None:
-        self._loss, self._params, self._aux, self._args = loss, _shapes(params), _shapes(aux), args
-        self._derivatives = derivatives
+        self._form, self._name, self._owner, self._derivatives = form, name, owner, derivatives
+        self._params, self._aux, self._known, self._args = _shapes(params), _shapes(aux), known, args
         self._held: dict[Any, tuple[Program, list[Any]]] = {}
 
     def __call__(self, batch: PyTree) -> tuple[Program, list[Any], tuple[Any, ...]]:
@@ -195,29 +216,24 @@ class _Judge:
         shapes = (tree, *((leaf.shape, leaf.dtype) for leaf in leaves))
         if shapes not in self._held:
             _checks.not_empty("a batch", batch)
-            lifted = checked_loss(self._loss, self._params, self._aux, batch, *self._args)
+            first = (self._params, self._aux, self._known)
+            check_values(self._name, self._form, *first, batch, *self._args)
             # On a batch of one, a loss per example may look like a scalar; only a second example shows what it is.
             if all(leaf.shape[:1] == (1,) for leaf in leaves):
-                self._check_more_examples(lifted, batch)
+                self._check_more_examples(batch)
             self._held[shapes] = hoist(
-                lifted,
-                self._params,
-                self._aux,
-                batch,
-                *self._args,
-                derivatives=self._derivatives,
-                owner=self._loss,
+                self._form, *first, batch, *self._args, derivatives=self._derivatives, owner=self._owner
             )
         return *self._held[shapes], (batch, *self._args)
 
-    def _check_more_examples(self, lifted: Callable[..., Any], batch: PyTree) -> None:
+    def _check_more_examples(self, batch: PyTree) -> None:
         """Refuse a loss per example, which is a scalar on one example only."""
         two = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((2, *leaf.shape[1:]), leaf.dtype), batch)
         try:
-            value = jax.eval_shape(lifted, self._params, self._aux, two, *self._args)[0]
+            value = jax.eval_shape(self._form, self._params, self._aux, self._known, two, *self._args)[0]
         except Exception:  # a loss of one example, which is its own affair
             return
-        _checks.scalar_value(f"on two examples loss {_checks.name_of(self._loss)!r}", value)
+        _checks.scalar_value(f"on two examples loss {self._name!r}", value)
 
 
 def _shapes(tree: PyTree) -> PyTree:
@@ -234,6 +250,7 @@ def _start(
     program: Program,
     constants: list[Any],
     arguments: tuple[Any, ...],
+    known: dict[str, Any],
     params: PyTree,
     aux: PyTree,
     optimizer: optax.GradientTransformation,
@@ -242,7 +259,7 @@ def _start(
     skip: Any,
 ) -> Carry:
     def loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
-        return program(constants, params, aux, *arguments)
+        return program(constants, params, aux, _at_step(known, 0), *arguments)
 
     return start(optimizer, params, loss, tol, aux, state, skip)
 
@@ -254,6 +271,7 @@ def _advance(
     arguments: tuple[Any, ...],
     next_constants: list[Any],
     next_arguments: tuple[Any, ...],
+    known: dict[str, Any],
     carry: Carry,
     optimizer: optax.GradientTransformation,
     tol: Any,
@@ -262,17 +280,30 @@ def _advance(
     program, next_program = programs
 
     def loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
-        return program(constants, params, aux, *arguments)
+        return program(constants, params, aux, _at_step(known, carry.stopped_at), *arguments)
 
     def next_loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
-        return next_program(next_constants, params, aux, *next_arguments)
+        return next_program(next_constants, params, aux, _at_step(known, carry.stopped_at + 1), *next_arguments)
 
     return advance(optimizer, carry, loss, next_loss, tol, skip)
 
 
+def _at_step(known: dict[str, Any], step: Array | int) -> dict[str, Any]:
+    """What a loss is given by keyword in a step, which has a key of its own."""
+    return {**known, "key": jax.random.fold_in(known["key"], step)} if "key" in known else known
+
+
 @PerProgram
-def _value(program: Program, constants: list[Any], arguments: tuple[Any, ...], params: PyTree, aux: PyTree) -> Array:
-    return program(constants, params, aux, *arguments)[0]
+def _value(
+    program: Program,
+    constants: list[Any],
+    arguments: tuple[Any, ...],
+    known: dict[str, Any],
+    params: PyTree,
+    aux: PyTree,
+) -> Array:
+    at_end = {**known, "key": evaluation_key(known["key"])} if "key" in known else known
+    return program(constants, params, aux, at_end, *arguments)[0]
 
 
 @PerProgram

@@ -10,7 +10,7 @@ from .. import _checks
 
 Direction = Literal["max", "min"]
 DIRECTIONS: tuple[Direction, ...] = ("max", "min")
-PARTS = ("final", "test")  # of the data: what is measured on one is the column `final_accuracy`, `test_accuracy`
+PARTS = ("final", "validation", "test")  # of the data: what is measured on one is the column `final_accuracy`, `test_accuracy`
 LOSSES = ("loss", "initial_loss", *(f"{part}_loss" for part in PARTS))  # minimised, as that is what a run does
 
 
@@ -19,7 +19,7 @@ class Metric:
     """A metric with the direction in which it is better; it is called as the function that it holds.
 
     Attributes:
-        function: `metric(params)` or `metric(params, data)`, a scalar.
+        function: `metric(params)` or `metric(params, data)`, a scalar; it may ask by keyword for what a loss may.
         direction: "max" if a higher value is better, "min" if a lower one is.
 
     Raises:

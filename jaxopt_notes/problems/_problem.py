@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from .. import _checks
+from .._contract import RESERVED, Asked, asked, given, unite
 from .._numerics import working_dtype
 from ._facts import Facts
-from ._metric import PARTS
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Problem:
     """Everything a run or a sweep needs to know about what is minimised.
 
+    A loss, a start and a metric are given by keyword what their signatures ask for after the `*`, and nothing else:
+
+        loss(params, batch, *, aux, key, train, smoothing) -> (value, new_aux)
+
+    `aux` is a state that is carried from step to step, such as batch statistics; a loss that asks for it returns
+    `(value, new_aux)`. `key` is a fresh random key for every step, from the seed of the trial; all configurations of a
+    seed are given the same ones. `train` is True in a step and False wherever the loss is measured. Every other keyword
+    is a number of the function's own, and an axis of `sweep`: it is traced, so all its values share one program. One
+    with a number as default need not be an axis.
+
     Attributes:
         loss: `loss(params)`, or `loss(params, batch)` with `data`; a real scalar, by custom a mean over the batch.
-        init: `init(key) -> params`, or a pytree of parameters to start from whatever the key.
+        init: `init(key) -> params`, or a pytree of parameters to start from whatever the key. It may ask for numbers,
+            as in `init(key, *, scale)`. If the loss asks for `aux`, both are pairs `(params, aux)`.
         data: a pytree of arrays with one leading axis of training examples, or None.
-        test_data: the same for examples held out, or None.
-        metrics: name -> `metric(params)` or `metric(params, data)`, real scalars reported at the end on both parts of
-            the data. One that takes a single argument is given the parameters alone, also where there are data.
+        test_data: the same for examples held out, to be looked at once, in the end; or None.
+        metrics: name -> `metric(params)` or `metric(params, data)`, real scalars reported at the end on all parts of
+            the data. They are given by keyword what they ask for, as the loss is, with `train=False`.
+            One that takes a single argument is given the parameters alone, also where there are data.
             Integers and booleans are counts, which tables hold in float64. To be compared by, a metric declares its
             direction: `jon.maximize(metric)`, or `jon.Metric(metric, direction="min")`. The loss is minimised.
         baseline: the loss of the best constant predictor on `data`; a run that ends no better is called stalled.
@@ -38,20 +52,28 @@ class Problem:
         allow_nan: whether the data may hold NaN, for a loss whose value and gradient leave it out: begin with
             `jnp.where(jnp.isnan(y), 0, y - prediction)`, as a `jnp.nanmean` of what was computed from NaN has a
             gradient of NaN.
+        validation: the same as `data` for examples held out to choose by, or None.
+        evaluate: what is measured as the loss, where it differs from the loss with `train=False`: without a penalty or
+            smoothed labels, say. It is called as a metric is.
 
     Raises:
-        TypeError: `loss` is not callable, or `init` is neither a function nor a pytree of floating arrays.
+        TypeError: `loss` is not callable, asks for something by position, or `init` is neither a function nor a pytree
+            of floating arrays.
         ValueError: a leaf of the data holds no example, NaN or infinity, leading axes differ, or a metric is named
             `loss`.
 
     Example:
-        >>> import jax.numpy as jnp, jaxopt_notes as jon
+        >>> import jax, jax.numpy as jnp, jaxopt_notes as jon
         >>> bowl = jon.Problem(lambda x: jnp.sum(x**2), init=jnp.ones(3))
         >>> float(bowl.full_loss(bowl.init(None)))
         3.0
+        >>> def noisy(x, *, key, width):
+        ...     return jnp.sum((x + width * jax.random.normal(key, x.shape)) ** 2)
+        >>> jon.Problem(noisy, init=jnp.ones(3)).numbers
+        ('width',)
     """
 
-    loss: Callable[..., Float[Array, ""]]
+    loss: Callable[..., Any]
     init: Any
     data: PyTree = None
     test_data: PyTree = None
@@ -61,19 +83,28 @@ class Problem:
     facts: Facts | None = None
     null_directions: Callable[[PyTree], PyTree] | None = None
     allow_nan: bool = False
+    validation: PyTree = None
+    evaluate: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.loss):
             raise TypeError(f"loss must be a function of the parameters, got {self.loss!r}")
+        _check_keywords("loss", self.loss)
+        if self.evaluate is not None:
+            if not callable(self.evaluate):
+                raise TypeError(f"evaluate must be a function of the parameters, got {self.evaluate!r}")
+            _check_keywords("evaluate", self.evaluate)
         if not callable(self.init):
-            start = _checks.params("init", self.init)
+            start = self._checked_start(self.init)
             object.__setattr__(self, "init", lambda key: start)
-        if self.test_data is not None and self.data is None:
-            raise ValueError("test_data needs data: a loss of the parameters alone has nothing to be tested on")
+        for part in ("test_data", "validation"):
+            if getattr(self, part) is not None and self.data is None:
+                raise ValueError(f"{part} needs data: a loss of the parameters alone has nothing else to be measured on")
         for name, metric in self.metrics.items():
             if not callable(metric) or not str(name).isidentifier() or name == "loss":
                 raise ValueError(f"metrics must map names other than 'loss' to functions, got {name!r}: {metric!r}")
-        for part in ("data", "test_data"):
+            _check_keywords(f"metric {name!r}", metric)
+        for part in ("data", "validation", "test_data"):
             if getattr(self, part) is not None:
                 _checks.examples(part, getattr(self, part))
                 _checks.finite_data(part, getattr(self, part), allow_nan=self.allow_nan)
@@ -94,34 +125,120 @@ class Problem:
         """Number of training examples; 0 without data."""
         return 0 if self.data is None else _checks.examples("data", self.data)
 
-    def full_loss(self, params: PyTree) -> Float[Array, ""]:
-        """The loss on all of the training data."""
-        return self.loss(params) if self.data is None else self.loss(params, self.data)
+    @functools.cached_property
+    def asks(self) -> Asked:
+        """What the loss asks for by keyword."""
+        return asked(self.loss)
 
-    def evaluate(self, params: PyTree, data: PyTree, test_data: PyTree) -> dict[str, Array]:
-        """Loss and metrics on `data` as `final_*` and on `test_data` as `test_*`; data are arguments, not constants.
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The numbers that loss, start, `evaluate` and metrics ask for, which may be axes of a space."""
+        return unite(self._functions).numbers
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Those of `numbers` that have no default."""
+        return unite(self._functions).needed
+
+    @property
+    def is_random(self) -> bool:
+        """Whether the loss, or what is measured, asks for a key."""
+        return any(asked(function).key for function in self._functions if function is not self.init)
+
+    @property
+    def _functions(self) -> list[Callable[..., Any]]:
+        return [self.loss, self.init, *([] if self.evaluate is None else [self.evaluate]), *self.metrics.values()]
+
+    @property
+    def parts(self) -> dict[str, PyTree]:
+        """The parts of the data by the names under which they are measured: final, validation and test."""
+        held = {"validation": self.validation, "test": self.test_data}
+        return {"final": self.data, **{name: part for name, part in held.items() if part is not None}}
+
+    def start(self, key: Key[Array, ""] | None, numbers: Mapping[str, Any] = {}) -> tuple[PyTree, PyTree]:  # noqa: B006
+        """The parameters and the aux to start from; the aux is None for a loss that has none.
+
+        Arguments:
+            key: the key of the start.
+            numbers: at least those that `init` needs.
+
+        Raises:
+            TypeError: `init` returned no pair though the loss asks for aux, or parameters that are not floating.
+        """
+        return self._checked_start(self.init(key, **given(self.init, None, True, numbers)))
+
+    def start_shapes(self) -> tuple[PyTree, PyTree]:
+        """The shapes and dtypes of what `start` returns, which no number may change."""
+        numbers = {name: jax.ShapeDtypeStruct((), jnp.result_type(float)) for name in asked(self.init).needed}
+        return jax.eval_shape(self.start, jax.random.key(0), numbers)
+
+    def _checked_start(self, made: Any) -> tuple[PyTree, PyTree]:
+        if not self.asks.aux:
+            return _checks.params("init", made), None
+        if not (isinstance(made, tuple) and len(made) == 2):
+            raise TypeError(f"the loss asks for aux, so init must be or return a pair (params, aux), got {made!r}")
+        return _checks.params("the first of init", made[0]), made[1]
+
+    def full_loss(
+        self, params: PyTree, *, aux: PyTree = None, key: Key[Array, ""] | None = None, **numbers: Any
+    ) -> Float[Array, ""]:
+        """The loss on all of the training data, measured with `train=False`; given by keyword what it asks for."""
+        return self.measure(params, {"final": self.data}, aux=aux, key=key, numbers=numbers)["final_loss"]
+
+    def measure(
+        self,
+        params: PyTree,
+        parts: Mapping[str, PyTree],
+        *,
+        aux: PyTree = None,
+        key: Key[Array, ""] | None = None,
+        numbers: Mapping[str, Any] = {},  # noqa: B006 - never changed
+    ) -> dict[str, Array]:
+        """Loss and metrics of parts of the data, such as `parts`: `final_loss`, `test_accuracy` and so on.
 
         Each is a real scalar: floats in the default precision, integers and booleans as they are.
+
+        Arguments:
+            params: the parameters.
+            parts: name -> data, which are arguments and no constants; None for a loss of the parameters alone.
+            aux, key, numbers: what is given to functions that ask for them.
 
         Raises:
             TypeError: a metric returns something else; it is named.
         """
-        parts = dict(zip(PARTS, (data, test_data) if test_data is not None else (data,), strict=False))
-        measured = {"loss": self.loss, **self.metrics}
+        measured = {"loss": self.loss if self.evaluate is None else self.evaluate, **self.metrics}
+        known = {"key": key, **numbers}
         return {
-            f"{part}_{name}": _real_scalar(f"{part}_{name}", _measured(metric, params, values))
+            f"{part}_{name}": _real_scalar(f"{part}_{name}", _measured(metric, params, values, aux, known))
             for part, values in parts.items()
             for name, metric in measured.items()
         }
 
 
-def _measured(metric: Callable[..., Any], params: PyTree, data: PyTree) -> Any:
-    return metric(params) if data is None or not _takes_data(metric) else metric(params, data)
+def _check_keywords(called: str, function: Callable[..., Any]) -> None:
+    """Refuse a function that needs by position what is only given by keyword."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some functions written in C have none
+        return
+    wrong = [p.name for p in parameters if p.name in RESERVED and p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
+    if wrong:
+        raise TypeError(
+            f"{called} takes {wrong[0]} by position, and is given it by keyword only: put a * before it, as in "
+            f"{_checks.name_of(function)}(params, batch, *, {', '.join(wrong)})"
+        )
 
 
-def _takes_data(metric: Callable[..., Any]) -> bool:
+def _measured(metric: Callable[..., Any], params: PyTree, data: PyTree, aux: PyTree, known: Mapping[str, Any]) -> Any:
+    keywords = given(metric, aux, False, known)
+    value = metric(params, **keywords) if data is None or not _takes_data(metric, keywords) else metric(params, data, **keywords)
+    # A loss with a state returns the next one too, which a measurement has no use for.
+    return value[0] if "aux" in keywords and isinstance(value, tuple) and len(value) == 2 else value
+
+
+def _takes_data(metric: Callable[..., Any], keywords: Mapping[str, Any]) -> bool:
     """Whether a metric can be called with two arguments, or cannot be called with one either."""
-    return _checks.takes(metric, 2) or not _checks.takes(metric, 1)
+    return _checks.takes(metric, 2, keywords) or not _checks.takes(metric, 1, keywords)
 
 
 def _real_scalar(name: str, value: Any) -> Float[Array, ""] | Int[Array, ""] | Bool[Array, ""]:

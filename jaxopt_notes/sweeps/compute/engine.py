@@ -22,7 +22,7 @@ from ..._warnings import warn
 from ...minimize import HISTORIES
 from .group_plan import GroupPlan
 from .placed import Placed
-from .programs import ALONG_STEPS, TRIALS, LaneInputs, Lanes, Shared, place, programs, standing
+from .programs import ALONG_STEPS, TRIALS, LaneInputs, Lanes, place, programs, standing
 from .progress import Progress
 from .state import State
 
@@ -145,7 +145,8 @@ class Engine:
         counts = [len(part) for part in parts]
         rows = _rows_of_lanes(counts, width, self.plan.devices)
         inputs = self.inputs(np.concatenate([np.asarray(part) for part in parts])[rows])
-        self._placed.initial_losses(width)  # now, as what does not fit in memory should show before the steps are taken
+        # Now, as what does not fit in memory should show before the steps are taken.
+        losses = self._placed.initial_losses(inputs, width, max(counts))
         step, lanes = 0, None
         if begun is not None:
             step, lanes = begun.step, self._restored(begun.of(rows), width)
@@ -160,7 +161,7 @@ class Engine:
                 hooks.checkpoint(functools.partial(_taken, lanes, step, width, counts))
         # Every leg has a step to take, so there was a segment.
         assert lanes is not None
-        return self._results(width, parts, inputs, lanes), _taken(lanes, step, width, counts) if leg.keep else None
+        return self._results(width, parts, inputs, lanes, losses), _taken(lanes, step, width, counts) if leg.keep else None
 
     def inputs(self, trials: np.ndarray) -> LaneInputs:
         """The hyperparameters and seeds of some trials, one lane each, on the devices."""
@@ -171,10 +172,10 @@ class Engine:
 
     def first_pass(self) -> tuple[PyTree, LaneInputs, Shared]:
         """The arguments of the program of the first pass: the starts, what distinguishes its lanes, what they share."""
-        plan, (constants, data, _, initial, _) = self.plan, self._placed.shared
+        plan = self.plan
         counts = [len(plan.trials_of(chunk)) for chunk in range(min(plan.devices, plan.chunks))]
         trials = np.arange(plan.trials)[_rows_of_lanes(counts, plan.width, plan.devices)]
-        return initial, self.inputs(trials), Shared(constants, data, self._placed.first_rows)
+        return self._placed.initial, self.inputs(trials), self._placed.shared
 
     def _segments(
         self, inputs: LaneInputs, step: int, lanes: Lanes | None, until: int
@@ -183,12 +184,12 @@ class Engine:
 
         A segment donates the lanes that it is given, so those of an earlier one are gone.
         """
-        compiled, (constants, data, _, initial, _) = programs(self.plan.static), self._placed.shared
+        compiled = programs(self.plan.static)
         length = FIRST_SEGMENT
         for start, end, rows in self._windows(step, until):
-            shared = Shared(constants, data, rows)
+            shared = self._placed.shared._replace(rows=rows)
             if lanes is None:
-                lanes = compiled.begin(initial, inputs, shared)
+                lanes = compiled.begin(self._placed.initial, inputs, shared)
             while step < end:
                 stop = min(step + length, end)
                 began = time.perf_counter()
@@ -211,24 +212,21 @@ class Engine:
             rows = self._placed.first_rows if start == 0 else self._placed.rows(start)
             yield start, min(start + window, until), rows
 
-    def _results(self, width: int, parts: Sequence[Part], inputs: LaneInputs, lanes: Lanes) -> list[Finished]:
+    def _results(
+        self, width: int, parts: Sequence[Part], inputs: LaneInputs, lanes: Lanes, initial_losses: np.ndarray
+    ) -> list[Finished]:
         """The results of the trials of every part on the host, without the padding."""
         ends = {"status": lanes.carry.status, "stopped_at": lanes.carry.stopped_at}
-        initial = self._placed.shared[3]
-        ends["unmoved"] = standing(self.plan.static.mesh)(initial, inputs.seed, lanes.carry)
+        ends["unmoved"] = standing(self.plan.static)(self._placed.initial, inputs, lanes.carry)
         ends |= {} if lanes.carry.skips is None else {"skipped": lanes.carry.skips.total}
         evaluated = self._placed.evaluated(lanes.carry)
-        params = {"params": evaluated} if self._keep_params else {}
+        params = {"params": evaluated, "aux": lanes.carry.aux} if self._keep_params else {}
         # Padding is not evaluated: on every device only as many lanes as the largest part has.
-        measured = self._placed.measure(evaluated, max(map(len, parts)))
+        measured = self._placed.measure(evaluated, lanes.carry.aux, inputs, max(map(len, parts)))
         histories = {name: history.T for name, history in lanes.histories.items()}
-        whole = jax.device_get({**histories, **measured, **ends, **params})
-        losses, results = self._placed.initial_losses(width), []
-        for i, part in enumerate(parts):
-            cut = slice(i * width, i * width + len(part))
-            starts = {"initial_loss": losses[np.asarray(part) % len(self.plan.seeds)]}
-            results.append(jax.tree.map(lambda leaf, cut=cut: leaf[cut], whole) | starts)
-        return results
+        whole = jax.device_get({**histories, **measured, **ends, **params}) | {"initial_loss": initial_losses}
+        cuts = [slice(i * width, i * width + len(part)) for i, part in enumerate(parts)]
+        return [jax.tree.map(lambda leaf, cut=cut: leaf[cut], whole) for cut in cuts]
 
     def _restored(self, state: State, width: int) -> Lanes:
         """The lanes of a state, one row each, back on the devices."""

@@ -62,8 +62,11 @@ class GroupPlan:
         width: lanes per device; the floats of a trial depend on it, and on nothing else but the trial.
         suited: lanes per device that suit the size of a lane, however many trials there are.
         keys: per seed the keys of initialisation and of the data order, shape (seeds, 2).
-        initial: the start of every seed, stacked.
-        evaluate: what `problem.evaluate` measures at the end, traced.
+        initial: what the starts are made of: parameters and aux of every seed, stacked; or where they depend on
+            numbers of `init` the constants of `static.begin`, and a key per seed.
+        params: the parameters of one trial at its start.
+        loss_keys: per seed the key of what is random in loss and metrics; None if nothing is.
+        evaluate: what `problem.measure` measures at the end, traced.
         evaluation: the user's choice of the parameters that are evaluated; None for what the optimizer's state implies.
         constants, evaluate_constants, evaluation_constants: what the closures of the loss, of `evaluate` and of
             `evaluation` hold.
@@ -80,6 +83,8 @@ class GroupPlan:
     suited: int
     keys: Key[Array, "seeds 2"]
     initial: PyTree
+    params: PyTree
+    loss_keys: Key[Array, " seeds"] | None
     constants: list[Any]
     evaluate: Program
     evaluate_constants: list[Any]
@@ -143,7 +148,7 @@ class GroupPlan:
     @property
     def precision(self) -> str:
         """The dtypes of the parameters."""
-        return ", ".join(sorted({leaf.dtype.name for leaf in jax.tree.leaves(self.initial)}))
+        return ", ".join(sorted({leaf.dtype.name for leaf in jax.tree.leaves(self.params)}))
 
     @property
     def platform(self) -> str:
@@ -169,7 +174,8 @@ class GroupPlan:
         batched = self.minibatches is not None
         rows = (len(self.seeds), self.window + 1, self.batch_size) if batched else (len(self.seeds), 1, 0)
         constants, data, initial = shapes_of((self.constants, self.problem.data, self.initial))
-        return Shapes(self.static, tuple(self.space.columns()), initial, constants, data, rows)
+        keys = None if self.loss_keys is None else shapes_of(self.loss_keys)
+        return Shapes(self.static, tuple(self.space.columns()), initial, constants, data, rows, keys)
 
     @functools.cached_property
     def memory(self) -> MemoryUse:
@@ -186,13 +192,14 @@ class GroupPlan:
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """What decides a trial, part by part; its floats depend on the width as well."""
-        data = (self.problem.data, self.problem.test_data)
+        data = self.problem.parts
         starts = (self.constants, self.evaluate_constants, self.initial, *self.evaluation_constants)
         # A part that is not used leaves no trace, so an option added later does not change the identity of sweeps
         # without it.
         evaluation = {} if self.evaluation is None else {"evaluation_params": self.evaluation.fingerprint[:16]}
         return {
             "loss": self.static.loss.fingerprint[:16],
+            **({} if self.static.begin is None else {"init": self.static.begin.fingerprint[:16]}),
             "metrics": self.evaluate.fingerprint[:16],
             **evaluation,
             **({"skip_non_finite": self.static.skip} if self.static.skip else {}),
@@ -225,10 +232,10 @@ class GroupPlan:
     @property
     def _update_digest(self) -> str:
         """Hash of what the optimizer does, since two of them may have one name: its first step, traced."""
-        one = jax.tree.map(lambda leaf: leaf[0], self.initial)
         # Any numbers: they are arguments of the trace, so only their names and types are in its text.
-        numbers = {name: jnp.float32(0.1) for name in next(self.space.configurations(), {})}
-        program, constants = hoist(functools.partial(first_update, self.static.factory), numbers, one, derivatives=0)
+        names = [name for name in next(self.space.configurations(), {}) if name not in self.static.own]
+        numbers, factory = {name: jnp.float32(0.1) for name in names}, self.static.factory
+        program, constants = hoist(functools.partial(first_update, factory), numbers, self.params, derivatives=0)
         return hashlib.sha256(f"{program.fingerprint}{_digest(constants)}".encode()).hexdigest()[:16]
 
     @functools.cached_property

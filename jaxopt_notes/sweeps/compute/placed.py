@@ -17,7 +17,7 @@ from ...minibatches import Minibatches, indices
 from ...minimize import Carry
 from ...optimizers._evaluation import returns_its_iterate
 from .group_plan import GroupPlan
-from .programs import EVERYWHERE, TRIALS, evaluator, place, settled
+from .programs import EVERYWHERE, TRIALS, LaneInputs, Shared, evaluator, place, settled, starter
 
 
 class Placed:
@@ -28,11 +28,23 @@ class Placed:
         self._initial_losses: np.ndarray | None = None
 
     @functools.cached_property
-    def shared(self) -> tuple[Any, ...]:
-        """(constants, data, test data, starts, constants of `evaluate`), on every device."""
+    def shared(self) -> Shared:
+        """What all lanes share, with the rows of the first window."""
         plan = self._plan
-        everything = (plan.constants, plan.problem.data, plan.problem.test_data, plan.initial, plan.evaluate_constants)
-        return place(everything, self._mesh, EVERYWHERE)
+        held = place((plan.constants, plan.problem.data, plan.loss_keys), self._mesh, EVERYWHERE)
+        return Shared(held[0], held[1], self.first_rows, held[2])
+
+    @functools.cached_property
+    def initial(self) -> PyTree:
+        """What the starts are made of."""
+        return place(self._plan.initial, self._mesh, EVERYWHERE)
+
+    @functools.cached_property
+    def _measured(self) -> tuple[Any, Any]:
+        """The constants of `evaluate`, and the parts of the data; the training data are there once."""
+        constants, parts = self._plan.evaluate_constants, self._plan.problem.parts
+        others = place((constants, {**parts, "final": None}), self._mesh, EVERYWHERE)
+        return others[0], {**others[1], "final": self.shared.data}
 
     @functools.cached_property
     def first_rows(self) -> Int[Array, "seeds window batch"]:
@@ -52,26 +64,38 @@ class Placed:
             drawn = _rows(plan.minibatches, plan.keys[:, 1], jnp.int32(start), steps, examples)
         return place(drawn, self._mesh, EVERYWHERE)
 
-    def initial_losses(self, width: int) -> Float[np.ndarray, " seeds"]:
-        """The loss of every seed's start on the full training data; measured once, `width` lanes at a time."""
-        if self._initial_losses is None:
-            plan, seeds, devices, losses = self._plan, len(self._plan.seeds), self._mesh.size, []
-            for first in range(0, seeds, width * devices):
-                # The starts are measured by the program that measures the chunks, so they are laid out as a chunk is:
-                # `width` lanes on each device. The first `count` of them hold a seed each.
-                count = min(width, -(-(seeds - first) // devices))  # on every device, the first lanes of each
-                device, lane = np.divmod(np.arange(devices * width), width)
-                lanes = np.minimum(first + device * count + lane, seeds - 1)
-                starts = jax.tree.map(lambda leaf, lanes=lanes: leaf[lanes], plan.initial)
-                measured = self.measure(place(starts, self._mesh, TRIALS), count)
-                losses.append(jax.device_get(measured["final_loss"])[lane < count])
-            self._initial_losses = np.concatenate(losses)[:seeds]
-        return self._initial_losses
+    def initial_losses(self, inputs: LaneInputs, width: int, count: int) -> Float[np.ndarray, " lanes"]:
+        """The loss of every lane's start on the full training data, of the first `count` lanes of every device.
 
-    def measure(self, params: PyTree, count: int) -> dict[str, Array]:
-        """What `problem.evaluate` measures in the first `count` lanes of every device."""
-        _, data, test_data, _, constants = self.shared
-        return evaluator(self._plan.evaluate, self._mesh)(constants, params, data, test_data, jnp.int32(count))
+        Where starts differ by seed alone they are measured once, `width` lanes at a time.
+        """
+        if self._plan.static.own:
+            starts = starter(self._plan.static)(self.initial, inputs)
+            return jax.device_get(self.measure(*starts, inputs, count)["final_loss"])
+        if self._initial_losses is None:
+            self._initial_losses = self._losses_of_seeds(width)
+        return self._initial_losses[jax.device_get(inputs.seed)]
+
+    def _losses_of_seeds(self, width: int) -> Float[np.ndarray, " seeds"]:
+        seeds, devices, losses = len(self._plan.seeds), self._mesh.size, []
+        for first in range(0, seeds, width * devices):
+            # The starts are measured by the program that measures the chunks, so they are laid out as a chunk is:
+            # `width` lanes on each device. The first `count` of them hold a seed each.
+            count = min(width, -(-(seeds - first) // devices))  # on every device, the first lanes of each
+            device, lane = np.divmod(np.arange(devices * width), width)
+            lanes = np.minimum(first + device * count + lane, seeds - 1)
+            starts = jax.tree.map(lambda leaf, lanes=lanes: leaf[lanes], self._plan.initial)
+            inputs = place(LaneInputs({}, jnp.asarray(lanes, jnp.int32)), self._mesh, TRIALS)
+            measured = self.measure(*place(starts, self._mesh, TRIALS), inputs, count)
+            losses.append(jax.device_get(measured["final_loss"])[lane < count])
+        return np.concatenate(losses)[:seeds]
+
+    def measure(self, params: PyTree, aux: PyTree, inputs: LaneInputs, count: int) -> dict[str, Array]:
+        """What `problem.measure` measures in the first `count` lanes of every device."""
+        constants, parts = self._measured
+        lanes = (params, aux, self._plan.static.own_of(inputs.numbers), inputs.seed)
+        compiled = evaluator(self._plan.evaluate, self._mesh)
+        return compiled(constants, lanes, self.shared.keys, parts, jnp.int32(count))
 
     def evaluated(self, carry: Carry) -> PyTree:
         """The parameters of every lane that are measured and kept: the iterate, or what its method returns."""

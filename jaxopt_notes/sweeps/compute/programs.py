@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
+from ..._contract import evaluation_key
 from ..._hoist import Program
 from ..._jaxpr import is_weakly_typed
 from ..._kept import kept_with
@@ -43,15 +44,35 @@ class LaneInputs(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """What all lanes share. Passed as arguments, so that no array becomes a constant of the program."""
+    """What all lanes share. Passed as arguments, so that no array becomes a constant of the program.
+
+    Attributes:
+        constants: what the closure of the loss holds.
+        data: the training data.
+        rows: the example indices of a window.
+        keys: per seed the key of what is random in the loss; None if nothing is.
+    """
 
     constants: Sequence[Any]
     data: PyTree
     rows: Int[Array, "seeds window batch"]
+    keys: Key[Array, " seeds"] | None = None
 
 
 class Static(NamedTuple):
-    """The static part: two groups with equal ones share their compiled programs."""
+    """The static part: two groups with equal ones share their compiled programs.
+
+    Attributes:
+        factory: the optimizer's factory.
+        loss: `(constants, params, aux, known, *batch) -> (value, aux)`.
+        entries: length of the histories.
+        every: steps between two entries.
+        batched: whether a step sees a batch and not all data.
+        mesh: the devices.
+        skip: how many steps in a row may be skipped.
+        own: the hyperparameters that are the problem's and not the optimizer's.
+        begin: `(constants, key, known) -> (params, aux)` where starts depend on such numbers; None where a seed has one.
+    """
 
     factory: Callable[..., Any]
     loss: Program
@@ -60,6 +81,16 @@ class Static(NamedTuple):
     batched: bool
     mesh: Mesh
     skip: int = 0
+    own: tuple[str, ...] = ()
+    begin: Program | None = None
+
+    def optimizer(self, numbers: dict[str, Array]) -> Any:
+        """The optimizer of a lane."""
+        return self.factory(**{name: value for name, value in numbers.items() if name not in self.own})
+
+    def own_of(self, numbers: dict[str, Array]) -> dict[str, Array]:
+        """The numbers of a lane that the problem is given."""
+        return {name: numbers[name] for name in self.own}
 
 
 @dataclass(frozen=True)
@@ -109,14 +140,17 @@ def programs(static: Static) -> Programs:
 
 @kept_with(lambda evaluate, mesh: evaluate)
 def evaluator(evaluate: Program, mesh: Mesh) -> Callable[..., Any]:
-    """The compiled `evaluate(constants, params, data, test_data)` of the first lanes of every device, one at a time.
+    """The compiled `evaluate(constants, params, aux, known, parts)` of the first lanes of every device, one at a time.
 
-    Their count is the last argument; the others are given zeros.
+    Given are the lanes as (params, aux, numbers, seed), a key per seed or None, the parts, and the count; what is
+    beyond it is given zeros.
     """
 
-    def lanewise(constants: Any, params: PyTree, data: PyTree, test_data: PyTree, count: Array) -> PyTree:
+    def lanewise(constants: Any, lanes: PyTree, keys: Any, parts: PyTree, count: Array) -> PyTree:
         def measured(lane: Array | int) -> PyTree:
-            return evaluate(constants, jax.tree.map(lambda leaf: leaf[lane], params), data, test_data)
+            params, aux, numbers, seed = jax.tree.map(lambda leaf: leaf[lane], lanes)
+            known = numbers if keys is None else {**numbers, "key": evaluation_key(keys[seed])}
+            return evaluate(constants, params, aux, known, parts)
 
         def write(lane: Array, whole: PyTree) -> PyTree:
             return jax.tree.map(lambda values, value: values.at[lane].set(value), whole, measured(lane))
@@ -124,12 +158,21 @@ def evaluator(evaluate: Program, mesh: Mesh) -> Callable[..., Any]:
         # A loop over single lanes, since a product for several lanes at once may add up in another order: `final_loss`
         # would depend on the width. Its count is traced, so a shorter chunk evaluates no padding and needs no other
         # program.
-        lanes = len(jax.tree.leaves(params)[0])
-        nothing = jax.tree.map(lambda like: jnp.zeros((lanes, *like.shape), like.dtype), jax.eval_shape(measured, 0))
+        width = len(jax.tree.leaves(lanes)[0])
+        nothing = jax.tree.map(lambda like: jnp.zeros((width, *like.shape), like.dtype), jax.eval_shape(measured, 0))
         return jax.lax.fori_loop(0, count, write, nothing)
 
     specs = (EVERYWHERE, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE)
     return jax.jit(jax.shard_map(lanewise, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
+
+
+@kept_with(lambda static: static.loss)
+def starter(static: Static) -> Callable[..., Any]:
+    """The compiled `(initial, inputs) -> (params, aux)` of the start of every lane."""
+    starts = functools.partial(_starts, static)
+    return jax.jit(
+        jax.shard_map(starts, mesh=static.mesh, in_specs=(EVERYWHERE, TRIALS), out_specs=TRIALS, check_vma=False)
+    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -143,42 +186,63 @@ def settled(evaluation: Program | None, mesh: Mesh) -> Callable[..., Any]:
     return jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
 
 
-@functools.lru_cache(maxsize=64)
-def standing(mesh: Mesh) -> Callable[..., Any]:
-    """The compiled `(starts, seed, carry) -> share` of every lane's parameters that do not move."""
+@kept_with(lambda static: static.loss)
+def standing(static: Static) -> Callable[..., Any]:
+    """The compiled `(initial, inputs, carry) -> share` of every lane's parameters that do not move."""
 
-    def lanes(initial: PyTree, seeds: Array, carries: Carry) -> Array:
-        def one(seed: Array, carry: Carry) -> Array:
-            return unmoved(carry._replace(params=jax.tree.map(lambda leaf: leaf[seed], initial)), carry)
+    def lanes(initial: PyTree, inputs: LaneInputs, carries: Carry) -> Array:
+        def one(params: PyTree, carry: Carry) -> Array:
+            return unmoved(carry._replace(params=params), carry)
 
-        return jax.vmap(one)(seeds, carries)
+        return jax.vmap(one)(_starts(static, initial, inputs)[0], carries)
 
     specs = (EVERYWHERE, TRIALS, TRIALS)
-    return jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
+    return jax.jit(jax.shard_map(lanes, mesh=static.mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
 
 
-def _batch_loss(static: Static, shared: Shared, seed: Array, position: Array) -> Callable[..., Any]:
-    """The loss of the batch that `seed` sees at `position` of the window; of everything when there are no batches."""
+def _starts(static: Static, initial: PyTree, inputs: LaneInputs) -> tuple[PyTree, PyTree]:
+    """Parameters and aux at the start of every lane.
 
-    def loss(params: PyTree, aux: None) -> tuple[Array, None]:
-        if not static.batched:
-            return static.loss(shared.constants, params, *(() if shared.data is None else (shared.data,))), aux
-        return static.loss(shared.constants, params, gather(shared.data, shared.rows[seed, position])), aux
+    `initial` holds those of every seed; or where they depend on numbers the constants of `begin`, and a key per seed.
+    """
+    begin = static.begin
+    if begin is None:
+        return jax.tree.map(lambda leaf: leaf[inputs.seed], initial)
+
+    def one(lane: tuple[dict[str, Array], Array]) -> PyTree:
+        numbers, seed = lane
+        return begin(initial[0], initial[1][seed], static.own_of(numbers))
+
+    return jax.lax.map(one, tuple(inputs))  # one at a time, so that the floats do not depend on the width
+
+
+def _step_loss(
+    static: Static, shared: Shared, numbers: dict[str, Array], seed: Array, position: Array, step: Array
+) -> Callable[..., Any]:
+    """The loss of a step, whose batch `seed` sees at `position` of the window; of everything without batches."""
+    known = static.own_of(numbers)
+    if shared.keys is not None:
+        known["key"] = jax.random.fold_in(shared.keys[seed], step)
+
+    def loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
+        batch = () if shared.data is None else (shared.data,)
+        if static.batched:
+            batch = (gather(shared.data, shared.rows[seed, position]),)
+        return static.loss(shared.constants, params, aux, known, *batch)
 
     return loss
 
 
 def _begin(static: Static, initial: PyTree, inputs: LaneInputs, shared: Shared) -> Lanes:
-    """Lanes at step 0: `initial` holds one start per seed."""
+    """Lanes at step 0; `initial` as `_starts` takes it."""
 
-    def one(numbers: dict[str, Array], seed: Array) -> Carry:
-        params = jax.tree.map(lambda leaf: leaf[seed], initial)
-        loss = _batch_loss(static, shared, seed, jnp.int32(0))
-        begun = start(static.factory(**numbers), params, loss, skip=static.skip or None)
+    def one(numbers: dict[str, Array], seed: Array, params: PyTree, aux: PyTree) -> Carry:
+        loss = _step_loss(static, shared, numbers, seed, jnp.int32(0), jnp.int32(0))
+        begun = start(static.optimizer(numbers), params, loss, aux=aux, skip=static.skip or None)
         # A segment gives no weak types back, so with them the second segment would be another program.
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype) if is_weakly_typed(leaf) else leaf, begun)
 
-    carry = jax.vmap(one)(inputs.numbers, inputs.seed)
+    carry = jax.vmap(one)(inputs.numbers, inputs.seed, *_starts(static, initial, inputs))
     # A trial that stops repeats its last record, so a history starts as its first row repeated.
     records = _records(carry)
     return Lanes(carry, {name: jnp.broadcast_to(row, (static.entries, *row.shape)) for name, row in records.items()})
@@ -201,8 +265,8 @@ def segment_of(
             # The candidate of a step is judged by the batch of the next one, so each step sees two neighbouring
             # batches. The optimizer is made here, of this lane's numbers: they are tracers, which must not outlive the
             # trace.
-            losses = (_batch_loss(static, shared, seed, now), _batch_loss(static, shared, seed, now + 1))
-            return advance(static.factory(**numbers), carry, *losses, skip=static.skip or None)
+            losses = [_step_loss(static, shared, numbers, seed, now + i, step + i) for i in (0, 1)]
+            return advance(static.optimizer(numbers), carry, *losses, skip=static.skip or None)
 
         carry = jax.vmap(one)(lanes.carry, inputs.numbers, inputs.seed)
         histories, records = lanes.histories, _records(carry)

@@ -21,10 +21,11 @@ class Shapes(NamedTuple):
     Attributes:
         static: the static part of its programs.
         names: the hyperparameters.
-        initial: the starts of all seeds.
+        initial: what the starts are made of.
         constants: what the closure of the loss holds.
         data: the training data.
         rows: the shape of the example indices of a window.
+        keys: per seed the key of what is random in the loss; None if nothing is.
     """
 
     static: Static
@@ -33,6 +34,7 @@ class Shapes(NamedTuple):
     constants: list[Any]
     data: PyTree
     rows: tuple[int, ...]
+    keys: Any = None
 
     @property
     def alone(self) -> Shapes:
@@ -43,7 +45,7 @@ class Shapes(NamedTuple):
     def shared(self) -> Shared:
         """What all lanes share."""
         rows: Any = jax.ShapeDtypeStruct(self.rows, jnp.int32)
-        return Shared(self.constants, self.data, rows)
+        return Shared(self.constants, self.data, rows, self.keys)
 
     def inputs(self, width: int) -> LaneInputs:
         """What distinguishes the lanes."""

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from ... import _checks
+from ..._contract import asked, check_values, in_one_form, loss_key
 from ..._hoist import Program, hoist
 from ..._kept import PerProgram
 from ..._means import is_sum, warn_of_sum
@@ -35,28 +36,38 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
     Raises:
         TypeError, ValueError: naming the argument, its value and what is accepted.
     """
-    problem, optimizer, space = group.problem, group.optimizer, group.space
+    problem, space = group.problem, group.space
     minibatches = _minibatches(problem, group.batch_size)
     mesh = trials_mesh(devices)
     keys = jnp.stack([seed_keys(options.root, int(seed)) for seed in options.seeds])
-    initial = _initial(problem, keys[:, 0])
-    one = jax.tree.map(lambda leaf: leaf[0], initial)
+    loss_keys = jax.vmap(loss_key)(keys[:, 1]) if problem.is_random else None
+    own = {name: jnp.asarray(space.columns()[name][0], float) for name in group.own}
+    begin, initial, (one, aux) = _starts(problem, keys[:, 0], own)
+    known = own if loss_keys is None else {**own, "key": loss_keys[0]}
     batch = _example_batch(problem, minibatches)
-    _checks.scalar_loss(problem.loss, one, *batch)
-    example = optimizer(**next(space.configurations(), {}))
-    loss, constants = hoist(problem.loss, one, *batch, derivatives=derivatives_of(example))
+    example = group.optimizer_of(next(space.configurations(), {}))
+    in_a_step, name_of_loss = in_one_form(problem.loss, train=True), _checks.name_of(problem.loss)
+    check_values(name_of_loss, in_a_step, one, aux, known, *batch)
+    derivatives = derivatives_of(example)
+    loss, constants = hoist(in_a_step, one, aux, known, *batch, derivatives=derivatives, owner=problem.loss)
     if minibatches is not None:
-        # The loss is also evaluated on all of the data, at the end: a loss that works for one size of batch only is
-        # refused here and not after hours.
-        _checks.scalar_loss(problem.loss, one, problem.data)
-        if is_sum(loss, problem.loss, (one,), problem.data):
+        value = lambda *arguments: in_a_step(*arguments)[0]
+        if is_sum(loss, value, (one, aux, known), problem.data):
             size = examples_per_step(minibatches, problem.examples)
-            warn_of_sum(_checks.name_of(problem.loss), size, problem.examples)
-    evaluate, evaluate_constants = hoist(
-        problem.evaluate, one, problem.data, problem.test_data, derivatives=0, owner=problem
-    )
+            warn_of_sum(name_of_loss, size, problem.examples)
+
+    def measure(params: PyTree, aux: PyTree, known: dict[str, Any], parts: PyTree) -> dict[str, Array]:
+        numbers = {name: value for name, value in known.items() if name != "key"}
+        return problem.measure(params, parts, aux=aux, key=known.get("key"), numbers=numbers)
+
+    # The loss is also measured on all of the data, at the end: one that works for one size of batch only is refused
+    # here and not after hours.
+    evaluate, evaluate_constants = hoist(measure, one, aux, known, problem.parts, derivatives=0, owner=problem)
     entries = options.steps // options.every + 1
-    static = Static(optimizer, loss, entries, options.every, minibatches is not None, mesh, options.skip)
+    batched = minibatches is not None
+    static = Static(
+        group.optimizer, loss, entries, options.every, batched, mesh, options.skip, tuple(own), begin and begin[0]
+    )
     lanes = _lanes_of_cache(group, one, mesh.devices.flat[0].platform)
     return GroupPlan(
         name,
@@ -68,6 +79,8 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
         lanes,
         keys,
         initial,
+        one,
+        loss_keys,
         constants,
         evaluate,
         evaluate_constants,
@@ -83,23 +96,29 @@ def _minibatches(problem: Problem, batch_size: int | None) -> Minibatches | None
     return reshuffle(check_batch_size(batch_size, problem.examples))
 
 
-def _initial(problem: Problem, keys: Key[Array, " seeds"]) -> PyTree:
-    """One start per seed, computed one seed at a time: its floats cannot depend on how many there are."""
-    program, constants = hoist(problem.init, keys[0], derivatives=0)
-    _checks.params("init(key)", jax.eval_shape(program, constants, keys[0]))
-    starts = [_call(program, constants, key) for key in keys]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+def _starts(
+    problem: Problem, keys: Key[Array, " seeds"], own: dict[str, Array]
+) -> tuple[tuple[Program, list[Any]] | None, PyTree, tuple[PyTree, PyTree]]:
+    """What makes the starts where they depend on numbers, what they are made of, and that of the first trial."""
+    # One start per seed, computed one seed at a time: its floats cannot depend on how many there are.
+    numbers = {name: value for name, value in own.items() if name in asked(problem.init).numbers}
+    program, constants = hoist(problem.start, keys[0], numbers, derivatives=0, owner=problem)
+    if numbers:
+        program, constants = hoist(problem.start, keys[0], own, derivatives=0, owner=problem)
+        return (program, constants), (constants, keys), _call(program, constants, keys[0], own)
+    starts = [_call(program, constants, key, numbers) for key in keys]
+    return None, jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts), starts[0]
 
 
 @PerProgram
-def _call(program: Program, constants: list[Any], key: Array) -> PyTree:
-    return program(constants, key)
+def _call(program: Program, constants: list[Any], key: Array, numbers: dict[str, Array]) -> PyTree:
+    return program(constants, key, numbers)
 
 
 def _lanes_of_cache(group: Group, params: PyTree, platform: str) -> int:
     """The power of two of lanes whose parameters, gradients and optimizer states fill the budget of one device."""
     numbers = {name: float(values[0]) for name, values in group.space.columns().items()}
-    carry = jax.eval_shape(lambda params: (params, params, group.optimizer(**numbers).init(params)), params)
+    carry = jax.eval_shape(lambda params: (params, params, group.optimizer_of(numbers).init(params)), params)
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carry))
     fit = CARRY_BYTES.get(platform, 2**30) // size
     return min(MOST_LANES.get(platform, 2**12), 2 ** max(0, int(fit).bit_length() - 1))

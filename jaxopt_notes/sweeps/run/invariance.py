@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
+from ..._columns import is_key
 from ..._jaxpr import collectives_in
 from ..compute.engine import Engine, Finished, Leg
 from ..compute.group_plan import GroupPlan
@@ -116,11 +118,16 @@ def _inputs(plan: GroupPlan, alone: GroupPlan) -> Check:
     parts = {
         "keys": (keys, others[::-1]),
         "data order": (np.asarray(Placed(plan).first_rows), np.asarray(Placed(alone).first_rows)[::-1]),
-        "initial parameters": (plan.initial, jax.tree.map(lambda leaf: leaf[::-1], alone.initial)),
+        "initial parameters": (_starts(plan), jax.tree.map(lambda leaf: leaf[::-1], _starts(alone))),
     }
     wrong = [name for name, (one, other) in parts.items() if not _equal(one, other)]
     detail = f"differ: {_list(wrong)}" if wrong else f"the same bits for {len(plan.seeds)} seeds"
     return Check("keys, data order and initial parameters", not wrong, detail)
+
+
+def _starts(plan: GroupPlan) -> PyTree:
+    """What the start of every seed follows from, apart from the numbers of a trial."""
+    return plan.initial if plan.static.begin is None else plan.initial[1]
 
 
 def _across(plan: GroupPlan, alone: GroupPlan, expected: dict[int, Finished]) -> Check:
@@ -170,10 +177,12 @@ def _run(plan: GroupPlan, chunks: Sequence[int]) -> dict[int, Finished]:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    leaves = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    return all(
-        np.array_equal(np.asarray(a), np.asarray(b), equal_nan=np.asarray(a).dtype.kind == "f") for a, b in leaves
-    )
+    leaves = zip(*(map(_plain, jax.tree.leaves(tree)) for tree in (one, other)), strict=True)
+    return all(np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in leaves)
+
+
+def _plain(leaf: Any) -> np.ndarray:
+    return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
 
 
 def _counts(devices: Sequence[jax.Device]) -> list[int]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from ... import _checks
+from ..._contract import asked
 from ...minibatches import check_batch_size
 from ...problems import Problem
 from ...problems._metric import Metric
@@ -53,6 +56,7 @@ class Group:
         problem, optimizer, space, batch_size: the arguments of `sweep` for it alone; the space holds its numbers.
         rows: the positions of its configurations in the whole space.
         choices: name -> what its configurations have in common and others have not, as a label.
+        own: the axes of its space that are numbers of the problem; the others are the optimizer's.
     """
 
     problem: Problem
@@ -61,6 +65,11 @@ class Group:
     batch_size: int | None
     rows: np.ndarray
     choices: Mapping[str, Any]
+    own: tuple[str, ...] = ()
+
+    def optimizer_of(self, numbers: Mapping[str, Any]) -> optax.GradientTransformation:
+        """The optimizer of one configuration, which is not given the numbers of the problem."""
+        return self.optimizer(**{name: value for name, value in numbers.items() if name not in self.own})
 
     @property
     def words(self) -> str:
@@ -99,28 +108,55 @@ def grouped(problem: Any, optimizer: Any, space: Any, batch_size: Any, made: dic
     # For its error: everything below needs a space and a function, and `check_space` has the words for both.
     if not isinstance(space, Space) or not callable(optimizer):
         check_space(space, optimizer)
-    of_problem = _problem_axes(problem, optimizer, space)
+    of_maker = _maker_axes(problem, optimizer, space)
     takes_batch_size = BATCH_SIZE in space.names and BATCH_SIZE not in _checks.keyword_names(optimizer)
-    elsewhere = [*of_problem, *([BATCH_SIZE] if takes_batch_size else [])]
-    others = [BATCH_SIZE, *(_checks.keyword_names(problem) if _makes_problems(problem) else [])]
-    check_space(space, optimizer, elsewhere, others)
-    for name in of_problem:
+    elsewhere = [*of_maker, *([BATCH_SIZE] if takes_batch_size else [])]
+    make = _problems(problem, of_maker, space, made)
+    own, numbers = _own_axes(problem, optimizer, space, elsewhere, make)
+    others = [*numbers, BATCH_SIZE, *(_checks.keyword_names(problem) if _makes_problems(problem) else [])]
+    check_space(space, optimizer, [*elsewhere, *own], others)
+    for name in of_maker:
         if name in _checks.keyword_names(optimizer):
             raise ValueError(
                 f"axis {name!r} is an argument of both problem and optimizer; wrap one of them to rename it"
             )
     if takes_batch_size and batch_size is not None:
         raise ValueError(f"batch_size is an axis of the space and was given as well, as {batch_size!r}")
-    if not of_problem and not isinstance(problem, Problem):
+    if not of_maker and not isinstance(problem, Problem):
         raise _no_problem(problem)
-    groups = _groups(space, optimizer, elsewhere, _problems(problem, of_problem, space, made), batch_size)
+    groups = _groups(space, optimizer, elsewhere, own, make, batch_size)
     if len(groups) == 1 and not groups[0].choices:
         # The space itself in place of the list of its points, so that the table of a grid has its axes. There is no
         # choice to make, so the optimizer needs no `Chosen` around it either.
-        (one,) = groups
-        return Grouping(space, (Group(one.problem, optimizer, space, one.batch_size, one.rows, {}),))
+        return Grouping(space, (dataclasses.replace(groups[0], optimizer=optimizer, space=space, choices={}),))
     _check_directions(groups)
     return Grouping(space, tuple(sorted(groups, key=lambda group: group.rows[0])))
+
+
+def _own_axes(
+    problem: Any, optimizer: Callable[..., Any], space: Space, elsewhere: list[str], make: Callable[..., Problem]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The axes that are numbers of the problem's own functions, and all of those numbers."""
+    unknown = [n for n in space.names if n not in elsewhere and n not in _checks.keyword_names(optimizer)]
+    if not isinstance(problem, Problem) and not (elsewhere and unknown):
+        return (), ()
+    one = problem if isinstance(problem, Problem) else make(next(space.configurations()))
+    accepted = [name for name in one.numbers if name not in elsewhere]
+    own = tuple(name for name in space.names if name in accepted)
+    for name in own:
+        if name in _checks.keyword_names(optimizer):
+            raise ValueError(
+                f"axis {name!r} is a number of both {_owner(one, name)} and {_checks.name_of(optimizer)}; rename one"
+            )
+        check_kinds(Argument(name, (float,)), space.columns()[name], _owner(one, name))
+    return own, tuple(accepted)
+
+
+def _owner(problem: Problem, number: str) -> str:
+    """Which function of a problem asks for a number, in words."""
+    functions = {"the loss": problem.loss, "init": problem.init, "evaluate": problem.evaluate, **problem.metrics}
+    found = [name for name, function in functions.items() if function and number in asked(function).numbers]
+    return f"{found[0]} of {problem.name!r}"
 
 
 def _no_problem(problem: Any) -> TypeError:
@@ -131,7 +167,12 @@ def _no_problem(problem: Any) -> TypeError:
 
 
 def _groups(
-    space: Space, optimizer: Callable[..., Any], elsewhere: list[str], made: Callable[..., Problem], batch_size: Any
+    space: Space,
+    optimizer: Callable[..., Any],
+    elsewhere: list[str],
+    own: tuple[str, ...],
+    made: Callable[..., Problem],
+    batch_size: Any,
 ) -> list[Group]:
     """The groups, given the axes that the optimizer does not see, and what makes the problem of a configuration."""
     columns, arguments = space.columns(), arguments_of(optimizer)
@@ -145,14 +186,17 @@ def _groups(
         first = rows[members[0]]
         problem = made(first)
         check_names(space, optimizer, problem)
+        _check_needed(problem, first, own)
         size = first.get(BATCH_SIZE) if BATCH_SIZE in elsewhere else batch_size
         if size is not None and problem.data is not None:
             check_batch_size(size, problem.examples)
-        numbers = {name: [rows[i][name] for i in members] for name in first if name not in elsewhere}
+        mine = tuple(name for name in own if name in first)
+        numbers = {n: [rows[i][n] for i in members] for n in first if n not in elsewhere and n not in mine}
         known = [name for name in numbers if not is_number(first[name])]
         for positions, fixed in _programs(problem, optimizer, numbers, len(members), known):
             alike = [members[position] for position in positions]
-            free = {name: columns[name][alike].astype(float) for name in numbers if name not in fixed}
+            traced = [name for name in first if name in mine or (name in numbers and name not in fixed)]
+            free = {name: columns[name][alike].astype(float) for name in traced}
             choices = [name for name in space.names if name in first and name not in free]
             groups.append(
                 Group(
@@ -162,16 +206,29 @@ def _groups(
                     size,
                     np.asarray(alike),
                     {name: labels[name][alike[0]] for name in choices},
+                    mine,
                 )
             )
     return groups
+
+
+def _check_needed(problem: Problem, configuration: Mapping[str, Any], own: tuple[str, ...]) -> None:
+    """Refuse a configuration that lacks a number of the problem, or has one that its problem does not take."""
+    for name in problem.needed:
+        if name not in configuration:
+            raise TypeError(
+                f"{_owner(problem, name)} asks for {name}: give it an axis, for example grid({name}=[0.0, 0.1])"
+            )
+    for name in own:
+        if name in configuration and name not in problem.numbers:
+            raise ValueError(f"axis {name!r} is a number of some of the problems only, and {problem.name!r} has none")
 
 
 def _programs(
     problem: Problem, optimizer: Callable[..., Any], columns: Mapping[str, list[Any]], length: int, known: list[str]
 ) -> Iterator[tuple[list[int], list[str]]]:
     """The positions that share one program, and which values it knows, for configurations that share those known."""
-    params = jax.eval_shape(problem.init, jax.random.key(0))
+    params = problem.start_shapes()[0]
     pending = [([*range(length)], known)]
     while pending:
         alike, fixed = pending.pop()
@@ -208,10 +265,10 @@ def check_names(space: Space, optimizer: Callable[..., Any], problem: Problem) -
     Raises:
         ValueError: naming the axis.
     """
-    plain_evaluate = type(problem).evaluate is Problem.evaluate
+    plain_measure = type(problem).measure is Problem.measure
     metrics = {"loss", *problem.metrics}
-    suspects = [name for name in space.names if name.partition("_")[2] in metrics or not plain_evaluate]
-    # Finding out what `evaluate` returns means tracing the model, so it is left out where no axis can clash.
+    suspects = [name for name in space.names if name.partition("_")[2] in metrics or not plain_measure]
+    # Finding out what `measure` returns means tracing the model, so it is left out where no axis can clash.
     taken = set(suspects) & set(measured(problem) if suspects else ())
     if taken:
         name = min(taken)
@@ -223,8 +280,12 @@ def check_names(space: Space, optimizer: Callable[..., Any], problem: Problem) -
 
 def measured(problem: Problem) -> list[str]:
     """The names of what a problem measures at the end of every trial."""
-    params = jax.eval_shape(problem.init, jax.random.key(0))
-    return list(jax.eval_shape(problem.evaluate, params, problem.data, problem.test_data))
+    known = {name: jax.ShapeDtypeStruct((), jnp.result_type(float)) for name in problem.needed}
+
+    def measure(params: Any, aux: Any, key: Any, numbers: Any) -> dict[str, Any]:
+        return problem.measure(params, problem.parts, aux=aux, key=key, numbers=numbers)
+
+    return list(jax.eval_shape(measure, *problem.start_shapes(), jax.random.key(0), known))
 
 
 def check_kept(groups: Sequence[Group]) -> None:
@@ -233,7 +294,7 @@ def check_kept(groups: Sequence[Group]) -> None:
     Raises:
         ValueError: the groups have parameters of different shapes.
     """
-    shapes = [jax.eval_shape(group.problem.init, jax.random.key(0)) for group in groups]
+    shapes = [group.problem.start_shapes() for group in groups]
     kept = [[(name, leaf.shape) for name, leaf in jax.tree_util.tree_leaves_with_path(one)] for one in shapes]
     for group, leaves in zip(groups, kept, strict=True):
         if leaves != kept[0]:
@@ -243,7 +304,7 @@ def check_kept(groups: Sequence[Group]) -> None:
             )
 
 
-def _problem_axes(problem: Any, optimizer: Callable[..., Any], space: Space) -> list[str]:
+def _maker_axes(problem: Any, optimizer: Callable[..., Any], space: Space) -> list[str]:
     """The axes that a function making problems takes; none of a problem."""
     if not _makes_problems(problem):
         return []

@@ -29,6 +29,7 @@ RESERVED = frozenset(
         "initial_loss",
         "final_loss",
         "params",
+        "aux",
         "status",
         "stopped_at",
         "skipped",

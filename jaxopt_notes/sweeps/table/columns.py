@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..._columns import named_leaves
+from ..._columns import is_key, named_leaves
 from ...minimize import HISTORIES, end_status
 from ..compute.group_plan import GroupPlan
 from .layout import Columns, stored_column
@@ -26,21 +26,29 @@ def columns_of(plan: GroupPlan, finished: dict[str, Any]) -> Columns:
     unmoved = judged.pop("unmoved", None)
     unmoved = None if unmoved is None else jnp.asarray(unmoved)
     judged["status"] = np.asarray(end_status(status, initial, final, baseline, unmoved))
-    params = judged.pop("params", None)
-    named = [] if params is None else named_leaves(params, "params")
-    return {name: stored_column(name, np.asarray(column)) for name, column in (*judged.items(), *named)}
+    kept = {name: judged.pop(name) for name in ("params", "aux") if name in judged}
+    named = [column for name, tree in kept.items() for column in named_leaves(tree, name)]
+    return {name: stored_column(name, column) for name, column in (*judged.items(), *named)}
 
 
 def no_trials(plan: GroupPlan, keep_params: bool) -> Columns:
     """The columns of no trials, in their own dtypes; with them a sweep that ran no chunk has every variable."""
-    one = jax.tree.map(lambda leaf: leaf[0], plan.initial)
-    measured = jax.eval_shape(plan.evaluate, plan.evaluate_constants, one, plan.problem.data, plan.problem.test_data)
-    histories = plan.shapes.lanes(1).histories
-    columns = {name: np.zeros((0, plan.static.entries), histories[name].dtype) for name in HISTORIES}
+    lanes = plan.shapes.lanes(1)
+    measured = plan.evaluate.output()
+    columns = {name: np.zeros((0, plan.static.entries), lanes.histories[name].dtype) for name in HISTORIES}
     columns |= {name: np.zeros(0, like.dtype) for name, like in measured.items()}
     columns |= {"initial_loss": np.zeros(0, measured["final_loss"].dtype)}
     counted = ("status", "stopped_at", "skipped") if plan.static.skip else ("status", "stopped_at")
     columns |= {name: np.zeros(0, np.int32) for name in counted}
     if keep_params:
-        columns |= {name: np.zeros((0, *leaf.shape), leaf.dtype) for name, leaf in named_leaves(one, "params")}
+        kept = {"params": lanes.carry.params, "aux": lanes.carry.aux}
+        named = [column for name, tree in kept.items() for column in named_leaves(tree, name)]
+        columns |= {name: _none_of(leaf) for name, leaf in named}
     return columns
+
+
+def _none_of(leaf: jax.ShapeDtypeStruct) -> Any:
+    """No values of a leaf that has one for each lane."""
+    if is_key(leaf):
+        return jax.random.key(0, impl=jax.random.key_impl(leaf))[None][:0].reshape(0, *leaf.shape[1:])
+    return np.zeros((0, *leaf.shape[1:]), leaf.dtype)

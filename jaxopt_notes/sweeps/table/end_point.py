@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from ... import _checks
-from ..._columns import named_leaves, own_dims
+from ..._columns import is_key, named_leaves, own_dims
 from ...minimize import Status
 from ...problems import Problem
 from ..spec.space import CONFIGURATION
@@ -31,7 +31,7 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTr
             that is a list of points `configuration`, its number, or as many of its hyperparameters as single it out.
 
     Returns:
-        The parameters as a pytree.
+        The parameters as a pytree; the pair (params, aux) if the loss asks for aux.
 
     Raises:
         TypeError: a tree of several families. ValueError: the table has no parameters, an axis is unknown or missing,
@@ -47,8 +47,8 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTr
         (2,)
     """
     _checks.one_table("end_point", table)
-    shapes = jax.eval_shape(problem.init, jax.random.key(0))
-    likes = dict(named_leaves(shapes, "params"))
+    shapes, aux = problem.start_shapes()
+    likes = dict(named_leaves(shapes, "params")) | dict(named_leaves(aux, "aux"))
     if any(name not in table for name in likes):
         raise ValueError("this table holds no parameters: run sweep(..., keep_params=True)")
     table, selection = _located(table, selection)
@@ -67,11 +67,14 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTr
     # By the names of their dims, which a transposed table has in another order.
     found = {name: trial[name].transpose(*own_dims(name, trial[name].ndim)).values for name in likes}
     leaves = [_leaf(name, found[name], like) for name, like in likes.items()]
-    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+    params, aux = jax.tree.unflatten(jax.tree.structure((shapes, aux)), leaves)
+    return (params, aux) if problem.asks.aux else params
 
 
 def _leaf(name: str, values: np.ndarray, like: jax.ShapeDtypeStruct) -> Array:
-    """A leaf of the parameters from its column, bit for bit, or no leaf."""
+    """A leaf of the parameters or of aux from its column, bit for bit, or no leaf."""
+    if is_key(like):
+        return jax.random.wrap_key_data(jnp.asarray(values.astype(np.uint32)), impl=jax.random.key_impl(like))
     if values.shape != like.shape:
         raise ValueError(f"{name} has shape {values.shape} in the table and {like.shape} in the problem, another one")
     real = values if jnp.issubdtype(like.dtype, jnp.complexfloating) or values.dtype.kind != "c" else values.real

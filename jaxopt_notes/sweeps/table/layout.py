@@ -154,7 +154,7 @@ def _variables(layout: Layout, columns: Columns, dims: tuple[str, ...]) -> dict[
     variables = {}
     for name, values in columns.items():
         rank = values.ndim - len(dims)
-        inner = own_dims(name, rank) if name.split(".")[0] == "params" else ["step"] * rank
+        inner = own_dims(name, rank) if name.split(".")[0] in ("params", "aux") else ["step"] * rank
         variables[name] = ((*dims, *inner), values, layout.attrs_of(name))
     return variables
 

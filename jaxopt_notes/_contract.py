@@ -79,7 +79,12 @@ def asked(function: Callable[..., Any]) -> Asked:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number, np.ndarray, Array)) and value is not True and value is not False and np.ndim(value) == 0
+    return (
+        isinstance(value, (int, float, np.number, np.ndarray, Array))
+        and value is not True
+        and value is not False
+        and np.ndim(value) == 0
+    )
 
 
 def unite(functions: Iterable[Callable[..., Any]]) -> Asked:
@@ -128,9 +133,7 @@ def in_one_form(
     return one_form
 
 
-def check_values(
-    name: str, loss: Callable[..., Any], params: PyTree, aux: PyTree, *rest: Any
-) -> jax.ShapeDtypeStruct:
+def check_values(name: str, loss: Callable[..., Any], params: PyTree, aux: PyTree, *rest: Any) -> jax.ShapeDtypeStruct:
     """The abstract value of a loss in the one form, if it is a scalar and its new aux is like the old one.
 
     Raises:

@@ -10,6 +10,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from jaxopt_notes.devices import compile_quickly
 
@@ -87,4 +88,5 @@ def few_programs():
     """
     yield
     jax.config.update("jax_compilation_cache_dir", None)
+    reset_cache()  # without which JAX reads on from the folder, and tests that count compilations find none
     jax.clear_caches()

@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, PyTree
 
 from .. import _checks
-from .._contract import RESERVED, asked, check_values, in_one_form
+from .._contract import RESERVED, asked, in_one_form
 from .._hoist import Program, hoist
 from .._partials import as_pytree
 from .._warnings import warn
@@ -147,7 +147,9 @@ def judged(loss: Any, aux: PyTree, kwargs: Any, key: Any) -> Judged:
         raise TypeError(f"loss {name!r} asks for a random key: pass key=, for example key=jax.random.key(0)")
     if wants.aux and aux is None:
         raise TypeError(f"loss {name!r} asks for aux: pass the one to start from as aux=")
-    step, end = (in_one_form(loss, train=train, aux_by_position=aux is not None and not wants.aux) for train in (True, False))
+    step, end = (
+        in_one_form(loss, train=train, aux_by_position=aux is not None and not wants.aux) for train in (True, False)
+    )
     return Judged(step, end, name, wants.key, wants.train or wants.key)
 
 

@@ -10,7 +10,11 @@ from .. import _checks
 
 Direction = Literal["max", "min"]
 DIRECTIONS: tuple[Direction, ...] = ("max", "min")
-PARTS = ("final", "validation", "test")  # of the data: what is measured on one is the column `final_accuracy`, `test_accuracy`
+PARTS = (
+    "final",
+    "validation",
+    "test",
+)  # of the data: what is measured on one is the column `final_accuracy`, `test_accuracy`
 LOSSES = ("loss", "initial_loss", *(f"{part}_loss" for part in PARTS))  # minimised, as that is what a run does
 
 

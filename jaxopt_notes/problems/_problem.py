@@ -99,7 +99,9 @@ class Problem:
             object.__setattr__(self, "init", lambda key: start)
         for part in ("test_data", "validation"):
             if getattr(self, part) is not None and self.data is None:
-                raise ValueError(f"{part} needs data: a loss of the parameters alone has nothing else to be measured on")
+                raise ValueError(
+                    f"{part} needs data: a loss of the parameters alone has nothing else to be measured on"
+                )
         for name, metric in self.metrics.items():
             if not callable(metric) or not str(name).isidentifier() or name == "loss":
                 raise ValueError(f"metrics must map names other than 'loss' to functions, got {name!r}: {metric!r}")
@@ -155,7 +157,7 @@ class Problem:
         held = {"validation": self.validation, "test": self.test_data}
         return {"final": self.data, **{name: part for name, part in held.items() if part is not None}}
 
-    def start(self, key: Key[Array, ""] | None, numbers: Mapping[str, Any] = {}) -> tuple[PyTree, PyTree]:  # noqa: B006
+    def start(self, key: Key[Array, ""] | None, numbers: Mapping[str, Any] = {}) -> tuple[PyTree, PyTree]:
         """The parameters and the aux to start from; the aux is None for a loss that has none.
 
         Arguments:
@@ -192,7 +194,7 @@ class Problem:
         *,
         aux: PyTree = None,
         key: Key[Array, ""] | None = None,
-        numbers: Mapping[str, Any] = {},  # noqa: B006 - never changed
+        numbers: Mapping[str, Any] = {},
     ) -> dict[str, Array]:
         """Loss and metrics of parts of the data, such as `parts`: `final_loss`, `test_accuracy` and so on.
 
@@ -221,7 +223,9 @@ def _check_keywords(called: str, function: Callable[..., Any]) -> None:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # some functions written in C have none
         return
-    wrong = [p.name for p in parameters if p.name in RESERVED and p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
+    wrong = [
+        p.name for p in parameters if p.name in RESERVED and p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty
+    ]
     if wrong:
         raise TypeError(
             f"{called} takes {wrong[0]} by position, and is given it by keyword only: put a * before it, as in "
@@ -231,7 +235,11 @@ def _check_keywords(called: str, function: Callable[..., Any]) -> None:
 
 def _measured(metric: Callable[..., Any], params: PyTree, data: PyTree, aux: PyTree, known: Mapping[str, Any]) -> Any:
     keywords = given(metric, aux, False, known)
-    value = metric(params, **keywords) if data is None or not _takes_data(metric, keywords) else metric(params, data, **keywords)
+    value = (
+        metric(params, **keywords)
+        if data is None or not _takes_data(metric, keywords)
+        else metric(params, data, **keywords)
+    )
     # A loss with a state returns the next one too, which a measurement has no use for.
     return value[0] if "aux" in keywords and isinstance(value, tuple) and len(value) == 2 else value
 

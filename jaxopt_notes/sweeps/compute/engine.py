@@ -161,7 +161,9 @@ class Engine:
                 hooks.checkpoint(functools.partial(_taken, lanes, step, width, counts))
         # Every leg has a step to take, so there was a segment.
         assert lanes is not None
-        return self._results(width, parts, inputs, lanes, losses), _taken(lanes, step, width, counts) if leg.keep else None
+        return self._results(width, parts, inputs, lanes, losses), _taken(
+            lanes, step, width, counts
+        ) if leg.keep else None
 
     def inputs(self, trials: np.ndarray) -> LaneInputs:
         """The hyperparameters and seeds of some trials, one lane each, on the devices."""

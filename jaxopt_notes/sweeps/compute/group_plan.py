@@ -162,17 +162,24 @@ class GroupPlan:
         return examples if self.minibatches is None else examples_per_step(self.minibatches, examples)
 
     @property
+    def orders(self) -> Key[Array, " orders"]:
+        """The keys of the data orders that are drawn, one for each seed."""
+        # A single seed has two, of which one is not used. XLA would know where one of one is, and compile other floats
+        # than for several seeds.
+        return self.keys[:, 1] if len(self.seeds) > 1 else jnp.repeat(self.keys[:, 1], 2)
+
+    @property
     def window(self) -> int:
         """Steps whose example indices are held at a time."""
         if self.minibatches is None:
             return self.steps
-        return min(self.steps, max(1, WINDOW_BYTES // (4 * len(self.seeds) * self.batch_size)))
+        return min(self.steps, max(1, WINDOW_BYTES // (4 * len(self.orders) * self.batch_size)))
 
     @property
     def shapes(self) -> Shapes:
         """Shapes and dtypes of what its programs are given."""
         batched = self.minibatches is not None
-        rows = (len(self.seeds), self.window + 1, self.batch_size) if batched else (len(self.seeds), 1, 0)
+        rows = (len(self.orders), self.window + 1, self.batch_size) if batched else (len(self.orders), 1, 0)
         constants, data, initial = shapes_of((self.constants, self.problem.data, self.initial))
         keys = None if self.loss_keys is None else shapes_of(self.loss_keys)
         return Shapes(self.static, tuple(self.space.columns()), initial, constants, data, rows, keys)

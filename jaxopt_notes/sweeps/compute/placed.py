@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from ..._contract import evaluation_key
 from ...minibatches import Minibatches, indices
 from ...minimize import Carry
 from ...optimizers._evaluation import returns_its_iterate
@@ -47,21 +48,21 @@ class Placed:
         return others[0], {**others[1], "final": self.shared.data}
 
     @functools.cached_property
-    def first_rows(self) -> Int[Array, "seeds window batch"]:
+    def first_rows(self) -> Int[Array, "orders window batch"]:
         """The rows of the first window, which every chunk uses."""
         return self.rows(0)
 
-    def rows(self, start: int) -> Int[Array, "seeds window batch"]:
+    def rows(self, start: int) -> Int[Array, "orders window batch"]:
         """Example indices of every seed for the window from `start` and one step more, on every device.
 
         Orders are computed per seed and epoch, outside the lanes.
         """
         plan = self._plan
         if plan.minibatches is None:
-            drawn = jnp.zeros((len(plan.seeds), 1, 0), jnp.int32)
+            drawn = jnp.zeros((len(plan.orders), 1, 0), jnp.int32)
         else:
             steps, examples = plan.window + 1, plan.problem.examples
-            drawn = _rows(plan.minibatches, plan.keys[:, 1], jnp.int32(start), steps, examples)
+            drawn = _rows(plan.minibatches, plan.orders, jnp.int32(start), steps, examples)
         return place(drawn, self._mesh, EVERYWHERE)
 
     def initial_losses(self, inputs: LaneInputs, width: int, count: int) -> Float[np.ndarray, " lanes"]:
@@ -93,9 +94,17 @@ class Placed:
     def measure(self, params: PyTree, aux: PyTree, inputs: LaneInputs, count: int) -> dict[str, Array]:
         """What `problem.measure` measures in the first `count` lanes of every device."""
         constants, parts = self._measured
-        lanes = (params, aux, self._plan.static.own_of(inputs.numbers), inputs.seed)
+        known = self._plan.static.own_of(inputs.numbers)
+        if self._evaluation_keys is not None:
+            # Looked up here: in the program the number of seeds would be a shape, on which its floats might depend.
+            known["key"] = place(self._evaluation_keys[jax.device_get(inputs.seed)], self._mesh, TRIALS)
         compiled = evaluator(self._plan.evaluate, self._mesh)
-        return compiled(constants, lanes, self.shared.keys, parts, jnp.int32(count))
+        return compiled(constants, (params, aux, known), parts, jnp.int32(count))
+
+    @functools.cached_property
+    def _evaluation_keys(self) -> Key[Array, " seeds"] | None:
+        keys = self._plan.loss_keys
+        return None if keys is None else jax.vmap(evaluation_key)(keys)
 
     def evaluated(self, carry: Carry) -> PyTree:
         """The parameters of every lane that are measured and kept: the iterate, or what its method returns."""

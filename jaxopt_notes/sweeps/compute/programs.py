@@ -17,7 +17,6 @@ import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from ..._contract import evaluation_key
 from ..._hoist import Program
 from ..._jaxpr import is_weakly_typed
 from ..._kept import kept_with
@@ -55,7 +54,7 @@ class Shared(NamedTuple):
 
     constants: Sequence[Any]
     data: PyTree
-    rows: Int[Array, "seeds window batch"]
+    rows: Int[Array, "orders window batch"]
     keys: Key[Array, " seeds"] | None = None
 
 
@@ -142,15 +141,12 @@ def programs(static: Static) -> Programs:
 def evaluator(evaluate: Program, mesh: Mesh) -> Callable[..., Any]:
     """The compiled `evaluate(constants, params, aux, known, parts)` of the first lanes of every device, one at a time.
 
-    Given are the lanes as (params, aux, numbers, seed), a key per seed or None, the parts, and the count; what is
-    beyond it is given zeros.
+    Given are the lanes as (params, aux, known), the parts, and the count; what is beyond it is given zeros.
     """
 
-    def lanewise(constants: Any, lanes: PyTree, keys: Any, parts: PyTree, count: Array) -> PyTree:
+    def lanewise(constants: Any, lanes: PyTree, parts: PyTree, count: Array) -> PyTree:
         def measured(lane: Array | int) -> PyTree:
-            params, aux, numbers, seed = jax.tree.map(lambda leaf: leaf[lane], lanes)
-            known = numbers if keys is None else {**numbers, "key": evaluation_key(keys[seed])}
-            return evaluate(constants, params, aux, known, parts)
+            return evaluate(constants, *jax.tree.map(lambda leaf: leaf[lane], lanes), parts)
 
         def write(lane: Array, whole: PyTree) -> PyTree:
             return jax.tree.map(lambda values, value: values.at[lane].set(value), whole, measured(lane))
@@ -162,7 +158,7 @@ def evaluator(evaluate: Program, mesh: Mesh) -> Callable[..., Any]:
         nothing = jax.tree.map(lambda like: jnp.zeros((width, *like.shape), like.dtype), jax.eval_shape(measured, 0))
         return jax.lax.fori_loop(0, count, write, nothing)
 
-    specs = (EVERYWHERE, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE)
+    specs = (EVERYWHERE, TRIALS, EVERYWHERE, EVERYWHERE)
     return jax.jit(jax.shard_map(lanewise, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
 
 
@@ -222,7 +218,8 @@ def _step_loss(
     """The loss of a step, whose batch `seed` sees at `position` of the window; of everything without batches."""
     known = static.own_of(numbers)
     if shared.keys is not None:
-        known["key"] = jax.random.fold_in(shared.keys[seed], step)
+        # One seed has one key for all lanes, known without looking: what is random is then drawn once and not per lane.
+        known["key"] = jax.random.fold_in(shared.keys[seed if len(shared.keys) > 1 else 0], step)
 
     def loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
         batch = () if shared.data is None else (shared.data,)

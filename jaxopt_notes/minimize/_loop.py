@@ -118,8 +118,9 @@ def minimize(
     """
     donate = _checks.boolean("donate", donate)
     options = Options(
-        loss=loss, params=params, optimizer=optimizer, args=args, kwargs=kwargs or {}, aux=aux, metrics=metrics,
-        state=state, every=every, tol=tol, record_params=record_params, evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
+        loss=loss, params=params, optimizer=optimizer, args=args, kwargs=kwargs or {}, aux=aux,
+        metrics=metrics, state=state, every=every, tol=tol, record_params=record_params,
+        evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
     ).checked()  # fmt: skip
     batches = _Batches(data, minibatches, key, allow_nan)
     static, params, aux, inputs = _prepare(options, batches, ("steps", steps), baseline)
@@ -161,8 +162,8 @@ def minimize_until(
     until the slowest stops, and there is no reverse-mode derivative (use `minimize`).
 
     Arguments:
-        loss, params, optimizer, data, minibatches, key, args, kwargs: as in `minimize`. The gradient is looked at in every
-            step. With minibatches its norm does not fall to zero: use `patience`.
+        loss, params, optimizer, data, minibatches, key, args, kwargs: as in `minimize`. The gradient is looked at in
+            every step. With minibatches its norm does not fall to zero: use `patience`.
         aux, metrics, state, every, baseline, record_params, evaluation_params, skip_non_finite: as in `minimize`.
         donate, allow_nan: as in `minimize`.
         max_steps: the most steps to take, at least 1. Static.
@@ -187,8 +188,9 @@ def minimize_until(
     tol = _checks.scalar("tol", tol, low=0.0)
     donate = _checks.boolean("donate", donate)
     options = Options(
-        loss=loss, params=params, optimizer=optimizer, args=args, kwargs=kwargs or {}, aux=aux, metrics=metrics,
-        state=state, every=every, tol=tol, record_params=record_params, evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
+        loss=loss, params=params, optimizer=optimizer, args=args, kwargs=kwargs or {}, aux=aux,
+        metrics=metrics, state=state, every=every, tol=tol, record_params=record_params,
+        evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
     ).checked()  # fmt: skip
     batches = _Batches(data, minibatches, key, allow_nan)
     static, params, aux, inputs = _prepare(options, batches, ("max_steps", max_steps), baseline)
@@ -214,8 +216,7 @@ def _prepare(
     # Whoever differentiates through this call traces its arguments; then second derivatives are run too.
     traced = any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, options.state, data, args, aux))))
     loss_of = judged(loss, aux, options.kwargs, key)
-    known = {name: jnp.asarray(value) for name, value in options.kwargs.items()}
-    known |= {"key": key} if loss_of.is_random else {}
+    known = loss_of.known(options.kwargs, key)
 
     def hoisted(form: Callable[..., Any], *rest: Any) -> tuple[Program, list[Any]]:
         check_values(loss_of.name, form, params, aux, known, *rest)
@@ -235,10 +236,8 @@ def _prepare(
     measure, measure_constants = checked_metrics(options.metrics, params, aux, traced)
     evaluation, evaluation_constants = checked_evaluation(options.evaluation_params, optimizer, params, traced)
     record_params = options.record_params
-    static = Static(
-        step_program, end_program, loss_of.is_random, loss_of.differs, measure, count, every, minibatches, record_params,
-        evaluation,
-    )  # fmt: skip
+    programs = (step_program, end_program, loss_of.is_random, loss_of.differs, measure)
+    static = Static(*programs, count, every, minibatches, record_params, evaluation)
     inputs = Inputs(
         (step_constants, end_constants, measure_constants, evaluation_constants),
         optimizer,

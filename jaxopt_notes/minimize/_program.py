@@ -128,7 +128,7 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
     block = min(static.steps, max(at_once, every)) // every
 
     whole = () if inputs.data is None else (inputs.data,)
-    randomness = loss_key(inputs.key) if static.is_random else None
+    randomness: Any = loss_key(inputs.key) if static.is_random else None
 
     def known(key: Any) -> dict[str, Any]:
         return {**inputs.kwargs, "key": key} if static.is_random else inputs.kwargs

@@ -14,7 +14,7 @@ PARTS = (
     "final",
     "validation",
     "test",
-)  # of the data: what is measured on one is the column `final_accuracy`, `test_accuracy`
+)  # of the data: what is measured on one is the column `test_accuracy`, say
 LOSSES = ("loss", "initial_loss", *(f"{part}_loss" for part in PARTS))  # minimised, as that is what a run does
 
 

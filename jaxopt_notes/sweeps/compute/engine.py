@@ -22,7 +22,7 @@ from ..._warnings import warn
 from ...minimize import HISTORIES
 from .group_plan import GroupPlan
 from .placed import Placed
-from .programs import ALONG_STEPS, TRIALS, LaneInputs, Lanes, place, programs, standing
+from .programs import ALONG_STEPS, TRIALS, LaneInputs, Lanes, Shared, place, programs, standing
 from .progress import Progress
 from .state import State
 
@@ -224,7 +224,7 @@ class Engine:
         evaluated = self._placed.evaluated(lanes.carry)
         params = {"params": evaluated, "aux": lanes.carry.aux} if self._keep_params else {}
         # Padding is not evaluated: on every device only as many lanes as the largest part has.
-        measured = self._placed.measure(evaluated, lanes.carry.aux, inputs, max(map(len, parts)))
+        measured = self._placed.measure((evaluated, lanes.carry.aux), inputs, max(map(len, parts)))
         histories = {name: history.T for name, history in lanes.histories.items()}
         whole = jax.device_get({**histories, **measured, **ends, **params}) | {"initial_loss": initial_losses}
         cuts = [slice(i * width, i * width + len(part)) for i, part in enumerate(parts)]

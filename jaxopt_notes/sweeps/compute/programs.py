@@ -70,7 +70,8 @@ class Static(NamedTuple):
         mesh: the devices.
         skip: how many steps in a row may be skipped.
         own: the hyperparameters that are the problem's and not the optimizer's.
-        begin: `(constants, key, known) -> (params, aux)` where starts depend on such numbers; None where a seed has one.
+        begin: `(constants, key, known) -> (params, aux)` where starts depend on such numbers; None where each seed has
+            one start.
     """
 
     factory: Callable[..., Any]
@@ -262,8 +263,8 @@ def segment_of(
             # The candidate of a step is judged by the batch of the next one, so each step sees two neighbouring
             # batches. The optimizer is made here, of this lane's numbers: they are tracers, which must not outlive the
             # trace.
-            losses = [_step_loss(static, shared, numbers, seed, now + i, step + i) for i in (0, 1)]
-            return advance(static.optimizer(numbers), carry, *losses, skip=static.skip or None)
+            first, then = (_step_loss(static, shared, numbers, seed, now + i, step + i) for i in (0, 1))
+            return advance(static.optimizer(numbers), carry, first, then, skip=static.skip or None)
 
         carry = jax.vmap(one)(lanes.carry, inputs.numbers, inputs.seed)
         histories, records = lanes.histories, _records(carry)

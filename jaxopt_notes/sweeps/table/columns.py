@@ -47,7 +47,7 @@ def no_trials(plan: GroupPlan, keep_params: bool) -> Columns:
     return columns
 
 
-def _none_of(leaf: jax.ShapeDtypeStruct) -> Any:
+def _none_of(leaf: Any) -> Any:
     """No values of a leaf that has one for each lane."""
     if is_key(leaf):
         return jax.random.key(0, impl=jax.random.key_impl(leaf))[None][:0].reshape(0, *leaf.shape[1:])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import optax
@@ -161,6 +161,10 @@ def plan(
     key: Key[Array, ""] | None = None,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     skip_non_finite: int = 0,
+    evaluate_every: int | None = None,
+    patience: int | None = None,
+    monitor: str = "validation_loss",
+    keep_params: bool | Literal["best"] = False,
     width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> SweepPlan:
@@ -173,7 +177,8 @@ def plan(
 
     Arguments:
         problem, optimizer, space, seeds, steps, batch_size, every, key: as in `sweep`.
-        evaluation_params, skip_non_finite, width, devices: as in `sweep`.
+        evaluation_params, skip_non_finite, evaluate_every, patience, monitor, width, devices: as in `sweep`.
+        keep_params: "best" if the end of a trial is its best step; `sweep` may keep the parameters or not.
 
     Returns:
         A `SweepPlan`. `timed()` times a few widths and takes the fastest; `check_invariance` checks it.
@@ -202,8 +207,21 @@ def plan(
         key=key,
         evaluation_params=evaluation_params,
         skip_non_finite=skip_non_finite,
+        evaluate_every=evaluate_every,
+        patience=patience,
+        monitor=monitor,
+        keep_best=check_keep("keep_params", keep_params) == "best",
     )
     return planned(specification, width, devices)
+
+
+def check_keep(name: str, value: Any) -> bool | str:
+    """Return whether and where parameters are kept, as a user gave it.
+
+    Raises:
+        TypeError, ValueError: neither a boolean nor "best".
+    """
+    return _checks.choice(name, value, ["best"]) if isinstance(value, str) else _checks.boolean(name, value)
 
 
 def specify(

@@ -18,6 +18,7 @@ from ..keep.shelf import Rung, Shelf
 from ..table.columns import columns_of
 from ..table.decisions import Decisions
 from ..table.direction import SIGNS
+from ..table.ends import last_look
 from ..table.layout import Columns
 from ..table.seeds import middle
 from .pruners import Rule
@@ -180,6 +181,7 @@ def _medians(columns: Columns, rule: Rule) -> np.ndarray:
     """The median of the metric of every configuration over the seeds that decide, infinitely bad where most failed."""
     sign, deciding = SIGNS[rule.direction], rule.deciding
     values = sign * columns[rule.pruner.metric].astype(float)
+    values = values if values.ndim == 1 else last_look(values)
     lost = np.isin(columns["status"], (Status.NON_FINITE, Status.DIVERGED)) | ~np.isfinite(values)
     # Ranked with lower as better, and returned in the sign of the metric, in which decisions are stored and shown.
     of_seeds = np.where(lost, np.inf, values).reshape(-1, len(deciding))[:, deciding]

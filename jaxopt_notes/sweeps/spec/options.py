@@ -28,6 +28,10 @@ class Options:
         evaluation_params: the user's choice of the parameters that are evaluated; None for what the state of the
             optimizer implies.
         skip: how many steps in a row may be skipped because they are not finite.
+        evaluate_every: steps between two measurements of the validation data; None for none along the run.
+        patience: steps without a better value of `monitor` after which a trial stops; None if none does.
+        monitor: the column that decides which step is best.
+        keep_best: whether the end of a trial is its best step.
         floats: the type of floats whose type is not given, which `jax_enable_x64` decides.
     """
 
@@ -37,6 +41,10 @@ class Options:
     root: Key[Array, ""]
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None
     skip: int
+    evaluate_every: int | None
+    patience: int | None
+    monitor: str
+    keep_best: bool
     floats: str
 
     @classmethod
@@ -49,6 +57,10 @@ class Options:
         key: Key[Array, ""] | None,
         evaluation_params: Callable[[PyTree, PyTree], PyTree] | None,
         skip_non_finite: int,
+        evaluate_every: int | None = None,
+        patience: int | None = None,
+        monitor: str = "validation_loss",
+        keep_best: bool = False,
     ) -> Options:
         """The options that a user gave to `sweep` or `plan`.
 
@@ -58,7 +70,14 @@ class Options:
         steps, every = _checks.count("steps", steps), _checks.divisor("every", every, "steps", steps)
         skip = _checks.count("skip_non_finite", skip_non_finite, low=0)
         root = jax.random.key(0) if key is None else _checks.key("key", key)
-        return cls(_seeds(seeds), steps, every, root, evaluation_params, skip, str(default_float()))
+        for name, given in {"patience": patience, "keep_params='best'": keep_best or None}.items():
+            if given is not None and evaluate_every is None:
+                raise ValueError(f"{name} needs evaluate_every, the steps between two looks at the validation data")
+        if evaluate_every is not None:
+            evaluate_every = _checks.divisor("evaluate_every", evaluate_every, "steps", steps)
+        patience = None if patience is None else _checks.count("patience", patience)
+        watching = (evaluate_every, patience, monitor, keep_best)
+        return cls(_seeds(seeds), steps, every, root, evaluation_params, skip, *watching, str(default_float()))
 
 
 def default_float() -> np.dtype:

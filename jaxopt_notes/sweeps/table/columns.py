@@ -37,6 +37,10 @@ def no_trials(plan: GroupPlan, keep_params: bool) -> Columns:
     measured = plan.evaluate.output()
     columns = {name: np.zeros((0, plan.static.entries), lanes.histories[name].dtype) for name in HISTORIES}
     columns |= {name: np.zeros(0, like.dtype) for name, like in measured.items()}
+    if lanes.watched is not None:
+        curves = lanes.watched.curves.items()
+        columns |= {name: np.zeros((0, len(curve)), curve.dtype) for name, curve in curves}
+        columns["best_step"] = np.zeros(0, np.int32)
     columns |= {"initial_loss": np.zeros(0, measured["final_loss"].dtype)}
     counted = ("status", "stopped_at", "skipped") if plan.static.skip else ("status", "stopped_at")
     columns |= {name: np.zeros(0, np.int32) for name in counted}

@@ -67,6 +67,7 @@ from .sweeps import load as load
 from .sweeps import median_stopping as median_stopping
 from .sweeps import open_sweep as open_sweep
 from .sweeps import plan as plan
+from .sweeps import resume as resume
 from .sweeps import sample as sample
 from .sweeps import save as save
 from .sweeps import seed_keys as seed_keys

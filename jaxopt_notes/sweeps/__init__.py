@@ -33,6 +33,7 @@ from .spec.space import Space as Space
 from .spec.space import grid as grid
 from .spec.space import zipped as zipped
 from .table.end_point import end_point as end_point
+from .table.resume import resume as resume
 
 __all__ = [
     "Best",
@@ -52,6 +53,7 @@ __all__ = [
     "open_sweep",
     "plan",
     "replay",
+    "resume",
     "sample",
     "save",
     "seed_keys",

@@ -19,8 +19,10 @@ from jaxtyping import Array, Int, PyTree
 from ..._columns import is_extension, is_key
 from ..._jaxpr import is_out_of_memory
 from ..._warnings import warn
+from ...minimize import Carry
+from ..spec.options import Keep
 from .group_plan import GroupPlan
-from .placed import Placed
+from .placed import Placed, ends_of
 from .programs import ALONG_STEPS, TRIALS, LaneInputs, Lanes, Shared, leaf_specs, place, programs, standing
 from .progress import Progress
 from .state import State
@@ -69,8 +71,8 @@ NO_HOOKS = Hooks()
 class Engine:
     """Runs trials of one plan. It keeps the arrays on the devices, and the number of lanes that fit the memory."""
 
-    def __init__(self, plan: GroupPlan, *, keep_params: bool = False, placed: Placed | None = None) -> None:
-        self.plan, self._keep_params = plan, keep_params
+    def __init__(self, plan: GroupPlan, *, keep: Keep = "", placed: Placed | None = None) -> None:
+        self.plan, self._keep = plan, keep
         self._placed = Placed(plan) if placed is None else placed
         self.lanes = plan.width
 
@@ -90,8 +92,9 @@ class Engine:
 
         Returns:
             Per part the histories (trials, entries), what `problem.evaluate` measures at the end, `initial_loss`,
-            `status`, `stopped_at`, the share that is `unmoved`, `skipped` where steps may be, and `params` (a pytree)
-            if they are kept. With `leg.keep` also the state of all trials, in the order of the parts.
+            `status`, `stopped_at`, the share that is `unmoved`, `skipped` where steps may be, and what is kept, each a
+            pytree: `params`, `aux`, `state`, and `iterate` where it is not what is measured. With `leg.keep` also the
+            state of all trials, in the order of the parts.
         """
         while True:
             lanes = self.lanes
@@ -134,7 +137,7 @@ class Engine:
         results = []
         for part in parts:
             count = -(-len(part) // lanes)
-            results.append(jax.tree.map(lambda *leaves: np.concatenate(leaves), *ran[:count]))
+            results.append(jax.tree.map(_joined, *ran[:count]))
             ran = ran[count:]
         return results, State.joined(states) if states else None
 
@@ -243,13 +246,18 @@ class Engine:
             watched = {name: curve.T for name, curve in lanes.watched.curves.items()}
             watched["best_step"] = lanes.watched.best_step
             point = point if lanes.watched.point is None else lanes.watched.point
-        kept = dict(zip(("params", "aux"), point, strict=True)) if self._keep_params else {}
+        kept = self._kept(point, lanes.carry)
         # Padding is not evaluated: on every device only as many lanes as the largest part has.
         measured = self._placed.measure(point, inputs, max(map(len, parts)))
         whole = jax.device_get({**histories, **measured, **watched, **ends, **kept})
         whole["initial_loss"] = initial_losses
         cuts = [slice(i * width, i * width + len(part)) for i, part in enumerate(parts)]
         return [jax.tree.map(lambda leaf, cut=cut: leaf[cut], whole) for cut in cuts]
+
+    def _kept(self, point: tuple[PyTree, PyTree], carry: Carry) -> dict[str, PyTree]:
+        """What is kept of the end of every lane, which is measured at the (params, aux)."""
+        kept = dict(zip(("params", "aux"), point, strict=True)) if self._keep else {}
+        return kept | (ends_of(self.plan, carry) if self._keep == "params+state" else {})
 
     def _restored(self, state: State, width: int) -> Lanes:
         """The lanes of a state, one row each, back on the devices."""
@@ -284,6 +292,11 @@ def _taken(lanes: Lanes, step: int, width: int, counts: Sequence[int]) -> State:
     found = zip(jax.device_get(keyless), leaf_specs(lanes), strict=True)
     rows = [leaf.T if spec == ALONG_STEPS else leaf for leaf, spec in found]
     return State(step, [_of_trials(_plain(leaf), width, counts) for leaf in rows])
+
+
+def _joined(*leaves: Any) -> Any:
+    """Leaves in one piece; NumPy does not join typed keys."""
+    return jnp.concatenate(leaves) if is_key(leaves[0]) else np.concatenate(leaves)
 
 
 def _plain(values: np.ndarray) -> np.ndarray:

@@ -185,7 +185,7 @@ def best(
         interval: "order" or "bootstrap"; when None "order" of a median and "bootstrap" of a mean.
         report_seeds: how many seeds, the last ones, or which are held out of the choice and reported.
         at: "end" or "best", the end point of a trial at which curves are compared; when None that of the sweep. "best"
-            needs a sweep with `keep_params="best"`, since only that has measured the test data there.
+            needs a sweep with `keep="best"`, since only that has measured the test data there.
 
     Returns:
         A `Best`; `print` it for the answer in words.
@@ -225,7 +225,7 @@ def best(
 def _check_end_point(table: xarray.Dataset, at: str | None) -> None:
     measured = table.attrs.get("end_point", "end")
     if at is not None and at != measured:
-        keep = "keep_params='best'" if at == "best" else "without keep_params='best'"
+        keep = "keep='best'" if at == "best" else "without keep='best'"
         raise ValueError(f"at={at!r} needs what was measured there: run sweep(...) {'with ' * (at == 'best')}{keep}")
 
 

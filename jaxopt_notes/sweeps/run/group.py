@@ -20,6 +20,7 @@ from ..compute.progress import Progress
 from ..keep.shelf import Shelf, open_shelf
 from ..keep.signals import Stop, Terminated, sigterm
 from ..keep.store import Store
+from ..spec.options import Keep
 from ..table.layout import Columns, Layout, build_table, chunk_table
 from .distribute import Workers
 from .here import Here
@@ -35,7 +36,7 @@ Runner = Here | Workers
 class Execution:
     """How a sweep is run: the arguments of `sweep` with these names. They do not change the result of a trial."""
 
-    keep_params: bool
+    keep: Keep
     repair: bool
     prune: Pruner | None
     executor: concurrent.futures.Executor | None

@@ -16,6 +16,7 @@ from ..compute.group_plan import GroupPlan
 from ..compute.programs import programs
 from ..compute.progress import Progress
 from ..keep.shelf import Shelf
+from ..spec.options import Keep
 from ..table.columns import columns_of, no_trials
 from ..table.decisions import Decisions, add_decisions
 from ..table.layout import Columns, layout_of
@@ -40,10 +41,10 @@ class Here:
     several = True
     gentle = True
 
-    def __init__(self, plan: GroupPlan, keep_params: bool) -> None:
-        self._plan, self._keep_params, self._compiled = plan, keep_params, 0
+    def __init__(self, plan: GroupPlan, keep: Keep) -> None:
+        self._plan, self._keep, self._compiled = plan, keep, 0
         self.identity, self.devices = plan.identity, plan.devices
-        self.layout = layout_of(plan, no_trials(plan, keep_params))
+        self.layout = layout_of(plan, no_trials(plan, keep))
 
     def run(self, shelf: Shelf, chunks: Iterable[int], bar: Progress | None) -> Generator[tuple[int, Columns]]:
         """Run the chunks that are missing on the shelf; yields each when it is kept."""
@@ -56,7 +57,7 @@ class Here:
         # Programs are shared with other groups and earlier sweeps, so what this one compiled is a difference.
         traces = programs(self._plan.static).traces
         known = len(traces)
-        engine = Engine(self._plan, keep_params=self._keep_params)
+        engine = Engine(self._plan, keep=self._keep)
         agree_on_lanes(engine, shelf)
         try:
             yield engine
@@ -76,11 +77,11 @@ class Pruned(Here):
     several = False
     gentle = False
 
-    def __init__(self, plan: GroupPlan, keep_params: bool, pruner: Pruner) -> None:
+    def __init__(self, plan: GroupPlan, keep: Keep, pruner: Pruner) -> None:
         # First, as it refuses what cannot be pruned by this pruner.
         self._rule = rule_of(plan, pruner)
         self._decisions: Decisions | None = None
-        super().__init__(plan, keep_params)
+        super().__init__(plan, keep)
         # The same trials pruned in another way are another sweep.
         added = {"prune": repr(pruner), "prune_direction": self._rule.direction}
         fingerprint = hashlib.sha256(f"{plan.fingerprint}{''.join(added.values())}".encode()).hexdigest()

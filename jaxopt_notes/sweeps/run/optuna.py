@@ -163,7 +163,7 @@ def _definition(plan: SweepPlan, problem: Any, distributions: Any, metric: str) 
         ValueError: an unknown metric.
     """
     first = plan.groups[0]
-    columns = no_trials(first, keep_params=False)
+    columns = no_trials(first, keep="")
     _checks.choice("metric", metric, [n for n, v in columns.items() if v.ndim == 1 and n not in NOT_COMPARED])
     # Axes and choices change from batch to batch, and `every` follows from the steps.
     identity = {name: value for name, value in first.identity.items() if name not in ("axes", "every", "choices")}

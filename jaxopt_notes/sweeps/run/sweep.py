@@ -49,6 +49,7 @@ def sweep(
     batch_size: int | None = None,
     every: int = _Default(1),
     key: Key[Array, ""] | None = None,
+    keep: Literal["params", "params+state", "best"] | None = None,
     keep_params: bool | Literal["best"] = False,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     skip_non_finite: int = _Default(0),
@@ -74,7 +75,7 @@ def sweep(
     on the rest of the space, the chunk or the devices; its floats depend on nothing else but the width.
 
     Everything is checked and traced once, before the first trial runs and before a folder is touched. `sweep(plan)`
-    runs exactly what `print(plan)` shows; then only `keep_params`, `store`, `repair`, `prune`, `executor`, `on_chunk`
+    runs exactly what `print(plan)` shows; then only `keep`, `store`, `repair`, `prune`, `executor`, `on_chunk`
     and `progress` may be given beside it.
 
     Arguments:
@@ -89,9 +90,11 @@ def sweep(
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
         every: record one entry per this many steps; must divide `steps`. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
-        keep_params: keep the parameters at the end points, for `end_point`; those of `evaluation_params`. With "best"
-            the end point of a trial is the best step that `evaluate_every` saw: the parameters are kept there, and
-            everything of the end is measured there.
+        keep: what is kept of the end of every trial; nothing when None. "params": the parameters and aux, for
+            `end_point`; those of `evaluation_params`. "params+state": also the optimizer's state, for `resume`, and in
+            a store all that more steps with `extend` begin from. "best": the end of a trial is the best step that
+            `evaluate_every` saw; the parameters are kept there, and everything of the end is measured there.
+        keep_params: another name of `keep`, where True is "params".
         evaluation_params: `evaluation_params(state, params) -> params`, the parameters at which everything of the end
             is measured, also by pruners, for methods whose result is not their iterate. When None those of
             `optimizers.evaluation_params`: averages and schedule-free methods are recognised. Static.
@@ -101,7 +104,7 @@ def sweep(
             there become curves along `evaluation_step`; a last look alone, at the end, when None. Static.
         patience: steps without a better value of `monitor` after which a trial stops, as `plateaued`; with
             `evaluate_every`. Its parameters stay, and what is recorded repeats. Never when None. Static.
-        monitor: the column that `patience` and `keep_params="best"` go by; "validation_loss" when None. A metric must
+        monitor: the column that `patience` and `keep="best"` go by; "validation_loss" when None. A metric must
             declare its direction. Static.
         width: lanes per device and chunk. When None it is chosen by the number of trials, the size of a lane and the
             memory of the machine, so fix it where the floats of two sweeps must be bit-identical. "fastest" times a
@@ -154,9 +157,9 @@ def sweep(
         >>> dict(table.final_loss.sizes)
         {'learning_rate': 2, 'beta': 2, 'seed': 1}
     """
-    keep = check_keep("keep_params", keep_params)
+    kept, best = check_keep(keep, keep_params)
     known_best = isinstance(problem, SweepPlan) and problem.specification.options.keep_best
-    how = Execution(bool(keep) or known_best, repair, prune, executor, on_chunk, progress)
+    how = Execution(kept or ("params" if known_best else ""), repair, prune, executor, on_chunk, progress)
     path = None if store is None else _folder(store)
     _check_execution(how, path)
     width = check_width(width)
@@ -164,8 +167,10 @@ def sweep(
     decided |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
     decided |= {"evaluate_every": evaluate_every, "patience": patience, "monitor": monitor}
     if isinstance(problem, SweepPlan):
-        if keep == "best" and not known_best:
-            raise ValueError("keep_params='best' is decided by the plan: give it to jon.plan(...)")
+        if best and not known_best:
+            raise ValueError("keep='best' is decided by the plan: give it to jon.plan(...)")
+        if known_best and kept == "params+state":
+            raise ValueError("keep='params+state' is of the last step, and this plan keeps the best one")
         _refuse_decided({"optimizer": optimizer, "space": space, **decided, "width": width, "devices": devices})
         _check_precision(problem.specification)
         return _from(path, _run(problem.specification, [group.width for group in problem.groups], problem, path, how))
@@ -173,7 +178,7 @@ def sweep(
         missing = "optimizer" if optimizer is None else "steps"
         raise TypeError(f"sweep needs {missing}; only a plan, as jon.plan(...) returns it, has its own")
     decided = {name: int(value) if isinstance(value, _Default) else value for name, value in decided.items()}
-    decided |= {"monitor": "validation_loss" if monitor is None else monitor, "keep_best": keep == "best"}
+    decided |= {"monitor": "validation_loss" if monitor is None else monitor, "keep_best": best}
     specification = specify(problem, optimizer, space, **decided)
     folders = _folders(specification, path)
     # A width that was given is not replaced by that of the store: where they differ the store refuses it, by name.
@@ -244,9 +249,9 @@ def _run(
     """
     import xarray
 
-    if how.keep_params:
+    if how.keep:
         for grouping in specification.families.values():
-            check_kept(grouping.groups)
+            check_kept(grouping.groups, how.keep)
     folders = _folders(specification, path)
     known: Sequence[GroupPlan | None] = plan.groups if plan else [None] * len(folders)
     parts = zip(specification.groups, wide, known, folders, strict=True)
@@ -271,10 +276,10 @@ def _runner(
     group: Group, specification: Specification, width: Any, plan: GroupPlan | None, folder: Path | None, how: Execution
 ) -> Runner:
     if how.executor is not None:
-        options: dict[str, Any] = {"width": width, "keep_params": how.keep_params, "folder": folder, "plan": plan}
+        options: dict[str, Any] = {"width": width, "keep": how.keep, "folder": folder, "plan": plan}
         return Workers(how.executor, group, specification.options, **options)
     assert plan is not None
-    return Here(plan, how.keep_params) if how.prune is None else Pruned(plan, how.keep_params, how.prune)
+    return Here(plan, how.keep) if how.prune is None else Pruned(plan, how.keep, how.prune)
 
 
 def _family(

@@ -37,6 +37,7 @@ _DESCRIPTIONS = {
     "best_step": "step of the best look at the validation data",
     "skipped": "steps skipped, as their loss, gradient or update was not finite",
 }
+KEPT = ("params", "aux", "state", "iterate")  # what columns of the end point begin with
 NOT_RUN = {"status": Status.NOT_RUN, "stopped_at": -1, "skipped": -1}
 
 
@@ -109,11 +110,12 @@ def layout_of(plan: GroupPlan, columns: Columns) -> Layout:
     directed = directions(plan.problem.metrics, columns)
     named = {name: stored(column)[1] for name, column in columns.items()}
     named |= {name: named[name] | direction_attrs(name, direction) for name, direction in directed.items()}
+    held = {name: stored_column(name, column) for name, column in columns.items()}
     return Layout(
         axes={name: labels_of(values) for name, values in plan.space.axes.items()},
         seeds=plan.seeds.tolist(),
         coordinates=_coordinates(plan),
-        columns={name: (list(v.shape[1:]), stored_column(name, v).dtype.name) for name, v in columns.items()},
+        columns={name: (list(v.shape[1:]), v.dtype.name) for name, v in held.items()},
         attributes=_attributes(plan),
         points={name: labels_of(values) for name, values in (plan.space.points or {}).items()},
         described={name: attributes for name, attributes in named.items() if attributes},
@@ -158,7 +160,7 @@ def _variables(layout: Layout, columns: Columns, dims: tuple[str, ...]) -> dict[
     for name, values in columns.items():
         rank = values.ndim - len(dims)
         along = "step" if name in HISTORIES else EVALUATION_STEP
-        inner = own_dims(name, rank) if name.split(".")[0] in ("params", "aux") else [along] * rank
+        inner = own_dims(name, rank) if name.split(".")[0] in KEPT else [along] * rank
         variables[name] = ((*dims, *inner), values, layout.attrs_of(name))
     return variables
 

@@ -9,8 +9,11 @@ import jaxopt_notes as jon
 from jaxopt_notes.sweeps.keep import shelf
 
 
-def definition():
-    """The sweep's arguments: 24 chunks of 2 trials of a small network on 256 examples."""
+def definition(larger=None):
+    """The sweep's arguments: 24 chunks of 2 trials of a small network on 256 examples.
+
+    With `larger` it keeps states; False has fewer seeds, points and steps than True.
+    """
     rng = np.random.default_rng(0)
     inputs = rng.standard_normal((256, 8)).astype(np.float32)
     data = (inputs, np.sin(inputs.sum(axis=1)))
@@ -22,7 +25,12 @@ def definition():
     start = {"in": rng.standard_normal((8, 32)).astype(np.float32), "out": np.zeros(32, np.float32)}
     problem = jon.Problem(loss, init=start, data=data)
     space = jon.grid(learning_rate=[0.01, 0.1, 0.5, 30.0], beta=[0.0, 0.5, 0.9])
-    return (problem, jon.momentum, space), dict(seeds=4, steps=1000, batch_size=32, every=50, width=2, progress=False)
+    options = dict(seeds=4, steps=1000, batch_size=32, every=50, width=2, progress=False)
+    if larger is not None:
+        options |= {"keep": "params+state"} | ({} if larger else {"seeds": 3, "steps": 500})
+        rates = [0.01, 0.1, 0.5] if larger else [0.01, 0.5]
+        space = jon.grid(learning_rate=rates, beta=[0.0, 0.9])
+    return (problem, jon.momentum, space), options
 
 
 def run(folder, cache):
@@ -31,6 +39,24 @@ def run(folder, cache):
     shelf.SECONDS_PER_CHECKPOINT = 0.0  # after every segment, so that kills meet chunks on their way
     arguments, options = definition()
     jon.sweep(*arguments, **options, store=folder)
+
+
+def small(folder, cache):
+    """A sweep that keeps states."""
+    extend(folder, cache, larger=False)
+
+
+def larger(folder, cache):
+    """The same with more seeds, points and steps."""
+    extend(folder, cache, larger=True)
+
+
+def extend(folder, cache, larger):
+    """Begin or extend the sweep."""
+    jon.use_compilation_cache(cache)
+    shelf.SECONDS_PER_CHECKPOINT = 0.0
+    arguments, options = definition(larger)
+    jon.sweep(*arguments, **options, store=folder, extend=True)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class Engine:
     """Runs trials of one plan. It keeps the arrays on the devices, and the number of lanes that fit the memory."""
 
     def __init__(self, plan: GroupPlan, *, keep: Keep = "", placed: Placed | None = None) -> None:
-        self.plan, self._keep = plan, keep
+        self.plan, self.keep = plan, keep
         self._placed = Placed(plan) if placed is None else placed
         self.lanes = plan.width
 
@@ -256,15 +256,15 @@ class Engine:
 
     def _kept(self, point: tuple[PyTree, PyTree], carry: Carry) -> dict[str, PyTree]:
         """What is kept of the end of every lane, which is measured at the (params, aux)."""
-        kept = dict(zip(("params", "aux"), point, strict=True)) if self._keep else {}
-        return kept | (ends_of(self.plan, carry) if self._keep == "params+state" else {})
+        kept = dict(zip(("params", "aux"), point, strict=True)) if self.keep else {}
+        return kept | (ends_of(self.plan, carry) if self.keep == "params+state" else {})
 
     def _restored(self, state: State, width: int) -> Lanes:
         """The lanes of a state, one row each, back on the devices."""
         likes = self.plan.shapes.lanes(width)
         leaves, structure = jax.tree.flatten(likes)
         placed = [
-            place(_like(rows.T if spec == ALONG_STEPS else rows, like), self.plan.static.mesh, spec)
+            place(_like(_longer(rows.T, len(like)) if spec == ALONG_STEPS else rows, like), self.plan.static.mesh, spec)
             for rows, like, spec in zip(state.leaves, leaves, leaf_specs(likes), strict=True)
         ]
         return jax.tree.unflatten(structure, placed)
@@ -302,6 +302,11 @@ def _joined(*leaves: Any) -> Any:
 def _plain(values: np.ndarray) -> np.ndarray:
     """The array, or its bytes where NumPy's files do not know the dtype, such as bfloat16."""
     return values.view(f"V{values.itemsize}") if is_extension(values.dtype) else values
+
+
+def _longer(history: np.ndarray, entries: int) -> np.ndarray:
+    """A history of a sweep of fewer steps with room for the others, which the next segments write."""
+    return np.pad(history, ((0, entries - len(history)), (0, 0)), constant_values=np.nan)
 
 
 def _like(values: np.ndarray, like: Any) -> Any:

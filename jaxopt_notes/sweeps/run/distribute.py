@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import numpy as np
 
 from ..compute import width as widths
 from ..compute.engine import Engine, Leg
@@ -123,12 +124,14 @@ class Workers:
             BrokenExecutor: a worker died and was not restarted; with a folder it reports what is finished.
                 Whatever else a worker raises. Chunks that no worker has begun are withdrawn; finished ones stay.
         """
-        (identity, layout, devices), folder = self.outline, self._folder
+        identity, layout, devices, folder = self.identity, shelf.layout, self.devices, self._folder
         where = None if folder is None else str(folder.absolute())
         to_run = shelf.unfinished(chunks)
         shares = [to_run[i : i + devices] for i in range(0, len(to_run), devices)]
         arguments = (self._payload, layout.width, identity, where)
-        futures = {self._executor.submit(run_share, share, *arguments): share for share in shares}
+        numbers = [[layout.numbers_of(chunk) for chunk in share] for share in shares]
+        pairs = zip(shares, numbers, strict=True)
+        futures = {self._executor.submit(run_share, share, parts, *arguments): share for share, parts in pairs}
         try:
             for future in concurrent.futures.as_completed(futures):
                 lanes, returned = _result(future, futures[future], layout, shelf, folder)
@@ -170,7 +173,7 @@ def _result(
         # By name, as Dask need not be installed.
         if type(error).__name__ != "KilledWorker":
             raise
-        first, last = layout.trials_of(share[0]).start, layout.trials_of(share[-1]).stop - 1
+        first, last = layout.numbers_of(share[0])[0], layout.numbers_of(share[-1])[-1]
         chunks = f"chunk{'s' * (len(share) > 1)} {', '.join(map(str, share))} (trials {first} to {last})"
         done = f"{shelf.trials_finished()} of {layout.trials} trials are finished"
         kept = f"{done} and in {folder}; the same call runs only the rest" if folder else done
@@ -181,9 +184,16 @@ def _result(
 
 
 def run_share(
-    chunks: Sequence[int], payload: bytes, width: int, identity: dict[str, Any], folder: str | None
+    chunks: Sequence[int],
+    parts: Sequence[np.ndarray],
+    payload: bytes,
+    width: int,
+    identity: dict[str, Any],
+    folder: str | None,
 ) -> tuple[int, list[Columns]]:
     """What a worker does: run chunks, and write them into the store in `folder` or return their columns.
+
+    `parts` are the numbers of the trials of each chunk.
 
     It also returns the lanes per device that they ran with, fewer than the width if memory ran out. `sys.exit` becomes
     an error: an executor would pass it on, and the process that waits for the result would end without a message.
@@ -197,7 +207,7 @@ def run_share(
         _check_same(identity, plan.identity)
         if folder is None or not is_store(Path(folder)):  # deleted while the sweep ran
             # Then the columns travel back whole, and the caller has everything that was computed.
-            ran, _ = engine.run([plan.trials_of(chunk) for chunk in chunks], Leg(plan.steps))
+            ran, _ = engine.run(parts, Leg(plan.steps))
             return engine.lanes, [columns_of(plan, one) for one in ran]
         store = Store(Path(folder))
         store.start()

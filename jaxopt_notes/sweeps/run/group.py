@@ -38,6 +38,7 @@ class Execution:
 
     keep: Keep
     repair: bool
+    extend: bool
     prune: Pruner | None
     executor: concurrent.futures.Executor | None
     on_chunk: Callable[[xarray.Dataset], object] | None
@@ -52,9 +53,10 @@ def run_group(
     on_chunk: Callable[[xarray.Dataset], object] | None,
 ) -> xarray.Dataset:
     """The table of one group. Chunks that are already in its folder are not run again."""
-    began, layout = time.monotonic(), runner.layout
+    began = time.monotonic()
     with sigterm(wanted=folder is not None, gentle=runner.gentle) as stop:
         shelf = _shelf(runner, folder, how, stop)
+        layout = shelf.layout
         share = _share(layout, runner.several and folder is not None)
         trials, left = (_trials_in(layout, chunks) for chunks in (share, shelf.unfinished(share)))
         bar = Progress(trials, layout.steps, name, enabled=how.progress, finished=trials - left)
@@ -75,7 +77,8 @@ def _shelf(runner: Runner, folder: Path | None, how: Execution, stop: Stop) -> S
     # Processes of `jax.distributed` write one store, each the chunks of its share, so each holds a lock of its own.
     share = f"-{jax.process_index()}" if runner.several and jax.process_count() > 1 else ""
     parts: tuple[Any, ...] = (Store(folder), runner.identity, runner.layout, runner.devices)
-    return open_shelf(*parts, repair=how.repair, share=share, stop=stop)
+    earlier = runner.identity_of if how.extend and isinstance(runner, Here) else None
+    return open_shelf(*parts, repair=how.repair, share=share, stop=stop, earlier=earlier)
 
 
 def _share(layout: Layout, several: bool) -> range:
@@ -102,7 +105,7 @@ def _consume(
             for chunk, columns in finished:
                 bar.chunk(columns["status"], columns["final_loss"])
                 if on_chunk and shelf.holds(chunk):
-                    on_chunk(chunk_table(layout, layout.trials_of(chunk).start, shelf.chunk(chunk)))
+                    on_chunk(chunk_table(layout, layout.numbers_of(chunk), shelf.chunk(chunk)))
     except (KeyboardInterrupt, Terminated) as error:
         _warn_unfinished("interrupted" if isinstance(error, KeyboardInterrupt) else "terminated", shelf, layout)
         return True

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Generator, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..compute.engine import Engine, Hooks, Leg
 from ..compute.group_plan import GroupPlan
@@ -45,6 +45,10 @@ class Here:
         self._plan, self._keep, self._compiled = plan, keep, 0
         self.identity, self.devices = plan.identity, plan.devices
         self.layout = layout_of(plan, no_trials(plan, keep))
+
+    def identity_of(self, seeds: Sequence[int], steps: int) -> dict[str, Any]:
+        """The identity of the same sweep with fewer seeds or steps, to compare with what a store began as."""
+        return self._plan.with_fewer(seeds, steps).identity
 
     def run(self, shelf: Shelf, chunks: Iterable[int], bar: Progress | None) -> Generator[tuple[int, Columns]]:
         """Run the chunks that are missing on the shelf; yields each when it is kept."""
@@ -120,17 +124,18 @@ def run_chunks(
     engine: Engine, shelf: Shelf, chunks: Iterable[int], bar: Progress | None = None
 ) -> Generator[tuple[int, Columns]]:
     """Run the chunks that are missing on the shelf to the end; yields each when it is kept."""
-    plan = engine.plan
+    plan, ends = engine.plan, engine.keep == "params+state" and shelf.is_stored
     for together, saved in shelf.missing(chunks):
-        parts = [plan.trials_of(chunk) for chunk in together]
+        parts = [shelf.layout.numbers_of(chunk) for chunk in together]
         if bar and saved:
             bar.skip(saved.step * sum(map(len, parts)))
         hooks = Hooks(bar, shelf.checkpoint(together), shelf.narrowed)
-        finished, _ = engine.run(parts, Leg(plan.steps, saved=saved), hooks)
-        for chunk, one in zip(together, finished, strict=True):
+        finished, state = engine.run(parts, Leg(plan.steps, saved=saved, keep=ends), hooks)
+        states = [None] * len(parts) if state is None else state.parts([len(part) for part in parts])
+        for chunk, one, end in zip(together, finished, states, strict=True):
             # Kept before it is yielded: what the consumer does with it, such as a user's `on_chunk`, may raise.
             columns = columns_of(plan, one)
-            shelf.put(chunk, columns)
+            shelf.put(chunk, columns, end)
             yield chunk, columns
 
 

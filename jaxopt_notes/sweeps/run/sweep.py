@@ -60,6 +60,7 @@ def sweep(
     devices: Sequence[jax.Device] | None = None,
     store: str | os.PathLike[str] | None = None,
     repair: bool = False,
+    extend: bool = False,
     prune: Pruner | None = None,
     executor: concurrent.futures.Executor | None = None,
     on_chunk: Callable[[xarray.Dataset], object] | None = None,
@@ -75,8 +76,8 @@ def sweep(
     on the rest of the space, the chunk or the devices; its floats depend on nothing else but the width.
 
     Everything is checked and traced once, before the first trial runs and before a folder is touched. `sweep(plan)`
-    runs exactly what `print(plan)` shows; then only `keep`, `store`, `repair`, `prune`, `executor`, `on_chunk`
-    and `progress` may be given beside it.
+    runs exactly what `print(plan)` shows; then only `keep`, `store`, `repair`, `extend`, `prune`, `executor`,
+    `on_chunk` and `progress` may be given beside it.
 
     Arguments:
         problem: what to minimise; or a function that makes it, whose arguments are axes of the space; or a plan, from
@@ -120,6 +121,12 @@ def sweep(
             never wait for each other: each returns what is on disk when its own share is.
         repair: set files of the store aside that were changed or belong to another sweep, and make them again: chunks
             are run again, other files are rewritten. A store with another definition is still refused.
+        extend: the store may hold the same sweep with fewer seeds, points or steps. Only what is new is computed, and
+            the results are those of a sweep that had it from the start, bit for bit at the same width. More steps need
+            a store that was begun with `keep="params+state"`; then they continue from the ends. The store before stays
+            intact until the larger one is recorded, and a kill loses nothing. A random loss of one seed may have floats
+            that differ in the last place from those with several seeds, as its draws are shared by all lanes; trials
+            that are there stay as they are. Not with `prune` or `executor`.
         prune: `jon.halving(...)` or `jon.median_stopping(...)`: stop the configurations that do worse early, and pack
             the others together. Their trials have status -2, no history after `pruned_at`, and as `final_*` what was
             measured there; `rung_metric` holds what decided. Groups of other programs compete among themselves. One
@@ -159,7 +166,7 @@ def sweep(
     """
     kept, best = check_keep(keep, keep_params)
     known_best = isinstance(problem, SweepPlan) and problem.specification.options.keep_best
-    how = Execution(kept or ("params" if known_best else ""), repair, prune, executor, on_chunk, progress)
+    how = Execution(kept or ("params" if known_best else ""), repair, extend, prune, executor, on_chunk, progress)
     path = None if store is None else _folder(store)
     _check_execution(how, path)
     width = check_width(width)
@@ -203,14 +210,28 @@ def _folder(store: Any) -> Path:
 
 def _check_execution(how: Execution, path: Path | None) -> None:
     """Refuse how a sweep is to be run, before anything is planned."""
-    for name in ("repair", "progress"):
+    for name in ("repair", "extend", "progress"):
         _checks.boolean(name, getattr(how, name))
     if how.on_chunk is not None and not callable(how.on_chunk):
         raise TypeError(f"on_chunk must be a function of a table, got {how.on_chunk!r}")
+    if how.extend:
+        _check_extend(how, path)
     if how.prune is not None:
         check_pruner(how.prune, how.executor, path is not None and jax.process_count() > 1)
     if how.executor is not None:
         check_executor(how.executor)
+
+
+def _check_extend(how: Execution, path: Path | None) -> None:
+    """Refuse what cannot be extended, or not in this way."""
+    if path is None:
+        raise ValueError("extend=True needs the store that is to be extended")
+    if how.prune is not None:
+        raise ValueError(
+            "extend=True cannot add to a pruned sweep: with more points or seeds the competition is another"
+        )
+    if how.executor is not None or jax.process_count() > 1:
+        raise ValueError("extend=True needs one process: extend the store here, without executor")
 
 
 def _check_precision(specification: Specification) -> None:
@@ -292,7 +313,7 @@ def _family(
     """The table of one space: of its group, or of all its groups joined."""
     record = None if grouping.is_one else record_of(grouping)
     if path is not None:
-        claim(path, "manifest.json" if record is None else "groups.json", record, how.repair)
+        claim(path, "manifest.json" if record is None else "groups.json", record, how.repair, how.extend)
     tables: list[xarray.Dataset] = []
     for group in grouping.groups:
         runner, folder = runners.pop(0)  # so that what a group held is freed when the next one begins

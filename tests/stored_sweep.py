@@ -1,11 +1,13 @@
 """A sweep in a process of its own, to be killed: `python stored_sweep.py folder cache`."""
 
 import sys
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 
 import jaxopt_notes as jon
+from jaxopt_notes.sweeps.compute import engine
 from jaxopt_notes.sweeps.keep import shelf
 
 
@@ -59,5 +61,34 @@ def extend(folder, cache, larger):
     jon.sweep(*arguments, **options, store=folder, extend=True)
 
 
+def long_definition():
+    """Two chunks of 4 trials, long enough to be interrupted on the way."""
+    (problem, optimizer, _), options = definition()
+    space = jon.grid(learning_rate=[0.01, 0.1], beta=[0.9])
+    return (problem, optimizer, space), {**options, "steps": 5000, "width": 4, "keep": "params+state"}
+
+
+def interrupted(folder, cache, stored):
+    """A sweep that is to receive SIGINT, in short segments; what it returns is saved beside the folder."""
+    jon.use_compilation_cache(cache)
+    engine.SECONDS_PER_SEGMENT = 0.02
+    arguments, options = long_definition()
+    # A file for every segment of the second chunk shows that it is on its way.
+    progressed = engine.Progress.segment
+    segments = []
+
+    def noted(self, *given):
+        segments.append(1)
+        Path(f"{folder}.segments").write_text(str(len(segments)))
+        progressed(self, *given)
+
+    engine.Progress.segment = noted
+    table = jon.sweep(*arguments, **options, store=folder if stored == "stored" else None)
+    jon.save(table, f"{folder}.nc")
+
+
 if __name__ == "__main__":
-    run(*sys.argv[1:])
+    if len(sys.argv) == 4:
+        interrupted(*sys.argv[1:])
+    else:
+        run(*sys.argv[1:])

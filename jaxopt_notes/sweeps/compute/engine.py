@@ -58,14 +58,29 @@ class Hooks(NamedTuple):
         bar: the progress bar, after every segment.
         checkpoint: called between segments with a function that returns the current `State`.
         narrowed: called with the lanes left each time memory runs out.
+        interrupted: whether to stop after the current segment.
     """
 
     bar: Progress | None = None
     checkpoint: Callable[[Callable[[], State]], None] | None = None
     narrowed: Callable[[int], object] | None = None
+    interrupted: Callable[[], bool] | None = None
 
 
 NO_HOOKS = Hooks()
+
+
+class Interrupted(KeyboardInterrupt):
+    """Trials were stopped on the way.
+
+    Attributes:
+        finished: per part the results at the step that they reached.
+        step: that step.
+    """
+
+    def __init__(self, finished: list[Finished], step: int) -> None:
+        super().__init__()
+        self.finished, self.step = finished, step
 
 
 class Engine:
@@ -131,7 +146,10 @@ class Engine:
             some = slice(first, first + self.plan.devices)
             known = [start for start in starts[some] if start is not None]
             begun = State.joined(known) if known else None
-            finished, state = self._pass(lanes, pieces[some], begun, leg, hooks._replace(checkpoint=None))
+            try:
+                finished, state = self._pass(lanes, pieces[some], begun, leg, hooks._replace(checkpoint=None))
+            except Interrupted:  # the other pieces of the same chunk have no results
+                raise KeyboardInterrupt from None
             ran += finished
             states += [] if state is None else [state]
         results = []
@@ -162,6 +180,8 @@ class Engine:
             # takes the lanes. At the end of the leg the trials themselves are returned.
             if hooks.checkpoint and step < leg.until:
                 hooks.checkpoint(functools.partial(_taken, lanes, step, width, counts))
+            if hooks.interrupted and hooks.interrupted() and step < leg.until:
+                raise Interrupted(self._results(width, parts, inputs, lanes, losses), step)
         # Every leg has a step to take, so there was a segment.
         assert lanes is not None
         return self._results(width, parts, inputs, lanes, losses), _taken(

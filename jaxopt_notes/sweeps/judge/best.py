@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from ... import _checks
-from ...minimize import Status
+from ...minimize import UNFINISHED, Status
 from ...problems._metric import Direction
 from ..keep.looks import counted_look
 from ..spec.arguments import is_number
@@ -121,7 +121,7 @@ class Scores(NamedTuple):
     Attributes:
         values: the metric; infinite where the trial is non-finite or diverged.
         measured: the metric as it is in the table; NaN where it is no number.
-        ran: whether the trial was run to its end, neither left out nor of a configuration that was pruned.
+        ran: whether the trial was run to its end, neither left out, interrupted nor of a configuration that was pruned.
         failed: whether it ended non-finite, diverged or stalled.
         begun: number of trials that were run, pruned ones included.
         configs: the configurations.
@@ -371,7 +371,7 @@ def _scores(table: xarray.Dataset, metric: str, direction: Direction | None) -> 
     better = direction_of(table, metric, direction)
     status = table["status"].transpose(*axes, "seed").values.reshape(-1, table.sizes["seed"])
     measured = SIGNS[better] * table[metric].transpose(*axes, "seed").values.reshape(status.shape).astype(float)
-    ran = (status != Status.NOT_RUN) & (status != Status.PRUNED)
+    ran = ~np.isin(status, UNFINISHED)
     begun = int((status != Status.NOT_RUN).sum())
     if "pruned_at" in table:  # of a pruned configuration all seeds are, also those that failed before
         ran &= np.isnan(table["pruned_at"].transpose(*axes).values.reshape(-1, 1))

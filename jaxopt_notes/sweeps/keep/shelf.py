@@ -37,6 +37,7 @@ class Shelf:
         self._stop = Stop(gentle=True) if stop is None else stop
         self._columns = layout.allocated()
         self._kept: set[int] = set()
+        self._interrupted: set[int] = set()  # chunks of which only the memory has what there is
         self._lanes: int | None = None
 
     @property
@@ -65,6 +66,8 @@ class Shelf:
             alike = [chunk for chunk in to_run if steps[chunk] == step]
             for i in range(0, len(alike), self._devices):
                 self._stop.check()
+                if self._stop.interrupted:
+                    raise KeyboardInterrupt
                 together = alike[i : i + self._devices]
                 known = [one for one in (saved[chunk] for chunk in together) if one]
                 yield together, State.joined(known) if known else None
@@ -72,7 +75,7 @@ class Shelf:
     def checkpoint(self, chunks: Sequence[int]) -> Taker | None:
         """A function to call between the segments of these chunks; None without a store.
 
-        It saves their state once a minute, and when SIGTERM has arrived.
+        It saves their state once a minute, and when SIGTERM or Ctrl-C has arrived.
         """
         store, owner = self._store, self.layout.owner
         if store is None:
@@ -84,7 +87,7 @@ class Shelf:
             nonlocal last
             # Written before the check below raises: closing the shelf waits for the disk, so the state of this moment
             # is kept.
-            if self._stop.requested or time.monotonic() - last >= SECONDS_PER_CHECKPOINT:
+            if self._stop.requested or self._stop.interrupted or time.monotonic() - last >= SECONDS_PER_CHECKPOINT:
                 for chunk, state in zip(chunks, taken().parts(counts), strict=True):
                     store.write_carry(chunk, state, owner)
                 last = time.monotonic()
@@ -109,6 +112,20 @@ class Shelf:
             if end is not None:
                 self._store.write_end(chunk, end, self.layout.owner)
             self._store.write(chunk, columns, self.layout)
+
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C arrived."""
+        return self._stop.interrupted
+
+    def put_interrupted(self, chunk: int, columns: Columns) -> None:
+        """Keep what a chunk measures that was stopped on the way, in memory only: it is not finished."""
+        for name, column in self.chunk_in(self._columns, chunk).items():
+            column[...] = columns[name]
+        self._interrupted.add(chunk)
+
+    def trials_interrupted(self) -> int:
+        """Number of trials that were stopped on the way."""
+        return sum(len(self.layout.trials_of(chunk)) for chunk in self._interrupted)
 
     def chunk_in(self, columns: Columns, chunk: int) -> Columns:
         """The trials of a chunk among those of all."""
@@ -137,7 +154,7 @@ class Shelf:
         for name, values in ({} if self._store is None else self._store.known()).items():
             self._columns[name][: self.layout.known] = values
         # Also files of chunks that this sweep does not have: reading one reports that it belongs to another sweep.
-        for chunk in sorted({*range(self.layout.chunks), *files} - self._kept):
+        for chunk in sorted({*range(self.layout.chunks), *files} - self._kept - self._interrupted):
             there = self._store.chunk(chunk, self.layout) if self._store and chunk in files else None
             for name, column in self.chunk_in(self._columns, chunk).items():
                 column[...] = self.layout.not_run(name) if there is None else there[name]

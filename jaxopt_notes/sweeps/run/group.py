@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from ..._warnings import warn
+from ...minimize import Status
 from ..compute.progress import Progress
 from ..keep.shelf import Shelf, open_shelf
-from ..keep.signals import Stop, Terminated, sigterm
+from ..keep.signals import Stop, Terminated, sigint, sigterm
 from ..keep.store import Store
 from ..spec.options import Keep
 from ..table.layout import Columns, Layout, build_table, chunk_table
@@ -54,13 +55,14 @@ def run_group(
 ) -> xarray.Dataset:
     """The table of one group. Chunks that are already in its folder are not run again."""
     began = time.monotonic()
-    with sigterm(wanted=folder is not None, gentle=runner.gentle) as stop:
+    with sigterm(wanted=folder is not None, gentle=runner.gentle) as stop, sigint(stop, gentle=runner.gentle):
         shelf = _shelf(runner, folder, how, stop)
         layout = shelf.layout
         share = _share(layout, runner.several and folder is not None)
         trials, left = (_trials_in(layout, chunks) for chunks in (share, shelf.unfinished(share)))
         bar = Progress(trials, layout.steps, name, enabled=how.progress, finished=trials - left)
         interrupted = _consume(runner.run(shelf, share, bar), shelf, layout, bar, on_chunk)
+    interrupted |= stop.interrupted  # also too late for this group, so that the next one does not begin
     # After the shelf is closed: until then a file that is missing may still be on its way.
     shelf.warn_if_deleted()
     table = runner.finish(build_table(layout, shelf.columns()))
@@ -73,7 +75,7 @@ def run_group(
 
 def _shelf(runner: Runner, folder: Path | None, how: Execution, stop: Stop) -> Shelf:
     if folder is None:
-        return Shelf(runner.layout, runner.devices)
+        return Shelf(runner.layout, runner.devices, stop=stop)
     # Processes of `jax.distributed` write one store, each the chunks of its share, so each holds a lock of its own.
     share = f"-{jax.process_index()}" if runner.several and jax.process_count() > 1 else ""
     parts: tuple[Any, ...] = (Store(folder), runner.identity, runner.layout, runner.devices)
@@ -126,4 +128,6 @@ def _trials_in(layout: Layout, chunks: Iterable[int]) -> int:
 
 def _warn_unfinished(why: str, shelf: Shelf, layout: Layout) -> None:
     done = shelf.trials_finished()
-    warn(f"{why}: {done} of {layout.trials} trials finished; the others have status -1")
+    stopped = shelf.trials_interrupted()
+    on_the_way = f"{stopped} stopped on the way have status {Status.INTERRUPTED.value}, " if stopped else ""
+    warn(f"{why}: {done} of {layout.trials} trials finished; {on_the_way}the others have status {Status.NOT_RUN.value}")

@@ -11,13 +11,13 @@ import json
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..compute.engine import Engine, Hooks, Leg
+from ..compute.engine import Engine, Hooks, Interrupted, Leg
 from ..compute.group_plan import GroupPlan
 from ..compute.programs import programs
 from ..compute.progress import Progress
 from ..keep.shelf import Shelf
 from ..spec.options import Keep
-from ..table.columns import columns_of, no_trials
+from ..table.columns import columns_of, interrupted_columns, no_trials
 from ..table.decisions import Decisions, add_decisions
 from ..table.layout import Columns, layout_of
 from .pruners import Pruner, rule_of
@@ -35,7 +35,7 @@ class Here:
         layout: the layout of the table.
         devices: how many chunks run at a time.
         several: whether several processes of `jax.distributed` may run a share of the chunks each.
-        gentle: whether it checks between segments if SIGTERM arrived.
+        gentle: whether it checks between segments if SIGTERM or Ctrl-C arrived.
     """
 
     several = True
@@ -129,8 +129,13 @@ def run_chunks(
         parts = [shelf.layout.numbers_of(chunk) for chunk in together]
         if bar and saved:
             bar.skip(saved.step * sum(map(len, parts)))
-        hooks = Hooks(bar, shelf.checkpoint(together), shelf.narrowed)
-        finished, state = engine.run(parts, Leg(plan.steps, saved=saved, keep=ends), hooks)
+        hooks = Hooks(bar, shelf.checkpoint(together), shelf.narrowed, shelf.interrupted)
+        try:
+            finished, state = engine.run(parts, Leg(plan.steps, saved=saved, keep=ends), hooks)
+        except Interrupted as stopped:
+            for chunk, one in zip(together, stopped.finished, strict=True):
+                shelf.put_interrupted(chunk, interrupted_columns(plan, one, stopped.step))
+            raise
         states = [None] * len(parts) if state is None else state.parts([len(part) for part in parts])
         for chunk, one, end in zip(together, finished, states, strict=True):
             # Kept before it is yielded: what the consumer does with it, such as a user's `on_chunk`, may raise.

@@ -146,7 +146,9 @@ def sweep(
         the minibatch) of the iterate; at the end `final_loss` and every metric as `final_*` on the full training data,
         `validation_*` on the validation data (along `evaluation_step` with `evaluate_every`, and then `best_step`) and
         `test_*` on the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that
-        was not run has status -1. After Ctrl-C the chunks that finished are returned, with a warning; so they are when
+        was not run has status -1. After Ctrl-C all trials are returned as far as they got, with a warning: those on
+        their way have status -4 and the values of the step that they reached, and with a store the same call resumes
+        them; a second Ctrl-C, and any of a pruned sweep, returns only the chunks that finished. So they are when
         a worker dies and is not restarted and there is no store, and when the store is deleted while the sweep runs.
 
     Raises:

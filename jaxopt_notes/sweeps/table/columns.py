@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._columns import is_key, named_leaves
-from ...minimize import HISTORIES, end_status
+from ...minimize import HISTORIES, Status, end_status
 from ..compute.group_plan import GroupPlan
 from ..compute.placed import ends_of
 from ..spec.options import Keep
@@ -30,6 +30,16 @@ def columns_of(plan: GroupPlan, finished: dict[str, Any]) -> Columns:
     kept = {name: judged.pop(name) for name in KEPT if name in judged}
     named = [column for name, tree in kept.items() for column in named_leaves(tree, name)]
     return {name: stored_column(name, column) for name, column in (*judged.items(), *named)}
+
+
+def interrupted_columns(plan: GroupPlan, finished: dict[str, Any], step: int) -> Columns:
+    """The columns of trials that were stopped on the way, at this step; those that had ended keep their status."""
+    columns = columns_of(plan, finished)
+    columns["status"] = np.where(finished["status"] == Status.COMPLETED, Status.INTERRUPTED, columns["status"])
+    for name in HISTORIES:
+        columns[name] = columns[name].copy()
+        columns[name][:, step // plan.static.every + 1 :] = np.nan
+    return columns
 
 
 def no_trials(plan: GroupPlan, keep: Keep) -> Columns:

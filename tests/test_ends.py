@@ -327,6 +327,57 @@ class TestExtend:
         assert_same(jon.sweep(NETWORK, jon.adam, space, **more, store=tmp_path, repair=True), table)
         assert numbers(ran) == [4, 5, 6]
 
+    def test_random_losses_with_numbers_of_their_own(self, tmp_path, ran):
+        """Each trial has the keys of its seed, and its own start, however it came into the store."""
+
+        def loss(x, *, key, noise):
+            return jnp.sum((x + noise * jax.random.normal(key, x.shape)) ** 2)
+
+        problem = jon.Problem(loss, init=lambda key, *, scale: scale * jax.random.normal(key, (3,)))
+        spaces = [jon.grid(learning_rate=[0.01, 0.1], noise=noise, scale=[1.0, 2.0]) for noise in ([0.1], [0.0, 0.1])]
+        options = dict(keep="params+state", problem=problem, batch_size=None)
+        passes = self.both(tmp_path, {"seeds": 2, "space": spaces[0]}, {"seeds": 3, "space": spaces[1]}, ran, **options)
+        assert len(numbers(passes)) == 2 * 2 * 2 * 3 - 2 * 2 * 2
+        longer = dict(STORED, seeds=3, steps=12, keep="params+state", batch_size=None)
+        ran.clear()
+        table = jon.sweep(problem, jon.adam, spaces[1], **longer, store=tmp_path, extend=True)
+        assert {one[:2] for one in ran} == {(6, 12)}
+        assert_same(table, jon.sweep(problem, jon.adam, spaces[1], **longer))
+
+    def test_the_random_trials_of_one_seed_stay_when_others_join(self, tmp_path):
+        problem = jon.Problem(lambda x, *, key: jnp.sum((x + jax.random.normal(key, x.shape)) ** 2), init=jnp.ones(3))
+        options = dict(steps=6, width=2, progress=False)
+        alone = jon.sweep(problem, jon.adam, RATES, **options, store=tmp_path)
+        table = jon.sweep(problem, jon.adam, RATES, seeds=3, **options, store=tmp_path, extend=True)
+        together = jon.sweep(problem, jon.adam, RATES, seeds=3, **options)
+        np.testing.assert_array_equal(table.loss[:, :1], alone.loss)
+        np.testing.assert_array_equal(table.loss[:, 1:], together.loss[:, 1:])
+        np.testing.assert_allclose(table.loss[:, 0], together.loss[:, 0], rtol=1e-6)
+
+    def test_the_width_of_the_store_and_plans(self, tmp_path, ran):
+        options = dict(steps=6, progress=False)
+        jon.sweep(VALLEY, jon.adam, RATES, seeds=2, width=3, **options, store=tmp_path)
+        table = jon.sweep(VALLEY, jon.adam, RATES, seeds=4, **options, store=tmp_path, extend=True)
+        assert table.attrs["width"] == 3
+        plan = jon.plan(VALLEY, jon.adam, RATES, seeds=5, steps=6, width=3)
+        ran.clear()
+        table = jon.sweep(plan, store=tmp_path, extend=True, progress=False)
+        assert numbers(ran) == [4, 9]
+        assert_same(table, jon.sweep(plan, progress=False))
+
+    def test_new_choices_come_after_those_there(self, tmp_path, ran):
+        spaces = [
+            jon.grid(learning_rate=[0.1, 0.2], batch_size=sizes) for sizes in ([64, 32], [64, 32, 16], [8, 64, 32])
+        ]
+        options = {name: value for name, value in STORED.items() if name != "batch_size"}
+        jon.sweep(NETWORK, jon.adam, spaces[0], **options, store=tmp_path)
+        ran.clear()
+        table = jon.sweep(NETWORK, jon.adam, spaces[1], **options, store=tmp_path, extend=True)
+        assert numbers(ran) == [0, 1]
+        assert_same(table, jon.sweep(NETWORK, jon.adam, spaces[1], **options))
+        with pytest.raises(jon.StoreError, match="new choices after them"):
+            jon.sweep(NETWORK, jon.adam, spaces[2], **options, store=tmp_path, extend=True)
+
     def test_what_is_refused(self, tmp_path):
         def run(**changes):
             options = dict(STORED, seeds=2, store=tmp_path, extend=True) | changes
@@ -479,3 +530,44 @@ class TestCtrlC:
             )  # fmt: skip
         assert table.final_loss[1] < table.final_loss[0]
         assert jon.best(table).config == {"learning_rate": 1e-4}
+
+
+class TestOrbax:
+    def test_an_end_point_comes_back_as_it_was(self, tmp_path):
+        problem = normalised()
+        table = jon.sweep(problem, jon.adam, RATES, steps=3, keep="params", progress=False)
+        jon.save_end_point(tmp_path / "end", table, problem, learning_rate=0.05, seed=0)
+        found, expected = (
+            jon.load_end_point(tmp_path / "end", problem),
+            jon.end_point(table, problem, learning_rate=0.05, seed=0),
+        )
+        assert jax.tree.structure(found) == jax.tree.structure(expected)
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+        with pytest.raises(FileExistsError, match="give a new folder"):
+            jon.save_end_point(tmp_path / "end", table, problem, learning_rate=0.05, seed=0)
+
+    def test_keys_and_narrow_floats(self, tmp_path):
+        def loss(x, *, aux):
+            return jnp.sum(x.astype(jnp.float32) ** 2), {"key": jax.random.split(aux["key"])[0], "n": aux["n"] + 1}
+
+        start = (jnp.ones(3, jnp.bfloat16), {"key": jax.random.key(3), "n": jnp.int32(0)})
+        problem = jon.Problem(loss, init=lambda key: start)
+        table = jon.sweep(problem, jon.gradient_descent, RATES, steps=3, keep="params+state", progress=False)
+        jon.save_end_point(tmp_path / "end", table, problem, learning_rate=0.05, seed=0)
+        params, aux = jon.load_end_point(tmp_path / "end", problem)
+        assert params.dtype == jnp.bfloat16
+        assert aux["n"] == 4  # three steps and the start
+        run = jon.resume(table, problem, learning_rate=0.05)
+        np.testing.assert_array_equal(jax.random.key_data(aux["key"]), jax.random.key_data(run.aux["key"]))
+
+    def test_what_does_not_fit_is_named(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="is no folder"):
+            jon.load_end_point(tmp_path / "none", VALLEY)
+        table = jon.sweep(VALLEY, jon.momentum, RATES, steps=3, keep="params", progress=False)
+        jon.save_end_point(tmp_path / "end", table, VALLEY, learning_rate=0.05, seed=0)
+        for problem in (jon.problems.quadratic([1.0, 2.0, 3.0]), normalised()):
+            with pytest.raises(jon.StoreError, match="cannot be read as the end point of"):
+                jon.load_end_point(tmp_path / "end", problem)
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(jon.StoreError, match="cannot be read as the end point of"):
+            jon.load_end_point(tmp_path / "empty", VALLEY)

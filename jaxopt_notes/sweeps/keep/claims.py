@@ -61,6 +61,8 @@ def claim(
             if not (repair and ("part_of" in changed or _parts_say(store, now))):
                 lines = [f"  {part}: {there.get(part)} there, {now.get(part)} now" for part in changed]
                 hint = f"{store} holds another sweep; finish it as it was defined, or choose another folder"
+                if extend:
+                    hint += " (extend=True adds points of the choices there, and new choices after them)"
                 raise StoreError("\n".join([hint, *lines]))
             set_aside(path)
     store.mkdir(parents=True, exist_ok=True)

@@ -43,6 +43,14 @@ def run(folder, cache):
     jon.sweep(*arguments, **options, store=folder)
 
 
+def assert_same(actual, expected):
+    """Two tables with the same variables, dtypes and bits."""
+    assert set(actual.variables) == set(expected.variables)
+    for name in expected.variables:
+        np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
+        assert actual[name].dtype == expected[name].dtype
+
+
 def small(folder, cache):
     """A sweep that keeps states."""
     extend(folder, cache, larger=False)

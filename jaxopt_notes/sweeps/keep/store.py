@@ -34,9 +34,9 @@ from ..table.layout import Columns, Layout
 from .chunks import read_chunk, widths_there, write_chunk
 from .extension import LEAF, Generation, IdentityOf, check_extends, extended, state_in
 from .folders import ANEW, holds_results, part_of
+from .locks import locked
 
 FORMAT = 2
-SECONDS_TO_LOOK = 10.0  # to wait for another's lock: it is held for a moment, or as long as a sweep runs
 _CHUNK = re.compile(r"chunk-(\d{5,})\.nc$")
 
 
@@ -110,25 +110,7 @@ class Store:
 
         The operating system releases the lock when this process ends.
         """
-        path = self.folder / f"lock{share}"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if repair and os.path.lexists(path) and not path.is_file():
-                set_aside(path)
-            # Its own lock before a look at the others: of two that begin at once each then sees the other, and at worst
-            # both give up. In the other order both could pass.
-            self._lock = self._acquired(f"lock{share}", 0.0)
-        except OSError as error:
-            reason = f"a sweep cannot write its store: {error.strerror or error}; open_sweep only reads one"
-            raise OSError(error.errno, reason, str(self.folder)) from error
-        # A writer of everything and writers of shares exclude each other. Several shares look at one file by turns.
-        others = ["lock"] if share else sorted(path.name for path in self.folder.glob("lock-*"))
-        try:
-            for other in others:
-                self._acquired(other, SECONDS_TO_LOOK if share else 0.0).release()
-        except StoreError:
-            self.close()
-            raise
+        self._lock = locked(self.folder, share, repair)
         self._shared = bool(share)
         if not share:  # what a kill left half written; a worker of that process that still writes loses its chunk
             for path in self.folder.rglob(".*.tmp"):
@@ -140,18 +122,6 @@ class Store:
         # One thread, so files are written in the order in which they were given. With two a checkpoint could be written
         # after its chunk, and stay.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
-
-    def _acquired(self, name: str, seconds: float) -> Any:
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.folder / name)
-        try:
-            lock.acquire(timeout=seconds)
-        except Timeout:
-            raise StoreError(
-                f"another process is writing {self.folder}; wait for it, or read the store with open_sweep"
-            ) from None
-        return lock
 
     def create(
         self, identity: dict[str, Any], layout: Layout, repair: bool = False, earlier: IdentityOf | None = None

@@ -107,13 +107,14 @@ class Layout(NamedTuple):
 def layout_of(plan: GroupPlan, columns: Columns) -> Layout:
     """The layout of a plan's table, given the columns of some of its trials in their own dtypes."""
     directed = directions(plan.problem.metrics, columns)
+    held = {name: stored_column(name, column) for name, column in columns.items()}
     named = {name: stored(column)[1] for name, column in columns.items()}
     named |= {name: named[name] | direction_attrs(name, direction) for name, direction in directed.items()}
     return Layout(
         axes={name: labels_of(values) for name, values in plan.space.axes.items()},
         seeds=plan.seeds.tolist(),
         coordinates=_coordinates(plan),
-        columns={name: (list(v.shape[1:]), stored_column(name, v).dtype.name) for name, v in columns.items()},
+        columns={name: (list(v.shape[1:]), v.dtype.name) for name, v in held.items()},
         attributes=_attributes(plan),
         points={name: labels_of(values) for name, values in (plan.space.points or {}).items()},
         described={name: attributes for name, attributes in named.items() if attributes},

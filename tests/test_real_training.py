@@ -341,3 +341,70 @@ def test_a_range_test_and_workers_take_such_losses():
         smoothing=0.1, drop=0.1,
     )  # fmt: skip
     assert np.isfinite(found.sharpness)
+
+
+REGRESSION = jon.Problem(
+    lambda w, batch: jnp.mean((batch[0] @ w - batch[1].astype(float)) ** 2),
+    jnp.zeros(6),
+    data=DATA,
+    validation=VALIDATION,
+)
+
+
+def test_at_equal_epochs_every_batch_size_sees_the_same_examples():
+    found = jon.sweep(
+        REGRESSION, jon.momentum, jon.grid(learning_rate=[0.01, 0.03], batch_size=[8, 32]), epochs=2, evaluate_every=12,
+        progress=False,
+    )  # fmt: skip
+    assert found.stopped_at.sel(batch_size=8).values.ravel().tolist() == [32, 32]
+    assert found.stopped_at.sel(batch_size=32).values.ravel().tolist() == [8, 8]
+    assert found.evaluation_step.values.tolist() == [0, 8, 12, 24, 32]
+    for size, steps in ((8, 32), (32, 8)):
+        alone = jon.sweep(
+            REGRESSION, jon.momentum, jon.grid(learning_rate=[0.01, 0.03]), steps=steps, batch_size=size, progress=False
+        )
+        here = found.sel(batch_size=size)
+        np.testing.assert_array_equal(here.loss.dropna("step").values, alone.loss.values)
+        np.testing.assert_array_equal(here.validation_loss.isel(evaluation_step=-1), alone.validation_loss)
+    chosen = jon.best(found, "validation_loss")
+    assert chosen.median == float(found.validation_loss.isel(evaluation_step=-1).min())
+
+
+def test_an_axis_of_steps_stops_each_trial_after_its_own():
+    found = jon.sweep(
+        REGRESSION, jon.adam, jon.grid(learning_rate=[0.01], steps=[5, 10, 20]), batch_size=16, seeds=2, progress=False
+    )
+    assert found.attrs["segment_programs"] <= 1
+    assert (found.status == jon.Status.COMPLETED).all()
+    for steps in (5, 10, 20):
+        here = found.sel(steps=steps, learning_rate=0.01)
+        assert (here.stopped_at == steps).all()
+        assert (here.update_norm.isel(step=slice(steps + 1, None)) == 0).all()
+        short = jon.sweep(
+            REGRESSION, jon.adam, jon.grid(learning_rate=[0.01]), steps=steps, batch_size=16, seeds=2, progress=False
+        )
+        np.testing.assert_allclose(here.final_loss, short.final_loss.isel(learning_rate=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, TypeError, "either steps or epochs, the passes over the training data; got neither"),
+        (dict(steps=3, epochs=2), TypeError, "either steps or epochs, .* got steps=3 and epochs=2"),
+        (dict(epochs=2, every=5), ValueError, "every must divide steps=16, got 5; the nearest that does is 4"),
+        (
+            dict(steps=8, space=jon.grid(learning_rate=[0.1], steps=[9])),
+            ValueError,
+            "the axis steps holds 9, more than",
+        ),
+        (dict(space=jon.grid(learning_rate=[0.1], steps=[2.5])), TypeError, "every value of the axis steps"),
+        (dict(epochs=1, space=jon.grid(learning_rate=[0.1], steps=[2])), ValueError, "steps is an axis of the space"),
+    ],
+)
+def test_lengths_that_fit_nothing_are_named(options, error, message):
+    options = dict(space=jon.grid(learning_rate=[0.1]), batch_size=16, progress=False) | options
+    with pytest.raises(error, match=message):
+        jon.sweep(REGRESSION, jon.momentum, options.pop("space"), **options)
+    bare = jon.Problem(lambda w: jnp.sum(w**2), jnp.ones(2))
+    with pytest.raises(ValueError, match="epochs=2 needs a problem with data; '<lambda>' has none: give steps"):
+        jon.sweep(bare, jon.momentum, jon.grid(learning_rate=[0.1]), epochs=2)

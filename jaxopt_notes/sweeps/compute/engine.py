@@ -209,12 +209,13 @@ class Engine:
     def _next_look(self, step: int) -> int:
         """The first step after this one at which the validation data are measured."""
         watch = self.plan.static.watch
-        return self.plan.steps if watch is None else step - step % watch.every + watch.every
+        last = self.plan.steps
+        return last if watch is None else min(last, step - step % watch.every + watch.every)
 
     def _watched(self, lanes: Lanes, inputs: LaneInputs, step: int, count: int) -> Lanes:
         """The lanes with what is measured at this step, if anything is."""
         watch = self.plan.static.watch
-        if watch is None or step % watch.every:
+        if watch is None or (step % watch.every and step != self.plan.steps):
             return lanes
         params = self._placed.evaluated(lanes.carry)
         measured = self._placed.look((params, lanes.carry.aux), inputs, count)

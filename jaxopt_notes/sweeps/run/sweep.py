@@ -46,6 +46,7 @@ def sweep(
     *,
     seeds: int | Sequence[int] = _Default(1),
     steps: int | None = None,
+    epochs: int | None = None,
     batch_size: int | None = None,
     every: int = _Default(1),
     key: Key[Array, ""] | None = None,
@@ -85,7 +86,11 @@ def sweep(
         space: from `grid`, `zipped`, `sample` or `trials`; its axes are arguments of `optimizer`, of a problem that is
             a function, or `batch_size`. None with several families.
         seeds: how many seeds (0, 1, ...), or the seeds themselves.
-        steps: steps of every trial. Static.
+        steps: steps of every trial. Static. An axis `steps` gives each trial its own number, at most this one, after
+            which it rests as it is; `steps` may then be left out. (An optimizer with an argument of that name is given
+            the axis instead.)
+        epochs: passes over the training data, in place of `steps`: trials of different batch sizes see the same
+            examples and take different numbers of steps. With `steps` they take the same steps. Static.
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
         every: record one entry per this many steps; must divide `steps`. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
@@ -97,8 +102,8 @@ def sweep(
             `optimizers.evaluation_params`: averages and schedule-free methods are recognised. Static.
         skip_non_finite: how many steps in a row of a trial may be skipped because their loss, gradient or update is not
             finite, as in `minimize`. With it the table has a column `skipped`. Static.
-        evaluate_every: steps between two looks at the validation data; must divide `steps`. The loss and the metrics
-            there become curves along `evaluation_step`; a last look alone, at the end, when None. Static.
+        evaluate_every: steps between two looks at the validation data; the last one is at the last step. The loss and
+            the metrics there become curves along `evaluation_step`; one look, at the end, when None. Static.
         patience: steps without a better value of `monitor` after which a trial stops, as `plateaued`; with
             `evaluate_every`. Its parameters stay, and what is recorded repeats. Never when None. Static.
         monitor: the column that `patience` and `keep_params="best"` go by; "validation_loss" when None. A metric must
@@ -160,7 +165,14 @@ def sweep(
     path = None if store is None else _folder(store)
     _check_execution(how, path)
     width = check_width(width)
-    decided: dict[str, Any] = {"seeds": seeds, "steps": steps, "batch_size": batch_size, "every": every, "key": key}
+    decided: dict[str, Any] = {
+        "seeds": seeds,
+        "steps": steps,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "every": every,
+        "key": key,
+    }
     decided |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
     decided |= {"evaluate_every": evaluate_every, "patience": patience, "monitor": monitor}
     if isinstance(problem, SweepPlan):
@@ -169,9 +181,8 @@ def sweep(
         _refuse_decided({"optimizer": optimizer, "space": space, **decided, "width": width, "devices": devices})
         _check_precision(problem.specification)
         return _from(path, _run(problem.specification, [group.width for group in problem.groups], problem, path, how))
-    if optimizer is None or steps is None:
-        missing = "optimizer" if optimizer is None else "steps"
-        raise TypeError(f"sweep needs {missing}; only a plan, as jon.plan(...) returns it, has its own")
+    if optimizer is None:
+        raise TypeError("sweep needs optimizer; only a plan, as jon.plan(...) returns it, has its own")
     decided = {name: int(value) if isinstance(value, _Default) else value for name, value in decided.items()}
     decided |= {"monitor": "validation_loss" if monitor is None else monitor, "keep_best": keep == "best"}
     specification = specify(problem, optimizer, space, **decided)

@@ -183,7 +183,7 @@ def _coordinates(plan: GroupPlan) -> dict[str, tuple[list[Any], str]]:
     steps = np.arange(plan.static.entries) * plan.static.every
     coordinates: dict[str, tuple[list[Any], str]] = {"step": (steps.tolist(), "steps")}
     if plan.static.watch is not None:
-        looks = plan.static.watch.every * np.arange(plan.static.watch.entries)
+        looks = np.minimum(plan.static.watch.every * np.arange(plan.static.watch.entries), plan.steps)
         coordinates[EVALUATION_STEP] = (looks.tolist(), "steps")
     if plan.minibatches is not None:
         epochs = steps / steps_per_epoch(plan.minibatches, plan.problem.examples)

@@ -408,3 +408,72 @@ def test_lengths_that_fit_nothing_are_named(options, error, message):
     bare = jon.Problem(lambda w: jnp.sum(w**2), jnp.ones(2))
     with pytest.raises(ValueError, match="epochs=2 needs a problem with data; '<lambda>' has none: give steps"):
         jon.sweep(bare, jon.momentum, jon.grid(learning_rate=[0.1]), epochs=2)
+
+
+@pytest.mark.parametrize("at", [True, "best"])
+def test_packed_together_the_trials_that_still_run_are_bit_identical(at):
+    from jaxopt_notes.sweeps.compute.engine import Engine
+
+    options = dict(evaluate_every=2, patience=4, seeds=2, width=16, keep_params=at, every=2)
+    whole = swept(**options)
+    lanes = []
+    run = Engine.run
+
+    def counted(self, parts, leg, *rest):
+        lanes.append(sum(map(len, parts)) * (leg.until - (leg.start.step if leg.start else 0)))
+        return run(self, parts, leg, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "run", counted)
+        packed = swept(compact=True, **options)
+    assert packed.equals(whole)
+    stopped = whole.stopped_at.values.ravel()
+    assert sum(lanes) == sum(min(20, -(-steps // 4) * 4) for steps in stopped) < 20 * len(stopped)
+
+
+def test_packing_refuses_what_it_cannot_pack():
+    with pytest.raises(ValueError, match="compact=True leaves out trials that have stopped, so it needs patience"):
+        swept(compact=True)
+    with pytest.raises(ValueError, match="leave prune= out"):
+        swept(compact=True, evaluate_every=5, patience=5, prune=jon.halving(rungs=2, metric="validation_loss"))
+
+
+def test_a_run_that_reports_takes_the_same_steps():
+    begin, order = jon.seed_keys(jax.random.key(0), 0)
+    params, aux = init(begin)
+    options = dict(
+        data=DATA, minibatches=reshuffle(16), key=order, aux=aux, kwargs=dict(l2=0.0, smoothing=0.0, drop=0.1), every=2,
+        metrics=lambda params, *, aux: {"accuracy": accuracy(params, VALIDATION, aux=aux)},
+    )  # fmt: skip
+    quiet = jon.minimize(loss, params, jon.adam(0.05), steps=40, **options)
+    seen = []
+    told = jon.minimize(
+        loss, params, jon.adam(0.05), steps=40, on_record=lambda step, record: seen.append((step, record)), **options
+    )
+    for one, other in zip(jax.tree.leaves(quiet), jax.tree.leaves(told), strict=True):
+        if not jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
+            np.testing.assert_array_equal(one, other)
+    assert [step for step, _ in seen] == list(range(0, 41, 2))
+    np.testing.assert_array_equal([record["loss"] for _, record in seen], quiet.loss)
+    np.testing.assert_array_equal([record["metrics"]["accuracy"] for _, record in seen], quiet.metrics["accuracy"])
+    with pytest.raises(TypeError, match="inside jit, vmap and grad leave both out"):
+        jax.jit(lambda start: jon.minimize(jnp.sum, start, jon.adam(0.1), steps=2, progress=True))(jnp.ones(2))
+
+
+def test_a_run_waits_for_a_better_metric():
+    begin, order = jon.seed_keys(jax.random.key(0), 0)
+    params, aux = init(begin)
+    run = jon.minimize_until(
+        loss, params, jon.adam(0.05), max_steps=60, patience=6, monitor="accuracy", direction="max", every=2, data=DATA,
+        minibatches=reshuffle(16), key=order, aux=aux, kwargs=dict(l2=0.0, smoothing=0.0, drop=0.1),
+        metrics=lambda params, aux: {"accuracy": accuracy(params, VALIDATION, aux=aux)},
+    )  # fmt: skip
+    values = np.asarray(run.metrics["accuracy"])
+    waits = [entry for entry in range(31) if 2 * (entry - int(np.argmax(values[: entry + 1]))) >= 6]
+    assert int(run.stopped_at) == 2 * waits[0]
+    assert int(run.status) == jon.Status.PLATEAUED
+    with pytest.raises(ValueError, match="did you mean 'accuracy'"):
+        jon.minimize_until(
+            jnp.sum, jnp.ones(2), jon.adam(0.1), max_steps=2, patience=2, monitor="acuracy",
+            metrics=lambda params: {"accuracy": params[0]},
+        )  # fmt: skip

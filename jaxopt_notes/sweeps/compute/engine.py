@@ -19,6 +19,7 @@ from jaxtyping import Array, Int, PyTree
 from ..._columns import is_extension, is_key
 from ..._jaxpr import is_out_of_memory
 from ..._warnings import warn
+from ...minimize import Status
 from .group_plan import GroupPlan
 from .placed import Placed
 from .programs import ALONG_STEPS, TRIALS, LaneInputs, Lanes, Shared, leaf_specs, place, programs, standing
@@ -164,6 +165,11 @@ class Engine:
         return self._results(width, parts, inputs, lanes, losses), _taken(
             lanes, step, width, counts
         ) if leg.keep else None
+
+    def running(self, state: State) -> np.ndarray:
+        """Which of the trials of a state have not stopped."""
+        structure = jax.tree.structure(self.plan.shapes.lanes(1))
+        return jax.tree.unflatten(structure, state.leaves).carry.status == Status.COMPLETED
 
     def inputs(self, trials: np.ndarray) -> LaneInputs:
         """The hyperparameters and seeds of some trials, one lane each, on the devices."""

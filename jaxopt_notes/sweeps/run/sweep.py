@@ -25,6 +25,7 @@ from ..spec.group import Group, Grouping, check_kept
 from ..spec.options import default_float
 from ..spec.space import Space
 from ..table.joined import among_all, joined, record_of
+from .compact import Compacted
 from .distribute import Workers, check_executor
 from .group import Execution, Runner, run_group
 from .here import Here, Pruned
@@ -61,6 +62,7 @@ def sweep(
     store: str | os.PathLike[str] | None = None,
     repair: bool = False,
     prune: Pruner | None = None,
+    compact: bool = False,
     executor: concurrent.futures.Executor | None = None,
     on_chunk: Callable[[xarray.Dataset], object] | None = None,
     progress: bool = True,
@@ -126,6 +128,9 @@ def sweep(
             the others together. Their trials have status -2, no history after `pruned_at`, and as `final_*` what was
             measured there; `rung_metric` holds what decided. Groups of other programs compete among themselves. One
             process runs it, so not with `executor`.
+        compact: with `patience`, leave out trials that have stopped and pack the lanes of the others together, which
+            saves their time and changes no float. All trials then wait on the host every `patience` steps. One process
+            runs it, so not with `executor`; pruning packs lanes anyway.
         executor: hand the chunks out to its workers instead: a `ProcessPoolExecutor` that spawns, Dask's
             `client.get_executor()`, or any other `concurrent.futures.Executor` whose workers can import what this
             process can. With a store, which they must all see, each worker writes its chunks there; otherwise they come
@@ -161,7 +166,7 @@ def sweep(
     """
     keep = check_keep("keep_params", keep_params)
     known_best = isinstance(problem, SweepPlan) and problem.specification.options.keep_best
-    how = Execution(bool(keep) or known_best, repair, prune, executor, on_chunk, progress)
+    how = Execution(bool(keep) or known_best, repair, prune, executor, on_chunk, progress, compact)
     path = None if store is None else _folder(store)
     _check_execution(how, path)
     width = check_width(width)
@@ -209,7 +214,7 @@ def _folder(store: Any) -> Path:
 
 def _check_execution(how: Execution, path: Path | None) -> None:
     """Refuse how a sweep is to be run, before anything is planned."""
-    for name in ("repair", "progress"):
+    for name in ("repair", "progress", "compact"):
         _checks.boolean(name, getattr(how, name))
     if how.on_chunk is not None and not callable(how.on_chunk):
         raise TypeError(f"on_chunk must be a function of a table, got {how.on_chunk!r}")
@@ -217,6 +222,10 @@ def _check_execution(how: Execution, path: Path | None) -> None:
         check_pruner(how.prune, how.executor, path is not None and jax.process_count() > 1)
     if how.executor is not None:
         check_executor(how.executor)
+    others = {"executor": how.executor, "prune": how.prune}
+    for name, other in others.items():
+        if how.compact and other is not None:
+            raise ValueError(f"compact=True packs the lanes of one process between its steps; leave {name}= out")
 
 
 def _check_precision(specification: Specification) -> None:
@@ -255,6 +264,8 @@ def _run(
     """
     import xarray
 
+    if how.compact and specification.options.patience is None:
+        raise ValueError("compact=True leaves out trials that have stopped, so it needs patience")
     if how.keep_params:
         for grouping in specification.families.values():
             check_kept(grouping.groups)
@@ -285,7 +296,9 @@ def _runner(
         options: dict[str, Any] = {"width": width, "keep_params": how.keep_params, "folder": folder, "plan": plan}
         return Workers(how.executor, group, specification.options, **options)
     assert plan is not None
-    return Here(plan, how.keep_params) if how.prune is None else Pruned(plan, how.keep_params, how.prune)
+    if how.prune is not None:
+        return Pruned(plan, how.keep_params, how.prune)
+    return Compacted(plan, how.keep_params) if how.compact else Here(plan, how.keep_params)
 
 
 def _family(

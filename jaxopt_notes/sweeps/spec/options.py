@@ -71,9 +71,10 @@ class Options:
         Raises:
             TypeError, ValueError: naming the argument, its value and what is accepted.
         """
-        if (steps is None) == (epochs is None):
-            got = "neither" if steps is None else f"steps={steps!r} and epochs={epochs!r}"
-            raise TypeError(f"give either steps or epochs, the passes over the training data; got {got}")
+        if steps is None and epochs is None:
+            raise TypeError("a sweep needs steps, or epochs, the passes over the training data; got neither")
+        if steps is not None and epochs is not None:
+            raise TypeError(f"give either steps or epochs, got steps={steps!r} and epochs={epochs!r}")
         if steps is not None:
             steps, every = _checks.count("steps", steps), _checks.divisor("every", every, "steps", steps)
         epochs, every = epochs and _checks.count("epochs", epochs), _checks.count("every", every)

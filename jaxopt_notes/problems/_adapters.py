@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -21,21 +21,40 @@ from ._problem import Problem
 # it or split it, which is the same to JAX.
 _OF_THE_MODEL = 2**32 - 3
 
+NUMBER = jax.ShapeDtypeStruct((), jnp.result_type(float))
 
-class Adapted(NamedTuple):
+
+class Adapted(Protocol):
     """A model in the terms of `Problem`.
 
     Attributes:
         init: the start, or the function that makes it.
-        call: `call(function, params, aux, key, train, rest, keywords) -> (value, aux)` of a function of the model.
         asks: what the model itself needs: `aux` if it has a state, `key` if it is random, `train` if it has two modes.
         gives_aux: whether the function is given `aux` and returns the new one; otherwise the state is in the model.
     """
 
-    init: Any
-    call: Callable[..., tuple[Any, PyTree]]
+    gives_aux: bool
     asks: tuple[str, ...]
-    gives_aux: bool = False
+
+    @property
+    def init(self) -> Any: ...
+
+    def call(self, function: Callable[..., Any], state: Called, *rest: Any, **keywords: Any) -> Any:
+        """The pair (value, new aux) of a function of the model."""
+
+
+class Called(NamedTuple):
+    """The state of a model in which a function of it is called."""
+
+    params: PyTree
+    aux: PyTree
+    key: Any
+    train: bool
+
+
+def asks_of(**needs: Any) -> tuple[str, ...]:
+    """The names of what is needed."""
+    return tuple(name for name, needed in needs.items() if needed)
 
 
 def problem_of(model: Adapted, loss: Callable[..., Any], options: Mapping[str, Any]) -> Problem:
@@ -51,7 +70,7 @@ def problem_of(model: Adapted, loss: Callable[..., Any], options: Mapping[str, A
     check_loss(loss)
     metrics = dict(options.get("metrics") or {})
     evaluate = options.get("evaluate")
-    changed = {"metrics": {name: _metric_of_params(model, metric) for name, metric in metrics.items()}}
+    changed: dict[str, Any] = {"metrics": {name: _metric_of_params(model, one) for name, one in metrics.items()}}
     if callable(evaluate):
         changed["evaluate"] = of_params(model, evaluate, train=False)
     return Problem(of_params(model, loss, train=True), model.init, **{**options, **changed})
@@ -87,7 +106,7 @@ def of_params(model: Adapted, function: Callable[..., Any], *, train: bool) -> C
         known: dict[str, Any] = {"aux": None, "key": None, "train": train}
         known |= {name: keywords.pop(name) for name in RESERVED if name in keywords}
         keywords |= {name: known[name] for name in own.reserved if name != "aux"}
-        out = model.call(function, params, known["aux"], known["key"], known["train"], rest, keywords)
+        out = model.call(function, Called(params, **known), *rest, **keywords)
         return out if "aux" in reserved else out[0]
 
     reserved = tuple(name for name in RESERVED if name in model.asks or name in own.reserved)
@@ -103,41 +122,49 @@ def _signature(function: Callable[..., Any], reserved: tuple[str, ...]) -> inspe
     return signature.replace(parameters=sorted(parameters, key=lambda parameter: parameter.kind))
 
 
-def init_of(
-    factory: Callable[..., Any], given: str, start: Callable[[Key[Array, ""], dict[str, Any]], PyTree]
-) -> Callable[..., PyTree]:
-    """`init(key, *, numbers)` with the numbers that the factory of a model asks for.
+class Factory:
+    """What makes a model, given one argument of a known name and numbers of its own.
 
-    Arguments:
-        factory: what makes the model.
-        given: the name of its argument that is no number, such as `key`.
-        start: `start(key, numbers)`, the start.
+    Attributes:
+        numbers: what it asks for by keyword, but for that argument.
+        shapes: abstract values of those without which it cannot be called.
     """
 
-    def init(key: Key[Array, ""], **numbers: Any) -> PyTree:
-        return start(key, numbers)
+    def __init__(self, function: Callable[..., Any], given: str) -> None:
+        self._function, self._given = function, given
+        self._parameters = inspect.signature(_constructor(function)).parameters
+        wants = asked(_constructor(function))
+        self.numbers = tuple(name for name in wants.numbers if name != given)
+        self.shapes = {name: NUMBER for name in wants.needed if name != given}
 
-    own = [p for p in inspect.signature(factory).parameters.values() if p.name in numbers_of(factory, given)]
-    key = inspect.Parameter("key", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    init.__signature__ = inspect.Signature([key, *own])  # type: ignore[attr-defined]
-    return init
+    def __call__(self, value: Any, numbers: Mapping[str, Any]) -> Any:
+        """The model. The argument is passed by keyword if there is one of that name, else it is the first."""
+        if self._given in self._parameters:
+            return self._function(**{self._given: value}, **numbers)
+        return self._function(value, **numbers)
+
+    def init(self, start: Callable[[Key[Array, ""], dict[str, Any]], PyTree]) -> Callable[..., PyTree]:
+        """`init(key, *, numbers)` of a problem, which returns `start(key, numbers)`."""
+
+        def init(key: Key[Array, ""], **numbers: Any) -> PyTree:
+            return start(key, numbers)
+
+        key = inspect.Parameter("key", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = [key, *(self._parameters[name] for name in self.numbers)]
+        init.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return init
 
 
-def numbers_of(factory: Callable[..., Any], given: str) -> tuple[str, ...]:
-    """The numbers that the factory of a model asks for by keyword."""
-    return tuple(name for name in asked(factory).numbers if name != given)
+def _constructor(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What has the signature of a factory: of a class its `__init__`, which a metaclass may hide."""
+    if isinstance(function, functools.partial):
+        return functools.partial(_constructor(function.func), *function.args, **function.keywords)
+    return functools.partial(function.__init__, None) if isinstance(function, type) else function  # type: ignore[misc]
 
 
-def shapes_of_numbers(function: Callable[..., Any], given: str = "") -> dict[str, jax.ShapeDtypeStruct]:
+def shapes_of_numbers(function: Callable[..., Any]) -> dict[str, jax.ShapeDtypeStruct]:
     """Abstract values of the numbers without which a function cannot be called."""
-    number = jax.ShapeDtypeStruct((), jnp.result_type(float))
-    return {name: number for name in asked(function).needed if name != given}
-
-
-def made(factory: Callable[..., Any], given: str, value: Any, numbers: Mapping[str, Any]) -> Any:
-    """The model that a factory makes, which takes `given` by keyword if it has an argument of that name."""
-    by_name = given in _checks.keyword_names(factory)
-    return factory(**{given: value}, **numbers) if by_name else factory(value, **numbers)
+    return dict.fromkeys(asked(function).needed, NUMBER)
 
 
 def model_key(key: Key[Array, ""]) -> Key[Array, ""]:

@@ -9,7 +9,7 @@ import jax
 from jaxtyping import PyTree
 
 from .._contract import asked
-from ._adapters import Adapted, check_loss, init_of, made, problem_of, shapes_of_numbers
+from ._adapters import Called, Factory, asks_of, check_loss, problem_of
 from ._problem import Problem
 
 
@@ -63,50 +63,57 @@ def from_equinox(model: Any, loss: Callable[..., Any], *, filter_spec: Any = Non
         >>> problem.asks.reserved, problem.numbers, table.attrs["segment_programs"]
         (('key', 'train'), ('l2',), 1)
     """
-    eqx = _equinox()
     check_loss(loss)
-    is_trained = eqx.is_inexact_array if filter_spec is None else filter_spec
-    pair = isinstance(model, tuple) and len(model) == 2 and isinstance(model[1], eqx.nn.State)
-    fixed = pair or isinstance(model, eqx.Module) or not callable(model)
+    adapted = _Model(model, filter_spec, asks_aux=asked(loss).aux)
+    return problem_of(adapted, loss, options)
 
-    def parts(key: Any, numbers: Mapping[str, Any]) -> tuple[PyTree, ...]:
-        make = (lambda: model) if fixed else (lambda: made(model, "key", key, numbers))
-        whole, state = model if pair else eqx.nn.make_with_state(make)()
-        params, rest = eqx.partition(whole, is_trained)
-        return params, *eqx.partition(rest, eqx.is_array), state
 
-    numbers = {} if fixed else shapes_of_numbers(model, "key")
-    shapes, kept, static, state = eqx.filter_eval_shape(parts, jax.random.key(0), numbers)
-    keeps, wants = bool(jax.tree.leaves(kept)), asked(loss)
-    if jax.tree.leaves(state) and not wants.aux:
-        raise TypeError(
-            "the model has a state, so the loss must ask for it and return the new one: "
-            "loss(model, batch, *, aux, ...) -> (value, new_state)"
-        )
-    modes = [eqx.nn.inference_mode(static, value) for value in (False, True)]
-    needs = {"aux": keeps or wants.aux, "train": not eqx.tree_equal(*modes)}
+class _Model:
+    """A model, or what makes one, as `Adapted`."""
 
-    def start(key: Any, numbers: Mapping[str, Any]) -> PyTree:
-        params, kept, _, state = parts(key, numbers)
-        # In the structure of the first one: what is static may be a new function each time.
-        params, kept = (_like(one, other) for one, other in ((shapes, params), (kept_shapes, kept)))
-        return (params, (kept, state) if keeps else state) if needs["aux"] else params
+    gives_aux = True
 
-    def call(
-        function: Callable[..., Any], params: PyTree, aux: PyTree, key: Any, train: bool, rest: Any, keywords: Any
-    ) -> Any:
-        kept, state = aux if keeps else (kept_shapes, aux)
-        whole = eqx.nn.inference_mode(eqx.combine(params, kept, static), value=not train)
+    def __init__(self, model: Any, filter_spec: Any, asks_aux: bool) -> None:
+        eqx = self._eqx = _equinox()
+        is_trained = eqx.is_inexact_array if filter_spec is None else filter_spec
+        has_state = isinstance(model, tuple) and len(model) == 2 and isinstance(model[1], eqx.nn.State)
+        fixed = has_state or isinstance(model, eqx.Module) or not callable(model)
+        factory = None if fixed else Factory(model, "key")
+
+        def parts(key: Any, numbers: Mapping[str, Any]) -> tuple[PyTree, PyTree, PyTree, PyTree]:
+            make = lambda: factory(key, numbers) if factory else model
+            whole, state = model if has_state else eqx.nn.make_with_state(make)()
+            params, rest = eqx.partition(whole, is_trained)
+            return params, *eqx.partition(rest, eqx.is_array), state
+
+        def start(key: Any, numbers: Mapping[str, Any]) -> PyTree:
+            params, kept, _, state = parts(key, numbers)
+            # In the structure of the first one: what is static may be a new function each time.
+            params, kept = _like(shapes, params), _like(self._kept, kept)
+            return (params, (kept, state) if self._keeps else state) if "aux" in self.asks else params
+
+        numbers = factory.shapes if factory else {}
+        shapes, self._kept, self._static, state = eqx.filter_eval_shape(parts, jax.random.key(0), numbers)
+        if jax.tree.leaves(state) and not asks_aux:
+            raise TypeError(
+                "the model has a state, so the loss must ask for it and return the new one: "
+                "loss(model, batch, *, aux, ...) -> (value, new_state)"
+            )
+        self._keeps = bool(jax.tree.leaves(self._kept))
+        modes = [eqx.nn.inference_mode(self._static, value) for value in (False, True)]
+        self.asks = asks_of(aux=self._keeps or asks_aux, train=not eqx.tree_equal(*modes))
+        self.init = factory.init(start) if factory else start(None, {})
+
+    def call(self, function: Callable[..., Any], state: Called, *rest: Any, **keywords: Any) -> Any:
+        """What a function that asks for the state returns, or its value and the state as it was."""
+        eqx, aux = self._eqx, state.aux
+        kept, model_state = aux if self._keeps else (self._kept, aux)
+        whole = eqx.nn.inference_mode(eqx.combine(state.params, kept, self._static), value=not state.train)
         if not asked(function).aux:
             return function(whole, *rest, **keywords), aux
         # A copy, as a state is spent when a new one is made of it.
-        out = function(whole, *rest, aux=jax.tree.map(lambda leaf: leaf, state), **keywords)
-        return (out[0], (kept, out[1])) if keeps and isinstance(out, tuple) and len(out) == 2 else out
-
-    kept_shapes = kept
-    init = start(None, {}) if fixed else init_of(model, "key", start)
-    asks = tuple(name for name, needed in needs.items() if needed)
-    return problem_of(Adapted(init, call, asks, gives_aux=True), loss, options)
+        out = function(whole, *rest, aux=jax.tree.map(lambda leaf: leaf, model_state), **keywords)
+        return (out[0], (kept, out[1])) if self._keeps and isinstance(out, tuple) and len(out) == 2 else out
 
 
 def _like(structure: PyTree, tree: PyTree) -> PyTree:

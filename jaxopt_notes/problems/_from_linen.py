@@ -13,7 +13,8 @@ import flax.linen
 import jax
 from jaxtyping import Array, Key, PyTree
 
-from ._adapters import Adapted, check_loss, model_key, of_params, problem_of, shapes_of_numbers
+from .._contract import asked
+from ._adapters import Called, asks_of, check_loss, model_key, of_params, problem_of, shapes_of_numbers
 from ._problem import Problem
 
 # How modules name the argument that switches between training and evaluation, and whether it is True in training.
@@ -78,33 +79,62 @@ def from_linen(
     if not isinstance(module, flax.linen.Module):
         raise TypeError(f"module must be a flax.linen module, such as Net(), got {module!r}")
     check_loss(loss)
-    examples = _inputs(inputs, options.get("data"))
+    data = options.get("data")
+    batch = () if data is None else (data,)
+    return problem_of(_Module(module, loss, mode, _inputs(inputs, data), batch), loss, options)
 
-    def start(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
-        variables = dict(module.init(key, *examples, **_mode_keywords(module, "__call__", examples, {}, False, mode)))
+
+class _Module:
+    """A module as `Adapted`."""
+
+    gives_aux = False
+
+    def __init__(
+        self, module: flax.linen.Module, loss: Callable[..., Any], mode: Mode | None, inputs: Any, batch: Any
+    ) -> None:
+        self._module, self._mode, self._inputs = module, mode, inputs
+        self._start = jax.eval_shape(self._started, jax.random.key(0))
+        self._stateful = bool(jax.tree.leaves(self._start[1]))
+        self._has_mode = False
+        self.asks = asks_of(aux=self._stateful, key=True, train=True)
+        # Tracing the loss also shows whether its calls have a mode.
+        is_random = self._is_random(of_params(self, loss, train=True), asked(loss).key, batch)
+        self.asks = asks_of(aux=self._stateful, key=is_random, train=self._has_mode)
+
+    def _started(self, key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
+        keywords = _mode_keywords(self._module, "__call__", self._inputs, {}, False, self._mode)
+        variables = dict(self._module.init(key, *self._inputs, **keywords))
         return variables.pop("params", {}), variables
 
-    shapes = jax.eval_shape(start, jax.random.key(0))
-    stateful = bool(jax.tree.leaves(shapes[1]))
-    moded: list[str] = []
+    def init(self, key: Key[Array, ""]) -> PyTree:
+        """The start of a key."""
+        params, aux = self._started(key)
+        return (params, aux) if self._stateful else params
 
-    def call(
-        function: Callable[..., Any], params: PyTree, aux: PyTree, key: Any, train: bool, rest: Any, keywords: Any
-    ) -> tuple[Any, PyTree]:
-        held = _Held({} if aux is None else aux, None if key is None else model_key(key))
-        value = function(Model(module, params, held, train, mode), *rest, **keywords)
-        moded.extend(held.moded)
+    def call(self, function: Callable[..., Any], state: Called, *rest: Any, **keywords: Any) -> tuple[Any, PyTree]:
+        """The value, and the state after all calls of the model."""
+        held = _Held(state.aux or {}, None if state.key is None else model_key(state.key))
+        value = function(Model(self._module, state.params, held, state.train, self._mode), *rest, **keywords)
+        self._has_mode |= held.has_mode
         return value, held.state
 
-    def init(key: Key[Array, ""]) -> PyTree:
-        return start(key) if stateful else start(key)[0]
+    def _is_random(self, loss: Callable[..., Any], asks_key: bool, batch: Any) -> bool:
+        """Whether a loss of the parameters asks for a key, or cannot be traced without one."""
 
-    needs = {"aux": stateful, "key": True, "train": True}
-    whole = Adapted(init, call, tuple(name for name, needed in needs.items() if needed))
-    batch = () if options.get("data") is None else (options["data"],)
-    needs["key"] = _is_random(of_params(whole, loss, train=True), shapes, batch)
-    needs["train"] = bool(moded)
-    return problem_of(whole._replace(asks=tuple(name for name, needed in needs.items() if needed)), loss, options)
+        def trace(*key: Key[Array, ""]) -> None:
+            def value(start: tuple[PyTree, PyTree], batch: Any, own: dict[str, Any], *key: Any) -> Any:
+                return loss(start[0], *batch, aux=start[1], key=key[0] if key else None, train=True, **own)
+
+            jax.eval_shape(value, self._start, batch, shapes_of_numbers(loss), *key)
+
+        trace(jax.random.key(0))
+        if asks_key:
+            return True
+        try:
+            trace()
+        except flax.errors.InvalidRngError:
+            return True
+        return False
 
 
 def _inputs(inputs: Any, data: PyTree) -> tuple[Any, ...]:
@@ -116,23 +146,6 @@ def _inputs(inputs: Any, data: PyTree) -> tuple[Any, ...]:
             "inputs is needed, an example of what the module is called with: data is no tuple of inputs first"
         )
     return (jax.tree.map(lambda leaf: leaf[:1], data[0]),)
-
-
-def _is_random(loss: Callable[..., Any], shapes: tuple[PyTree, PyTree], batch: tuple[Any, ...]) -> bool:
-    """Whether a loss uses random streams, found by tracing it with and without a key."""
-
-    def trace(*key: Key[Array, ""]) -> None:
-        def value(start: tuple[PyTree, PyTree], batch: tuple[Any, ...], own: dict[str, Any], *key: Any) -> Any:
-            return loss(start[0], *batch, aux=start[1], key=key[0] if key else None, train=True, **own)
-
-        jax.eval_shape(value, shapes, batch, shapes_of_numbers(loss), *key)
-
-    trace(jax.random.key(0))
-    try:
-        trace()
-    except flax.errors.InvalidRngError:
-        return True
-    return False
 
 
 def _mode_keywords(
@@ -152,7 +165,7 @@ class _Held:
     state: PyTree
     key: Key[Array, ""] | None
     calls: int = 0
-    moded: tuple[str, ...] = ()
+    has_mode: bool = False
 
 
 class Model:
@@ -181,7 +194,8 @@ class Model:
             **found,
             **keywords,
         )
-        held.state, held.calls, held.moded = {**held.state, **state}, held.calls + 1, (*held.moded, *found)
+        held.state, held.calls = {**held.state, **state}, held.calls + 1
+        held.has_mode |= bool(found)
         return out
 
     def clone(self, **attributes: Any) -> Model:

@@ -8,10 +8,10 @@ from typing import Any
 import flax.linen
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, PyTree
 
 from .._columns import is_key
-from ._adapters import Adapted, init_of, made, model_key, problem_of, shapes_of_numbers
+from ._adapters import Called, Factory, asks_of, model_key, problem_of
 from ._problem import Problem
 
 
@@ -66,60 +66,83 @@ def from_nnx(model: Any, loss: Callable[..., Any], *, wrt: Any = None, **options
         >>> problem.asks.reserved, problem.numbers, table.attrs["segment_programs"]
         (('aux', 'key', 'train'), ('l2',), 1)
     """
-    from flax import nnx
+    return problem_of(_Module(model, wrt), loss, options)
 
-    if isinstance(model, flax.linen.Module):
-        raise TypeError("model is a flax.linen module; use from_linen")
-    fixed = isinstance(model, nnx.Module)
-    if not fixed and not callable(model):
-        raise TypeError(f"model must be a flax.nnx module, or a function of rngs that makes one, got {model!r}")
-    filters = (nnx.Param if wrt is None else wrt, nnx.RngState, ...)
 
-    def parts(key: Key[Array, ""], numbers: Mapping[str, Any]) -> tuple[Any, ...]:
-        module = model if fixed else made(model, "rngs", nnx.Rngs(key), numbers)
-        if not isinstance(module, nnx.Module):
+class _Module:
+    """A module, or what makes one, as `Adapted`."""
+
+    gives_aux = False
+
+    def __init__(self, model: Any, wrt: Any) -> None:
+        from flax import nnx
+
+        if isinstance(model, flax.linen.Module):
+            raise TypeError("model is a flax.linen module; use from_linen")
+        fixed = isinstance(model, nnx.Module)
+        if not fixed and not callable(model):
+            raise TypeError(f"model must be a flax.nnx module, or a function of rngs that makes one, got {model!r}")
+        self._nnx, self._filters = nnx, (nnx.Param if wrt is None else wrt, nnx.RngState, ...)
+        factory = None if fixed else Factory(model, "rngs")
+
+        def make(key: Any, numbers: Mapping[str, Any]) -> tuple[Any, PyTree, PyTree, PyTree]:
+            return self._parts(factory(nnx.Rngs(key), numbers) if factory else model)
+
+        shapes = jax.eval_shape(make, jax.random.key(0), factory.shapes if factory else {})
+        self._graph, params, self._streams, aux = shapes
+        self._state = {tuple(entry.key for entry in path) for path, _ in jax.tree_util.tree_leaves_with_path(aux)}
+        in_training, in_evaluation = jax.eval_shape(self._graphs, params, aux)
+        self.asks = asks_of(aux=self._state, key=jax.tree.leaves(self._streams), train=in_training != in_evaluation)
+
+        def start(key: Any, numbers: Mapping[str, Any]) -> PyTree:
+            _, params, _, aux = make(key, numbers)
+            return (params, aux) if self._state else params
+
+        self.init = factory.init(start) if factory else start(jax.random.key(0), {})
+
+    def _parts(self, module: Any) -> tuple[Any, PyTree, PyTree, PyTree]:
+        """The static part of a module, its parameters, random streams and state."""
+        if not isinstance(module, self._nnx.Module):
             raise TypeError(f"model must make a flax.nnx module, got {type(module).__name__}")
-        graph, *states = nnx.split(module, *filters)
+        graph, *states = self._nnx.split(module, *self._filters)
         # Plain dicts of arrays: a merged module then has variables of its own, and does not write into these.
-        return graph, *map(nnx.to_pure_dict, states)
+        params, streams, aux = map(self._nnx.to_pure_dict, states)
+        return graph, params, streams, aux
 
-    numbers = {} if fixed else shapes_of_numbers(model, "rngs")
-    graph, params, streams, aux = jax.eval_shape(parts, jax.random.key(0), numbers)
-    state_paths = {path for path, _ in jax.tree_util.tree_leaves_with_path(aux)}
+    def _merged(self, params: PyTree, aux: PyTree, train: bool) -> Any:
+        module = self._nnx.merge(self._graph, params, jax.tree.map(_nothing, self._streams), aux or {})
+        if train:
+            module.train()
+        else:
+            module.eval()
+        return module
 
-    def modes(*states: PyTree) -> tuple[Any, Any]:
-        module = nnx.merge(graph, *states)
-        module.train()
-        in_training = nnx.graphdef(module)
-        module.eval()
-        return in_training, nnx.graphdef(module)
+    def _graphs(self, params: PyTree, aux: PyTree) -> list[Any]:
+        """The static parts in both modes."""
+        return [self._nnx.graphdef(self._merged(params, aux, train)) for train in (True, False)]
 
-    in_training, in_evaluation = jax.eval_shape(modes, params, streams, aux)
-    needs = {"aux": bool(state_paths), "key": bool(jax.tree.leaves(streams)), "train": in_training != in_evaluation}
-
-    def start(key: Key[Array, ""] | None, numbers: Mapping[str, Any]) -> PyTree:
-        _, params, _, aux = parts(key, numbers)
-        return (params, aux) if needs["aux"] else params
-
-    def call(
-        function: Callable[..., Any], params: PyTree, aux: PyTree, key: Any, train: bool, rest: Any, keywords: Any
-    ) -> tuple[Any, PyTree]:
-        module = nnx.merge(graph, params, jax.tree.map(_nothing, streams), {} if aux is None else aux)
-        module.train() if train else module.eval()
-        if needs["key"]:
-            tags = sorted({node.tag for _, node in nnx.iter_graph(module) if isinstance(node, nnx.RngStream)})
-            keys = {tag: jax.random.fold_in(model_key(key), i) for i, tag in enumerate(tags)}
+    def call(self, function: Callable[..., Any], state: Called, *rest: Any, **keywords: Any) -> tuple[Any, PyTree]:
+        """The value, and what the module holds after it."""
+        nnx, module = self._nnx, self._merged(state.params, state.aux, state.train)
+        if "key" in self.asks:
+            names = sorted({node.tag for _, node in nnx.iter_graph(module) if isinstance(node, nnx.RngStream)})
+            keys = {name: jax.random.fold_in(model_key(state.key), i) for i, name in enumerate(names)}
             nnx.reseed(module, policy="match_shape", **keys)
         value = function(module, *rest, **keywords)
-        flat = nnx.to_flat_state(nnx.split(module, *filters)[3])
+        after = list(nnx.split(module, *self._filters))[-1]
         # An array that the loss put into an attribute, such as a number of its own, is no state of the model.
-        kept = [(path, leaf) for path, leaf in flat if isinstance(leaf, nnx.Variable) or path in state_names]
-        return value, nnx.to_pure_dict(nnx.from_flat_state(kept)) if kept else {}
-
-    state_names = {tuple(entry.key for entry in path) for path in state_paths}
-    init = start(None, {}) if fixed else init_of(model, "rngs", start)
-    asks = tuple(name for name, needed in needs.items() if needed)
-    return problem_of(Adapted(init, call, asks), loss, options)
+        flat = [
+            (path, leaf)
+            for path, leaf in nnx.to_flat_state(after)
+            if isinstance(leaf, nnx.Variable) or path in self._state
+        ]
+        for path, leaf in flat:
+            if path not in self._state:
+                raise TypeError(
+                    f"the model made a new {type(leaf).__name__} in its call, {'.'.join(map(str, path))}; a variable "
+                    f"that is carried from step to step must be made together with the module"
+                )
+        return value, nnx.to_pure_dict(nnx.from_flat_state(flat))
 
 
 def _nothing(like: jax.ShapeDtypeStruct) -> Array:

@@ -6,7 +6,7 @@ Which of them go on, and why, is decided elsewhere: `rungs` prunes, `compact` le
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -52,6 +52,7 @@ class Waiting:
         return State.joined([state for _, state in self._held]).of(np.searchsorted(held, trials))
 
 
+@runtime_checkable
 class MayStay(Protocol):
     """Which trials may still stay, given what the first of them measure: a mask over all trials."""
 

@@ -151,7 +151,7 @@ def one_table(function: str, table: Any) -> None:
 
 
 def takes(function: Callable[..., Any], count: int, keywords: Iterable[str] = ()) -> bool:
-    """Whether a function can be called with this many arguments, and these keywords; True if its signature is unknown."""
+    """Whether a function takes this many arguments and these keywords; True if its signature is not known."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # some functions written in C have none

@@ -79,12 +79,8 @@ def asked(function: Callable[..., Any]) -> Asked:
 
 
 def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, (int, float, np.number, np.ndarray, Array))
-        and value is not True
-        and value is not False
-        and np.ndim(value) == 0
-    )
+    kinds = (int, float, np.number, np.ndarray, Array)
+    return isinstance(value, kinds) and not isinstance(value, bool) and np.ndim(value) == 0
 
 
 def unite(functions: Iterable[Callable[..., Any]]) -> Asked:
@@ -151,8 +147,9 @@ def check_values(name: str, loss: Callable[..., Any], params: PyTree, aux: PyTre
                 f"the new aux must have the structure, shapes and dtypes of aux: of loss {name!r} "
                 f"aux{jax.tree_util.keystr(path)} is {was} and comes back as {now}"
             )
-    if jax.tree.structure(aux) != jax.tree.structure(out[1]):
-        structures = f"{jax.tree.structure(aux)} comes back as {jax.tree.structure(out[1])}"
+    was, now = (str(jax.tree.structure(tree)) for tree in (aux, out[1]))
+    if was != now:
+        structures = f"{was} comes back as {now}"
         raise TypeError(f"the new aux must have the structure, shapes and dtypes of aux: of loss {name!r} {structures}")
     return value
 

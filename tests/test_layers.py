@@ -50,7 +50,8 @@ LEVELS = {
 # Inside a level too there is an order: a name stands above all that its files may import.
 FLOORS = [
     ["_version", "_jaxpr", "_columns", "_numerics", "_files", "_kept", "_warnings"],
-    ["_checks", "_callbacks", "_contract", "_digests", "_derivatives"],
+    ["_checks", "_callbacks", "_digests", "_derivatives"],
+    ["_contract"],
     ["_partials", "_hoist", "devices", "minibatches", "problems"],
     ["_means", "schedules", "wrappers"],
     ["optimizers"],

@@ -118,6 +118,11 @@ class Judged(NamedTuple):
     is_random: bool
     differs: bool
 
+    def known(self, kwargs: Mapping[str, Any], key: Any) -> dict[str, Any]:
+        """What it is given by keyword; the key only if it asks for one."""
+        own: dict[str, Any] = {name: jnp.asarray(value) for name, value in kwargs.items()}
+        return {**own, "key": key} if self.is_random else own
+
 
 def judged(loss: Any, aux: PyTree, kwargs: Any, key: Any) -> Judged:
     """The loss in the one form, after a look at what its signature asks for.
@@ -147,9 +152,8 @@ def judged(loss: Any, aux: PyTree, kwargs: Any, key: Any) -> Judged:
         raise TypeError(f"loss {name!r} asks for a random key: pass key=, for example key=jax.random.key(0)")
     if wants.aux and aux is None:
         raise TypeError(f"loss {name!r} asks for aux: pass the one to start from as aux=")
-    step, end = (
-        in_one_form(loss, train=train, aux_by_position=aux is not None and not wants.aux) for train in (True, False)
-    )
+    by_position = aux is not None and not wants.aux
+    step, end = (in_one_form(loss, train=train, aux_by_position=by_position) for train in (True, False))
     return Judged(step, end, name, wants.key, wants.train or wants.key)
 
 

@@ -83,16 +83,16 @@ def minimize_stream(
     """
     # Copies throughout: every step donates its carry, and must not overwrite what belongs to the user.
     options = Options(
-        loss=loss, params=params, optimizer=optimizer, args=args, kwargs=kwargs or {}, aux=aux, metrics=metrics,
-        state=state, every=every, tol=tol, record_params=record_params, evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
+        loss=loss, params=params, optimizer=optimizer, args=args, kwargs=kwargs or {}, aux=aux,
+        metrics=metrics, state=state, every=every, tol=tol, record_params=record_params,
+        evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
     ).checked(partial(jnp.array, copy=True))  # fmt: skip
     params, optimizer, aux, state = options.params, options.optimizer, options.aux, options.state
     args = tuple(options.args)
     if any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, aux, args)))):
         raise TypeError("minimize_stream is a loop in Python: inside jit, vmap and grad use minimize(data=...)")
     loss_of = judged(loss, aux, options.kwargs, None if key is None else _checks.key("key", key))
-    known = {name: jnp.asarray(value) for name, value in options.kwargs.items()}
-    known |= {"key": loss_key(key)} if key is not None and loss_of.is_random else {}
+    known = loss_of.known(options.kwargs, None if key is None else loss_key(key))
     start_params = jax.device_get(params)  # on the host, as steps overwrite their carry
     most = None if steps is None else _checks.count("steps", steps)
     every = _checks.count("every", every) if most is None else _checks.divisor("every", every, "steps", most)
@@ -121,9 +121,8 @@ def minimize_stream(
     finally:
         source.close()
     end_params = _evaluated(evaluation, evaluation_constants, carry)
-    final = carry.loss
+    at_end, final = carry.params if end_params is None else end_params, carry.loss
     if end_params is not None or loss_of.differs:
-        at_end = carry.params if end_params is None else end_params
         final = _value(*at_ends(last_batch), known, at_end, carry.aux)
     # Two batches do not show whether the loss rose, so the start counts as infinite and no run is called diverged.
     stays = unmoved(carry._replace(params=start_params), carry)

@@ -13,6 +13,8 @@ from ..minimize import Status
 from ..problems._metric import LOSSES, Direction
 from ..sweeps.table.axes import axes_of, in_order
 from ..sweeps.table.direction import SIGNS, direction_of, said_direction
+from ..sweeps.table.ends import at_the_end
+from ..sweeps.table.seeds import NOT_COMPARED
 
 LABELS = {
     "loss": "training loss",
@@ -148,7 +150,7 @@ def metrics(table: xr.Dataset) -> list[str]:
         >>> metrics(xr.Dataset({"final_loss": ("seed", [1.0]), "status": ("seed", [0])}))
         ['final_loss']
     """
-    hidden = ("status", "stopped_at", "skipped")
+    hidden, table = NOT_COMPARED, at_the_end(table)
     trials = {*table.final_loss.dims}
     shown = [str(name) for name, one in table.data_vars.items() if one.dtype.kind != "c" and name not in hidden]
     return [name for name in shown if {*table[name].dims} == trials]
@@ -210,7 +212,7 @@ def quartiles(table: xr.Dataset, metric: str, direction: Direction | None = None
         (2.0, inf)
     """
     _checks.choice("metric", metric, metrics(table))
-    better = direction_of(table, metric, direction)
+    better, table = direction_of(table, metric, direction), at_the_end(table)
     sign = float(SIGNS[better])
     ran = table.status != Status.NOT_RUN
     cost = sign * table[metric].astype(float)

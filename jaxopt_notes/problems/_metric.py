@@ -10,11 +10,12 @@ from .. import _checks
 
 Direction = Literal["max", "min"]
 DIRECTIONS: tuple[Direction, ...] = ("max", "min")
+SIGNS: Mapping[str, int] = {"max": -1, "min": 1}  # what makes lower better of either
 PARTS = (
     "final",
     "validation",
     "test",
-)  # of the data: what is measured on one is the column `final_accuracy`, `test_accuracy`
+)  # of the data: what is measured on one is the column `test_accuracy`, say
 LOSSES = ("loss", "initial_loss", *(f"{part}_loss" for part in PARTS))  # minimised, as that is what a run does
 
 
@@ -96,6 +97,29 @@ def directions(metrics: Mapping[str, Callable[..., Any]], columns: Iterable[str]
         if isinstance(metric, Metric):
             known |= {f"{part}_{name}": metric.direction for part in PARTS}
     return {column: known[column] for column in columns if column in known}
+
+
+def known_direction(metric: str, declared: Any, direction: Direction | None = None) -> Direction:
+    """The direction of a metric: as given, else as declared, else "min" for a loss.
+
+    Raises:
+        ValueError: as `direction_of`.
+    """
+    if direction is not None:
+        _checks.choice("direction", direction, DIRECTIONS)
+        return direction
+    if declared is not None or metric in LOSSES:
+        return declared or "min"
+    part, _, name = metric.partition("_")
+    declare = (
+        f"declare it with the metric, metrics={{{name!r}: jon.maximize({name})}} or jon.Metric({name}, "
+        f"direction='min'), or "
+        if part in PARTS and name
+        else ""
+    )
+    raise ValueError(
+        f"{metric!r} does not say whether higher or lower is better: {declare}pass direction='max' or direction='min'"
+    )
 
 
 def direction_attrs(column: str, direction: str) -> dict[str, str]:

@@ -95,7 +95,8 @@ class Problem:
                 raise TypeError(f"evaluate must be a function of the parameters, got {self.evaluate!r}")
             _check_keywords("evaluate", self.evaluate)
         if not callable(self.init):
-            start = self._checked_start(self.init)
+            params, aux = self._checked_start("init", self.init)
+            start = (params, aux) if self.asks.aux else params
             object.__setattr__(self, "init", lambda key: start)
         for part in ("test_data", "validation"):
             if getattr(self, part) is not None and self.data is None:
@@ -167,19 +168,19 @@ class Problem:
         Raises:
             TypeError: `init` returned no pair though the loss asks for aux, or parameters that are not floating.
         """
-        return self._checked_start(self.init(key, **given(self.init, None, True, numbers)))
+        return self._checked_start("init(key)", self.init(key, **given(self.init, None, True, numbers)))
 
     def start_shapes(self) -> tuple[PyTree, PyTree]:
         """The shapes and dtypes of what `start` returns, which no number may change."""
         numbers = {name: jax.ShapeDtypeStruct((), jnp.result_type(float)) for name in asked(self.init).needed}
         return jax.eval_shape(self.start, jax.random.key(0), numbers)
 
-    def _checked_start(self, made: Any) -> tuple[PyTree, PyTree]:
+    def _checked_start(self, name: str, made: Any) -> tuple[PyTree, PyTree]:
         if not self.asks.aux:
-            return _checks.params("init", made), None
+            return _checks.params(name, made), None
         if not (isinstance(made, tuple) and len(made) == 2):
-            raise TypeError(f"the loss asks for aux, so init must be or return a pair (params, aux), got {made!r}")
-        return _checks.params("the first of init", made[0]), made[1]
+            raise TypeError(f"the loss asks for aux, so {name} must be a pair (params, aux), got {made!r}")
+        return _checks.params(f"the first of {name}", made[0]), jax.tree.map(jnp.asarray, made[1])
 
     def full_loss(
         self, params: PyTree, *, aux: PyTree = None, key: Key[Array, ""] | None = None, **numbers: Any
@@ -223,9 +224,8 @@ def _check_keywords(called: str, function: Callable[..., Any]) -> None:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # some functions written in C have none
         return
-    wrong = [
-        p.name for p in parameters if p.name in RESERVED and p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty
-    ]
+    by_position = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
+    wrong = [p.name for p in by_position if p.name in RESERVED]
     if wrong:
         raise TypeError(
             f"{called} takes {wrong[0]} by position, and is given it by keyword only: put a * before it, as in "
@@ -235,11 +235,8 @@ def _check_keywords(called: str, function: Callable[..., Any]) -> None:
 
 def _measured(metric: Callable[..., Any], params: PyTree, data: PyTree, aux: PyTree, known: Mapping[str, Any]) -> Any:
     keywords = given(metric, aux, False, known)
-    value = (
-        metric(params, **keywords)
-        if data is None or not _takes_data(metric, keywords)
-        else metric(params, data, **keywords)
-    )
+    batch = () if data is None or not _takes_data(metric, keywords) else (data,)
+    value = metric(params, *batch, **keywords)
     # A loss with a state returns the next one too, which a measurement has no use for.
     return value[0] if "aux" in keywords and isinstance(value, tuple) and len(value) == 2 else value
 

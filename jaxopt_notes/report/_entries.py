@@ -14,6 +14,7 @@ from ..plots._tables import check_table, failed, metrics
 from ..problems._metric import Direction, direction_attrs
 from ..sweeps.judge.best import Best, best
 from ..sweeps.table.direction import direction_of
+from ..sweeps.table.ends import at_the_end
 
 
 class Entry(NamedTuple):
@@ -45,7 +46,7 @@ def entries_of(tables: Any, metric: str = "final_loss", direction: Direction | N
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "table"
         sweep, winner, better = is_sweep(table, name), None, direction or "min"
         if sweep:
-            table, better = _judged(name, check_table(table), metric, direction)
+            table, better = _judged(name, at_the_end(check_table(table)), metric, direction)
             winner = best(table, metric, direction=better) if _any_succeeded(table) else None
         entries.append(Entry(name, table, f"{i}-{slug}", sweep, winner, metric, better))
     return entries

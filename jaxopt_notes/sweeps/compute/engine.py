@@ -19,12 +19,13 @@ from jaxtyping import Array, Int, PyTree
 from ..._columns import is_extension, is_key
 from ..._jaxpr import is_out_of_memory
 from ..._warnings import warn
-from ...minimize import HISTORIES
+from ...minimize import Status
 from .group_plan import GroupPlan
 from .placed import Placed
-from .programs import ALONG_STEPS, TRIALS, LaneInputs, Lanes, place, programs, standing
+from .programs import ALONG_STEPS, TRIALS, LaneInputs, Lanes, Shared, leaf_specs, place, programs, standing
 from .progress import Progress
 from .state import State
+from .watching import recorder
 
 SECONDS_PER_SEGMENT = 0.5  # long enough that returning to the host costs little, short enough for a live progress bar
 FIRST_SEGMENT = 4  # steps, to time one
@@ -151,7 +152,7 @@ class Engine:
         if begun is not None:
             step, lanes = begun.step, self._restored(begun.of(rows), width)
         # `lanes` is rebound at every turn, as a segment overwrites those that it was given.
-        for done, status, lanes in self._segments(inputs, step, lanes, leg.until):  # noqa: B020
+        for done, status, lanes in self._segments(inputs, step, lanes, leg.until, max(counts)):  # noqa: B020
             if hooks.bar:
                 hooks.bar.segment(done - step, _of_trials(status, width, counts))
             step = done
@@ -164,6 +165,11 @@ class Engine:
         return self._results(width, parts, inputs, lanes, losses), _taken(
             lanes, step, width, counts
         ) if leg.keep else None
+
+    def running(self, state: State) -> np.ndarray:
+        """Which of the trials of a state have not stopped."""
+        structure = jax.tree.structure(self.plan.shapes.lanes(1))
+        return jax.tree.unflatten(structure, state.leaves).carry.status == Status.COMPLETED
 
     def inputs(self, trials: np.ndarray) -> LaneInputs:
         """The hyperparameters and seeds of some trials, one lane each, on the devices."""
@@ -180,7 +186,7 @@ class Engine:
         return self._placed.initial, self.inputs(trials), self._placed.shared
 
     def _segments(
-        self, inputs: LaneInputs, step: int, lanes: Lanes | None, until: int
+        self, inputs: LaneInputs, step: int, lanes: Lanes | None, until: int, count: int
     ) -> Iterator[tuple[int, np.ndarray, Lanes]]:
         """Advance the lanes from `step` to `until`; after every segment its last step, every status, and the lanes.
 
@@ -191,11 +197,12 @@ class Engine:
         for start, end, rows in self._windows(step, until):
             shared = self._placed.shared._replace(rows=rows)
             if lanes is None:
-                lanes = compiled.begin(self._placed.initial, inputs, shared)
+                lanes = self._watched(compiled.begin(self._placed.initial, inputs, shared), inputs, step, count)
             while step < end:
-                stop = min(step + length, end)
+                stop = min(step + length, end, self._next_look(step))
                 began = time.perf_counter()
                 lanes = compiled.segment(lanes, inputs, shared, *map(jnp.int32, (start, step, stop)))
+                lanes = self._watched(lanes, inputs, stop, count)
                 status = jax.device_get(lanes.carry.status)
                 # Reading the status waits for the device, so this is the time of the steps and not of their dispatch.
                 # The first segment includes compiling, which makes the second too short; from the third on the length
@@ -204,6 +211,22 @@ class Engine:
                 length = max(1, int((stop - step) * SECONDS_PER_SEGMENT / elapsed))
                 step = stop
                 yield step, status, lanes
+
+    def _next_look(self, step: int) -> int:
+        """The first step after this one at which the validation data are measured."""
+        watch = self.plan.static.watch
+        last = self.plan.steps
+        return last if watch is None else min(last, step - step % watch.every + watch.every)
+
+    def _watched(self, lanes: Lanes, inputs: LaneInputs, step: int, count: int) -> Lanes:
+        """The lanes with what is measured at this step, if anything is."""
+        watch = self.plan.static.watch
+        if watch is None or (step % watch.every and step != self.plan.steps):
+            return lanes
+        params = self._placed.evaluated(lanes.carry)
+        measured = self._placed.look((params, lanes.carry.aux), inputs, count)
+        evaluated = None if params is lanes.carry.params else params
+        return recorder(watch, self.plan.static.mesh)(lanes, measured, evaluated, jnp.int32(step))
 
     def _windows(self, step: int, until: int) -> Iterator[tuple[int, int, Int[Array, "seeds window batch"]]]:
         """(first step, end, example indices of those steps and of the one after), all windows of one shape."""
@@ -221,23 +244,29 @@ class Engine:
         ends = {"status": lanes.carry.status, "stopped_at": lanes.carry.stopped_at}
         ends["unmoved"] = standing(self.plan.static)(self._placed.initial, inputs, lanes.carry)
         ends |= {} if lanes.carry.skips is None else {"skipped": lanes.carry.skips.total}
-        evaluated = self._placed.evaluated(lanes.carry)
-        params = {"params": evaluated, "aux": lanes.carry.aux} if self._keep_params else {}
+        point = (self._placed.evaluated(lanes.carry), lanes.carry.aux)
+        histories, watched = {name: history.T for name, history in lanes.histories.items()}, {}
+        if lanes.watched is not None:
+            watched = {name: curve.T for name, curve in lanes.watched.curves.items()}
+            watched["best_step"] = lanes.watched.best_step
+            point = point if lanes.watched.point is None else lanes.watched.point
+        kept = dict(zip(("params", "aux"), point, strict=True)) if self._keep_params else {}
         # Padding is not evaluated: on every device only as many lanes as the largest part has.
-        measured = self._placed.measure(evaluated, lanes.carry.aux, inputs, max(map(len, parts)))
-        histories = {name: history.T for name, history in lanes.histories.items()}
-        whole = jax.device_get({**histories, **measured, **ends, **params}) | {"initial_loss": initial_losses}
+        measured = self._placed.measure(point, inputs, max(map(len, parts)))
+        whole = jax.device_get({**histories, **measured, **watched, **ends, **kept})
+        whole["initial_loss"] = initial_losses
         cuts = [slice(i * width, i * width + len(part)) for i, part in enumerate(parts)]
         return [jax.tree.map(lambda leaf, cut=cut: leaf[cut], whole) for cut in cuts]
 
     def _restored(self, state: State, width: int) -> Lanes:
         """The lanes of a state, one row each, back on the devices."""
-        mesh, shapes = self.plan.static.mesh, self.plan.shapes.lanes(width)
-        likes, structure = jax.tree.flatten(shapes.carry)
-        carry = [_like(leaf, like) for leaf, like in zip(state.leaves[: len(likes)], likes, strict=True)]
-        histories = dict(zip(HISTORIES, state.leaves[len(likes) :], strict=True))
-        turned = {name: _like(rows.T, shapes.histories[name]) for name, rows in histories.items()}
-        return Lanes(place(jax.tree.unflatten(structure, carry), mesh, TRIALS), place(turned, mesh, ALONG_STEPS))
+        likes = self.plan.shapes.lanes(width)
+        leaves, structure = jax.tree.flatten(likes)
+        placed = [
+            place(_like(rows.T if spec == ALONG_STEPS else rows, like), self.plan.static.mesh, spec)
+            for rows, like, spec in zip(state.leaves, leaves, leaf_specs(likes), strict=True)
+        ]
+        return jax.tree.unflatten(structure, placed)
 
 
 def _rows_of_lanes(counts: Sequence[int], width: int, devices: int) -> np.ndarray:
@@ -258,9 +287,9 @@ def _of_trials(values: np.ndarray, width: int, counts: Sequence[int]) -> np.ndar
 def _taken(lanes: Lanes, step: int, width: int, counts: Sequence[int]) -> State:
     """The state of the trials of some lanes, on the host."""
     # NumPy has no arrays of typed keys.
-    keyless = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in jax.tree.leaves(lanes.carry)]
-    carry, histories = jax.device_get((keyless, lanes.histories))
-    rows = [*carry, *(histories[name].T for name in HISTORIES)]
+    keyless = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in jax.tree.leaves(lanes)]
+    found = zip(jax.device_get(keyless), leaf_specs(lanes), strict=True)
+    rows = [leaf.T if spec == ALONG_STEPS else leaf for leaf, spec in found]
     return State(step, [_of_trials(_plain(leaf), width, counts) for leaf in rows])
 
 

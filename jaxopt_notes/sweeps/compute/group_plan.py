@@ -67,6 +67,7 @@ class GroupPlan:
         params: the parameters of one trial at its start.
         loss_keys: per seed the key of what is random in loss and metrics; None if nothing is.
         evaluate: what `problem.measure` measures at the end, traced.
+        look: the same of the validation data alone, and its constants; None where runs are not watched.
         evaluation: the user's choice of the parameters that are evaluated; None for what the optimizer's state implies.
         constants, evaluate_constants, evaluation_constants: what the closures of the loss, of `evaluate` and of
             `evaluation` hold.
@@ -88,6 +89,7 @@ class GroupPlan:
     constants: list[Any]
     evaluate: Program
     evaluate_constants: list[Any]
+    look: tuple[Program, list[Any]] | None = None
     evaluation: Program | None = None
     evaluation_constants: Sequence[Any] = ()
     timing: Timing | None = None
@@ -214,6 +216,7 @@ class GroupPlan:
             "update": self._update_digest,
             **({"choices": self._fixed} if self._fixed else {}),
             "axes": {name: _named(values) for name, values in (self.space.points or self.space.axes).items()},
+            **({} if self.static.watch is None else {"watch": self._watch}),
             "seeds": self.seeds.tolist(),
             "steps": self.steps,
             "every": self.static.every,
@@ -229,6 +232,14 @@ class GroupPlan:
             "optax": optax.__version__,
             "jaxopt_notes": __version__,
         }
+
+    @property
+    def _watch(self) -> dict[str, Any]:
+        """How the validation data are measured along a run."""
+        watch = self.static.watch
+        assert watch is not None
+        named = {"evaluate_every": watch.every, "monitor": watch.monitor, "sign": watch.sign}
+        return {**named, "patience": watch.patience, "best": watch.keeps_best}
 
     @property
     def _fixed(self) -> dict[str, str]:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from ..._contract import evaluation_key
+from ..._hoist import Program
 from ...minibatches import Minibatches, indices
 from ...minimize import Carry
 from ...optimizers._evaluation import returns_its_iterate
@@ -72,7 +73,7 @@ class Placed:
         """
         if self._plan.static.own:
             starts = starter(self._plan.static)(self.initial, inputs)
-            return jax.device_get(self.measure(*starts, inputs, count)["final_loss"])
+            return jax.device_get(self.measure(starts, inputs, count)["final_loss"])
         if self._initial_losses is None:
             self._initial_losses = self._losses_of_seeds(width)
         return self._initial_losses[jax.device_get(inputs.seed)]
@@ -87,19 +88,36 @@ class Placed:
             lanes = np.minimum(first + device * count + lane, seeds - 1)
             starts = jax.tree.map(lambda leaf, lanes=lanes: leaf[lanes], self._plan.initial)
             inputs = place(LaneInputs({}, jnp.asarray(lanes, jnp.int32)), self._mesh, TRIALS)
-            measured = self.measure(*place(starts, self._mesh, TRIALS), inputs, count)
+            measured = self.measure(place(starts, self._mesh, TRIALS), inputs, count)
             losses.append(jax.device_get(measured["final_loss"])[lane < count])
         return np.concatenate(losses)[:seeds]
 
-    def measure(self, params: PyTree, aux: PyTree, inputs: LaneInputs, count: int) -> dict[str, Array]:
-        """What `problem.measure` measures in the first `count` lanes of every device."""
+    def measure(self, point: tuple[PyTree, PyTree], inputs: LaneInputs, count: int) -> dict[str, Array]:
+        """What `problem.measure` measures at the (params, aux) of the first `count` lanes of every device."""
         constants, parts = self._measured
+        return self._of(self._plan.evaluate, constants, parts, point, inputs, count)
+
+    def look(self, point: tuple[PyTree, PyTree], inputs: LaneInputs, count: int) -> dict[str, Array]:
+        """The same of the validation data alone."""
+        plan = self._plan
+        assert plan.look is not None
+        parts = {"validation": self._measured[1]["validation"]}
+        return self._of(plan.look[0], plan.look[1], parts, point, inputs, count)
+
+    def _of(
+        self,
+        evaluate: Program,
+        constants: list[Any],
+        parts: dict[str, PyTree],
+        point: tuple[PyTree, PyTree],
+        inputs: LaneInputs,
+        count: int,
+    ) -> dict[str, Array]:
         known = self._plan.static.own_of(inputs.numbers)
         if self._evaluation_keys is not None:
             # Looked up here: in the program the number of seeds would be a shape, on which its floats might depend.
             known["key"] = place(self._evaluation_keys[jax.device_get(inputs.seed)], self._mesh, TRIALS)
-        compiled = evaluator(self._plan.evaluate, self._mesh)
-        return compiled(constants, (params, aux, known), parts, jnp.int32(count))
+        return evaluator(evaluate, self._mesh)(constants, (*point, known), parts, jnp.int32(count))
 
     @functools.cached_property
     def _evaluation_keys(self) -> Key[Array, " seeds"] | None:

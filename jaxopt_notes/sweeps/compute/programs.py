@@ -20,12 +20,30 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from ..._hoist import Program
 from ..._jaxpr import is_weakly_typed
 from ..._kept import kept_with
+from ..._numerics import tree_where
 from ...minibatches import gather
 from ...minimize import HISTORIES, Carry, advance, evaluated_at, start, unmoved
+from ..spec.group import STEPS
 
 TRIALS = PartitionSpec("trials")
 ALONG_STEPS = PartitionSpec(None, "trials")  # of histories, whose first axis counts entries
 EVERYWHERE = PartitionSpec()
+
+
+class Watched(NamedTuple):
+    """What was measured of the validation data so far.
+
+    Attributes:
+        curves: by name what was measured, NaN where it is not yet.
+        best: the best value of the monitored column, in the sign in which lower is better.
+        best_step: the step of it.
+        point: the (params, aux) there, if they are kept.
+    """
+
+    curves: dict[str, Float[Array, "entries lanes"]]
+    best: Float[Array, " lanes"]
+    best_step: Int[Array, " lanes"]
+    point: PyTree
 
 
 class Lanes(NamedTuple):
@@ -33,6 +51,22 @@ class Lanes(NamedTuple):
 
     carry: Carry
     histories: dict[str, Float[Array, "entries lanes"]]
+    watched: Watched | None = None
+
+
+def lane_specs(watched: bool) -> Any:
+    """How lanes lie on the mesh: trials are the first axis of every carry, and the second of histories and curves."""
+    # A pytree of specs in place of arrays.
+    more: Any = Watched(ALONG_STEPS, TRIALS, TRIALS, TRIALS) if watched else None  # type: ignore[arg-type]
+    return Lanes(TRIALS, ALONG_STEPS, more)  # type: ignore[arg-type]
+
+
+def leaf_specs(lanes: Lanes) -> list[PartitionSpec]:
+    """How every leaf of some lanes lies on the mesh, in their order."""
+    specs = lane_specs(lanes.watched is not None)
+    one = lambda spec, part: [spec] * len(jax.tree.leaves(part))
+    listed = jax.tree.map(one, specs, lanes, is_leaf=lambda leaf: isinstance(leaf, PartitionSpec))
+    return jax.tree.leaves(listed, is_leaf=lambda leaf: isinstance(leaf, PartitionSpec))
 
 
 class LaneInputs(NamedTuple):
@@ -58,6 +92,28 @@ class Shared(NamedTuple):
     keys: Key[Array, " seeds"] | None = None
 
 
+class Watch(NamedTuple):
+    """How the validation data are measured along a run.
+
+    Attributes:
+        every: steps between two measurements; the last one is at the last step.
+        entries: how many there are, that of the start included.
+        columns: (name, dtype) of what is measured.
+        monitor: the column that decides which step is best.
+        sign: 1 if a lower value of it is better, -1 if a higher one is.
+        patience: steps without a better value after which a trial stops; None if none does.
+        keeps_best: whether the point of the best step is kept.
+    """
+
+    every: int
+    entries: int
+    columns: tuple[tuple[str, Any], ...]
+    monitor: str
+    sign: int
+    patience: int | None
+    keeps_best: bool
+
+
 class Static(NamedTuple):
     """The static part: two groups with equal ones share their compiled programs.
 
@@ -70,7 +126,10 @@ class Static(NamedTuple):
         mesh: the devices.
         skip: how many steps in a row may be skipped.
         own: the hyperparameters that are the problem's and not the optimizer's.
-        begin: `(constants, key, known) -> (params, aux)` where starts depend on such numbers; None where a seed has one.
+        begin: `(constants, key, known) -> (params, aux)` where starts depend on such numbers; None where each seed has
+            one start.
+        watch: how its runs are watched; None if they are not.
+        capped: whether a number of every lane is the most steps that it takes.
     """
 
     factory: Callable[..., Any]
@@ -82,6 +141,8 @@ class Static(NamedTuple):
     skip: int = 0
     own: tuple[str, ...] = ()
     begin: Program | None = None
+    watch: Watch | None = None
+    capped: bool = False
 
     def optimizer(self, numbers: dict[str, Array]) -> Any:
         """The optimizer of a lane."""
@@ -89,7 +150,7 @@ class Static(NamedTuple):
 
     def own_of(self, numbers: dict[str, Array]) -> dict[str, Array]:
         """The numbers of a lane that the problem is given."""
-        return {name: numbers[name] for name in self.own}
+        return {name: numbers[name] for name in self.own if not (self.capped and name == STEPS)}
 
 
 @dataclass(frozen=True)
@@ -117,8 +178,7 @@ def place(tree: PyTree, mesh: Mesh, spec: PartitionSpec) -> PyTree:
 @kept_with(lambda static: static.loss)
 def programs(static: Static) -> Programs:
     """The jitted, sharded functions of a group. Lanes do not communicate, so they hold no collectives."""
-    # A pytree of specs in place of arrays: trials are the first axis of every carry, and the second of histories.
-    lanes: Any = Lanes(TRIALS, ALONG_STEPS)  # type: ignore[arg-type]
+    lanes = lane_specs(static.watch is not None)
     traces: list[int] = []
 
     def segment(*args: Any) -> Lanes:
@@ -239,10 +299,19 @@ def _begin(static: Static, initial: PyTree, inputs: LaneInputs, shared: Shared) 
         # A segment gives no weak types back, so with them the second segment would be another program.
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype) if is_weakly_typed(leaf) else leaf, begun)
 
-    carry = jax.vmap(one)(inputs.numbers, inputs.seed, *_starts(static, initial, inputs))
+    starts = _starts(static, initial, inputs)
+    carry = jax.vmap(one)(inputs.numbers, inputs.seed, *starts)
     # A trial that stops repeats its last record, so a history starts as its first row repeated.
     records = _records(carry)
-    return Lanes(carry, {name: jnp.broadcast_to(row, (static.entries, *row.shape)) for name, row in records.items()})
+    histories = {name: jnp.broadcast_to(row, (static.entries, *row.shape)) for name, row in records.items()}
+    return Lanes(carry, histories, static.watch and unwatched(static.watch, starts, len(inputs.seed)))
+
+
+def unwatched(watch: Watch, point: tuple[PyTree, PyTree], lanes: int) -> Watched:
+    """What is known before the first measurement, of lanes at these (params, aux)."""
+    curves = {name: jnp.full((watch.entries, lanes), jnp.nan, dtype) for name, dtype in watch.columns}
+    best = jnp.full(lanes, jnp.inf, curves[watch.monitor].dtype)
+    return Watched(curves, best, jnp.zeros(lanes, jnp.int32), point if watch.keeps_best else None)
 
 
 def segment_of(
@@ -262,12 +331,17 @@ def segment_of(
             # The candidate of a step is judged by the batch of the next one, so each step sees two neighbouring
             # batches. The optimizer is made here, of this lane's numbers: they are tracers, which must not outlive the
             # trace.
-            losses = [_step_loss(static, shared, numbers, seed, now + i, step + i) for i in (0, 1)]
-            return advance(static.optimizer(numbers), carry, *losses, skip=static.skip or None)
+            first, then = (_step_loss(static, shared, numbers, seed, now + i, step + i) for i in (0, 1))
+            after = advance(static.optimizer(numbers), carry, first, then, skip=static.skip or None)
+            if not static.capped:
+                return after
+            rests = carry._replace(update_norm=jnp.zeros_like(carry.update_norm))
+            return tree_where(step.astype(float) < numbers[STEPS], after, rests)
 
         carry = jax.vmap(one)(lanes.carry, inputs.numbers, inputs.seed)
         histories, records = lanes.histories, _records(carry)
-        return Lanes(carry, {name: _write(static, step + 1, histories[name], row) for name, row in records.items()})
+        written = {name: _write(static, step + 1, histories[name], row) for name, row in records.items()}
+        return lanes._replace(carry=carry, histories=written)
 
     return jax.lax.fori_loop(first_step, stop, body, lanes)
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from .programs import ALONG_STEPS, EVERYWHERE, TRIALS, LaneInputs, Lanes, Shared, Static, programs, trials_mesh
+from .programs import EVERYWHERE, TRIALS, LaneInputs, Lanes, Shared, Static, leaf_specs, programs, trials_mesh
 
 
 class Shapes(NamedTuple):
@@ -68,8 +68,10 @@ class Shapes(NamedTuple):
         mesh = self.static.mesh
         lanes, inputs, shared, *bounds = self.segment(width)
         # Lowered without them, the segment would be another program than the one that runs, with other memory.
-        carry, histories = _placed(lanes.carry, mesh, TRIALS), _placed(lanes.histories, mesh, ALONG_STEPS)
-        return (Lanes(carry, histories), _placed(inputs, mesh, TRIALS), _placed(shared, mesh, EVERYWHERE), *bounds)
+        leaves, structure = jax.tree.flatten(lanes)
+        on_mesh = [_placed(leaf, mesh, spec) for leaf, spec in zip(leaves, leaf_specs(lanes), strict=True)]
+        lanes = jax.tree.unflatten(structure, on_mesh)
+        return (lanes, _placed(inputs, mesh, TRIALS), _placed(shared, mesh, EVERYWHERE), *bounds)
 
 
 def shapes_of(tree: PyTree) -> Any:

@@ -16,7 +16,7 @@ class State(NamedTuple):
 
     Attributes:
         step: the steps done.
-        leaves: those of the carries and then the histories, in the order of `HISTORIES`; the leading axis is the trial.
+        leaves: those of `Lanes`, in their order; the leading axis is the trial.
     """
 
     step: int

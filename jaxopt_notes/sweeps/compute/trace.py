@@ -20,10 +20,11 @@ from ..._means import is_sum, warn_of_sum
 from ...minibatches import Minibatches, batch_shapes, check_batch_size, examples_per_step, reshuffle
 from ...minimize import checked_evaluation, derivatives_of
 from ...problems import Problem
-from ..spec.group import Group
+from ...problems._metric import SIGNS, directions, known_direction
+from ..spec.group import STEPS, Group
 from ..spec.options import Options, seed_keys
 from .group_plan import GroupPlan
-from .programs import Static, trials_mesh
+from .programs import Static, Watch, trials_mesh
 
 # Lanes run fastest when their carries together fit a core's cache; an accelerator wants as many as its memory takes.
 CARRY_BYTES = {"cpu": 2**21}
@@ -38,10 +39,11 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
     """
     problem, space = group.problem, group.space
     minibatches = _minibatches(problem, group.batch_size)
+    options = options.of_group(problem.name, problem.examples, group.batch_size)
     mesh = trials_mesh(devices)
     keys = jnp.stack([seed_keys(options.root, int(seed)) for seed in options.seeds])
     loss_keys = jax.vmap(loss_key)(keys[:, 1]) if problem.is_random else None
-    own = {name: jnp.asarray(space.columns()[name][0], float) for name in group.own}
+    own = {n: jnp.asarray(space.columns()[n][0], float) for n in group.own if n in problem.numbers}
     begin, initial, (one, aux) = _starts(problem, keys[:, 0], own)
     known = own if loss_keys is None else {**own, "key": loss_keys[0]}
     batch = _example_batch(problem, minibatches)
@@ -63,10 +65,22 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
     # The loss is also measured on all of the data, at the end: one that works for one size of batch only is refused
     # here and not after hours.
     evaluate, evaluate_constants = hoist(measure, one, aux, known, problem.parts, derivatives=0, owner=problem)
-    entries = options.steps // options.every + 1
-    batched = minibatches is not None
+    watch, look = None, None
+    if options.evaluate_every is not None:
+        look = hoist(measure, one, aux, known, _validation(problem), derivatives=0, owner=problem)
+        watch = _watch(problem, options, look[0])
     static = Static(
-        group.optimizer, loss, entries, options.every, batched, mesh, options.skip, tuple(own), begin and begin[0]
+        group.optimizer,
+        loss,
+        options.steps // options.every + 1,
+        options.every,
+        minibatches is not None,
+        mesh,
+        options.skip,
+        group.own,
+        begin and begin[0],
+        watch,
+        STEPS in group.own and STEPS not in problem.numbers,
     )
     lanes = _lanes_of_cache(group, one, mesh.devices.flat[0].platform)
     return GroupPlan(
@@ -84,8 +98,26 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
         constants,
         evaluate,
         evaluate_constants,
+        look,
         *checked_evaluation(options.evaluation_params, example, one),
     )
+
+
+def _validation(problem: Problem) -> dict[str, PyTree]:
+    if problem.validation is None:
+        raise ValueError(f"evaluate_every needs a problem with validation data; {problem.name!r} has none")
+    return {"validation": problem.validation}
+
+
+def _watch(problem: Problem, options: Options, look: Program) -> Watch:
+    """How runs are watched, given what is measured of the validation data."""
+    columns, every = look.output(), options.evaluate_every
+    assert every is not None
+    _checks.choice("monitor", options.monitor, columns)
+    sign = SIGNS[known_direction(options.monitor, directions(problem.metrics, columns).get(options.monitor))]
+    dtypes = tuple((name, jnp.promote_types(like.dtype, jnp.float32)) for name, like in columns.items())
+    entries = -(-options.steps // every) + 1
+    return Watch(every, entries, dtypes, options.monitor, sign, options.patience, options.keep_best)
 
 
 def _minibatches(problem: Problem, batch_size: int | None) -> Minibatches | None:

@@ -5,23 +5,48 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from ... import _checks
 from ...minimize import Status
 from ...problems._metric import Direction
+from ..keep.looks import counted_look
 from ..spec.arguments import is_number
 from ..spec.space import CONFIGURATION, FAMILY, in_words, is_absent
 from ..table.axes import axes_of
 from ..table.axes import hyperparameters as hyperparameters
-from ..table.direction import SIGNS, SUPERLATIVES, direction_of
+from ..table.direction import SIGNS, SUPERLATIVES, direction_of, refuse_incomparable
+from ..table.ends import at_the_end
 from ..table.seeds import NOT_COMPARED, parted
 from .intervals import CONFIDENCE, center_of, finite_mean, interval_of, most_coverage, told_apart
 
 if TYPE_CHECKING:
     import xarray
+
+
+class Tested(NamedTuple):
+    """What the winner reaches on data that chose nothing.
+
+    Attributes:
+        metric: the column, such as `test_accuracy`.
+        median: its median over the seeds, or its mean.
+        interval, coverage: as of `Best`.
+        looks: how many different choices of this store have been tested so far, this one included; None without one.
+    """
+
+    metric: str
+    median: float
+    interval: tuple[float, float]
+    coverage: float
+    looks: int | None
+
+    def __str__(self) -> str:
+        looks = "" if self.looks is None else f"; look {self.looks} at the test data of this store"
+        low, high = self.interval
+        interval = "" if low == high else f", {self.coverage:.1%} interval [{low:.4g}, {high:.4g}]"
+        return f"{self.metric} there {self.median:.4g}{interval}{looks}"
 
 
 @dataclass(frozen=True)
@@ -45,6 +70,7 @@ class Best:
         held_out: whether the seeds reported are others than those, so that the estimate is not optimistic.
         families: of a tree the best of each family, which competes within it alone, the best family first.
         direction: "min" where the lowest of the metric won, "max" where the highest did.
+        test: the same metric of the winner on the test data, if it was chosen by the validation data.
     """
 
     config: dict[str, Any]
@@ -62,6 +88,7 @@ class Best:
     held_out: bool = False
     families: Mapping[str, Best] = field(default_factory=dict)
     direction: Direction = "min"
+    test: Tested | None = None
 
     def __str__(self) -> str:
         lines = []
@@ -75,6 +102,7 @@ class Best:
         lines.append(f"{name}: {self.by} {self.metric} {self.median:.4g} over {seeds}{chosen}")
         if self.held_out:
             lines.append(f"chosen by {self.chosen_by} other seeds, so this {self.by} is no {most} of many")
+        lines.extend([] if self.test is None else [str(self.test)])
         lines.append(f"failed seeds: {self.failed:.0%} of this configuration, {self.trials_failed:.0%} of all trials")
         if self.ties:
             shown = "; ".join(in_words(tie) for tie in self.ties[:3]) + ("; ..." if len(self.ties) > 3 else "")
@@ -122,6 +150,7 @@ def best(
     by: str = "median",
     interval: str | None = None,
     report_seeds: int | Sequence[int] | None = None,
+    at: Literal["end", "best"] | None = None,
 ) -> Best:
     """The configuration with the best median of a metric over paired seeds, and how sure that is.
 
@@ -139,6 +168,14 @@ def best(
     estimate on new data report `test_*` metrics of data that chose nothing. Pruning chooses too: a pruned table needs
     the same `report_seeds` in its `halving` or `median_stopping`.
 
+    Chosen by a column `validation_*`, the winner is reported by the same metric on the test data as well, with its own
+    interval. A sweep with a store counts in its folder how many different choices were tested: the more often one looks
+    and chooses again, the less the test data are data that chose nothing.
+
+    If the loss has axes of its own, such as a penalty, its values on the training data are no common measure and are
+    refused: the lowest would be that without the penalty. The loss on the validation data includes such terms as well,
+    unless `Problem(evaluate=)` leaves them out.
+
     Arguments:
         table: from `sweep`, of several families the tree; trials that did not run are left out.
         metric: a variable over the axes and `seed`.
@@ -147,6 +184,8 @@ def best(
         by: "median" or "mean" over the seeds; one infinitely bad seed makes the mean infinite.
         interval: "order" or "bootstrap"; when None "order" of a median and "bootstrap" of a mean.
         report_seeds: how many seeds, the last ones, or which are held out of the choice and reported.
+        at: "end" or "best", the end point of a trial at which curves are compared; when None that of the sweep. "best"
+            needs a sweep with `keep_params="best"`, since only that has measured the test data there.
 
     Returns:
         A `Best`; `print` it for the answer in words.
@@ -154,7 +193,7 @@ def best(
     Raises:
         TypeError, ValueError: no table of a sweep, the metric is unknown, has no `seed` axis or does not say which
             direction is better, no trial was run, "order" of a mean, or report seeds that the table lacks, that leave
-            none to choose by, or that decided what was pruned.
+            none to choose by, or that decided what was pruned; the loss has axes; another `at` than the sweep's.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -172,15 +211,54 @@ def best(
     if by == "mean" and interval == "order":
         raise ValueError("interval='order' covers a median; by='mean' needs interval='bootstrap'")
     options: dict[str, Any] = {"metric": metric, "by": by, "interval": interval, "report_seeds": report_seeds}
+    if at is not None:
+        _checks.choice("at", at, ("end", "best"))
     if hasattr(table, "children"):
-        return _best_of_families(families_of(table), direction=direction, **options)
+        return _best_of_families(families_of(table), direction=direction, at=at, **options)
     one: Any = table
+    _check_end_point(one, at)
     found = _best_of([one], scores_of(one, metric, direction), **options)
-    return replace(found, edges=_edges(one, found.config))
+    test = None if metric.partition("_")[0] != "validation" else _tested(one, found, direction, **options)
+    return replace(found, edges=_edges(one, found.config), test=test)
+
+
+def _check_end_point(table: xarray.Dataset, at: str | None) -> None:
+    measured = table.attrs.get("end_point", "end")
+    if at is not None and at != measured:
+        keep = "keep_params='best'" if at == "best" else "without keep_params='best'"
+        raise ValueError(f"at={at!r} needs what was measured there: run sweep(...) {'with ' * (at == 'best')}{keep}")
+
+
+def _tested(
+    table: xarray.Dataset,
+    found: Best,
+    direction: Direction | None,
+    metric: str,
+    by: str,
+    interval: str,
+    report_seeds: int | Sequence[int] | None,
+) -> Tested | None:
+    """The winner on the test data, by the seeds that are reported."""
+    name = f"test_{metric.partition('_')[2]}"
+    if name not in table:
+        return None
+    scores = _scores(table, name, direction or found.direction)
+    winner = scores.configs.index(found.config)
+    reported = parted(table["seed"].values, report_seeds)[1] & scores.ran[winner]
+    values = scores.values[winner][reported]
+    low, high, coverage = interval_of(values, by, interval)
+    low, high = (low, high) if scores.direction == "min" else (-high, -low)
+    look = {"metric": name, "config": found.config, "seeds": table["seed"].values[reported].tolist()}
+    median = scores.sign * center_of(by)(values)
+    return Tested(name, median, (low, high), coverage, counted_look(table.encoding.get("source"), look))
 
 
 def _best_of_families(
-    tables: Mapping[str, xarray.Dataset], metric: str, direction: Direction | None, **options: Any
+    tables: Mapping[str, xarray.Dataset],
+    metric: str,
+    direction: Direction | None,
+    at: Literal["end", "best"] | None,
+    **options: Any,
 ) -> Best:
     """The best of all families, each hyperparameter on its own family's grid, and the best of each."""
     known = {name: one for name, one in tables.items() if np.any(one.get("status", 0) != Status.NOT_RUN)}
@@ -188,9 +266,10 @@ def _best_of_families(
         raise ValueError("the families must have the same seeds, which are compared in pairs")
     scores = _pooled({name: scores_of(one, metric, direction) for name, one in (known or tables).items()})
     found = _best_of(known.values(), scores, metric, **options)
-    families = {name: best(one, metric, direction=direction, **options) for name, one in known.items()}
+    families = {name: best(one, metric, direction=direction, at=at, **options) for name, one in known.items()}
     ordered = sorted(families, key=lambda name: (name != found.config[FAMILY], scores.sign * families[name].median))
-    return replace(found, edges=families[ordered[0]].edges, families={name: families[name] for name in ordered})
+    first = families[ordered[0]]
+    return replace(found, edges=first.edges, test=first.test, families={name: families[name] for name in ordered})
 
 
 def _best_of(
@@ -279,6 +358,12 @@ def scores_of(table: xarray.Dataset, metric: str, direction: Direction | None = 
         raise ValueError(
             f"table must come from sweep, with `status` and a `seed` axis; it holds {', '.join(map(str, table))}"
         )
+    refuse_incomparable(table, metric)
+    return _scores(table, metric, direction)
+
+
+def _scores(table: xarray.Dataset, metric: str, direction: Direction | None) -> Scores:
+    table = at_the_end(table)
     axes = axes_of(table)
     real = [str(name) for name in table if table[name].dtype.kind != "c" and name not in NOT_COMPARED]
     comparable = [name for name in real if {*table[name].dims} == {*axes, "seed"}]

@@ -42,7 +42,12 @@ def open_sweep(folder: str | os.PathLike[str]) -> xarray.Dataset:
         >>> jon.open_sweep(folder).equals(table)
         True
     """
-    folder = Path(folder)
+    table = _opened(Path(folder))
+    table.encoding["source"] = str(Path(folder).resolve())  # as xarray notes it of files
+    return table
+
+
+def _opened(folder: Path) -> Any:
     records = records_in(folder)
     if len(records) > 1:
         raise StoreError(f"{folder} holds {' and '.join(records)}, and only one can be right; {ANEW}")

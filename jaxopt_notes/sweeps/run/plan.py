@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import optax
@@ -19,7 +19,7 @@ from ...problems import Problem
 from ..compute import width as widths
 from ..compute.group_plan import GroupPlan
 from ..compute.trace import trace
-from ..spec.group import Group, Grouping, grouped
+from ..spec.group import STEPS, Group, Grouping, grouped, takes_steps
 from ..spec.options import Options
 from ..spec.space import FAMILY, Space
 
@@ -155,12 +155,17 @@ def plan(
     space: Space | None = None,
     *,
     seeds: int | Sequence[int] = 1,
-    steps: int,
+    steps: int | None = None,
+    epochs: int | None = None,
     batch_size: int | None = None,
     every: int = 1,
     key: Key[Array, ""] | None = None,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     skip_non_finite: int = 0,
+    evaluate_every: int | None = None,
+    patience: int | None = None,
+    monitor: str = "validation_loss",
+    keep_params: bool | Literal["best"] = False,
     width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
 ) -> SweepPlan:
@@ -172,8 +177,9 @@ def plan(
     memory; it is then the largest power of two that fits.
 
     Arguments:
-        problem, optimizer, space, seeds, steps, batch_size, every, key: as in `sweep`.
-        evaluation_params, skip_non_finite, width, devices: as in `sweep`.
+        problem, optimizer, space, seeds, steps, epochs, batch_size, every, key: as in `sweep`.
+        evaluation_params, skip_non_finite, evaluate_every, patience, monitor, width, devices: as in `sweep`.
+        keep_params: "best" if the end of a trial is its best step; `sweep` may keep the parameters or not.
 
     Returns:
         A `SweepPlan`. `timed()` times a few widths and takes the fastest; `check_invariance` checks it.
@@ -198,12 +204,26 @@ def plan(
         batch_size=batch_size,
         seeds=seeds,
         steps=steps,
+        epochs=epochs,
         every=every,
         key=key,
         evaluation_params=evaluation_params,
         skip_non_finite=skip_non_finite,
+        evaluate_every=evaluate_every,
+        patience=patience,
+        monitor=monitor,
+        keep_best=check_keep("keep_params", keep_params) == "best",
     )
     return planned(specification, width, devices)
+
+
+def check_keep(name: str, value: Any) -> bool | str:
+    """Return whether and where parameters are kept, as a user gave it.
+
+    Raises:
+        TypeError, ValueError: neither a boolean nor "best".
+    """
+    return _checks.choice(name, value, ["best"]) if isinstance(value, str) else _checks.boolean(name, value)
 
 
 def specify(
@@ -233,9 +253,26 @@ def specify(
         if space is not None:
             raise TypeError("with several families each brings its own space; leave the argument `space` out")
         families = dict(_checked(optimizer))
-    options = Options.of(**common)
+    options = Options.of(**{**common, "steps": _longest(families, **common)})
     cut = {name: grouped(problem, one, visited, batch_size, made) for name, (one, visited) in families.items()}
     return Specification(arguments, options, cut, made)
+
+
+def _longest(families: Mapping[str, Any], steps: int | None, epochs: int | None = None, **_: Any) -> int | None:
+    """The steps of the sweep: as given, or the most that an axis `steps` gives a trial."""
+    capped = [
+        (one, space)
+        for one, space in families.values()
+        if isinstance(space, Space) and callable(one) and takes_steps(space, one)
+    ]
+    most = [int(max(space.columns()[STEPS])) for _, space in capped]
+    if not most:
+        return steps
+    if epochs is not None:
+        raise ValueError(f"steps is an axis of the space, so epochs={epochs!r} must be left out")
+    if steps is not None and max(most) > steps:
+        raise ValueError(f"the axis steps holds {max(most)}, more than the steps={steps} of the sweep")
+    return max(most) if steps is None else steps
 
 
 def planned(

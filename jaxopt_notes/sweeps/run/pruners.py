@@ -10,6 +10,7 @@ Here are the rules and their arguments. `rungs` runs a sweep by them, `table.dec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -17,10 +18,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from ... import _checks
+from ...minimize import HISTORIES
 from ...problems._metric import DIRECTIONS, Direction
 from ..compute.group_plan import GroupPlan
 from ..table.columns import no_trials
-from ..table.direction import SIGNS, declared_direction, known_direction
+from ..table.direction import SIGNS, check_comparable, declared_direction, known_direction
+from ..table.layout import loss_axes
 from ..table.seeds import NOT_COMPARED, middle, parted
 
 
@@ -278,7 +281,24 @@ def rule_of(plan: GroupPlan, pruner: Pruner) -> Rule:
     # For its error, where there are too few steps to decide after.
     pruner.decide_at(plan.steps)
     columns = no_trials(plan, keep_params=False)
-    measured = [name for name, v in columns.items() if v.ndim == 1 and name not in NOT_COMPARED]
+    along = (*HISTORIES, *NOT_COMPARED)
+    measured = [name for name in columns if name not in along]
     _checks.choice("metric", pruner.metric, measured)
+    _check_looks(plan, pruner)
+    varied = [name for name in loss_axes(plan) if len(np.unique(plan.space.columns()[name])) > 1]
+    check_comparable(pruner.metric, varied)
     direction = declared_direction(plan.problem, pruner.metric, getattr(pruner, "direction", None))
     return Rule(pruner, direction, parted(plan.seeds, getattr(pruner, "report_seeds", None))[0])
+
+
+def _check_looks(plan: GroupPlan, pruner: Pruner) -> None:
+    """Refuse to decide by the validation data at a step at which they are not looked at."""
+    watch, rungs = plan.static.watch, pruner.decide_at(plan.steps)
+    if watch is None or pruner.metric not in dict(watch.columns):
+        return
+    if any(rung % watch.every for rung in rungs):
+        fits = math.gcd(plan.steps, *rungs)
+        raise ValueError(
+            f"{pruner!r} decides after {rungs} steps, and evaluate_every={watch.every} looks at {pruner.metric} at "
+            f"others; evaluate_every={fits} fits"
+        )

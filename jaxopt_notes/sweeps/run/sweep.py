@@ -9,7 +9,7 @@ import concurrent.futures
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import optax
@@ -25,10 +25,11 @@ from ..spec.group import Group, Grouping, check_kept
 from ..spec.options import default_float
 from ..spec.space import Space
 from ..table.joined import among_all, joined, record_of
+from .compact import Compacted
 from .distribute import Workers, check_executor
 from .group import Execution, Runner, run_group
 from .here import Here, Pruned
-from .plan import Family, Specification, SweepPlan, planned, specify
+from .plan import Family, Specification, SweepPlan, check_keep, planned, specify
 from .pruners import Pruner, check_pruner
 
 if TYPE_CHECKING:
@@ -46,17 +47,22 @@ def sweep(
     *,
     seeds: int | Sequence[int] = _Default(1),
     steps: int | None = None,
+    epochs: int | None = None,
     batch_size: int | None = None,
     every: int = _Default(1),
     key: Key[Array, ""] | None = None,
-    keep_params: bool = False,
+    keep_params: bool | Literal["best"] = False,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     skip_non_finite: int = _Default(0),
+    evaluate_every: int | None = None,
+    patience: int | None = None,
+    monitor: str | None = None,
     width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
     store: str | os.PathLike[str] | None = None,
     repair: bool = False,
     prune: Pruner | None = None,
+    compact: bool = False,
     executor: concurrent.futures.Executor | None = None,
     on_chunk: Callable[[xarray.Dataset], object] | None = None,
     progress: bool = True,
@@ -82,16 +88,28 @@ def sweep(
         space: from `grid`, `zipped`, `sample` or `trials`; its axes are arguments of `optimizer`, of a problem that is
             a function, or `batch_size`. None with several families.
         seeds: how many seeds (0, 1, ...), or the seeds themselves.
-        steps: steps of every trial. Static.
+        steps: steps of every trial. Static. An axis `steps` gives each trial its own number, at most this one, after
+            which it rests as it is; `steps` may then be left out. (An optimizer with an argument of that name is given
+            the axis instead.)
+        epochs: passes over the training data, in place of `steps`: trials of different batch sizes see the same
+            examples and take different numbers of steps. With `steps` they take the same steps. Static.
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
         every: record one entry per this many steps; must divide `steps`. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
-        keep_params: keep the parameters at the end points, for `end_point`; those of `evaluation_params`.
+        keep_params: keep the parameters at the end points, for `end_point`; those of `evaluation_params`. With "best"
+            the end point of a trial is the best step that `evaluate_every` saw: the parameters are kept there, and
+            everything of the end is measured there.
         evaluation_params: `evaluation_params(state, params) -> params`, the parameters at which everything of the end
             is measured, also by pruners, for methods whose result is not their iterate. When None those of
             `optimizers.evaluation_params`: averages and schedule-free methods are recognised. Static.
         skip_non_finite: how many steps in a row of a trial may be skipped because their loss, gradient or update is not
             finite, as in `minimize`. With it the table has a column `skipped`. Static.
+        evaluate_every: steps between two looks at the validation data; the last one is at the last step. The loss and
+            the metrics there become curves along `evaluation_step`; one look, at the end, when None. Static.
+        patience: steps without a better value of `monitor` after which a trial stops, as `plateaued`; with
+            `evaluate_every`. Its parameters stay, and what is recorded repeats. Never when None. Static.
+        monitor: the column that `patience` and `keep_params="best"` go by; "validation_loss" when None. A metric must
+            declare its direction. Static.
         width: lanes per device and chunk. When None it is chosen by the number of trials, the size of a lane and the
             memory of the machine, so fix it where the floats of two sweeps must be bit-identical. "fastest" times a
             few, as `plan(...).timed()` does. A store keeps the width it began with. Where memory runs out the lanes
@@ -110,6 +128,9 @@ def sweep(
             the others together. Their trials have status -2, no history after `pruned_at`, and as `final_*` what was
             measured there; `rung_metric` holds what decided. Groups of other programs compete among themselves. One
             process runs it, so not with `executor`.
+        compact: with `patience`, leave out trials that have stopped and pack the lanes of the others together, which
+            saves their time and changes no float. All trials then wait on the host every `patience` steps. One process
+            runs it, so not with `executor`; pruning packs lanes anyway.
         executor: hand the chunks out to its workers instead: a `ProcessPoolExecutor` that spawns, Dask's
             `client.get_executor()`, or any other `concurrent.futures.Executor` whose workers can import what this
             process can. With a store, which they must all see, each worker writes its chunks there; otherwise they come
@@ -122,8 +143,9 @@ def sweep(
     Returns:
         An `xarray.Dataset`: dims are the axes, or `configuration` of a list of points, then `seed` and `step`; several
         families give an `xarray.DataTree` with one such Dataset each. Histories `loss`, `grad_norm`, `update_norm` (of
-        the minibatch) of the iterate; at the end `final_loss` and every metric as `final_*` on the full training data
-        and `test_*` on the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that
+        the minibatch) of the iterate; at the end `final_loss` and every metric as `final_*` on the full training data,
+        `validation_*` on the validation data (along `evaluation_step` with `evaluate_every`, and then `best_step`) and
+        `test_*` on the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that
         was not run has status -1. After Ctrl-C the chunks that finished are returned, with a warning; so they are when
         a worker dies and is not restarted and there is no store, and when the store is deleted while the sweep runs.
 
@@ -142,27 +164,46 @@ def sweep(
         >>> dict(table.final_loss.sizes)
         {'learning_rate': 2, 'beta': 2, 'seed': 1}
     """
-    how = Execution(keep_params, repair, prune, executor, on_chunk, progress)
+    keep = check_keep("keep_params", keep_params)
+    known_best = isinstance(problem, SweepPlan) and problem.specification.options.keep_best
+    how = Execution(bool(keep) or known_best, repair, prune, executor, on_chunk, progress, compact)
     path = None if store is None else _folder(store)
     _check_execution(how, path)
     width = check_width(width)
-    decided: dict[str, Any] = {"seeds": seeds, "steps": steps, "batch_size": batch_size, "every": every, "key": key}
+    decided: dict[str, Any] = {
+        "seeds": seeds,
+        "steps": steps,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "every": every,
+        "key": key,
+    }
     decided |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
+    decided |= {"evaluate_every": evaluate_every, "patience": patience, "monitor": monitor}
     if isinstance(problem, SweepPlan):
+        if keep == "best" and not known_best:
+            raise ValueError("keep_params='best' is decided by the plan: give it to jon.plan(...)")
         _refuse_decided({"optimizer": optimizer, "space": space, **decided, "width": width, "devices": devices})
         _check_precision(problem.specification)
-        return _run(problem.specification, [group.width for group in problem.groups], problem, path, how)
-    if optimizer is None or steps is None:
-        missing = "optimizer" if optimizer is None else "steps"
-        raise TypeError(f"sweep needs {missing}; only a plan, as jon.plan(...) returns it, has its own")
+        return _from(path, _run(problem.specification, [group.width for group in problem.groups], problem, path, how))
+    if optimizer is None:
+        raise TypeError("sweep needs optimizer; only a plan, as jon.plan(...) returns it, has its own")
     decided = {name: int(value) if isinstance(value, _Default) else value for name, value in decided.items()}
+    decided |= {"monitor": "validation_loss" if monitor is None else monitor, "keep_best": keep == "best"}
     specification = specify(problem, optimizer, space, **decided)
     folders = _folders(specification, path)
     # A width that was given is not replaced by that of the store: where they differ the store refuses it, by name.
     wide = [width if isinstance(width, int) else kept_width(folder, repair, width) for folder in folders]
     # With an executor the workers plan, as the width and the identity depend on their devices, not on those here.
     plan = None if executor is not None else planned(specification, width, devices, each=wide)
-    return _run(specification, wide, plan, path, how)
+    return _from(path, _run(specification, wide, plan, path, how))
+
+
+def _from(path: Path | None, table: Any) -> Any:
+    """The table with the folder that it is stored in, noted as xarray notes the files of others."""
+    if path is not None:
+        table.encoding["source"] = str(path.resolve())
+    return table
 
 
 def _folder(store: Any) -> Path:
@@ -173,7 +214,7 @@ def _folder(store: Any) -> Path:
 
 def _check_execution(how: Execution, path: Path | None) -> None:
     """Refuse how a sweep is to be run, before anything is planned."""
-    for name in ("keep_params", "repair", "progress"):
+    for name in ("repair", "progress", "compact"):
         _checks.boolean(name, getattr(how, name))
     if how.on_chunk is not None and not callable(how.on_chunk):
         raise TypeError(f"on_chunk must be a function of a table, got {how.on_chunk!r}")
@@ -181,6 +222,10 @@ def _check_execution(how: Execution, path: Path | None) -> None:
         check_pruner(how.prune, how.executor, path is not None and jax.process_count() > 1)
     if how.executor is not None:
         check_executor(how.executor)
+    others = {"executor": how.executor, "prune": how.prune}
+    for name, other in others.items():
+        if how.compact and other is not None:
+            raise ValueError(f"compact=True packs the lanes of one process between its steps; leave {name}= out")
 
 
 def _check_precision(specification: Specification) -> None:
@@ -219,6 +264,8 @@ def _run(
     """
     import xarray
 
+    if how.compact and specification.options.patience is None:
+        raise ValueError("compact=True leaves out trials that have stopped, so it needs patience")
     if how.keep_params:
         for grouping in specification.families.values():
             check_kept(grouping.groups)
@@ -249,7 +296,9 @@ def _runner(
         options: dict[str, Any] = {"width": width, "keep_params": how.keep_params, "folder": folder, "plan": plan}
         return Workers(how.executor, group, specification.options, **options)
     assert plan is not None
-    return Here(plan, how.keep_params) if how.prune is None else Pruned(plan, how.keep_params, how.prune)
+    if how.prune is not None:
+        return Pruned(plan, how.keep_params, how.prune)
+    return Compacted(plan, how.keep_params) if how.compact else Here(plan, how.keep_params)
 
 
 def _family(

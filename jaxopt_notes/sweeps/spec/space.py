@@ -16,6 +16,8 @@ from ...minimize import HISTORIES
 from .arguments import is_number, plain
 
 CONFIGURATION = "configuration"  # the dim of a space that is a list of points
+EVALUATION_STEP = "evaluation_step"  # the dim of what is measured of the validation data along a run
+BEST_STEP = "best_step"
 FAMILY = "family"  # what a configuration of a sweep of families has besides its hyperparameters
 RESERVED = frozenset(
     [
@@ -36,6 +38,8 @@ RESERVED = frozenset(
         "rung",
         "rung_metric",
         "pruned_at",
+        EVALUATION_STEP,
+        BEST_STEP,
     ]
 )
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -37,6 +36,10 @@ def no_trials(plan: GroupPlan, keep_params: bool) -> Columns:
     measured = plan.evaluate.output()
     columns = {name: np.zeros((0, plan.static.entries), lanes.histories[name].dtype) for name in HISTORIES}
     columns |= {name: np.zeros(0, like.dtype) for name, like in measured.items()}
+    if lanes.watched is not None:
+        curves = lanes.watched.curves.items()
+        columns |= {name: np.zeros((0, len(curve)), curve.dtype) for name, curve in curves}
+        columns["best_step"] = np.zeros(0, np.int32)
     columns |= {"initial_loss": np.zeros(0, measured["final_loss"].dtype)}
     counted = ("status", "stopped_at", "skipped") if plan.static.skip else ("status", "stopped_at")
     columns |= {name: np.zeros(0, np.int32) for name in counted}
@@ -47,8 +50,8 @@ def no_trials(plan: GroupPlan, keep_params: bool) -> Columns:
     return columns
 
 
-def _none_of(leaf: jax.ShapeDtypeStruct) -> Any:
+def _none_of(leaf: Any) -> Any:
     """No values of a leaf that has one for each lane."""
     if is_key(leaf):
-        return jax.random.key(0, impl=jax.random.key_impl(leaf))[None][:0].reshape(0, *leaf.shape[1:])
+        return jnp.empty((0, *leaf.shape[1:]), leaf.dtype)
     return np.zeros((0, *leaf.shape[1:]), leaf.dtype)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ... import _checks
+import numpy as np
+
 from ...problems import Problem
-from ...problems._metric import DIRECTIONS, LOSSES, PARTS, Direction, directions
+from ...problems._metric import DIRECTIONS, LOSSES, Direction, directions
+from ...problems._metric import SIGNS as SIGNS
+from ...problems._metric import known_direction as known_direction
 
 if TYPE_CHECKING:
     import xarray
 
+LOSS_AXES = "loss_axes"  # the attribute of a table that names the axes which are numbers of the loss
 SUPERLATIVES: Mapping[str, str] = {"max": "highest", "min": "lowest"}
-SIGNS: Mapping[str, int] = {"max": -1, "min": 1}  # what makes lower better of either
 
 
 def direction_of(table: xarray.Dataset, metric: str, direction: Direction | None = None) -> Direction:
@@ -32,6 +35,31 @@ def said_direction(variable: xarray.DataArray) -> Any:
     """The declared direction of a variable; None if its attributes were copied from another variable."""
     own = variable.attrs.get("direction_of", variable.name) == variable.name
     return variable.attrs.get("direction") if own else None
+
+
+def refuse_incomparable(table: xarray.Dataset, metric: str) -> None:
+    """Refuse to compare configurations by a loss whose own numbers differ between them.
+
+    Raises:
+        ValueError: naming the numbers, and what to compare by.
+    """
+    known = {str(name): table.coords[name].values for name in table.coords}
+    own = [name for name in table.attrs.get(LOSS_AXES, "").split(", ") if name in known]
+    check_comparable(metric, [name for name in own if len(np.unique(known[name])) > 1])
+
+
+def check_comparable(metric: str, loss_axes: Sequence[str]) -> None:
+    """The same, given the numbers of the loss that differ.
+
+    Raises:
+        ValueError: as `refuse_incomparable`.
+    """
+    if loss_axes and metric in LOSSES and metric != "validation_loss":
+        raise ValueError(
+            f"{metric} is no common measure of these configurations: the loss itself takes {', '.join(loss_axes)}, so "
+            f"its values are of different functions. Compare by a metric or by the loss on validation data, as in "
+            f"best(table, 'validation_loss'); or measure a loss without them, with Problem(..., evaluate=...)"
+        )
 
 
 def common_direction(tables: Iterable[xarray.Dataset], metric: str, direction: Direction | None = None) -> Direction:
@@ -56,26 +84,3 @@ def declared_direction(problem: Problem, metric: str, direction: Direction | Non
         ValueError: as `direction_of`.
     """
     return known_direction(metric, directions(problem.metrics, [metric]).get(metric), direction)
-
-
-def known_direction(metric: str, declared: Any, direction: Direction | None = None) -> Direction:
-    """The direction of a metric: as given, else as declared, else "min" for a loss.
-
-    Raises:
-        ValueError: as `direction_of`.
-    """
-    if direction is not None:
-        _checks.choice("direction", direction, DIRECTIONS)
-        return direction
-    if declared is not None or metric in LOSSES:
-        return declared or "min"
-    part, _, name = metric.partition("_")
-    declare = (
-        f"declare it with the metric, metrics={{{name!r}: jon.maximize({name})}} or jon.Metric({name}, "
-        f"direction='min'), or "
-        if part in PARTS and name
-        else ""
-    )
-    raise ValueError(
-        f"{metric!r} does not say whether higher or lower is better: {declare}pass direction='max' or direction='min'"
-    )

@@ -71,10 +71,12 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTr
     return (params, aux) if problem.asks.aux else params
 
 
-def _leaf(name: str, values: np.ndarray, like: jax.ShapeDtypeStruct) -> Array:
+def _leaf(name: str, values: np.ndarray, like: Any) -> Array:
     """A leaf of the parameters or of aux from its column, bit for bit, or no leaf."""
     if is_key(like):
-        return jax.random.wrap_key_data(jnp.asarray(values.astype(np.uint32)), impl=jax.random.key_impl(like))
+        return jax.random.wrap_key_data(
+            jnp.asarray(values.astype(np.uint32)), impl=str(jax.random.key_impl(jnp.empty(0, like.dtype)))
+        )
     if values.shape != like.shape:
         raise ValueError(f"{name} has shape {values.shape} in the table and {like.shape} in the problem, another one")
     real = values if jnp.issubdtype(like.dtype, jnp.complexfloating) or values.dtype.kind != "c" else values.real

@@ -12,13 +12,15 @@ import numpy as np
 
 from ... import _checks
 from ..._columns import own_dims, stored
+from ..._contract import asked
 from ..._numerics import scale_of
 from ..._version import __version__
 from ...minibatches import steps_per_epoch
 from ...minimize import HISTORIES, Status
 from ...problems._metric import direction_attrs, directions
 from ..compute.group_plan import GroupPlan
-from ..spec.space import CONFIGURATION, labels_of
+from ..spec.space import CONFIGURATION, EVALUATION_STEP, labels_of
+from .direction import LOSS_AXES
 
 if TYPE_CHECKING:
     import xarray
@@ -32,6 +34,7 @@ _DESCRIPTIONS = {
     "final_loss": "loss on the full training data at the end",
     "status": "how the trial ended: " + ", ".join(f"{s.value} {s.name.lower()}" for s in Status),
     "stopped_at": "steps taken",
+    "best_step": "step of the best look at the validation data",
     "skipped": "steps skipped, as their loss, gradient or update was not finite",
 }
 NOT_RUN = {"status": Status.NOT_RUN, "stopped_at": -1, "skipped": -1}
@@ -43,7 +46,7 @@ class Layout(NamedTuple):
     Attributes:
         axes: name -> values, in order; the seed comes after them and varies fastest.
         seeds: the seeds.
-        coordinates: name -> (values, units) of the coordinates along `step`.
+        coordinates: name -> (values, units) of the coordinates along `step`, and of `evaluation_step` itself.
         columns: name -> (shape of one trial's value, dtype) of every variable.
         attributes: strings and numbers.
         points: name -> one value per configuration, of a space that is a list of points; NaN where it is absent.
@@ -104,13 +107,14 @@ class Layout(NamedTuple):
 def layout_of(plan: GroupPlan, columns: Columns) -> Layout:
     """The layout of a plan's table, given the columns of some of its trials in their own dtypes."""
     directed = directions(plan.problem.metrics, columns)
+    held = {name: stored_column(name, column) for name, column in columns.items()}
     named = {name: stored(column)[1] for name, column in columns.items()}
     named |= {name: named[name] | direction_attrs(name, direction) for name, direction in directed.items()}
     return Layout(
         axes={name: labels_of(values) for name, values in plan.space.axes.items()},
         seeds=plan.seeds.tolist(),
         coordinates=_coordinates(plan),
-        columns={name: (list(v.shape[1:]), stored_column(name, v).dtype.name) for name, v in columns.items()},
+        columns={name: (list(v.shape[1:]), v.dtype.name) for name, v in held.items()},
         attributes=_attributes(plan),
         points={name: labels_of(values) for name, values in (plan.space.points or {}).items()},
         described={name: attributes for name, attributes in named.items() if attributes},
@@ -154,7 +158,8 @@ def _variables(layout: Layout, columns: Columns, dims: tuple[str, ...]) -> dict[
     variables = {}
     for name, values in columns.items():
         rank = values.ndim - len(dims)
-        inner = own_dims(name, rank) if name.split(".")[0] in ("params", "aux") else ["step"] * rank
+        along = "step" if name in HISTORIES else EVALUATION_STEP
+        inner = own_dims(name, rank) if name.split(".")[0] in ("params", "aux") else [along] * rank
         variables[name] = ((*dims, *inner), values, layout.attrs_of(name))
     return variables
 
@@ -170,12 +175,16 @@ def _along_axes(layout: Layout) -> dict[str, tuple[str, np.ndarray, dict[str, st
 
 def _along_steps(layout: Layout) -> dict[str, tuple[str, np.ndarray, dict[str, str]]]:
     known = layout.coordinates.items()
-    return {name: ("step", np.asarray(values), {"units": units}) for name, (values, units) in known}
+    along = {EVALUATION_STEP: EVALUATION_STEP}
+    return {name: (along.get(name, "step"), np.asarray(values), {"units": units}) for name, (values, units) in known}
 
 
 def _coordinates(plan: GroupPlan) -> dict[str, tuple[list[Any], str]]:
     steps = np.arange(plan.static.entries) * plan.static.every
     coordinates: dict[str, tuple[list[Any], str]] = {"step": (steps.tolist(), "steps")}
+    if plan.static.watch is not None:
+        looks = np.minimum(plan.static.watch.every * np.arange(plan.static.watch.entries), plan.steps)
+        coordinates[EVALUATION_STEP] = (looks.tolist(), "steps")
     if plan.minibatches is not None:
         epochs = steps / steps_per_epoch(plan.minibatches, plan.problem.examples)
         coordinates["epoch"] = (epochs.tolist(), "epochs")
@@ -195,6 +204,8 @@ def _attributes(plan: GroupPlan) -> dict[str, str | int | float]:
         "examples": examples,
         "examples_left_out_per_epoch": examples % plan.batch_size if examples else 0,
         **known,
+        **_watched(plan),
+        **({LOSS_AXES: ", ".join(loss_axes(plan))} if loss_axes(plan) else {}),
         "key": plan.root_text,
         "fingerprint": plan.fingerprint,
         "precision": plan.precision,
@@ -203,6 +214,23 @@ def _attributes(plan: GroupPlan) -> dict[str, str | int | float]:
         "version": __version__,
         "jax_version": jax.__version__,
     }
+
+
+def loss_axes(plan: GroupPlan) -> list[str]:
+    """The axes that are numbers of what is measured as the loss."""
+    problem = plan.problem
+    numbers = asked(problem.loss if problem.evaluate is None else problem.evaluate).numbers
+    return [name for name in plan.static.own if name in numbers]
+
+
+def _watched(plan: GroupPlan) -> dict[str, str | int]:
+    """How the validation data were looked at along the runs."""
+    watch = plan.static.watch
+    if watch is None:
+        return {}
+    patience = {} if watch.patience is None else {"patience": watch.patience}
+    end = {"end_point": "best"} if watch.keeps_best else {}
+    return {"evaluate_every": watch.every, "monitor": watch.monitor, **patience, **end}
 
 
 def spread_of(values: np.ndarray) -> str:

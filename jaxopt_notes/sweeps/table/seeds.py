@@ -11,7 +11,12 @@ import numpy as np
 
 from ... import _checks
 
-NOT_COMPARED = ("status", "stopped_at", "skipped")  # columns by which no configuration is better than another
+NOT_COMPARED = (
+    "status",
+    "stopped_at",
+    "skipped",
+    "best_step",
+)  # columns by which no configuration is better than another
 
 
 def parted(seeds: np.ndarray, report: int | Sequence[int] | None) -> tuple[np.ndarray, np.ndarray]:

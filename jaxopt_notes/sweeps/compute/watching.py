@@ -1,0 +1,56 @@
+"""What is measured of the validation data along a run: curves, the best step so far, and who waits too long for one.
+
+Measuring is `placed`'s, as at the end of a run. Here its results are written into the lanes, so that checkpoints,
+rungs and smaller widths keep them.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, PyTree
+
+from ...minimize import Carry, Status
+from .programs import EVERYWHERE, TRIALS, Lanes, Watch, Watched, lane_specs
+
+
+@functools.lru_cache(maxsize=64)
+def recorder(watch: Watch, mesh: Mesh) -> Any:
+    """The compiled `(lanes, measured, evaluated, step) -> lanes` that records what was measured at a step.
+
+    `evaluated` are the parameters that were measured; None where they are the iterate, which must not come twice, as
+    the memory of the lanes is overwritten.
+    """
+
+    def record(lanes: Lanes, measured: dict[str, Array], evaluated: PyTree, step: Array) -> Lanes:
+        watched, carry = lanes.watched, lanes.carry
+        point = (carry.params if evaluated is None else evaluated, carry.aux)
+        assert watched is not None
+        entry = -(-step // watch.every)  # rounded up, as the last look may come sooner
+        curves = {
+            name: jax.lax.dynamic_update_index_in_dim(curve, measured[name].astype(curve.dtype), entry, 0)
+            for name, curve in watched.curves.items()
+        }
+        value = watch.sign * measured[watch.monitor].astype(watched.best.dtype)
+        better = value < watched.best  # never of NaN
+        best, best_step = jnp.where(better, value, watched.best), jnp.where(better, step, watched.best_step)
+        kept = jax.tree.map(functools.partial(_where, better), point, watched.point) if watch.keeps_best else None
+        return Lanes(_stopped(carry, step - best_step), lanes.histories, Watched(curves, best, best_step, kept))
+
+    def _stopped(carry: Carry, waited: Int[Array, " lanes"]) -> Carry:
+        if watch.patience is None:
+            return carry
+        stops = (carry.status == Status.COMPLETED) & (waited >= watch.patience)
+        return carry._replace(status=jnp.where(stops, jnp.int32(Status.PLATEAUED), carry.status))
+
+    lanes = lane_specs(watched=True)
+    specs = (lanes, TRIALS, TRIALS, EVERYWHERE)
+    return jax.jit(jax.shard_map(record, mesh=mesh, in_specs=specs, out_specs=lanes, check_vma=False), donate_argnums=0)
+
+
+def _where(better: Float[Array, " lanes"], new: Array, old: Array) -> Array:
+    return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)

@@ -459,6 +459,9 @@ def test_nnx_takes_a_class_a_function_or_a_module():
     model.first.kernel[...] = jnp.zeros_like(model.first.kernel[...])  # it starts from what was given
     assert_same_start(of_class, fixed)
     jax.tree.map(np.testing.assert_array_equal, fixed.start(INIT_KEY), fixed.start(jax.random.key(8)))
+    plain = nnx.Linear(6, 3, rngs=nnx.Rngs(0))
+    problem = jon.problems.from_nnx(plain, lambda model, batch: jnp.mean(model(batch[0])), data=DATA)
+    np.testing.assert_array_equal(problem.start(INIT_KEY)[0]["kernel"], plain.kernel[...])
 
 
 def test_a_number_of_the_factory_may_be_an_axis():

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,25 +24,6 @@ _OF_THE_MODEL = 2**32 - 3
 NUMBER = jax.ShapeDtypeStruct((), jnp.result_type(float))
 
 
-class Adapted(Protocol):
-    """A model in the terms of `Problem`.
-
-    Attributes:
-        init: the start, or the function that makes it.
-        asks: what the model itself needs: `aux` if it has a state, `key` if it is random, `train` if it has two modes.
-        gives_aux: whether the function is given `aux` and returns the new one; otherwise the state is in the model.
-    """
-
-    gives_aux: bool
-    asks: tuple[str, ...]
-
-    @property
-    def init(self) -> Any: ...
-
-    def call(self, function: Callable[..., Any], state: Called, *rest: Any, **keywords: Any) -> Any:
-        """The pair (value, new aux) of a function of the model."""
-
-
 class Called(NamedTuple):
     """The state of a model in which a function of it is called."""
 
@@ -50,6 +31,24 @@ class Called(NamedTuple):
     aux: PyTree
     key: Any
     train: bool
+
+
+class Adapted:
+    """A model of some library in the terms of `Problem`.
+
+    Attributes:
+        init: the start, or the function that makes it.
+        asks: what the model itself needs: `aux` if it has a state, `key` if it is random, `train` if it has two modes.
+        gives_aux: whether the function is given `aux` and returns the new one; otherwise the state is in the model.
+    """
+
+    init: Any
+    asks: tuple[str, ...]
+    gives_aux: bool = False
+
+    def call(self, function: Callable[..., Any], state: Called, *rest: Any, **keywords: Any) -> Any:
+        """The pair (value, new aux) of a function of the model."""
+        raise NotImplementedError
 
 
 def asks_of(**needs: Any) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import jax
 from jaxtyping import PyTree
 
 from .._contract import asked
-from ._adapters import Called, Factory, asks_of, check_loss, problem_of
+from ._adapters import Adapted, Called, Factory, asks_of, check_loss, problem_of
 from ._problem import Problem
 
 
@@ -68,7 +68,7 @@ def from_equinox(model: Any, loss: Callable[..., Any], *, filter_spec: Any = Non
     return problem_of(adapted, loss, options)
 
 
-class _Model:
+class _Model(Adapted):
     """A model, or what makes one, as `Adapted`."""
 
     gives_aux = True

@@ -14,7 +14,7 @@ import jax
 from jaxtyping import Array, Key, PyTree
 
 from .._contract import asked
-from ._adapters import Called, asks_of, check_loss, model_key, of_params, problem_of, shapes_of_numbers
+from ._adapters import Adapted, Called, asks_of, check_loss, model_key, of_params, problem_of, shapes_of_numbers
 from ._problem import Problem
 
 # How modules name the argument that switches between training and evaluation, and whether it is True in training.
@@ -84,10 +84,8 @@ def from_linen(
     return problem_of(_Module(module, loss, mode, _inputs(inputs, data), batch), loss, options)
 
 
-class _Module:
+class _Module(Adapted):
     """A module as `Adapted`."""
-
-    gives_aux = False
 
     def __init__(
         self, module: flax.linen.Module, loss: Callable[..., Any], mode: Mode | None, inputs: Any, batch: Any

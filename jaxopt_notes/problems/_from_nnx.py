@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._columns import is_key
-from ._adapters import Called, Factory, asks_of, model_key, problem_of
+from ._adapters import Adapted, Called, Factory, asks_of, model_key, problem_of
 from ._problem import Problem
 
 
@@ -69,10 +69,8 @@ def from_nnx(model: Any, loss: Callable[..., Any], *, wrt: Any = None, **options
     return problem_of(_Module(model, wrt), loss, options)
 
 
-class _Module:
+class _Module(Adapted):
     """A module, or what makes one, as `Adapted`."""
-
-    gives_aux = False
 
     def __init__(self, model: Any, wrt: Any) -> None:
         from flax import nnx

@@ -12,7 +12,6 @@ import numpy as np
 
 from ... import _checks
 from ..._columns import own_dims, stored
-from ..._contract import asked
 from ..._numerics import scale_of
 from ..._version import __version__
 from ...minibatches import steps_per_epoch
@@ -217,10 +216,9 @@ def _attributes(plan: GroupPlan) -> dict[str, str | int | float]:
 
 
 def loss_axes(plan: GroupPlan) -> list[str]:
-    """The axes that are numbers of what is measured as the loss."""
-    problem = plan.problem
-    numbers = asked(problem.loss if problem.evaluate is None else problem.evaluate).numbers
-    return [name for name in plan.static.own if name in numbers]
+    """The axes that the measured loss depends on; one that only steps use, such as a dropout rate, is none of them."""
+    known = plan.evaluate.arguments_used(lambda measured: measured["final_loss"])[2]
+    return [name for name in plan.static.own if known.get(name, False)]
 
 
 def _watched(plan: GroupPlan) -> dict[str, str | int]:

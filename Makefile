@@ -8,7 +8,7 @@ BIN := .venv/bin
 # What `make test-min` and `make test-newest` run: what depends on other packages, without notebooks, studies and browsers,
 # and without the slow tests that show nothing more about versions: kills, training, every optimizer's path.
 CORE := $(addprefix tests/test_,$(addsuffix .py,jaxpr layers schedules contracts derivatives sweeps columns store optuna \
-	distributed plots landscape_plots report models cli explorer))
+	distributed plots landscape_plots report models adapters cli explorer))
 SLOW := twenty_kills or joined_table or residual_networks or paths_are_those or python_to_copy or verdicts_name or either_precision \
 	or presets_show or extreme_numbers or during_the_tour or script_that_logs
 

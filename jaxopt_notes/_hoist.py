@@ -48,6 +48,17 @@ class Program:
         """Shapes and dtypes of what it returns."""
         return jax.tree.unflatten(self._out_tree, _jaxpr.output_shapes(self._jaxpr))
 
+    def arguments_used(self, part: Callable[[Any], Any]) -> Any:
+        """For every leaf of the arguments, in their structure, whether a part of the output may depend on it.
+
+        Arguments:
+            part: the part of an output, as `lambda out: out["final_loss"]`.
+        """
+        count = self._out_tree.num_leaves
+        chosen = jax.tree.leaves(part(jax.tree.unflatten(self._out_tree, range(count))))
+        used = _jaxpr.inputs_used(self._jaxpr, [place in chosen for place in range(count)])
+        return jax.tree.unflatten(self._in_tree, used)
+
     def bytes_computed(self) -> int:
         """The size of everything that it computes, an upper bound of what it holds at once."""
         return _jaxpr.bytes_computed(self._jaxpr)

@@ -215,6 +215,7 @@ def doctor() -> int:
         "sklearn": "data",
         "uvicorn": "explorer",
         "anywidget": "explorer",
+        "equinox": "equinox",
     }
     for module, extra in extras.items():
         found = util.find_spec(module) is not None

@@ -140,7 +140,8 @@ def suggest_learning_rate(
     top = float(sharpness(lambda params, *batch: in_a_step(params, aux, known, *batch)[0], start, *batch))
     bound = np.nan
     if rule is not None and rule.divisor is None and not isinstance(rule.inverse_limit, Without):
-        bound = float(stability_bound(rule.name, top, **numbers))
+        of_optimizer = {name: value for name, value in numbers.items() if name not in own}
+        bound = float(stability_bound(rule.name, top, **of_optimizer))
     return _judged(curve, top, bound)
 
 

@@ -132,7 +132,13 @@ def test_ctrl_c_during_the_tour_leaves_what_is_finished_and_a_seed_gives_the_sam
 def test_doctor_names_versions_and_devices(tmp_path):
     done = run("doctor", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    for word in ("jaxopt-notes 0.1.0", "optax", "sweeps run on", "compiled programs are kept in", "matplotlib"):
+    for word in (
+        f"jaxopt-notes {jon.__version__}",
+        "optax",
+        "sweeps run on",
+        "compiled programs are kept in",
+        "matplotlib",
+    ):
         assert word in done.stdout
 
 

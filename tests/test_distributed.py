@@ -118,6 +118,34 @@ def test_lambdas_numbers_and_settings_travel(pool, x64):
     assert_same_tables(table, alone)
 
 
+def stateful_problem():
+    """A loss with a state, a key and numbers of its own; made here, so that it travels by value."""
+    import jax.numpy as jnp
+
+    data = np.random.default_rng(0).normal(size=(32, 2)).astype(np.float32)
+
+    def loss(w, batch, *, aux, key, train, shrink):
+        keep = jax.random.bernoulli(key, 0.8, batch.shape) if train else jnp.ones(batch.shape, bool)
+        value = jnp.mean((jnp.where(keep, batch, 0) - w[None]) ** 2) + shrink * jnp.sum(w**2)
+        return value, {"n": aux["n"] + 1, "mean": 0.9 * aux["mean"] + 0.1 * batch.mean(0)}
+
+    return jon.Problem(
+        loss, lambda key: (jax.random.normal(key, (2,)), {"n": jnp.int32(0), "mean": jnp.zeros(2)}), data=data,
+        validation=data,
+    )  # fmt: skip
+
+
+STATEFUL = dict(seeds=2, steps=6, batch_size=8, evaluate_every=3, keep_params=True, width=4, progress=False)
+
+
+def test_losses_with_a_state_and_a_key_travel(pool, tmp_path):
+    space = jon.grid(learning_rate=[0.1, 0.2], shrink=[0.0, 0.1])
+    alone = jon.sweep(stateful_problem(), jon.momentum, space, **STATEFUL)
+    assert (alone["aux.n"] == 7).all()
+    there = jon.sweep(stateful_problem(), jon.momentum, space, **STATEFUL, executor=pool, store=tmp_path / "store")
+    assert_same_tables(there, alone)
+
+
 def test_a_broken_pool_says_what_is_finished_and_another_goes_on(whole, tmp_path, compiled_once):
     def pool_of(workers):
         settings = dict(mp_context=forked.CONTEXT, initializer=jon.use_compilation_cache, initargs=(compiled_once,))
@@ -148,6 +176,9 @@ def test_a_dask_worker_killed_in_the_middle_loses_nothing(whole, tmp_path):
 
     options = dict(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
     with LocalCluster(**options, local_directory=tmp_path / "dask") as cluster, Client(cluster) as client:
+        space = jon.grid(learning_rate=[0.1, 0.2], shrink=[0.0, 0.1])
+        there = jon.sweep(stateful_problem(), jon.momentum, space, **STATEFUL, executor=client.get_executor())
+        assert_same_tables(there, jon.sweep(stateful_problem(), jon.momentum, space, **STATEFUL))
         pids = client.run(os.getpid)
         killed = After(3, lambda: os.kill(next(iter(pids.values())), signal.SIGKILL))
         executor = client.get_executor()

@@ -138,6 +138,30 @@ class TestExtend:
         expected = jon.sweep(*arguments, **options, devices=jax.devices()[:1])
         assert_same(jon.open_sweep(folder), expected)
 
+    def test_a_last_look_that_a_longer_sweep_does_not_take_is_refused(self, tmp_path):
+        options = dict(keep="params+state", evaluate_every=4, store=tmp_path, extend=True, progress=False)
+        problem = normalised(validation=20)
+        jon.sweep(problem, jon.adam, RATES, steps=6, **options)
+        with pytest.raises(jon.StoreError, match=r"at its last step, 6, where a longer sweep with evaluate_every=4"):
+            jon.sweep(problem, jon.adam, RATES, steps=8, **options)
+
+    def test_trials_with_steps_of_their_own_and_epochs(self, tmp_path, ran):
+        """An axis of steps: those that rest keep what they have; and epochs of several batch sizes."""
+        own = {name: value for name, value in STORED.items() if name != "steps"} | {"keep": "params+state"}
+        spaces = [jon.grid(learning_rate=[0.01, 0.1], steps=steps) for steps in ([4, 6], [4, 6, 10])]
+        jon.sweep(NETWORK, jon.adam, spaces[0], **own, store=tmp_path / "steps")
+        ran.clear()
+        table = jon.sweep(NETWORK, jon.adam, spaces[1], **own, store=tmp_path / "steps", extend=True)
+        assert numbers([one for one in ran if one[0] == 0]) == [2, 5]
+        assert_same(table, jon.sweep(NETWORK, jon.adam, spaces[1], **own))
+        space = jon.grid(learning_rate=[0.1], batch_size=[400, 800])
+        options = dict(width=2, keep="params+state", progress=False)
+        jon.sweep(NETWORK, jon.adam, space, epochs=1, **options, store=tmp_path / "epochs")
+        ran.clear()
+        table = jon.sweep(NETWORK, jon.adam, space, epochs=3, **options, store=tmp_path / "epochs", extend=True)
+        assert all(one[0] > 0 for one in ran)
+        assert_same(table, jon.sweep(NETWORK, jon.adam, space, epochs=3, **options))
+
     def test_programs_of_several_choices(self, tmp_path, ran):
         def factory(learning_rate, nesterov):
             return optax.sgd(learning_rate, 0.9, nesterov)

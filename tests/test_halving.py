@@ -10,7 +10,7 @@ import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.sweeps.compute import engine, programs
 from jaxopt_notes.sweeps.compute.engine import Engine
-from jaxopt_notes.sweeps.run import pruners, rungs
+from jaxopt_notes.sweeps.run import ladder, pruners
 from jaxopt_notes.sweeps.table.seeds import parted
 
 SPACE = jon.grid(learning_rate=[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 30.0], beta=[0.0, 0.9])
@@ -93,7 +93,7 @@ def test_the_rung_metric_is_the_median_of_a_shorter_sweep(digits, halved):
 
 def test_pruning_does_the_work_of_the_survivors_only(digits, monkeypatch, capsys):
     lanes, waiting = [], []
-    original, release = Engine._pass, rungs.Waiting.release
+    original, release = Engine._pass, ladder.Waiting.release
 
     def released(self, stay):
         release(self, stay)
@@ -105,7 +105,7 @@ def test_pruning_does_the_work_of_the_survivors_only(digits, monkeypatch, capsys
 
     monkeypatch.setattr(Engine, "_pass", counted)
     space = jon.grid(learning_rate=np.geomspace(0.001, 1, 27))
-    monkeypatch.setattr(rungs.Waiting, "release", released)
+    monkeypatch.setattr(ladder.Waiting, "release", released)
     options = OPTIONS | {"width": 3, "progress": True, "devices": jax.devices()[:1]}
     table = jon.sweep(digits, jon.gradient_descent, space, **options, prune=jon.halving(report_seeds=1))
     work = 81 * 4 + 27 * 8 + 9 * 24  # 26 % of 81 * 36

@@ -414,3 +414,19 @@ def test_the_search_finds_every_kind():
     found = {line.split(": ", 1)[1] for path in room for line in unpromised(path)}
     called = {"jax.make_jaxpr", "jax.core.eval_jaxpr", "jax.core.Tracer", "jax.config.jax_num_cpu_devices"}
     assert found >= {"jax.extend.core", "compiled.as_text", "XLA_FLAGS", "custom_lin", *called}
+
+
+def test_what_an_output_depends_on_is_seen_through_jits():
+    broken = "which arguments an output depends on is no longer known, so losses count as comparable or not by mistake"
+
+    @jax.jit
+    def inner(x, y):
+        return x + 1, 2 * y
+
+    def function(x, y, z):
+        first, second = inner(x, y)
+        return first * z, second
+
+    jaxpr = _jaxpr.trace(function, 1.0, 2.0, 3.0).jaxpr
+    assert _jaxpr.inputs_used(jaxpr, [True, False]) == [True, False, True], broken
+    assert _jaxpr.inputs_used(jaxpr, [False, True]) == [False, True, False], broken

@@ -178,15 +178,15 @@ def starts_measured(monkeypatch):
     """How many lanes the starts were measured in, one number for every time."""
     counts, real, measuring = [], Placed.measure, Placed.initial_losses
 
-    def counted(self, params, count):
+    def counted(self, point, inputs, count):
         if inside:
             counts.append(count * self._mesh.size)
-        return real(self, params, count)
+        return real(self, point, inputs, count)
 
-    def starts(self, width):
+    def starts(self, *lanes):
         inside.append(1)
         try:
-            return measuring(self, width)
+            return measuring(self, *lanes)
         finally:
             inside.pop()
 

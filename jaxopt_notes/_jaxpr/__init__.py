@@ -27,6 +27,7 @@ from .programs import constants_inside as constants_inside
 from .programs import equations as equations
 from .programs import evaluate as evaluate
 from .programs import inlined as inlined
+from .programs import inputs_used as inputs_used
 from .programs import is_jax_sparse as is_jax_sparse
 from .programs import is_traced as is_traced
 from .programs import is_weakly_typed as is_weakly_typed

@@ -121,6 +121,22 @@ def constants_inside(jaxpr: Jaxpr) -> Iterator[Any]:
                 yield from inner.consts
 
 
+def inputs_used(jaxpr: Jaxpr, outputs: Sequence[bool]) -> list[bool]:
+    """Which arguments of a program some of its outputs depend on; more than that where an operation holds a program.
+
+    Not promised: the attributes of programs and equations, the name "jit" of the operation and its parameter "jaxpr".
+    """
+    wanted = {id(var) for var, chosen in zip(jaxpr.outvars, outputs, strict=True) if chosen}
+    for equation in reversed(jaxpr.eqns):
+        needed = [id(var) in wanted for var in equation.outvars]
+        if not any(needed):
+            continue
+        inner = equation.params["jaxpr"].jaxpr if equation.primitive.name == "jit" else None
+        used = [True] * len(equation.invars) if inner is None else inputs_used(inner, needed)
+        wanted |= {id(var) for var, chosen in zip(equation.invars, used, strict=True) if chosen}
+    return [id(var) in wanted for var in jaxpr.invars]
+
+
 def _inner(equation: Any) -> Iterator[Any]:
     for value in equation.params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):

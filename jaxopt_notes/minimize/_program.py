@@ -39,6 +39,7 @@ class Static(NamedTuple):
     minibatches: Minibatches | None
     record_params: bool
     evaluation: Program | None
+    monitor: tuple[str, int] | None = None
 
 
 class Inputs(NamedTuple):
@@ -221,56 +222,103 @@ def _minimize(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Ru
     return _finish(static, inputs, pieces, aux, first, last, history)
 
 
-# entries, the last carry, the history, the lowest loss and its entry
-_Loop = tuple[Array, Carry, History, Array, Array]
+class Loop(NamedTuple):
+    """A run that stops by a rule, on its way.
+
+    Attributes:
+        number: entries recorded, that of the start left out.
+        carry: the last point.
+        history: all entries; those to come are as the start.
+        lowest, lowest_at: the lowest recorded loss, or best value of the monitored metric, and the entry that has it.
+        first: the start.
+        tol: the gradient norm at which the run has converged.
+    """
+
+    number: Array
+    carry: Carry
+    history: History
+    lowest: Array
+    lowest_at: Array
+    first: Carry
+    tol: Array
 
 
-def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Run:
+def _begun(static: Static, params: PyTree, aux: PyTree, inputs: Inputs, rows: Array | None = None) -> Loop:
+    """The loop at its start, given the example indices of the whole run if they are drawn already."""
     pieces = _functions(static, inputs)
-    entries = static.steps // static.every
-    whole = pieces.draw(0, entries) if pieces.block == entries else None
-    first = pieces.first(params, aux, whole)
+    first = pieces.first(params, aux, rows)
     # Of a start whose batch is not finite nothing is known that the norm could be compared with.
     tol = inputs.tol + inputs.rtol * jnp.where(jnp.isfinite(first.grad_norm), first.grad_norm, 0)
     arrived = (first.status == Status.COMPLETED) & (first.grad_norm <= tol)
     first = first._replace(status=jnp.where(arrived, jnp.int32(Status.CONVERGED), first.status))
-    patience = np.inf if inputs.patience is None else inputs.patience
-
-    def going(loop: _Loop) -> Array:
-        number, carry, _, _, lowest_at = loop
-        # As a float, since no patience is infinity.
-        waited = (number - lowest_at).astype(float) * static.every
-        return (number < entries) & (carry.status == Status.COMPLETED) & (waited < patience)
-
-    def block(loop: _Loop) -> _Loop:
-        first_entry = loop[0]
-        rows = pieces.draw(first_entry, pieces.block) if whole is None else whole
-
-        def body(loop: _Loop) -> _Loop:
-            number, carry, history, lowest, lowest_at = loop
-            carry = pieces.entry(carry, rows, first_entry, number, tol)
-            number = number + 1
-            history = jax.tree.map(lambda rows, row: rows.at[number].set(row), history, pieces.record(carry))
-            # A start whose batch was skipped has a loss of NaN, which no later loss would be below.
-            lower = (carry.loss < lowest) | jnp.isnan(lowest)
-            return number, carry, history, jnp.where(lower, carry.loss, lowest), jnp.where(lower, number, lowest_at)
-
-        # Two loops as in `_minimize`: the inner one ends with its block, whose indices are drawn together.
-        return jax.lax.while_loop(lambda loop: going(loop) & (loop[0] < first_entry + pieces.block), body, loop)
-
     # A while loop cannot stack what its steps return, so the whole history is there from the start and written row by
     # row.
-    history = jax.tree.map(lambda row: jnp.broadcast_to(row, (entries + 1, *row.shape)), pieces.record(first))
-    loop = (jnp.int32(0), first, history, first.loss, jnp.int32(0))
-    number, last, history, _, _ = block(loop) if pieces.block == entries else jax.lax.while_loop(going, block, loop)
-    plateaued = (last.status == Status.COMPLETED) & (number < entries)
-    last = last._replace(status=jnp.where(plateaued, jnp.int32(Status.PLATEAUED), last.status))
+    entries = static.steps // static.every
+    kept = pieces.record(first)
+    history = jax.tree.map(lambda row: jnp.broadcast_to(row, (entries + 1, *row.shape)), kept)
+    return Loop(jnp.int32(0), first, history, _waited_for(static, kept), jnp.int32(0), first, tol)
+
+
+def _waited_for(static: Static, kept: History) -> Array:
+    """What a run with patience waits for a lower value of."""
+    if static.monitor is None:
+        return kept.loss
+    name, sign = static.monitor
+    return sign * kept.metrics[name].astype(kept.loss.dtype)
+
+
+def _gone_on(
+    static: Static, inputs: Inputs, loop: Loop, until: Any, rows: Array | None = None, at_once: bool = False
+) -> Loop:
+    """The loop at the entry `until`, or where it stops before; `at_once` if that is one block, with its rows if any."""
+    pieces = _functions(static, inputs)
+    patience = np.inf if inputs.patience is None else inputs.patience
+
+    def going(loop: Loop) -> Array:
+        # As a float, since no patience is infinity.
+        waited = (loop.number - loop.lowest_at).astype(float) * static.every
+        return (loop.number < until) & (loop.carry.status == Status.COMPLETED) & (waited < patience)
+
+    def block(loop: Loop) -> Loop:
+        first_entry = loop.number
+        drawn = rows if at_once else pieces.draw(first_entry, pieces.block)
+
+        def body(loop: Loop) -> Loop:
+            carry = pieces.entry(loop.carry, drawn, first_entry, loop.number, loop.tol)
+            number, kept = loop.number + 1, pieces.record(carry)
+            history = jax.tree.map(lambda rows, row: rows.at[number].set(row), loop.history, kept)
+            # A start whose batch was skipped has a loss of NaN, which no later loss would be below.
+            value = _waited_for(static, kept)
+            lower = (value < loop.lowest) | jnp.isnan(loop.lowest)
+            lowest, at = jnp.where(lower, value, loop.lowest), jnp.where(lower, number, loop.lowest_at)
+            return loop._replace(number=number, carry=carry, history=history, lowest=lowest, lowest_at=at)
+
+        # Two loops as in `_minimize`: the inner one ends with its block, whose indices are drawn together.
+        return jax.lax.while_loop(lambda loop: going(loop) & (loop.number < first_entry + pieces.block), body, loop)
+
+    return block(loop) if at_once else jax.lax.while_loop(going, block, loop)
+
+
+def _ended(static: Static, aux: PyTree, inputs: Inputs, loop: Loop) -> Run:
+    """The run of a loop that has stopped."""
+    pieces, entries = _functions(static, inputs), static.steps // static.every
+    plateaued = (loop.carry.status == Status.COMPLETED) & (loop.number < entries)
+    status = jnp.where(plateaued, jnp.int32(Status.PLATEAUED), loop.carry.status)
+    last = loop.carry._replace(status=status)
     resting = pieces.record(last._replace(update_norm=jnp.zeros_like(last.update_norm)))
     # What comes after the stop repeats the last point, as the frozen steps of `minimize` record it: both return the
     # same run.
-    after = jnp.arange(entries + 1) > number
-    history = jax.tree.map(lambda rows, row: jnp.where(after.reshape(-1, *[1] * row.ndim), row, rows), history, resting)
-    return _finish(static, inputs, pieces, aux, first, last, history)
+    after = jnp.arange(entries + 1) > loop.number
+    rest = lambda rows, row: jnp.where(after.reshape(-1, *[1] * row.ndim), row, rows)
+    return _finish(static, inputs, pieces, aux, loop.first, last, jax.tree.map(rest, loop.history, resting))
+
+
+def _minimize_until(static: Static, params: PyTree, aux: PyTree, inputs: Inputs) -> Run:
+    pieces, entries = _functions(static, inputs), static.steps // static.every
+    at_once = pieces.block == entries
+    rows = pieces.draw(0, entries) if at_once else None
+    loop = _gone_on(static, inputs, _begun(static, params, aux, inputs, rows), entries, rows, at_once)
+    return _ended(static, aux, inputs, loop)
 
 
 def _finish(
@@ -310,3 +358,7 @@ scan = PerProgram(_minimize, **_of_loss)
 scan_donating = PerProgram(_minimize, donate_argnames=("params", "aux"), **_of_loss)
 until = PerProgram(_minimize_until, **_of_loss)
 until_donating = PerProgram(_minimize_until, donate_argnames=("params", "aux"), **_of_loss)
+# The same loop in pieces, for a run that reports while it runs.
+begun = PerProgram(_begun, **_of_loss)
+gone_on = PerProgram(_gone_on, donate_argnames=("loop",), **_of_loss)
+ended = PerProgram(_ended, **_of_loss)

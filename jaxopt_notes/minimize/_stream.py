@@ -88,11 +88,11 @@ def minimize_stream(
         evaluation_params=evaluation_params, skip_non_finite=skip_non_finite,
     ).checked(partial(jnp.array, copy=True))  # fmt: skip
     params, optimizer, aux, state = options.params, options.optimizer, options.aux, options.state
-    args = tuple(options.args)
+    args, keyed = tuple(options.args), None if key is None else loss_key(_checks.key("key", key))
     if any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, aux, args)))):
         raise TypeError("minimize_stream is a loop in Python: inside jit, vmap and grad use minimize(data=...)")
-    loss_of = judged(loss, aux, options.kwargs, None if key is None else _checks.key("key", key))
-    known = loss_of.known(options.kwargs, None if key is None else loss_key(key))
+    loss_of = judged(loss, aux, options.kwargs, keyed)
+    known = loss_of.known(options.kwargs, keyed)
     start_params = jax.device_get(params)  # on the host, as steps overwrite their carry
     most = None if steps is None else _checks.count("steps", steps)
     every = _checks.count("every", every) if most is None else _checks.divisor("every", every, "steps", most)
@@ -106,8 +106,7 @@ def minimize_stream(
         begin = list(itertools.islice(source, 2))
         if len(begin) < 2:
             raise ValueError(f"batches must hold at least two batches, one more than the steps; got {len(begin)}")
-        derivatives = derivatives_of(optimizer)
-        judge = _Judge(loss_of.step, loss_of.name, loss, params, aux, known, args, derivatives)
+        judge = _Judge(loss_of.step, loss_of.name, loss, params, aux, known, args, derivatives_of(optimizer))
         at_ends = _Judge(loss_of.end, loss_of.name, loss, params, aux, known, args, 0) if loss_of.differs else judge
         constants = (measure_constants, evaluation_constants)
         keep = partial(_record, (measure, evaluation, options.record_params), constants, optimizer)

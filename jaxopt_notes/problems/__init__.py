@@ -1,5 +1,6 @@
 """What to minimise: test functions, data sets and networks, each a `Problem`."""
 
+from ._adapters import DropoutRate as DropoutRate
 from ._convolution import Conv as Conv
 from ._convolution import convolve as convolve
 from ._datasets import Examples as Examples
@@ -8,6 +9,9 @@ from ._facts import Facts as Facts
 from ._facts import KnownPoint as KnownPoint
 from ._files import cifar10 as cifar10
 from ._files import mnist as mnist
+from ._from_equinox import from_equinox as from_equinox
+from ._from_linen import from_linen as from_linen
+from ._from_nnx import from_nnx as from_nnx
 from ._functions import CATALOGUE as CATALOGUE
 from ._functions import absolute_value as absolute_value
 from ._functions import ackley as ackley
@@ -51,6 +55,7 @@ __all__ = [
     "CNN",
     "MLP",
     "Conv",
+    "DropoutRate",
     "Examples",
     "Facts",
     "KnownPoint",
@@ -73,6 +78,9 @@ __all__ = [
     "digits_resnet",
     "double_well",
     "exp",
+    "from_equinox",
+    "from_linen",
+    "from_nnx",
     "himmelblau",
     "lennard_jones",
     "maximize",

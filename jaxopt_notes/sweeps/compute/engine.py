@@ -19,7 +19,7 @@ from jaxtyping import Array, Int, PyTree
 from ..._columns import is_extension, is_key
 from ..._jaxpr import is_out_of_memory
 from ..._warnings import warn
-from ...minimize import Carry
+from ...minimize import Carry, Status
 from ..spec.options import Keep
 from .group_plan import GroupPlan
 from .placed import Placed, ends_of
@@ -188,6 +188,11 @@ class Engine:
             lanes, step, width, counts
         ) if leg.keep else None
 
+    def running(self, state: State) -> np.ndarray:
+        """Which of the trials of a state have not stopped."""
+        structure = jax.tree.structure(self.plan.shapes.lanes(1))
+        return jax.tree.unflatten(structure, state.leaves).carry.status == Status.COMPLETED
+
     def inputs(self, trials: np.ndarray) -> LaneInputs:
         """The hyperparameters and seeds of some trials, one lane each, on the devices."""
         configuration, seed = np.divmod(trials, len(self.plan.seeds))
@@ -232,12 +237,13 @@ class Engine:
     def _next_look(self, step: int) -> int:
         """The first step after this one at which the validation data are measured."""
         watch = self.plan.static.watch
-        return self.plan.steps if watch is None else step - step % watch.every + watch.every
+        last = self.plan.steps
+        return last if watch is None else min(last, step - step % watch.every + watch.every)
 
     def _watched(self, lanes: Lanes, inputs: LaneInputs, step: int, count: int) -> Lanes:
         """The lanes with what is measured at this step, if anything is."""
         watch = self.plan.static.watch
-        if watch is None or step % watch.every:
+        if watch is None or (step % watch.every and step != self.plan.steps):
             return lanes
         params = self._placed.evaluated(lanes.carry)
         measured = self._placed.look((params, lanes.carry.aux), inputs, count)

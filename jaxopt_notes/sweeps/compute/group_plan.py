@@ -151,7 +151,7 @@ class GroupPlan:
         def of_seeds(tree: PyTree) -> PyTree:
             return jax.tree.map(lambda leaf: leaf[places], tree)
 
-        watch = watch and watch._replace(entries=steps // watch.every + 1)
+        watch = watch and watch._replace(entries=-(-steps // watch.every) + 1)
         return dataclasses.replace(
             self,
             options=dataclasses.replace(self.options, seeds=self.seeds[places], steps=steps),

@@ -20,8 +20,10 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from ..._hoist import Program
 from ..._jaxpr import is_weakly_typed
 from ..._kept import kept_with
+from ..._numerics import tree_where
 from ...minibatches import gather
 from ...minimize import HISTORIES, Carry, advance, evaluated_at, start, unmoved
+from ..spec.group import STEPS
 
 TRIALS = PartitionSpec("trials")
 ALONG_STEPS = PartitionSpec(None, "trials")  # of histories, whose first axis counts entries
@@ -94,7 +96,7 @@ class Watch(NamedTuple):
     """How the validation data are measured along a run.
 
     Attributes:
-        every: steps between two measurements.
+        every: steps between two measurements; the last one is at the last step.
         entries: how many there are, that of the start included.
         columns: (name, dtype) of what is measured.
         monitor: the column that decides which step is best.
@@ -127,6 +129,7 @@ class Static(NamedTuple):
         begin: `(constants, key, known) -> (params, aux)` where starts depend on such numbers; None where each seed has
             one start.
         watch: how its runs are watched; None if they are not.
+        capped: whether a number of every lane is the most steps that it takes.
     """
 
     factory: Callable[..., Any]
@@ -139,6 +142,7 @@ class Static(NamedTuple):
     own: tuple[str, ...] = ()
     begin: Program | None = None
     watch: Watch | None = None
+    capped: bool = False
 
     def optimizer(self, numbers: dict[str, Array]) -> Any:
         """The optimizer of a lane."""
@@ -146,7 +150,7 @@ class Static(NamedTuple):
 
     def own_of(self, numbers: dict[str, Array]) -> dict[str, Array]:
         """The numbers of a lane that the problem is given."""
-        return {name: numbers[name] for name in self.own}
+        return {name: numbers[name] for name in self.own if not (self.capped and name == STEPS)}
 
 
 @dataclass(frozen=True)
@@ -328,7 +332,11 @@ def segment_of(
             # batches. The optimizer is made here, of this lane's numbers: they are tracers, which must not outlive the
             # trace.
             first, then = (_step_loss(static, shared, numbers, seed, now + i, step + i) for i in (0, 1))
-            return advance(static.optimizer(numbers), carry, first, then, skip=static.skip or None)
+            after = advance(static.optimizer(numbers), carry, first, then, skip=static.skip or None)
+            if not static.capped:
+                return after
+            rests = carry._replace(update_norm=jnp.zeros_like(carry.update_norm))
+            return tree_where(step.astype(float) < numbers[STEPS], after, rests)
 
         carry = jax.vmap(one)(lanes.carry, inputs.numbers, inputs.seed)
         histories, records = lanes.histories, _records(carry)

@@ -21,7 +21,7 @@ from ...minibatches import Minibatches, batch_shapes, check_batch_size, examples
 from ...minimize import checked_evaluation, derivatives_of
 from ...problems import Problem
 from ...problems._metric import SIGNS, directions, known_direction
-from ..spec.group import Group
+from ..spec.group import STEPS, Group
 from ..spec.options import Options, seed_keys
 from .group_plan import GroupPlan
 from .programs import Static, Watch, trials_mesh
@@ -39,10 +39,11 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
     """
     problem, space = group.problem, group.space
     minibatches = _minibatches(problem, group.batch_size)
+    options = options.of_group(problem.name, problem.examples, group.batch_size)
     mesh = trials_mesh(devices)
     keys = jnp.stack([seed_keys(options.root, int(seed)) for seed in options.seeds])
     loss_keys = jax.vmap(loss_key)(keys[:, 1]) if problem.is_random else None
-    own = {name: jnp.asarray(space.columns()[name][0], float) for name in group.own}
+    own = {n: jnp.asarray(space.columns()[n][0], float) for n in group.own if n in problem.numbers}
     begin, initial, (one, aux) = _starts(problem, keys[:, 0], own)
     known = own if loss_keys is None else {**own, "key": loss_keys[0]}
     batch = _example_batch(problem, minibatches)
@@ -76,9 +77,10 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
         minibatches is not None,
         mesh,
         options.skip,
-        tuple(own),
+        group.own,
         begin and begin[0],
         watch,
+        STEPS in group.own and STEPS not in problem.numbers,
     )
     lanes = _lanes_of_cache(group, one, mesh.devices.flat[0].platform)
     return GroupPlan(
@@ -114,7 +116,7 @@ def _watch(problem: Problem, options: Options, look: Program) -> Watch:
     _checks.choice("monitor", options.monitor, columns)
     sign = SIGNS[known_direction(options.monitor, directions(problem.metrics, columns).get(options.monitor))]
     dtypes = tuple((name, jnp.promote_types(like.dtype, jnp.float32)) for name, like in columns.items())
-    entries = options.steps // every + 1
+    entries = -(-options.steps // every) + 1
     return Watch(every, entries, dtypes, options.monitor, sign, options.patience, options.keep_best)
 
 

@@ -30,8 +30,9 @@ def recorder(watch: Watch, mesh: Mesh) -> Any:
         watched, carry = lanes.watched, lanes.carry
         point = (carry.params if evaluated is None else evaluated, carry.aux)
         assert watched is not None
+        entry = -(-step // watch.every)  # rounded up, as the last look may come sooner
         curves = {
-            name: jax.lax.dynamic_update_index_in_dim(curve, measured[name].astype(curve.dtype), step // watch.every, 0)
+            name: jax.lax.dynamic_update_index_in_dim(curve, measured[name].astype(curve.dtype), entry, 0)
             for name, curve in watched.curves.items()
         }
         value = watch.sign * measured[watch.monitor].astype(watched.best.dtype)

@@ -175,10 +175,18 @@ def check_extends(
         lines.append(f"  points: {error.args[0]} there, and not now")
     if lines:
         raise _refusal(folder, lines)
-    if identity["steps"] > known["steps"] and not there.ends():
+    if identity["steps"] <= known["steps"]:
+        return
+    if not there.ends():
         raise StoreError(
             f"{folder} holds no states at the ends, from which more steps could be taken: a sweep keeps them with "
-            f"keep='params+state'; choose another folder, or run the steps that it began with"
+            f"keep='params+state' and without compact; choose another folder, or run the steps that it began with"
+        )
+    looks = known.get("watch", {}).get("evaluate_every", 1)
+    if known["steps"] % looks:
+        raise StoreError(
+            f"{folder} looked at the validation data at its last step, {known['steps']}, where a longer sweep with "
+            f"evaluate_every={looks} does not: more steps need a multiple of it; choose another folder"
         )
 
 

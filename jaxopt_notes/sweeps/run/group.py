@@ -44,6 +44,7 @@ class Execution:
     executor: concurrent.futures.Executor | None
     on_chunk: Callable[[xarray.Dataset], object] | None
     progress: bool
+    compact: bool = False
 
 
 def run_group(

@@ -20,6 +20,7 @@ from ..spec.options import Keep
 from ..table.columns import columns_of, interrupted_columns, no_trials
 from ..table.decisions import Decisions, add_decisions
 from ..table.layout import Columns, layout_of
+from .ladder import Ladder
 from .pruners import Pruner, rule_of
 from .rungs import Climb
 
@@ -102,7 +103,7 @@ class Pruned(Here):
             shelf.forget_rungs()  # which a kill may have left
             return
         with self._running(shelf) as engine:
-            columns, decisions = Climb(engine, shelf, self._rule, bar).to_the_end(self._note)
+            columns, decisions = Climb(Ladder(engine, shelf, bar), self._rule).to_the_end(self._note)
         shelf.put_decisions(decisions)
         for chunk in shelf.unfinished(chunks):
             trials = self.layout.trials_of(chunk)

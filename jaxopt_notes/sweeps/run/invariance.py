@@ -75,10 +75,10 @@ def check_invariance(plan: SweepPlan, *, steps: int = 40) -> Invariance:
     short = min(first.steps, max(every, steps - steps % every))
     same = (short, every) == (first.steps, first.options.every)
     # Made at width 1, so that none is chosen or timed for the shorter plan, and then set to the widths of the plan.
-    cut = plan if same else plan.remake(steps=short, every=every, width=1)
+    cut = plan if same else plan.remake(steps=short, epochs=None, every=every, width=1)
     made = [now.at_width(asked.width) for now, asked in zip(cut.groups, plan.groups, strict=True)]
     turned = first.seeds[::-1].tolist()
-    alone = plan.remake(steps=short, every=every, seeds=turned, width=1, devices=_devices(first)[:1])
+    alone = plan.remake(steps=short, epochs=None, every=every, seeds=turned, width=1, devices=_devices(first)[:1])
     checks: list[Check] = []
     for group, other in zip(made, alone.groups, strict=True):
         checks += [check._replace(name=f"{group.name}, {check.name}") for check in _checks_of(group, other)]

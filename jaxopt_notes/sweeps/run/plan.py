@@ -19,7 +19,7 @@ from ...problems import Problem
 from ..compute import width as widths
 from ..compute.group_plan import GroupPlan
 from ..compute.trace import trace
-from ..spec.group import Group, Grouping, grouped
+from ..spec.group import STEPS, Group, Grouping, grouped, takes_steps
 from ..spec.options import Keep, Options
 from ..spec.space import FAMILY, Space
 
@@ -155,7 +155,8 @@ def plan(
     space: Space | None = None,
     *,
     seeds: int | Sequence[int] = 1,
-    steps: int,
+    steps: int | None = None,
+    epochs: int | None = None,
     batch_size: int | None = None,
     every: int = 1,
     key: Key[Array, ""] | None = None,
@@ -177,7 +178,7 @@ def plan(
     memory; it is then the largest power of two that fits.
 
     Arguments:
-        problem, optimizer, space, seeds, steps, batch_size, every, key: as in `sweep`.
+        problem, optimizer, space, seeds, steps, epochs, batch_size, every, key: as in `sweep`.
         evaluation_params, skip_non_finite, evaluate_every, patience, monitor, width, devices: as in `sweep`.
         keep, keep_params: "best" if the end of a trial is its best step; what else is kept is up to `sweep`.
 
@@ -204,6 +205,7 @@ def plan(
         batch_size=batch_size,
         seeds=seeds,
         steps=steps,
+        epochs=epochs,
         every=every,
         key=key,
         evaluation_params=evaluation_params,
@@ -262,9 +264,26 @@ def specify(
         if space is not None:
             raise TypeError("with several families each brings its own space; leave the argument `space` out")
         families = dict(_checked(optimizer))
-    options = Options.of(**common)
+    options = Options.of(**{**common, "steps": _longest(families, **common)})
     cut = {name: grouped(problem, one, visited, batch_size, made) for name, (one, visited) in families.items()}
     return Specification(arguments, options, cut, made)
+
+
+def _longest(families: Mapping[str, Any], steps: int | None, epochs: int | None = None, **_: Any) -> int | None:
+    """The steps of the sweep: as given, or the most that an axis `steps` gives a trial."""
+    capped = [
+        (one, space)
+        for one, space in families.values()
+        if isinstance(space, Space) and callable(one) and takes_steps(space, one)
+    ]
+    most = [int(max(space.columns()[STEPS])) for _, space in capped]
+    if not most:
+        return steps
+    if epochs is not None:
+        raise ValueError(f"steps is an axis of the space, so epochs={epochs!r} must be left out")
+    if steps is not None and max(most) > steps:
+        raise ValueError(f"the axis steps holds {max(most)}, more than the steps={steps} of the sweep")
+    return max(most) if steps is None else steps
 
 
 def planned(

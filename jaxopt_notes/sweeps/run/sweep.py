@@ -25,6 +25,7 @@ from ..spec.group import Group, Grouping, check_kept
 from ..spec.options import default_float
 from ..spec.space import Space
 from ..table.joined import among_all, joined, record_of
+from .compact import Compacted
 from .distribute import Workers, check_executor
 from .group import Execution, Runner, run_group
 from .here import Here, Pruned
@@ -46,6 +47,7 @@ def sweep(
     *,
     seeds: int | Sequence[int] = _Default(1),
     steps: int | None = None,
+    epochs: int | None = None,
     batch_size: int | None = None,
     every: int = _Default(1),
     key: Key[Array, ""] | None = None,
@@ -62,6 +64,7 @@ def sweep(
     repair: bool = False,
     extend: bool = False,
     prune: Pruner | None = None,
+    compact: bool = False,
     executor: concurrent.futures.Executor | None = None,
     on_chunk: Callable[[xarray.Dataset], object] | None = None,
     progress: bool = True,
@@ -87,7 +90,11 @@ def sweep(
         space: from `grid`, `zipped`, `sample` or `trials`; its axes are arguments of `optimizer`, of a problem that is
             a function, or `batch_size`. None with several families.
         seeds: how many seeds (0, 1, ...), or the seeds themselves.
-        steps: steps of every trial. Static.
+        steps: steps of every trial. Static. An axis `steps` gives each trial its own number, at most this one, after
+            which it rests as it is; `steps` may then be left out. (An optimizer with an argument of that name is given
+            the axis instead.)
+        epochs: passes over the training data, in place of `steps`: trials of different batch sizes see the same
+            examples and take different numbers of steps. With `steps` they take the same steps. Static.
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
         every: record one entry per this many steps; must divide `steps`. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
@@ -101,8 +108,8 @@ def sweep(
             `optimizers.evaluation_params`: averages and schedule-free methods are recognised. Static.
         skip_non_finite: how many steps in a row of a trial may be skipped because their loss, gradient or update is not
             finite, as in `minimize`. With it the table has a column `skipped`. Static.
-        evaluate_every: steps between two looks at the validation data; must divide `steps`. The loss and the metrics
-            there become curves along `evaluation_step`; a last look alone, at the end, when None. Static.
+        evaluate_every: steps between two looks at the validation data; the last one is at the last step. The loss and
+            the metrics there become curves along `evaluation_step`; one look, at the end, when None. Static.
         patience: steps without a better value of `monitor` after which a trial stops, as `plateaued`; with
             `evaluate_every`. Its parameters stay, and what is recorded repeats. Never when None. Static.
         monitor: the column that `patience` and `keep="best"` go by; "validation_loss" when None. A metric must
@@ -126,11 +133,14 @@ def sweep(
             a store that was begun with `keep="params+state"`; then they continue from the ends. The store before stays
             intact until the larger one is recorded, and a kill loses nothing. A random loss of one seed may have floats
             that differ in the last place from those with several seeds, as its draws are shared by all lanes; trials
-            that are there stay as they are. Not with `prune` or `executor`.
+            that are there stay as they are. Not with `prune`, `compact` or `executor`.
         prune: `jon.halving(...)` or `jon.median_stopping(...)`: stop the configurations that do worse early, and pack
             the others together. Their trials have status -2, no history after `pruned_at`, and as `final_*` what was
             measured there; `rung_metric` holds what decided. Groups of other programs compete among themselves. One
             process runs it, so not with `executor`.
+        compact: with `patience`, leave out trials that have stopped and pack the lanes of the others together, which
+            saves their time and changes no float. All trials then wait on the host every `patience` steps. One process
+            runs it, so not with `executor`; pruning packs lanes anyway.
         executor: hand the chunks out to its workers instead: a `ProcessPoolExecutor` that spawns, Dask's
             `client.get_executor()`, or any other `concurrent.futures.Executor` whose workers can import what this
             process can. With a store, which they must all see, each worker writes its chunks there; otherwise they come
@@ -147,8 +157,8 @@ def sweep(
         `validation_*` on the validation data (along `evaluation_step` with `evaluate_every`, and then `best_step`) and
         `test_*` on the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that
         was not run has status -1. After Ctrl-C all trials are returned as far as they got, with a warning: those on
-        their way have status -4 and the values of the step that they reached, and with a store the same call resumes
-        them; a second Ctrl-C, and any of a pruned sweep, returns only the chunks that finished. So they are when
+        their way have status -4 and the values of the step they reached, and with a store the same call resumes
+        them. A second Ctrl-C, and any of a pruned or compact sweep, returns the chunks that finished. So they are when
         a worker dies and is not restarted and there is no store, and when the store is deleted while the sweep runs.
 
     Raises:
@@ -168,11 +178,19 @@ def sweep(
     """
     kept, best = check_keep(keep, keep_params)
     known_best = isinstance(problem, SweepPlan) and problem.specification.options.keep_best
-    how = Execution(kept or ("params" if known_best else ""), repair, extend, prune, executor, on_chunk, progress)
+    kind = kept or ("params" if known_best else "")
+    how = Execution(kind, repair, extend, prune, executor, on_chunk, progress, compact)
     path = None if store is None else _folder(store)
     _check_execution(how, path)
     width = check_width(width)
-    decided: dict[str, Any] = {"seeds": seeds, "steps": steps, "batch_size": batch_size, "every": every, "key": key}
+    decided: dict[str, Any] = {
+        "seeds": seeds,
+        "steps": steps,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "every": every,
+        "key": key,
+    }
     decided |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
     decided |= {"evaluate_every": evaluate_every, "patience": patience, "monitor": monitor}
     if isinstance(problem, SweepPlan):
@@ -183,9 +201,8 @@ def sweep(
         _refuse_decided({"optimizer": optimizer, "space": space, **decided, "width": width, "devices": devices})
         _check_precision(problem.specification)
         return _from(path, _run(problem.specification, [group.width for group in problem.groups], problem, path, how))
-    if optimizer is None or steps is None:
-        missing = "optimizer" if optimizer is None else "steps"
-        raise TypeError(f"sweep needs {missing}; only a plan, as jon.plan(...) returns it, has its own")
+    if optimizer is None:
+        raise TypeError("sweep needs optimizer; only a plan, as jon.plan(...) returns it, has its own")
     decided = {name: int(value) if isinstance(value, _Default) else value for name, value in decided.items()}
     decided |= {"monitor": "validation_loss" if monitor is None else monitor, "keep_best": best}
     specification = specify(problem, optimizer, space, **decided)
@@ -212,7 +229,7 @@ def _folder(store: Any) -> Path:
 
 def _check_execution(how: Execution, path: Path | None) -> None:
     """Refuse how a sweep is to be run, before anything is planned."""
-    for name in ("repair", "extend", "progress"):
+    for name in ("repair", "extend", "progress", "compact"):
         _checks.boolean(name, getattr(how, name))
     if how.on_chunk is not None and not callable(how.on_chunk):
         raise TypeError(f"on_chunk must be a function of a table, got {how.on_chunk!r}")
@@ -222,6 +239,10 @@ def _check_execution(how: Execution, path: Path | None) -> None:
         check_pruner(how.prune, how.executor, path is not None and jax.process_count() > 1)
     if how.executor is not None:
         check_executor(how.executor)
+    others = {"executor": how.executor, "prune": how.prune}
+    for name, other in others.items():
+        if how.compact and other is not None:
+            raise ValueError(f"compact=True packs the lanes of one process between its steps; leave {name}= out")
 
 
 def _check_extend(how: Execution, path: Path | None) -> None:
@@ -232,6 +253,8 @@ def _check_extend(how: Execution, path: Path | None) -> None:
         raise ValueError(
             "extend=True cannot add to a pruned sweep: with more points or seeds the competition is another"
         )
+    if how.compact:
+        raise ValueError("extend=True runs what is new in chunks of its own; leave compact= out")
     if how.executor is not None or jax.process_count() > 1:
         raise ValueError("extend=True needs one process: extend the store here, without executor")
 
@@ -272,6 +295,8 @@ def _run(
     """
     import xarray
 
+    if how.compact and specification.options.patience is None:
+        raise ValueError("compact=True leaves out trials that have stopped, so it needs patience")
     if how.keep:
         for grouping in specification.families.values():
             check_kept(grouping.groups, how.keep)
@@ -302,7 +327,9 @@ def _runner(
         options: dict[str, Any] = {"width": width, "keep": how.keep, "folder": folder, "plan": plan}
         return Workers(how.executor, group, specification.options, **options)
     assert plan is not None
-    return Here(plan, how.keep) if how.prune is None else Pruned(plan, how.keep, how.prune)
+    if how.prune is not None:
+        return Pruned(plan, how.keep, how.prune)
+    return Compacted(plan, how.keep) if how.compact else Here(plan, how.keep)
 
 
 def _family(

@@ -26,6 +26,7 @@ from .shaping import shaping_numbers
 from .space import Space, labels_of, listed
 
 BATCH_SIZE = "batch_size"
+STEPS = "steps"  # as an axis, the most steps of a trial
 
 
 @dataclass(frozen=True)
@@ -144,14 +145,26 @@ def _own_axes(
         return (), ()
     one = problem if isinstance(problem, Problem) else make(next(space.configurations()))
     accepted = [name for name in one.numbers if name not in elsewhere]
-    own = tuple(name for name in space.names if name in accepted)
+    caps = takes_steps(space, optimizer, one)
+    own = tuple(name for name in space.names if name in accepted or (caps and name == STEPS))
+    if caps:
+        for value in space.columns()[STEPS].tolist():
+            _checks.count("every value of the axis steps", value)
     for name in own:
+        if caps and name == STEPS:
+            continue
         if name in _checks.keyword_names(optimizer):
             raise ValueError(
                 f"axis {name!r} is a number of both {_owner(one, name)} and {_checks.name_of(optimizer)}; rename one"
             )
         check_kinds(Argument(name, (float,)), space.columns()[name], _owner(one, name))
     return own, tuple(accepted)
+
+
+def takes_steps(space: Space, optimizer: Callable[..., Any], problem: Problem | None = None) -> bool:
+    """Whether an axis `steps` is the most steps of a trial, as neither optimizer nor problem takes it."""
+    named = STEPS in space.names and STEPS not in _checks.keyword_names(optimizer)
+    return named and (problem is None or STEPS not in problem.numbers)
 
 
 def _owner(problem: Problem, number: str) -> str:
@@ -222,7 +235,7 @@ def _check_needed(problem: Problem, configuration: Mapping[str, Any], own: tuple
                 f"{_owner(problem, name)} asks for {name}: give it an axis, for example grid({name}=[0.0, 0.1])"
             )
     for name in own:
-        if name in configuration and name not in problem.numbers:
+        if name in configuration and name not in problem.numbers and name != STEPS:
             raise ValueError(f"axis {name!r} is a number of some of the problems only, and {problem.name!r} has none")
 
 

@@ -5,6 +5,7 @@ What differs between groups (optimizer, problem, batch size) is in `group`; how 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,7 +25,8 @@ class Options:
 
     Attributes:
         seeds: the seeds.
-        steps: steps of every trial.
+        steps: steps of every trial; of a group, where epochs are given.
+        epochs: passes over the training data in place of steps; None if steps are given.
         every: steps between two records.
         root: the key that all keys are derived from.
         evaluation_params: the user's choice of the parameters that are evaluated; None for what the state of the
@@ -39,6 +41,7 @@ class Options:
 
     seeds: Int[np.ndarray, " seeds"]
     steps: int
+    epochs: int | None
     every: int
     root: Key[Array, ""]
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None
@@ -54,7 +57,7 @@ class Options:
         cls,
         *,
         seeds: int | Sequence[int],
-        steps: int,
+        steps: int | None,
         every: int,
         key: Key[Array, ""] | None,
         evaluation_params: Callable[[PyTree, PyTree], PyTree] | None,
@@ -63,23 +66,43 @@ class Options:
         patience: int | None = None,
         monitor: str = "validation_loss",
         keep_best: bool = False,
+        epochs: int | None = None,
     ) -> Options:
         """The options that a user gave to `sweep` or `plan`.
 
         Raises:
             TypeError, ValueError: naming the argument, its value and what is accepted.
         """
-        steps, every = _checks.count("steps", steps), _checks.divisor("every", every, "steps", steps)
+        if steps is None and epochs is None:
+            raise TypeError("a sweep needs steps, or epochs, the passes over the training data; got neither")
+        if steps is not None and epochs is not None:
+            raise TypeError(f"give either steps or epochs, got steps={steps!r} and epochs={epochs!r}")
+        if steps is not None:
+            steps, every = _checks.count("steps", steps), _checks.divisor("every", every, "steps", steps)
+        epochs, every = epochs and _checks.count("epochs", epochs), _checks.count("every", every)
         skip = _checks.count("skip_non_finite", skip_non_finite, low=0)
         root = jax.random.key(0) if key is None else _checks.key("key", key)
         for name, given in {"patience": patience, "keep='best'": keep_best or None}.items():
             if given is not None and evaluate_every is None:
                 raise ValueError(f"{name} needs evaluate_every, the steps between two looks at the validation data")
-        if evaluate_every is not None:
-            evaluate_every = _checks.divisor("evaluate_every", evaluate_every, "steps", steps)
+        evaluate_every = None if evaluate_every is None else _checks.count("evaluate_every", evaluate_every)
         patience = None if patience is None else _checks.count("patience", patience)
         watching = (evaluate_every, patience, monitor, keep_best)
-        return cls(_seeds(seeds), steps, every, root, evaluation_params, skip, *watching, str(default_float()))
+        common = (_seeds(seeds), steps or 0, epochs, every, root, evaluation_params, skip)
+        return cls(*common, *watching, str(default_float()))
+
+    def of_group(self, name: str, examples: int, batch_size: int | None) -> Options:
+        """The options of a group, whose batch size decides how many steps its epochs are.
+
+        Raises:
+            TypeError, ValueError: epochs of a problem without data; or what must divide the steps does not.
+        """
+        if self.epochs is None:
+            return self
+        if not examples:
+            raise ValueError(f"epochs={self.epochs} needs a problem with data; {name!r} has none: give steps")
+        steps = self.epochs * (examples // (batch_size or examples))
+        return dataclasses.replace(self, steps=steps, every=_checks.divisor("every", self.every, "steps", steps))
 
 
 def default_float() -> np.dtype:

@@ -35,7 +35,9 @@ def columns_of(plan: GroupPlan, finished: dict[str, Any]) -> Columns:
 def interrupted_columns(plan: GroupPlan, finished: dict[str, Any], step: int) -> Columns:
     """The columns of trials that were stopped on the way, at this step; those that had ended keep their status."""
     columns = columns_of(plan, finished)
-    columns["status"] = np.where(finished["status"] == Status.COMPLETED, Status.INTERRUPTED, columns["status"])
+    # One with fewer steps of its own rests since then.
+    runs = (finished["status"] == Status.COMPLETED) & (finished["stopped_at"] == step)
+    columns["status"] = np.where(runs, np.int32(Status.INTERRUPTED), columns["status"])
     for name in HISTORIES:
         columns[name] = columns[name].copy()
         columns[name][:, step // plan.static.every + 1 :] = np.nan

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..._numerics import scale_of
 from ..spec.group import Grouping
-from ..spec.space import CONFIGURATION, labels_of
+from ..spec.space import CONFIGURATION, EVALUATION_STEP, labels_of
 from .layout import NOT_RUN, spread_of
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def joined(record: Mapping[str, Any], tables: Sequence[xarray.Dataset | None]) -
     axes = record["axes"]
     # There are fewer tables than groups after an interruption.
     there = [(rows, table) for rows, table in zip(record["rows"], tables, strict=False) if table is not None]
-    there = _with_all_rungs(there)
+    there = _with_all(_with_all(_with_all(there, "rung"), "step"), EVALUATION_STEP)
     variables = {name: _variable(name, there, axes) for name in _names(table.data_vars for _, table in there)}
     coordinates: dict[str, Any] = dict(_along_axes(record))
     for name in _names(table.coords for _, table in there):
@@ -81,10 +81,27 @@ def joined(record: Mapping[str, Any], tables: Sequence[xarray.Dataset | None]) -
     return xarray.Dataset(variables, coordinates, attributes)
 
 
-def _with_all_rungs(there: list[tuple[Any, xarray.Dataset]]) -> list[tuple[Any, xarray.Dataset]]:
-    """The tables with the rungs of all; a group that was interrupted has decided fewer times."""
-    rungs = sorted({rung for _, table in there if "rung" in table.coords for rung in table["rung"].values.tolist()})
-    return [(rows, table.reindex(rung=rungs) if "rung" in table.dims else table) for rows, table in there]
+def _with_all(there: list[tuple[Any, xarray.Dataset]], dim: str) -> list[tuple[Any, xarray.Dataset]]:
+    """The tables with the labels of all along a dim, NaN where one has none.
+
+    A group that was interrupted has decided fewer times; at equal epochs larger batches take fewer steps.
+    """
+    labels = [table[dim].values.tolist() for _, table in there if dim in table.dims]
+    if all(one == labels[0] for one in labels):
+        return there
+    every = sorted({label for one in labels for label in one})
+    return [(rows, _along(table, dim, every) if dim in table.dims else table) for rows, table in there]
+
+
+def _along(table: xarray.Dataset, dim: str, labels: list[Any]) -> xarray.Dataset:
+    whole = table.reindex({dim: labels})
+    if dim != EVALUATION_STEP:
+        return whole
+    # What is measured at the end of a run stays so: after it the last look repeats, as it does for a run that stopped.
+    ended = whole[dim] > table[dim].values[-1]
+    last = table.isel({dim: -1}, drop=True)
+    curves = {name: whole[name] for name, values in table.data_vars.items() if dim in values.dims}
+    return whole.assign({name: curve.where(~ended, last[name]) for name, curve in curves.items()})
 
 
 def _names(parts: Iterable[Iterable[Any]]) -> list[str]:

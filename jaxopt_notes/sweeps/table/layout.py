@@ -12,7 +12,6 @@ import numpy as np
 
 from ... import _checks
 from ..._columns import own_dims, stored
-from ..._contract import asked
 from ..._numerics import scale_of
 from ..._version import __version__
 from ...minibatches import steps_per_epoch
@@ -138,6 +137,7 @@ class Layout(NamedTuple):
 def layout_of(plan: GroupPlan, columns: Columns) -> Layout:
     """The layout of a plan's table, given the columns of some of its trials in their own dtypes."""
     directed = directions(plan.problem.metrics, columns)
+    held = {name: stored_column(name, column) for name, column in columns.items()}
     named = {name: stored(column)[1] for name, column in columns.items()}
     named |= {name: named[name] | direction_attrs(name, direction) for name, direction in directed.items()}
     held = {name: stored_column(name, column) for name, column in columns.items()}
@@ -213,7 +213,7 @@ def _coordinates(plan: GroupPlan) -> dict[str, tuple[list[Any], str]]:
     steps = np.arange(plan.static.entries) * plan.static.every
     coordinates: dict[str, tuple[list[Any], str]] = {"step": (steps.tolist(), "steps")}
     if plan.static.watch is not None:
-        looks = plan.static.watch.every * np.arange(plan.static.watch.entries)
+        looks = np.minimum(plan.static.watch.every * np.arange(plan.static.watch.entries), plan.steps)
         coordinates[EVALUATION_STEP] = (looks.tolist(), "steps")
     if plan.minibatches is not None:
         epochs = steps / steps_per_epoch(plan.minibatches, plan.problem.examples)
@@ -247,10 +247,9 @@ def _attributes(plan: GroupPlan) -> dict[str, str | int | float]:
 
 
 def loss_axes(plan: GroupPlan) -> list[str]:
-    """The axes that are numbers of what is measured as the loss."""
-    problem = plan.problem
-    numbers = asked(problem.loss if problem.evaluate is None else problem.evaluate).numbers
-    return [name for name in plan.static.own if name in numbers]
+    """The axes that the measured loss depends on; one that only steps use, such as a dropout rate, is none of them."""
+    known = plan.evaluate.arguments_used(lambda measured: measured["final_loss"])[2]
+    return [name for name in plan.static.own if known.get(name, False)]
 
 
 def _watched(plan: GroupPlan) -> dict[str, str | int]:

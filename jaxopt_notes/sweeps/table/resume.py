@@ -15,7 +15,7 @@ from ...minimize import HISTORIES, Run
 from ...optimizers import OPTIMIZERS
 from ...problems import Problem
 from ..spec.arguments import arguments_of, exact
-from ..spec.group import BATCH_SIZE
+from ..spec.group import BATCH_SIZE, STEPS
 from ..spec.space import FAMILY, is_absent
 from .axes import hyperparameters
 from .end_point import holds, restored, trial_of
@@ -131,7 +131,7 @@ def _optimizer_of(
         for name, value in values.items()
         if not is_absent(value)
         and name not in problem.numbers
-        and (name in arguments or (name != BATCH_SIZE and _checks.takes_any(factory)))
+        and (name in arguments or (name not in (BATCH_SIZE, STEPS) and _checks.takes_any(factory)))
     }
     try:
         return factory(**exact(mine, arguments))

@@ -1,0 +1,204 @@
+"""Sweeps of real training beside what a user would write: a network with BatchNorm and Dropout, and a transformer.
+
+Three ways train the same trials, with batches and dropout keys of the same seed: `sweep`; one `jit(vmap(scan))` written
+by hand; and a Python loop over trials, whose program is compiled once. What is written by hand records the loss alone
+and accepts every step; the engine also records both norms and accepts a step only if everything is finite. CPU seconds
+are medians over alternating runs, after one run each to compile; wall seconds of the first run are given apart. The
+last lines show the peak memory of a process by the number of trials.
+
+    python scripts/bench/real_training.py [--quick] [--only network transformer memory]
+"""
+
+import argparse
+import importlib.util
+import inspect
+import itertools
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+import jaxopt_notes as jon
+
+_path = pathlib.Path(__file__).parent.parent / "sweep_transformer.py"
+_spec = importlib.util.spec_from_file_location("sweep_transformer", _path)
+transformer = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(transformer)
+
+
+class Network(nn.Module):
+    """A small convolutional network with batch normalisation and dropout, for the 8 x 8 digits."""
+
+    @nn.compact
+    def __call__(self, images, train):
+        x = images.reshape(-1, 8, 8, 1)
+        for width in (8, 16):
+            x = nn.Conv(width, (3, 3), strides=2)(x)
+            x = nn.relu(nn.BatchNorm(use_running_average=not train)(x))
+        x = nn.Dropout(0.2, deterministic=not train)(x.reshape(len(x), -1))
+        return nn.Dense(10)(x)
+
+
+def network_loss(model, batch, *, smoothing, l2):
+    targets = optax.smooth_labels(jax.nn.one_hot(batch.labels, 10), smoothing)
+    value = optax.softmax_cross_entropy(model(batch.inputs), targets).mean()
+    return value + l2 * optax.tree.norm(model.params, squared=True)
+
+
+def network(quick):
+    train, _ = jon.problems.digits()
+    problem = jon.problems.from_linen(Network(), network_loss, data=train)
+    space = dict(learning_rate=[0.01, 0.03, 0.1, 0.3], beta=[0.0, 0.9], smoothing=[0.0, 0.1], l2=[0.0, 1e-4])
+    return problem, jon.momentum, space, (64, 20 if quick else 200)
+
+
+def character_transformer(quick):
+    steps = 10 if quick else 50
+    problem = transformer.problem_of("linen", 400)
+    space = dict(peak=[1e-3, 3e-3, 1e-2], warmup=[2.0, 4.0], b2=[0.95, 0.999], drop=[0.0, 0.2])
+    return problem, transformer.optimizer_of(steps), space, (16, steps)
+
+
+def with_sweep(problem, factory, space, batch_size, steps):
+    return jon.sweep(problem, factory, jon.grid(**space), steps=steps, batch_size=batch_size, progress=False).loss
+
+
+def trial_by_hand(problem, factory, names, batch_size, steps):
+    begin, order = jon.seed_keys(jax.random.key(0), 0)
+    params, aux = problem.start(begin)
+    own = [name for name in names if name in problem.numbers]
+    asks_aux = problem.asks.aux
+
+    def trial(data, rows, *values):
+        numbers = dict(zip(names, values, strict=True))
+        tx = factory(**{name: value for name, value in numbers.items() if name not in own})
+        known = {name: numbers[name] for name in own}
+
+        def value_of(params, aux, step):
+            batch = jax.tree.map(lambda leaf: leaf[rows[step]], data)
+            given = {"key": jax.random.fold_in(order, step)} if problem.asks.key else {}
+            given |= {"train": True} if problem.asks.train else {}
+            out = problem.loss(params, batch, **known, **given, **({"aux": aux} if asks_aux else {}))
+            return out if asks_aux else (out, aux)
+
+        def body(carry, step):
+            params, aux, state = carry
+            (value, aux), grads = jax.value_and_grad(value_of, has_aux=True)(params, aux, step)
+            updates, state = tx.update(grads, state, params)
+            return (optax.apply_updates(params, updates), aux, state), value
+
+        return jax.lax.scan(body, (params, aux, tx.init(params)), jnp.arange(steps))[1]
+
+    rows = jon.minibatches.indices(jon.minibatches.reshuffle(batch_size), order, 0, steps, problem.examples)
+    return trial, (jax.tree.map(jnp.asarray, problem.data), rows)
+
+
+def with_vmap(problem, factory, space, batch_size, steps):
+    trial, shared = trial_by_hand(problem, factory, list(space), batch_size, steps)
+    columns = [jnp.asarray(column, jnp.float32) for column in zip(*itertools.product(*space.values()), strict=True)]
+    return jax.jit(jax.vmap(trial, (None, None, *[0] * len(columns)))), (*shared, *columns)
+
+
+def with_loop(problem, factory, space, batch_size, steps):
+    trial, shared = trial_by_hand(problem, factory, list(space), batch_size, steps)
+    compiled = jax.jit(trial)
+    points = [tuple(map(jnp.float32, point)) for point in itertools.product(*space.values())]
+    return lambda *shared: [compiled(*shared, *point) for point in points], shared
+
+
+def engine(problem, factory, space, batch_size, steps):
+    """The compiled segment of the sweep alone, as the others too are timed without what surrounds them."""
+    from jaxopt_notes.sweeps.compute.engine import Engine
+    from jaxopt_notes.sweeps.compute.programs import programs
+
+    plan = jon.plan(problem, factory, jon.grid(**space), steps=steps, batch_size=batch_size)
+    group = plan.groups[0].at_width(plan.trials)
+    compiled, (initial, inputs, shared) = programs(group.static), Engine(group).first_pass()
+
+    def run(initial, inputs, shared):
+        lanes = compiled.begin(initial, inputs, shared)
+        return compiled.segment(lanes, inputs, shared, *map(jnp.int32, (0, 0, steps))).histories["loss"]
+
+    return run, (initial, inputs, shared)
+
+
+def timed(ways, rounds):
+    """CPU seconds of each, medians over alternating runs; and the wall seconds of the first."""
+    first, seconds = {}, {name: [] for name in ways}
+    for name, (run, arguments) in ways.items():
+        began = time.perf_counter()
+        jax.block_until_ready(run(*arguments))
+        first[name] = time.perf_counter() - began
+    for _ in range(rounds):
+        for name, (run, arguments) in ways.items():
+            began = time.process_time()
+            jax.block_until_ready(run(*arguments))
+            seconds[name].append(time.process_time() - began)
+    return {name: statistics.median(values) for name, values in seconds.items()}, seconds, first
+
+
+def compare(name, made, quick):
+    problem, factory, space, (batch_size, steps) = made(quick)
+    arguments = (problem, factory, space, batch_size, steps)
+    ways = {"sweep": engine(*arguments), "by hand": with_vmap(*arguments), "loop": with_loop(*arguments)}
+    medians, seconds, first = timed(ways, 3 if quick else 7)
+    trials = int(np.prod([len(values) for values in space.values()]))
+    lines = {
+        "sweep": _lines(with_sweep),
+        "by hand": _lines(with_vmap) + _lines(trial_by_hand),
+        "loop": _lines(with_loop) + _lines(trial_by_hand),
+    }
+    print(f"{name}: {trials} trials of {steps} steps, batch {batch_size}")
+    print(
+        f"{'':>10} {'CPU s':>8} {'trial-steps/CPU s':>18} {'sweep is x as fast':>19} {'first, wall s':>14} {'lines':>6}"
+    )
+    for way, median in medians.items():
+        pairs = [other / own for other, own in zip(seconds[way], seconds["sweep"], strict=True)]
+        ratio = statistics.median(pairs)
+        print(
+            f"{way:>10} {median:8.2f} {trials * steps / median:18.0f} {ratio:19.2f} {first[way]:14.1f} {lines[way]:6}"
+        )
+
+
+def _lines(function):
+    return len([line for line in inspect.getsource(function).splitlines() if line.strip()])
+
+
+def peak(trials):
+    """Peak memory of this process after a sweep of so many trials, in MB."""
+    problem, factory, space, (batch_size, steps) = network(quick=True)
+    space = {**space, "learning_rate": np.geomspace(0.01, 0.3, trials // 8).tolist()}
+    jon.sweep(problem, factory, jon.grid(**space), steps=steps, batch_size=batch_size, width=32, progress=False)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", nargs="+", default=["network", "transformer", "memory"])
+    parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.peak:
+        peak(given.peak)
+        return
+    made = {"network": network, "transformer": character_transformer}
+    for name in given.only:
+        if name in made:
+            compare(name, made[name], given.quick)
+    if "memory" in given.only:
+        for trials in (32, 128, 512):
+            command = [sys.executable, __file__, "--peak", str(trials)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            print(f"{trials} trials, 32 lanes: peak memory {done.stdout.split()[-1]} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,7 @@ RATES = jon.grid(learning_rate=[0.01, 0.05])
 
 def chained(learning_rate):
     """One of optax's chains, with states inside states."""
-    return optax.chain(optax.clip_by_global_norm(0.5), optax.scale_by_adam(), optax.scale(-learning_rate))
+    return optax.chain(optax.clip_by_global_norm(0.5), optax.trace(0.9, nesterov=True), optax.scale(-learning_rate))
 
 
 @pytest.mark.parametrize("factory", [jon.momentum, jon.adam, chained])

@@ -223,7 +223,8 @@ def check_keep(name: str, value: Any) -> bool | str:
     Raises:
         TypeError, ValueError: neither a boolean nor "best".
     """
-    return _checks.choice(name, value, ["best"]) if isinstance(value, str) else _checks.boolean(name, value)
+    named = isinstance(value, str) and value.lower() not in _checks.TRUTH
+    return _checks.choice(name, value, ["best"]) if named else _checks.boolean(name, value)
 
 
 def specify(

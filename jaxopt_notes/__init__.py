@@ -64,11 +64,14 @@ from .sweeps import grid as grid
 from .sweeps import halving as halving
 from .sweeps import importance as importance
 from .sweeps import load as load
+from .sweeps import load_end_point as load_end_point
 from .sweeps import median_stopping as median_stopping
 from .sweeps import open_sweep as open_sweep
 from .sweeps import plan as plan
+from .sweeps import resume as resume
 from .sweeps import sample as sample
 from .sweeps import save as save
+from .sweeps import save_end_point as save_end_point
 from .sweeps import seed_keys as seed_keys
 from .sweeps import sweep as sweep
 from .sweeps import trials as trials

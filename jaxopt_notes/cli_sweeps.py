@@ -117,10 +117,10 @@ def _folder_name(problem: str, optimizer: str, *definition: Any) -> str:
 
 def _told(table: Any, metric: str, direction: Direction, store: Path) -> int:
     """Print the best of what is finished and what to do next, and return the exit status."""
-    from .minimize import Status
+    from .minimize import UNFINISHED
     from .sweeps import best
 
-    if (table["status"] != Status.NOT_RUN).any():
+    if (~table["status"].isin(UNFINISHED)).any():
         print(best(table, metric, direction=direction))
     if table.attrs.get("interrupted"):
         print(f"\nInterrupted; the same command goes on with what is in {store}.")

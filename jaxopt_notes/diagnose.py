@@ -24,7 +24,7 @@ __all__ = [
     "diagnose",
 ]
 
-NAMES = ("low", "good", "high", "diverging", "plateau", "not run", "pruned")
+NAMES = ("low", "good", "high", "diverging", "plateau", "not run", "pruned", "interrupted")
 BLOCKS = 20  # a curve is judged by the medians of as many stretches, so that a minibatch's noise does not decide
 NEAR = 0.05  # share of the reachable fall that a good end may miss
 FALLING = 0.1  # share of the fall in the last quarter from which a curve still falls; a straight line has 0.25
@@ -41,6 +41,7 @@ _ADVICE = {
     "another start or another parameterisation.",
     "not run": "the sweep stopped before this trial.",
     "pruned": "the sweep stopped this trial early, because others did better.",
+    "interrupted": "the sweep was stopped while this trial ran.",
 }
 
 
@@ -50,7 +51,7 @@ class Diagnosis:
 
     Attributes:
         name: "low", "good", "high", "diverging" or "plateau"; "not run" for a trial that a sweep did not reach,
-            "pruned" for one that it stopped.
+            "pruned" for one that it stopped, "interrupted" for one that Ctrl-C did.
         fall: share of the start's excess over `floor` that was gone at the end; negative when it rose.
         early, late: shares of the fall that the median of the first quarter shows, and that the last quarter adds.
         slope: relative change of the loss per step from the third to the last quarter.
@@ -206,6 +207,8 @@ def _named(
         name = "not run"
     elif status == Status.PRUNED:
         name = "pruned"
+    elif status == Status.INTERRUPTED:
+        name = "interrupted"
     elif status in (Status.NON_FINITE, Status.DIVERGED) or rise > 0:
         name = "diverging"
     elif status == Status.CONVERGED or (status != Status.STALLED and end - reachable <= NEAR * (start - reachable)):

@@ -18,7 +18,7 @@ from ._hoist import Program, hoist
 from ._kept import PerProgram
 from .curvature import CriticalPoint, classify, preconditioner, sharpness, stability_bound
 from .minibatches import batch_shapes, gather, indices, reshuffle, steps_per_epoch
-from .minimize import Status
+from .minimize import UNFINISHED, Status
 from .optimizers import OPTIMIZERS, RULES
 from .problems import Problem
 from .report import Section, report
@@ -134,7 +134,7 @@ def tour(
             axis = RULES[name].second_axis or ""
             space = grid(learning_rate=rates, **{axis: inner})
             table = sweep(problem, OPTIMIZERS[name], space, keep_params=True, **options)
-            ran = table.status != Status.NOT_RUN
+            ran = ~table.status.isin(UNFINISHED)
             if ran.any():
                 at_start = [_sharpness_at_start(problem, name, seed_keys(key, seed)) for seed in range(seeds)]
                 _judge(found, problem, name, axis, table, float(np.median(at_start)))

@@ -185,9 +185,9 @@ def test_a_checkpoint_and_smaller_widths_keep_state_and_curves(monkeypatch):
     plan = jon.plan(
         problem(), jon.momentum, jon.grid(**GRID), steps=20, batch_size=16, width=32, evaluate_every=5, patience=10
     ).groups[0]
-    whole, _ = Engine(plan, keep_params=True).run([range(32)], Leg(20))
+    whole, _ = Engine(plan, keep="params").run([range(32)], Leg(20))
     _, state = Engine(plan).run([range(32)], Leg(10, keep=True))
-    again, _ = Engine(plan, keep_params=True).run([range(32)], Leg(20, start=state))
+    again, _ = Engine(plan, keep="params").run([range(32)], Leg(20, start=state))
     for one, other in zip(jax.tree.leaves(whole), jax.tree.leaves(again), strict=True):
         if jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
             one, other = jax.random.key_data(one), jax.random.key_data(other)
@@ -292,7 +292,7 @@ BAD = {
     ),
     "looks that miss the end": (lambda: swept(evaluate_every=7), ValueError, "evaluate_every must divide steps"),
     "patience without looks": (lambda: swept(patience=5), ValueError, "patience needs evaluate_every"),
-    "the best of no looks": (lambda: swept(keep_params="best"), ValueError, "keep_params='best' needs evaluate_every"),
+    "the best of no looks": (lambda: swept(keep_params="best"), ValueError, "keep='best' needs evaluate_every"),
     "another word": (lambda: swept(keep_params="bset"), ValueError, "did you mean 'best'"),
     "an unknown monitor": (
         lambda: swept(evaluate_every=5, monitor="validation_acuracy"),

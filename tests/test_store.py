@@ -18,6 +18,7 @@ import numpy as np
 import optax
 import pytest
 import stored_sweep
+from stored_sweep import assert_same
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
@@ -47,13 +48,6 @@ def whole():
 def finished(folder):
     """File name to the moment it was written."""
     return {path.name: path.stat().st_mtime_ns for path in Path(folder).glob("chunk-*.nc")}
-
-
-def assert_same_tables(actual, expected):
-    assert set(actual.variables) == set(expected.variables)
-    for name in expected.variables:
-        np.testing.assert_array_equal(actual[name], expected[name], err_msg=name)
-        assert actual[name].dtype == expected[name].dtype
 
 
 def die_after(process, folder, chunks, seconds):
@@ -90,7 +84,7 @@ def test_twenty_kills_change_no_bit_and_no_finished_chunk_runs_twice(tmp_path):
         if folder.exists() and (folder / "manifest.json").exists():
             assert jon.open_sweep(folder).attrs["trials_finished"] == 2 * len(after)
         if (folder / "done").exists():
-            assert_same_tables(jon.open_sweep(folder), expected)
+            assert_same(jon.open_sweep(folder), expected)
             if kills < 20:
                 stores += 1
                 folder = tmp_path / str(stores)
@@ -99,14 +93,14 @@ def test_twenty_kills_change_no_bit_and_no_finished_chunk_runs_twice(tmp_path):
 
 def test_a_store_changes_nothing_and_is_read_back(whole, tmp_path):
     table = stored(tmp_path / "valley")
-    assert_same_tables(table, whole)
+    assert_same(table, whole)
     again = finished(tmp_path / "valley")
     half_written = tmp_path / "valley" / ".chunk-00000.nc.0.tmp"  # as a kill leaves it
     half_written.touch()
-    assert_same_tables(stored(tmp_path / "valley"), whole)
+    assert_same(stored(tmp_path / "valley"), whole)
     assert finished(tmp_path / "valley") == again
     assert not half_written.exists()
-    assert_same_tables(jon.open_sweep(tmp_path / "valley"), whole)
+    assert_same(jon.open_sweep(tmp_path / "valley"), whole)
     assert jon.open_sweep(tmp_path / "valley").attrs["trials_finished"] == 16
     assert jon.best(jon.open_sweep(tmp_path / "valley")).config == jon.best(whole).config
 
@@ -117,7 +111,7 @@ def test_a_resume_on_other_devices_gives_the_same_bits(whole, tmp_path, devices)
     for chunk in (1, 4):
         (tmp_path / f"chunk-{chunk:05}.nc").unlink()
     kept = finished(tmp_path)
-    assert_same_tables(stored(tmp_path, devices=jax.devices()[:devices]), whole)
+    assert_same(stored(tmp_path, devices=jax.devices()[:devices]), whole)
     assert kept.items() <= finished(tmp_path).items()
 
 
@@ -150,7 +144,7 @@ def test_a_chunk_goes_on_from_its_carry(tmp_path, monkeypatch, capsys):
     table = jon.sweep(problem, jon.adam, jon.grid(learning_rate=[0.01, 0.1]), **options | {"progress": True})
     assert max(first_steps) > 0
     assert "100%" in capsys.readouterr().err.splitlines()[-1]
-    assert_same_tables(table, expected)
+    assert_same(table, expected)
     assert not list(tmp_path.glob("carry-*.npz"))
 
 
@@ -159,7 +153,7 @@ def test_a_carry_that_cannot_be_read_is_as_good_as_none(whole, tmp_path):
     (tmp_path / "chunk-00002.nc").unlink()
     for broken in (b"", b"PK\x03\x04 cut short"):
         (tmp_path / "carry-00002.npz").write_bytes(broken)
-        assert_same_tables(stored(tmp_path), whole)
+        assert_same(stored(tmp_path), whole)
         (tmp_path / "chunk-00002.nc").unlink()
 
 
@@ -195,7 +189,7 @@ def test_carries_of_every_type_survive_the_disk(tmp_path, keys, monkeypatch):
     put(store, *saved[0])
     store.flush()
     store.close()
-    assert_same_tables(jon.sweep(problem, optimizer, space, **options, store=tmp_path), expected)
+    assert_same(jon.sweep(problem, optimizer, space, **options, store=tmp_path), expected)
 
 
 class TestFaults:
@@ -238,7 +232,7 @@ class TestFaults:
         endless = jon.Problem(lambda x: jax.lax.while_loop(lambda y: y > 1, lambda y: y / 2, x @ x), init=jnp.ones(2))
         with pytest.raises(ValueError, match="Reverse-mode differentiation does not work"):
             jon.sweep(endless, jon.momentum, SPACE, **OPTIONS, store=tmp_path)
-        assert_same_tables(stored(tmp_path), whole)
+        assert_same(stored(tmp_path), whole)
         with pytest.raises(jon.StoreError, match="steps: 12 there, 13 now"):
             stored(tmp_path, steps=13)
 
@@ -276,7 +270,7 @@ class TestFaults:
         with pytest.raises(jon.StoreError, match=r"chunk-00001.nc"):
             jon.open_sweep(tmp_path / "a")
         others = {name: when for name, when in finished(tmp_path / "a").items() if name != path.name}
-        assert_same_tables(stored(tmp_path / "a", repair=True), whole)
+        assert_same(stored(tmp_path / "a", repair=True), whole)
         assert others.items() <= finished(tmp_path / "a").items()
         assert path.with_name("chunk-00001.nc.bad").exists()
 
@@ -342,7 +336,7 @@ class TestFaults:
         assert len(kept) >= 2
         assert not list(tmp_path.glob("*.tmp"))
         monkeypatch.setattr(store, "write_chunk", original)
-        assert_same_tables(stored(tmp_path), whole)
+        assert_same(stored(tmp_path), whole)
         assert kept.items() <= finished(tmp_path).items()
 
     def test_a_file_that_the_system_refuses_is_named(self, whole, tmp_path):
@@ -357,7 +351,7 @@ class TestFaults:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, old)
         assert not list(tmp_path.glob(".*.tmp"))
-        assert_same_tables(stored(tmp_path), whole)
+        assert_same(stored(tmp_path), whole)
 
     def test_a_table_that_the_system_refuses_is_named_and_leaves_nothing(self, whole, tmp_path):
         old = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -434,7 +428,7 @@ class TestSigterm:
             assert (table.status == Status.NOT_RUN).all()
             assert len(segments) == 1  # the first of the first chunk, which its carry holds
             assert [path.name for path in tmp_path.glob("carry-*")] == ["carry-00000.npz"]
-            assert_same_tables(jon.sweep(*arguments, **options, store=tmp_path), expected)
+            assert_same(jon.sweep(*arguments, **options, store=tmp_path), expected)
             assert sum(segments) == 2 * 40
         finally:
             signal.signal(signal.SIGTERM, previous)

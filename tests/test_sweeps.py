@@ -258,20 +258,21 @@ def test_ctrl_c_leaves_what_is_finished(digits, reference, monkeypatch):
         calls.append(arguments)
         if len(calls) == 3:
             threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGINT)).start()
-            for _ in range(500):  # a chunk that takes far longer than the signal
+            for _ in range(500):  # a chunk that takes far longer than the signal; it ends at a segment after it
                 original(*arguments)
         return original(*arguments)
 
     monkeypatch.setattr(Engine, "run", interrupt_in_the_third)
-    with pytest.warns(UserWarning, match="interrupted: 10 of 18 trials finished"):
+    with pytest.warns(UserWarning, match="interrupted: 10 of 18 trials finished; 5 stopped on the way"):
         table = jon.sweep(digits, jon.momentum, SPACE, **RUN, width=5, devices=jax.devices()[:1])
     status = table.status.values.ravel()
     assert (status[:10] != Status.NOT_RUN).all()
-    assert (status[10:] == Status.NOT_RUN).all()
+    assert (status[10:15] == Status.INTERRUPTED).all()
+    assert (status[15:] == Status.NOT_RUN).all()
     for name in ("loss", "final_loss", "params.params.Dense_0.kernel"):
         whole, part = reference[name].values.reshape(18, -1), table[name].values.reshape(18, -1)
         np.testing.assert_array_equal(part[:10], whole[:10])
-        assert np.isnan(part[10:]).all()
+        assert np.isnan(part[15:]).all()
     assert jon.best(table).seeds == 3
 
 

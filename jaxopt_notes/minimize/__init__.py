@@ -6,6 +6,7 @@ from ._options import checked_evaluation as checked_evaluation
 from ._options import derivatives_of as derivatives_of
 from ._program import evaluated_at as evaluated_at
 from ._run import Run as Run
+from ._status import UNFINISHED as UNFINISHED
 from ._status import Status as Status
 from ._step import HISTORIES as HISTORIES
 from ._step import Carry as Carry

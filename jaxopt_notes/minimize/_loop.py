@@ -87,7 +87,8 @@ def minimize(
         metrics: `metrics(params)`, or `metrics(params, aux)` with `aux`, which may also be asked for by keyword: any
             pytree of arrays, recorded at every entry, at the parameters that `evaluation_params` gives.
         state: the optimizer's state to begin with, as `run.state` of an earlier run, to go on from its end; fresh when
-            None. With minibatches give another key, or the same batches come again.
+            None. Give `run.aux` too; it has seen the start already, so evaluating the start does not change it. With
+            minibatches give another key, or the same batches come again.
         every: record one entry per this many steps; must divide `steps`. Static.
         tol: stop (freeze) when the gradient norm is at most this; never when None. It is the norm before a projection,
             and in float32 a norm below 1e-22 or above 1e19 is 0 or infinite.

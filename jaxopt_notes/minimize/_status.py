@@ -8,6 +8,7 @@ import enum
 class Status(enum.IntEnum):
     """How a run ended. `advice` says in words what it means and what to do."""
 
+    INTERRUPTED = -4
     EXHAUSTED = -3
     PRUNED = -2
     NOT_RUN = -1
@@ -30,7 +31,11 @@ class Status(enum.IntEnum):
         return self >= Status.NON_FINITE
 
 
+UNFINISHED = (Status.INTERRUPTED, Status.PRUNED, Status.NOT_RUN)  # of trials that others cannot be compared with
+
 _ADVICE = {
+    Status.INTERRUPTED: "interrupted: the sweep was stopped while this trial ran; its values are those of the step it "
+    "reached. The same call with a store resumes it.",
     Status.EXHAUSTED: "exhausted: the batches ended before the steps or epochs did. Give `epochs` to read a loader "
     "again, or fewer `steps`.",
     Status.PRUNED: "pruned: the sweep stopped this trial early, because others did better; nothing is wrong with it.",

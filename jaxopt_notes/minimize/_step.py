@@ -62,15 +62,17 @@ def start(
     state: PyTree = None,
     skip: Any = None,
 ) -> Carry:
-    """Evaluate the start; the optimizer begins there, or goes on from `state`. `skip` is that of `advance`."""
+    """Evaluate the start; the optimizer begins there, or continues from `state`. `skip` is that of `advance`."""
     params = rounded(params)
     before = aux
     value, aux, grad = _evaluate(loss, params, aux)
-    grad_norm = tree_norm(grad)
+    grad_norm, state_given = tree_norm(grad), state is not None
     state = optimizer.init(params) if state is None else state
     finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
     # A batch that may be skipped, or that the optimizer handles itself, does not end the run at its start either.
     finite &= _stays_finite(before, aux)
+    if state_given:  # the run that it came from has evaluated this point already
+        aux = before
     goes_on = finite if skip is None and not _takes_non_finite(state) else jnp.bool_(True)
     status = jnp.where(goes_on, jnp.int32(Status.COMPLETED), jnp.int32(Status.NON_FINITE))
     if tol is not None:

@@ -15,6 +15,8 @@ from .judge.best import Best as Best
 from .judge.best import best as best
 from .judge.importance import Importance as Importance
 from .judge.importance import importance as importance
+from .keep.exported import load_end_point as load_end_point
+from .keep.exported import save_end_point as save_end_point
 from .keep.opening import open_sweep as open_sweep
 from .keep.saved import load as load
 from .keep.saved import save as save
@@ -33,6 +35,7 @@ from .spec.space import Space as Space
 from .spec.space import grid as grid
 from .spec.space import zipped as zipped
 from .table.end_point import end_point as end_point
+from .table.resume import resume as resume
 
 __all__ = [
     "Best",
@@ -48,12 +51,15 @@ __all__ = [
     "halving",
     "importance",
     "load",
+    "load_end_point",
     "median_stopping",
     "open_sweep",
     "plan",
     "replay",
+    "resume",
     "sample",
     "save",
+    "save_end_point",
     "seed_keys",
     "sweep",
     "trials",

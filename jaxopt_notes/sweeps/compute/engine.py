@@ -19,9 +19,10 @@ from jaxtyping import Array, Int, PyTree
 from ..._columns import is_extension, is_key
 from ..._jaxpr import is_out_of_memory
 from ..._warnings import warn
-from ...minimize import Status
+from ...minimize import Carry, Status
+from ..spec.options import Keep
 from .group_plan import GroupPlan
-from .placed import Placed
+from .placed import Placed, ends_of
 from .programs import ALONG_STEPS, TRIALS, LaneInputs, Lanes, Shared, leaf_specs, place, programs, standing
 from .progress import Progress
 from .state import State
@@ -57,21 +58,36 @@ class Hooks(NamedTuple):
         bar: the progress bar, after every segment.
         checkpoint: called between segments with a function that returns the current `State`.
         narrowed: called with the lanes left each time memory runs out.
+        interrupted: whether to stop after the current segment.
     """
 
     bar: Progress | None = None
     checkpoint: Callable[[Callable[[], State]], None] | None = None
     narrowed: Callable[[int], object] | None = None
+    interrupted: Callable[[], bool] | None = None
 
 
 NO_HOOKS = Hooks()
 
 
+class Interrupted(KeyboardInterrupt):
+    """Trials were stopped on the way.
+
+    Attributes:
+        finished: per part the results at the step that they reached.
+        step: that step.
+    """
+
+    def __init__(self, finished: list[Finished], step: int) -> None:
+        super().__init__()
+        self.finished, self.step = finished, step
+
+
 class Engine:
     """Runs trials of one plan. It keeps the arrays on the devices, and the number of lanes that fit the memory."""
 
-    def __init__(self, plan: GroupPlan, *, keep_params: bool = False, placed: Placed | None = None) -> None:
-        self.plan, self._keep_params = plan, keep_params
+    def __init__(self, plan: GroupPlan, *, keep: Keep = "", placed: Placed | None = None) -> None:
+        self.plan, self.keep = plan, keep
         self._placed = Placed(plan) if placed is None else placed
         self.lanes = plan.width
 
@@ -91,8 +107,9 @@ class Engine:
 
         Returns:
             Per part the histories (trials, entries), what `problem.evaluate` measures at the end, `initial_loss`,
-            `status`, `stopped_at`, the share that is `unmoved`, `skipped` where steps may be, and `params` (a pytree)
-            if they are kept. With `leg.keep` also the state of all trials, in the order of the parts.
+            `status`, `stopped_at`, the share that is `unmoved`, `skipped` where steps may be, and what is kept, each a
+            pytree: `params`, `aux`, `state`, and `iterate` where it is not what is measured. With `leg.keep` also the
+            state of all trials, in the order of the parts.
         """
         while True:
             lanes = self.lanes
@@ -129,13 +146,16 @@ class Engine:
             some = slice(first, first + self.plan.devices)
             known = [start for start in starts[some] if start is not None]
             begun = State.joined(known) if known else None
-            finished, state = self._pass(lanes, pieces[some], begun, leg, hooks._replace(checkpoint=None))
+            try:
+                finished, state = self._pass(lanes, pieces[some], begun, leg, hooks._replace(checkpoint=None))
+            except Interrupted:  # the other pieces of the same chunk have no results
+                raise KeyboardInterrupt from None
             ran += finished
             states += [] if state is None else [state]
         results = []
         for part in parts:
             count = -(-len(part) // lanes)
-            results.append(jax.tree.map(lambda *leaves: np.concatenate(leaves), *ran[:count]))
+            results.append(jax.tree.map(_joined, *ran[:count]))
             ran = ran[count:]
         return results, State.joined(states) if states else None
 
@@ -160,6 +180,8 @@ class Engine:
             # takes the lanes. At the end of the leg the trials themselves are returned.
             if hooks.checkpoint and step < leg.until:
                 hooks.checkpoint(functools.partial(_taken, lanes, step, width, counts))
+            if hooks.interrupted and hooks.interrupted() and step < leg.until:
+                raise Interrupted(self._results(width, parts, inputs, lanes, losses), step)
         # Every leg has a step to take, so there was a segment.
         assert lanes is not None
         return self._results(width, parts, inputs, lanes, losses), _taken(
@@ -250,7 +272,7 @@ class Engine:
             watched = {name: curve.T for name, curve in lanes.watched.curves.items()}
             watched["best_step"] = lanes.watched.best_step
             point = point if lanes.watched.point is None else lanes.watched.point
-        kept = dict(zip(("params", "aux"), point, strict=True)) if self._keep_params else {}
+        kept = self._kept(point, lanes.carry)
         # Padding is not evaluated: on every device only as many lanes as the largest part has.
         measured = self._placed.measure(point, inputs, max(map(len, parts)))
         whole = jax.device_get({**histories, **measured, **watched, **ends, **kept})
@@ -258,12 +280,17 @@ class Engine:
         cuts = [slice(i * width, i * width + len(part)) for i, part in enumerate(parts)]
         return [jax.tree.map(lambda leaf, cut=cut: leaf[cut], whole) for cut in cuts]
 
+    def _kept(self, point: tuple[PyTree, PyTree], carry: Carry) -> dict[str, PyTree]:
+        """What is kept of the end of every lane, which is measured at the (params, aux)."""
+        kept = dict(zip(("params", "aux"), point, strict=True)) if self.keep else {}
+        return kept | (ends_of(self.plan, carry) if self.keep == "params+state" else {})
+
     def _restored(self, state: State, width: int) -> Lanes:
         """The lanes of a state, one row each, back on the devices."""
         likes = self.plan.shapes.lanes(width)
         leaves, structure = jax.tree.flatten(likes)
         placed = [
-            place(_like(rows.T if spec == ALONG_STEPS else rows, like), self.plan.static.mesh, spec)
+            place(_like(_longer(rows.T, len(like)) if spec == ALONG_STEPS else rows, like), self.plan.static.mesh, spec)
             for rows, like, spec in zip(state.leaves, leaves, leaf_specs(likes), strict=True)
         ]
         return jax.tree.unflatten(structure, placed)
@@ -293,9 +320,19 @@ def _taken(lanes: Lanes, step: int, width: int, counts: Sequence[int]) -> State:
     return State(step, [_of_trials(_plain(leaf), width, counts) for leaf in rows])
 
 
+def _joined(*leaves: Any) -> Any:
+    """Leaves in one piece; NumPy does not join typed keys."""
+    return jnp.concatenate(leaves) if is_key(leaves[0]) else np.concatenate(leaves)
+
+
 def _plain(values: np.ndarray) -> np.ndarray:
     """The array, or its bytes where NumPy's files do not know the dtype, such as bfloat16."""
     return values.view(f"V{values.itemsize}") if is_extension(values.dtype) else values
+
+
+def _longer(history: np.ndarray, entries: int) -> np.ndarray:
+    """A history of a sweep of fewer steps with room for the others, which the next segments write."""
+    return np.pad(history, ((0, entries - len(history)), (0, 0)), constant_values=np.nan)
 
 
 def _like(values: np.ndarray, like: Any) -> Any:

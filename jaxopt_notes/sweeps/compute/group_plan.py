@@ -143,6 +143,24 @@ class GroupPlan:
         # A timing is of a number of trials, which is another one now.
         return dataclasses.replace(self, group=group, timing=None, wished=None)
 
+    def with_fewer(self, seeds: Sequence[int], steps: int) -> GroupPlan:
+        """The same group with some of its seeds and fewer steps, a multiple of what is recorded and looked at."""
+        places = np.array([self.seeds.tolist().index(seed) for seed in seeds])
+        static, watch = self.static, self.static.watch
+
+        def of_seeds(tree: PyTree) -> PyTree:
+            return jax.tree.map(lambda leaf: leaf[places], tree)
+
+        watch = watch and watch._replace(entries=-(-steps // watch.every) + 1)
+        return dataclasses.replace(
+            self,
+            options=dataclasses.replace(self.options, seeds=self.seeds[places], steps=steps),
+            static=static._replace(entries=steps // static.every + 1, watch=watch),
+            keys=self.keys[places],
+            initial=of_seeds(self.initial) if static.begin is None else (self.initial[0], of_seeds(self.initial[1])),
+            loss_keys=None if self.loss_keys is None else self.loss_keys[places],
+        )
+
     def on_devices(self, devices: Sequence[jax.Device]) -> GroupPlan:
         """The same group on other devices."""
         return dataclasses.replace(self, static=self.static._replace(mesh=trials_mesh(devices)))

@@ -132,6 +132,15 @@ class Placed:
         return settled(plan.evaluation, self._mesh)(list(plan.evaluation_constants), carry.state, carry.params)
 
 
+def ends_of(plan: GroupPlan, carry: Carry) -> dict[str, PyTree]:
+    """What a run goes on from besides its parameters and aux: the optimizer's state, and the iterate.
+
+    The iterate is there only where the method returns another point.
+    """
+    same = plan.evaluation is None and returns_its_iterate(carry.state)
+    return {"state": carry.state} | ({} if same else {"iterate": carry.params})
+
+
 @functools.partial(jax.jit, static_argnums=(0, 3, 4))
 def _rows(minibatches: Minibatches, keys: Key[Array, " seeds"], first: Array, steps: int, examples: int) -> Array:
     return jax.vmap(lambda key: indices(minibatches, key, first, steps, examples))(keys)

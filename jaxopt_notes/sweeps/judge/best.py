@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from ... import _checks
-from ...minimize import Status
+from ...minimize import UNFINISHED, Status
 from ...problems._metric import Direction
 from ..keep.looks import counted_look
 from ..spec.arguments import is_number
@@ -121,7 +121,7 @@ class Scores(NamedTuple):
     Attributes:
         values: the metric; infinite where the trial is non-finite or diverged.
         measured: the metric as it is in the table; NaN where it is no number.
-        ran: whether the trial was run to its end, neither left out nor of a configuration that was pruned.
+        ran: whether the trial was run to its end, neither left out, interrupted nor of a configuration that was pruned.
         failed: whether it ended non-finite, diverged or stalled.
         begun: number of trials that were run, pruned ones included.
         configs: the configurations.
@@ -185,7 +185,7 @@ def best(
         interval: "order" or "bootstrap"; when None "order" of a median and "bootstrap" of a mean.
         report_seeds: how many seeds, the last ones, or which are held out of the choice and reported.
         at: "end" or "best", the end point of a trial at which curves are compared; when None that of the sweep. "best"
-            needs a sweep with `keep_params="best"`, since only that has measured the test data there.
+            needs a sweep with `keep="best"`, since only that has measured the test data there.
 
     Returns:
         A `Best`; `print` it for the answer in words.
@@ -225,7 +225,7 @@ def best(
 def _check_end_point(table: xarray.Dataset, at: str | None) -> None:
     measured = getattr(table, "attrs", {}).get("end_point", "end")
     if at is not None and at != measured:
-        keep = "keep_params='best'" if at == "best" else "without keep_params='best'"
+        keep = "keep='best'" if at == "best" else "without keep='best'"
         raise ValueError(f"at={at!r} needs what was measured there: run sweep(...) {'with ' * (at == 'best')}{keep}")
 
 
@@ -371,7 +371,7 @@ def _scores(table: xarray.Dataset, metric: str, direction: Direction | None) -> 
     better = direction_of(table, metric, direction)
     status = table["status"].transpose(*axes, "seed").values.reshape(-1, table.sizes["seed"])
     measured = SIGNS[better] * table[metric].transpose(*axes, "seed").values.reshape(status.shape).astype(float)
-    ran = (status != Status.NOT_RUN) & (status != Status.PRUNED)
+    ran = ~np.isin(status, UNFINISHED)
     begun = int((status != Status.NOT_RUN).sum())
     if "pruned_at" in table:  # of a pruned configuration all seeds are, also those that failed before
         ran &= np.isnan(table["pruned_at"].transpose(*axes).values.reshape(-1, 1))

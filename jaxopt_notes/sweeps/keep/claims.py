@@ -15,15 +15,19 @@ from typing import Any
 import jax
 
 from ..._digests import StoreError, read_json, set_aside, write_json
+from .extension import extends_groups
 from .folders import ANEW, holds_results, is_written, part_of, parts_in, place_of, records_in
 
 FORMAT = 1
 
 
-def claim(store: Path | None, name: str, record: dict[str, Any] | None, repair: bool = False) -> None:
+def claim(
+    store: Path | None, name: str, record: dict[str, Any] | None, repair: bool = False, extend: bool = False
+) -> None:
     """Write what a folder is for, or compare with the record that is there. A record without results is replaced.
 
-    With `repair` a record that cannot be read is set aside, and so is one of another kind without results.
+    With `repair` a record that cannot be read is set aside, and so is one of another kind without results. With
+    `extend` a record of groups may have more points than the one there.
 
     Raises:
         StoreError: the folder holds another sweep.
@@ -53,10 +57,12 @@ def claim(store: Path | None, name: str, record: dict[str, Any] | None, repair: 
             return
         # A folder that was moved into another sweep, or out of one, is itself unchanged: only its place is written
         # anew.
-        if changed != ["part_of"]:
+        if changed != ["part_of"] and not (extend and extends_groups(there, now)):
             if not (repair and ("part_of" in changed or _parts_say(store, now))):
                 lines = [f"  {part}: {there.get(part)} there, {now.get(part)} now" for part in changed]
                 hint = f"{store} holds another sweep; finish it as it was defined, or choose another folder"
+                if extend:
+                    hint += " (extend=True adds points of the choices there, and new choices after them)"
                 raise StoreError("\n".join([hint, *lines]))
             set_aside(path)
     store.mkdir(parents=True, exist_ok=True)

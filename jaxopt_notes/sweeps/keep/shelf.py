@@ -15,6 +15,7 @@ from ..._warnings import warn
 from ..compute.state import State
 from ..table.decisions import Decisions
 from ..table.layout import Columns, Layout
+from .extension import IdentityOf
 from .signals import Stop
 from .store import Store
 
@@ -32,10 +33,11 @@ class Shelf:
     """
 
     def __init__(self, layout: Layout, devices: int, store: Store | None = None, stop: Stop | None = None) -> None:
-        self._layout, self._devices, self._store = layout, devices, store
+        self.layout, self._devices, self._store = layout, devices, store
         self._stop = Stop(gentle=True) if stop is None else stop
         self._columns = layout.allocated()
         self._kept: set[int] = set()
+        self._interrupted: set[int] = set()  # chunks of which only the memory has what there is
         self._lanes: int | None = None
 
     @property
@@ -57,13 +59,15 @@ class Shelf:
         Chunks with checkpoints of the same step run together.
         """
         to_run = self.unfinished(chunks)
-        saved = {chunk: self._store and self._store.carry(chunk, self._layout.owner) for chunk in to_run}
+        saved = {chunk: self._store and self._store.begin(chunk, self.layout.owner) for chunk in to_run}
         steps = {chunk: one.step if one else 0 for chunk, one in saved.items()}
         # One pass has one step to start from. The furthest come first, as they are the soonest to be finished for good.
         for step in sorted(set(steps.values()), reverse=True):
             alike = [chunk for chunk in to_run if steps[chunk] == step]
             for i in range(0, len(alike), self._devices):
                 self._stop.check()
+                if self._stop.interrupted:
+                    raise KeyboardInterrupt
                 together = alike[i : i + self._devices]
                 known = [one for one in (saved[chunk] for chunk in together) if one]
                 yield together, State.joined(known) if known else None
@@ -71,19 +75,19 @@ class Shelf:
     def checkpoint(self, chunks: Sequence[int]) -> Taker | None:
         """A function to call between the segments of these chunks; None without a store.
 
-        It saves their state once a minute, and when SIGTERM has arrived.
+        It saves their state once a minute, and when SIGTERM or Ctrl-C has arrived.
         """
-        store, owner = self._store, self._layout.owner
+        store, owner = self._store, self.layout.owner
         if store is None:
             return None
         last = time.monotonic()
-        counts = [len(self._layout.trials_of(chunk)) for chunk in chunks]
+        counts = [len(self.layout.trials_of(chunk)) for chunk in chunks]
 
         def take(taken: Callable[[], State]) -> None:
             nonlocal last
             # Written before the check below raises: closing the shelf waits for the disk, so the state of this moment
             # is kept.
-            if self._stop.requested or time.monotonic() - last >= SECONDS_PER_CHECKPOINT:
+            if self._stop.requested or self._stop.interrupted or time.monotonic() - last >= SECONDS_PER_CHECKPOINT:
                 for chunk, state in zip(chunks, taken().parts(counts), strict=True):
                     store.write_carry(chunk, state, owner)
                 last = time.monotonic()
@@ -91,10 +95,13 @@ class Shelf:
 
         return take
 
-    def put(self, chunk: int, columns: Columns) -> None:
-        """Keep a finished chunk and write it in the background; from a worker that wrote it, only a summary arrives."""
+    def put(self, chunk: int, columns: Columns, end: State | None = None) -> None:
+        """Keep a finished chunk and write it in the background; from a worker that wrote it, only a summary arrives.
+
+        With `end`, the state of its trials at the end, more steps can be added to a store.
+        """
         # Only some columns, so a worker has written the chunk itself, and its file is the one to read.
-        if columns.keys() != self._layout.columns.keys():
+        if columns.keys() != self.layout.columns.keys():
             assert self._store is not None
             self._store.reported.add(chunk)
             return
@@ -102,18 +109,34 @@ class Shelf:
             column[...] = columns[name]
         self._kept.add(chunk)
         if self._store is not None:
-            self._store.write(chunk, columns, self._layout)
+            if end is not None:
+                self._store.write_end(chunk, end, self.layout.owner)
+            self._store.write(chunk, columns, self.layout)
+
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C arrived."""
+        return self._stop.interrupted
+
+    def put_interrupted(self, chunk: int, columns: Columns) -> None:
+        """Keep what a chunk measures that was stopped on the way, in memory only: it is not finished."""
+        for name, column in self.chunk_in(self._columns, chunk).items():
+            column[...] = columns[name]
+        self._interrupted.add(chunk)
+
+    def trials_interrupted(self) -> int:
+        """Number of trials that were stopped on the way."""
+        return sum(len(self.layout.trials_of(chunk)) for chunk in self._interrupted)
 
     def chunk_in(self, columns: Columns, chunk: int) -> Columns:
         """The trials of a chunk among those of all."""
-        trials = self._layout.trials_of(chunk)
+        trials = self.layout.trials_of(chunk)
         return {name: column[trials.start : trials.stop] for name, column in columns.items()}
 
     def chunk(self, chunk: int) -> Columns:
         """The columns of a chunk that is kept, read from its file if a worker wrote it."""
         if chunk in self._kept or self._store is None:
             return self.chunk_in(self._columns, chunk)
-        return self._store.chunk(chunk, self._layout)
+        return self._store.chunk(chunk, self.layout)
 
     def holds(self, chunk: int) -> bool:
         """Whether a chunk is kept. One that a worker wrote may have been deleted since."""
@@ -123,16 +146,18 @@ class Shelf:
         """Number of trials kept."""
         if self._store is not None:
             self._store.flush()
-        return sum(len(self._layout.trials_of(chunk)) for chunk in self._finished())
+        return self.layout.known + sum(len(self.layout.trials_of(chunk)) for chunk in self._finished())
 
     def columns(self) -> Columns:
         """The columns of all trials."""
         files = {} if self._store is None else self._store.finished()
+        for name, values in ({} if self._store is None else self._store.known()).items():
+            self._columns[name][: self.layout.known] = values
         # Also files of chunks that this sweep does not have: reading one reports that it belongs to another sweep.
-        for chunk in sorted({*range(self._layout.chunks), *files} - self._kept):
-            there = self._store.chunk(chunk, self._layout) if self._store and chunk in files else None
+        for chunk in sorted({*range(self.layout.chunks), *files} - self._kept - self._interrupted):
+            there = self._store.chunk(chunk, self.layout) if self._store and chunk in files else None
             for name, column in self.chunk_in(self._columns, chunk).items():
-                column[...] = self._layout.not_run(name) if there is None else there[name]
+                column[...] = self.layout.not_run(name) if there is None else there[name]
         return self._columns
 
     def warn_if_deleted(self) -> None:
@@ -163,11 +188,11 @@ class Shelf:
     def put_rung(self, rung: int, chunk: int, columns: Columns, state: State | None) -> None:
         """Write a chunk of a pruned sweep at a rung, so that a kill costs one pass."""
         if self._store is not None:
-            self._store.write_rung(rung, chunk, columns, state, self._layout.owner)
+            self._store.write_rung(rung, chunk, columns, state, self.layout.owner)
 
     def rung(self, rung: int, chunk: int, ends: bool) -> Rung | None:
         """A chunk at a rung, if an earlier process has taken it there; `ends` at the last rung."""
-        return None if self._store is None else self._store.rung(rung, chunk, self._layout.owner, ends)
+        return None if self._store is None else self._store.rung(rung, chunk, self.layout.owner, ends)
 
     def put_decisions(self, decisions: Decisions) -> None:
         """Write what a pruner decided, before the chunks that follow from it."""
@@ -202,6 +227,7 @@ def open_shelf(
     repair: bool,
     share: str = "",
     stop: Stop | None = None,
+    earlier: IdentityOf | None = None,
 ) -> Shelf:
     """Become the writer of a store, or of a share of it, and check that it holds this sweep and nothing broken.
 
@@ -213,11 +239,14 @@ def open_shelf(
         repair: set aside files that are broken or belong to another sweep.
         share: the name of the share that this process writes; empty for all of it.
         stop: whether the process was asked to end.
+        earlier: the identity of the same sweep with some seeds and fewer steps, if it may extend the one in the store.
     """
     # The lock comes first: whether the folder holds this sweep may only be decided while nobody else can write there.
     store.lock(share, repair)
     try:
-        store.create({**identity, "width": layout.width, "variables": sorted(layout.columns)}, layout, repair)
+        added = {"width": layout.width, "variables": sorted(layout.columns)}
+        known = None if earlier is None else lambda *fewer: {**earlier(*fewer), **added}
+        layout = store.create({**identity, **added}, layout, repair, known)
         for path, reason in store.unreadable(layout):
             if not repair:
                 raise StoreError(reason)

@@ -1,4 +1,7 @@
-"""SIGTERM, by which schedulers announce a kill: the sweep saves its state, then the process ends as usual."""
+"""SIGTERM, by which schedulers announce a kill, and SIGINT, which is Ctrl-C: the sweep stops between two segments.
+
+After SIGTERM it saves its state, and the process ends as usual. After Ctrl-C it also returns what there is.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ class Terminated(BaseException):
 
 
 class Stop:
-    """Whether SIGTERM arrived."""
+    """Whether SIGTERM (`requested`) or Ctrl-C (`interrupted`) arrived."""
 
     def __init__(self, gentle: bool) -> None:
-        self.requested, self._gentle = False, gentle
+        self.requested, self.interrupted, self._gentle = False, False, gentle
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Note the signal. Raise at once if nothing checks between segments, or if it arrives again."""
@@ -27,8 +30,14 @@ class Stop:
         if again or not self._gentle:
             raise Terminated
 
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Note Ctrl-C. Raise at once if it comes again."""
+        again, self.interrupted = self.interrupted, True
+        if again:
+            raise KeyboardInterrupt
+
     def check(self) -> None:
-        """Raise here if the signal arrived."""
+        """Raise here if SIGTERM arrived."""
         if self.requested:
             raise Terminated
 
@@ -54,3 +63,20 @@ def sigterm(*, wanted: bool, gentle: bool) -> Iterator[Stop]:
         signal.signal(signal.SIGTERM, previous)
         if stop.requested:
             signal.raise_signal(signal.SIGTERM)  # by default the process ends here, with the status of the signal
+
+
+@contextlib.contextmanager
+def sigint(stop: Stop, *, gentle: bool) -> Iterator[None]:
+    """Let Ctrl-C wait inside the block for the end of a segment, if something checks there; the second one raises.
+
+    A handler that a user has installed stays.
+    """
+    mine = gentle and threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, stop.interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

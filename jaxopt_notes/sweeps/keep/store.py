@@ -3,6 +3,8 @@
 folder/manifest.json       the layout of the table and the identity of the sweep
 folder/chunk-00000.nc      the columns of one chunk, flat along `trial`
 folder/carry-00000.npz     the checkpoint of an unfinished chunk, overwritten, removed when the chunk is finished
+folder/end-00000.npz       the states of a chunk's trials at their ends, if the sweep keeps them
+folder/generation-1/       the same of a sweep that was extended (`extension`)
 folder/narrowed.json       the lanes per device that chunks ran with, if memory ran out
 folder/rung-00-00000.npz   a chunk of a pruned sweep at a rung, removed when the sweep is finished
 folder/decisions.json      what the pruner decided
@@ -17,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from statistics import mode
@@ -30,11 +32,11 @@ from ..._digests import StoreError, read_arrays, read_json, set_aside, write_arr
 from ..compute.state import State
 from ..table.layout import Columns, Layout
 from .chunks import read_chunk, widths_there, write_chunk
+from .extension import LEAF, Generation, IdentityOf, check_extends, extended, state_in
 from .folders import ANEW, holds_results, part_of
+from .locks import locked
 
 FORMAT = 2
-SECONDS_TO_LOOK = 10.0  # to wait for another's lock: it is held for a moment, or as long as a sweep runs
-_LEAF = "trials."  # before the number of a leaf, whose leading axis is the trial
 _CHUNK = re.compile(r"chunk-(\d{5,})\.nc$")
 
 
@@ -47,6 +49,7 @@ class Store:
         self._shared = False
         self._thread: ThreadPoolExecutor | None = None
         self._writes: list[Future[Any]] = []
+        self._generation: Generation | None = None
         self.reported: set[int] = set()  # chunks that workers report as written, which a listing over NFS may lack
 
     def is_begun(self) -> bool:
@@ -66,9 +69,36 @@ class Store:
             raise StoreError(f"{path} has format {found.get('format')}, this version reads {FORMAT}")
         return found
 
+    @property
+    def generation(self) -> Generation:
+        """The files of the sweep, as its manifest has them."""
+        if self._generation is None:
+            self._generation = Generation(self.folder, self.manifest())
+        return self._generation
+
+    @property
+    def files(self) -> Path:
+        """The folder of the chunks; that of the store itself unless the sweep was extended."""
+        try:
+            return self.generation.folder
+        except (StoreError, FileNotFoundError):
+            return self.folder
+
     def layout(self) -> Layout:
         """The layout of the table."""
         return Layout(**self.manifest()["layout"])
+
+    def known(self) -> Columns:
+        """The columns of the trials that were finished before the sweep was extended."""
+        return self.generation.known()
+
+    def begin(self, chunk: int, owner: str) -> State | None:
+        """The state from which a chunk continues: its checkpoint, or where an earlier sweep ended."""
+        return self.carry(chunk, owner) or self.generation.begin(chunk)
+
+    def write_end(self, chunk: int, end: State, owner: str) -> None:
+        """Write the states of a chunk's trials at their ends, in the background; before the chunk itself."""
+        self._write_arrays(self.generation.end(chunk), _named(end), owner)
 
     def width(self, repair: bool) -> int:
         """The width of the sweep. With `repair` the manifest may be wrong, so it is the width of most chunks."""
@@ -80,28 +110,10 @@ class Store:
 
         The operating system releases the lock when this process ends.
         """
-        path = self.folder / f"lock{share}"
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if repair and os.path.lexists(path) and not path.is_file():
-                set_aside(path)
-            # Its own lock before a look at the others: of two that begin at once each then sees the other, and at worst
-            # both give up. In the other order both could pass.
-            self._lock = self._acquired(f"lock{share}", 0.0)
-        except OSError as error:
-            reason = f"a sweep cannot write its store: {error.strerror or error}; open_sweep only reads one"
-            raise OSError(error.errno, reason, str(self.folder)) from error
-        # A writer of everything and writers of shares exclude each other. Several shares look at one file by turns.
-        others = ["lock"] if share else sorted(path.name for path in self.folder.glob("lock-*"))
-        try:
-            for other in others:
-                self._acquired(other, SECONDS_TO_LOOK if share else 0.0).release()
-        except StoreError:
-            self.close()
-            raise
+        self._lock = locked(self.folder, share, repair)
         self._shared = bool(share)
         if not share:  # what a kill left half written; a worker of that process that still writes loses its chunk
-            for path in self.folder.glob(".*.tmp"):
+            for path in self.folder.rglob(".*.tmp"):
                 path.unlink(missing_ok=True)
         self.start()
 
@@ -111,44 +123,72 @@ class Store:
         # after its chunk, and stay.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
 
-    def _acquired(self, name: str, seconds: float) -> Any:
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(self.folder / name)
-        try:
-            lock.acquire(timeout=seconds)
-        except Timeout:
-            raise StoreError(
-                f"another process is writing {self.folder}; wait for it, or read the store with open_sweep"
-            ) from None
-        return lock
-
-    def create(self, identity: dict[str, Any], layout: Layout, repair: bool = False) -> None:
-        """Write the manifest, or compare with the one that is there.
+    def create(
+        self, identity: dict[str, Any], layout: Layout, repair: bool = False, earlier: IdentityOf | None = None
+    ) -> Layout:
+        """Write the manifest, or compare with the one that is there; returns the layout of the store.
 
         With `repair` a manifest that cannot be read is set aside. So is one of another sweep if it came from elsewhere:
-        its place in a sweep of groups is another one, or there are chunks of this sweep beside it.
+        its place in a sweep of groups is another one, or there are chunks of this sweep beside it. With `earlier`, the
+        identity of this sweep with some seeds and fewer steps, the one that is there may be extended.
 
         Raises:
             StoreError: the store holds a sweep of another definition; every difference is named.
         """
         path, place = self.folder / "manifest.json", part_of(self.folder)
+        record = {"format": FORMAT, "identity": identity, "layout": layout._asdict(), "part_of": place}
         there = self._manifest_there(repair)
         if there is not None:
             known = there["identity"]
             changed = [name for name in {**known, **identity} if known.get(name) != identity.get(name)]
-            if not changed and there["part_of"] == place:
-                return
-            if changed and repair and (there["part_of"] != place or self._holds_any(layout)):
+            lost = self._set_earlier_aside() if repair and not changed else False
+            if not changed and not lost:
+                record = {**there, "part_of": place}
+            elif lost:
+                record = self._extended(record, layout)
+            elif repair and (there["part_of"] != place or self._holds_any(layout)):
                 set_aside(path)
-            elif changed and (holds_results(self.folder) or self._shared):
+            elif earlier is not None and holds_results(self.folder):
+                check_extends(self.generation, identity, layout, earlier, self.folder)
+                self._check_chunks(repair)
+                record = self._extended(record, layout)
+            elif holds_results(self.folder) or self._shared:
                 lines = [f"  {name}: {known.get(name)} there, {identity.get(name)} now" for name in changed]
                 remedy = f"give width={known['width']}" if changed == ["width"] else "finish it as it was defined"
                 hint = f"{self.folder} holds another sweep; {remedy}, or choose another folder"
                 raise StoreError("\n".join([hint, *lines]))
-            elif changed:  # nothing came of the sweep that is there, as when its first call failed; it makes room
-                (self.folder / "narrowed.json").unlink(missing_ok=True)
-        write_json(path, {"format": FORMAT, "identity": identity, "layout": layout._asdict(), "part_of": place})
+            else:  # nothing came of the sweep that is there, as when its first call failed; it makes room
+                (self.files / "narrowed.json").unlink(missing_ok=True)
+        if record != there:
+            write_json(path, record)
+            self._generation = None
+        self.files.mkdir(exist_ok=True)
+        stored = self.generation.layout
+        return layout._replace(order=stored.order, known=stored.known, begun=stored.begun)
+
+    def _extended(self, record: dict[str, Any], layout: Layout) -> dict[str, Any]:
+        """The manifest of a sweep that has the finished trials of the one there."""
+        there = self.generation
+        larger, trials = extended(there, layout)
+        number = there.number + 1
+        while os.path.lexists(self.folder / f"generation-{number}"):  # of a store whose manifest was lost
+            number += 1
+        earlier = {"manifest": there.manifest, "trials": trials}
+        return {**record, "layout": larger._asdict(), "generation": number, "earlier": earlier}
+
+    def _check_chunks(self, repair: bool) -> None:
+        """Refuse to build on a chunk that cannot be read; with `repair` it is set aside."""
+        for path, reason in self._unreadable_chunks(self.generation.layout):
+            if not repair:
+                raise StoreError(reason)
+            set_aside(path)
+
+    def _set_earlier_aside(self) -> bool:
+        """Set chunks of earlier generations aside that cannot be read; returns whether there were any."""
+        wrong = self.generation.unreadable()
+        for path in wrong:
+            set_aside(path)
+        return bool(wrong)
 
     def _manifest_there(self, repair: bool) -> dict[str, Any] | None:
         path = self.folder / "manifest.json"
@@ -170,7 +210,7 @@ class Store:
         return any(path not in wrong for path in self.finished().values()) or any(one is not None for one in begun)
 
     def _begun(self) -> list[Path]:
-        return sorted({*self.folder.glob("carry-*.npz"), *self.folder.glob("rung-*.npz")})
+        return sorted({*self.files.glob("carry-*.npz"), *self.files.glob("rung-*.npz")})
 
     def note_lanes(self, lanes: int) -> None:
         """Record that memory ran out and chunks run with this many lanes."""
@@ -181,11 +221,11 @@ class Store:
     def noted_lanes(self) -> int | None:
         """The fewest lanes that chunks ran with, if fewer than the width."""
         found = self._note("narrowed.json")
-        return None if found is None else found["lanes"]
+        return self.generation.lanes() if found is None else found["lanes"]
 
     def finished(self) -> dict[int, Path]:
         """Chunk number to its file."""
-        found = ((_CHUNK.match(path.name), path) for path in sorted(self.folder.glob("chunk-*.nc")))
+        found = ((_CHUNK.match(path.name), path) for path in sorted(self.files.glob("chunk-*.nc")))
         listed = {int(match[1]): path for match, path in found if match and path == self._path(int(match[1]))}
         reported = {chunk: self._path(chunk) for chunk in self.reported}
         return listed | {chunk: path for chunk, path in reported.items() if os.path.lexists(path)}
@@ -206,7 +246,7 @@ class Store:
     def carry(self, chunk: int, owner: str) -> State | None:
         """The checkpoint of a chunk; None if it is missing or cannot be read."""
         file = read_arrays(self._carry(chunk), owner)
-        return None if file is None else _state_in(file)
+        return None if file is None else state_in(file)
 
     def write_rung(self, rung: int, chunk: int, columns: Columns, state: State | None, owner: str) -> None:
         """Write what a chunk of a pruned sweep measures at a rung, and its state, in the background."""
@@ -216,7 +256,7 @@ class Store:
     def rung(self, rung: int, chunk: int, owner: str, ends: bool) -> tuple[Columns, State | None] | None:
         """What a chunk measured at a rung and, unless the sweep ends there, its state; None if that is not on disk."""
         file = read_arrays(self._rung(rung, chunk), owner)
-        state = None if file is None else _state_in(file)
+        state = None if file is None else state_in(file)
         if file is None or (state is None and not ends):
             return None
         prefix = "column."
@@ -226,7 +266,7 @@ class Store:
     def forget_rungs(self) -> None:
         """Remove what was kept between rungs."""
         self.flush()
-        for path in self.folder.glob("rung-*.npz"):
+        for path in self.files.glob("rung-*.npz"):
             path.unlink(missing_ok=True)
 
     def write_decisions(self, decisions: Sequence[Any]) -> None:
@@ -248,15 +288,15 @@ class Store:
         ended = bool(self.finished())
         found = self.decisions()
         if found is None and ended and "prune" in self.layout().attributes:
-            raise StoreError(f"{self.folder / 'decisions.json'} is not there, but chunks are; {ANEW}")
+            raise StoreError(f"{self.files / 'decisions.json'} is not there, but chunks are; {ANEW}")
         return found
 
     def _write_note(self, name: str, **values: Any) -> None:
-        write_json(self.folder / name, {"format": FORMAT, "owner": self.layout().owner, **values})
+        write_json(self.files / name, {"format": FORMAT, "owner": self.layout().owner, **values})
 
     def _note(self, name: str) -> dict[str, Any] | None:
         """The content of a small file beside the manifest; None if there is none."""
-        path = self.folder / name
+        path = self.files / name
         try:
             found = read_json(path, ANEW)
         except FileNotFoundError:
@@ -290,7 +330,7 @@ class Store:
             try:
                 read()
             except StoreError as error:
-                yield self.folder / name, str(error)
+                yield self.files / name, str(error)
         for path in self._begun():
             if path.is_dir() and not path.is_symlink():  # where a file is to be written
                 yield path, f"{path} is a folder; {ANEW}"
@@ -321,13 +361,13 @@ class Store:
                 write()
 
     def _carry(self, chunk: int) -> Path:
-        return self.folder / f"carry-{chunk:05}.npz"
+        return self.files / f"carry-{chunk:05}.npz"
 
     def _rung(self, rung: int, chunk: int) -> Path:
-        return self.folder / f"rung-{rung:02}-{chunk:05}.npz"
+        return self.files / f"rung-{rung:02}-{chunk:05}.npz"
 
     def _path(self, chunk: int) -> Path:
-        return self.folder / f"chunk-{chunk:05}.nc"
+        return self.files / f"chunk-{chunk:05}.nc"
 
     def _raise_errors(self) -> None:
         for write in [write for write in self._writes if write.done()]:
@@ -354,11 +394,5 @@ def kept_width(folder: Path | None, repair: bool, width: Any) -> Any:
 
 
 def _named(state: State) -> dict[str, np.ndarray]:
-    leaves = {f"{_LEAF}{i:03}": leaf for i, leaf in enumerate(state.leaves)}
+    leaves = {f"{LEAF}{i:03}": leaf for i, leaf in enumerate(state.leaves)}
     return {"step": np.asarray(state.step), **leaves}
-
-
-def _state_in(arrays: Mapping[str, np.ndarray]) -> State | None:
-    """The state among the arrays of a file; None if there is none, as in files of versions that stored lanes."""
-    names = sorted(name for name in arrays if name.startswith(_LEAF))
-    return State(int(arrays["step"]), [arrays[name] for name in names]) if names else None

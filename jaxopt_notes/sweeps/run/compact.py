@@ -37,8 +37,8 @@ class Compacted(Here):
         with self._running(shelf) as engine:
             columns = _to_the_end(Ladder(engine, shelf, bar))
         for chunk in left:
-            trials = self.layout.trials_of(chunk)
-            of_chunk = {name: values[trials.start : trials.stop] for name, values in columns.items()}
+            trials = shelf.layout.numbers_of(chunk)
+            of_chunk = {name: values[trials] for name, values in columns.items()}
             shelf.put(chunk, of_chunk)
             yield chunk, of_chunk
         shelf.forget_rungs()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import numpy as np
 
 from ..compute import width as widths
 from ..compute.engine import Engine, Leg
@@ -27,7 +28,7 @@ from ..keep.folders import is_store
 from ..keep.shelf import Shelf
 from ..keep.store import Store
 from ..spec.group import Group
-from ..spec.options import Options
+from ..spec.options import Keep, Options
 from ..table.columns import columns_of, no_trials
 from ..table.layout import Columns, Layout, layout_of
 from .here import agree_on_lanes, run_chunks
@@ -79,13 +80,13 @@ class Workers:
         options: Options,
         *,
         width: int | str | None,
-        keep_params: bool,
+        keep: Keep,
         folder: Path | None,
         plan: GroupPlan | None = None,
     ) -> None:
         self._executor, self._folder, self._width = executor, folder, width
-        self._packed = functools.partial(pack, group, options, keep_params)
-        self._plan, self._keep_params = plan, keep_params
+        self._packed = functools.partial(pack, group, options, keep)
+        self._plan, self._keep = plan, keep
 
     @functools.cached_property
     def _payload(self) -> bytes:
@@ -96,7 +97,7 @@ class Workers:
     def outline(self) -> Outline:
         """The outline of the plan if there is one; otherwise a worker plans, because its devices may be others."""
         if self._plan is not None:
-            return outline_of(self._plan, self._keep_params)
+            return outline_of(self._plan, self._keep)
         return self._executor.submit(outline_there, self._payload, self._width).result()
 
     @property
@@ -123,12 +124,14 @@ class Workers:
             BrokenExecutor: a worker died and was not restarted; with a folder it reports what is finished.
                 Whatever else a worker raises. Chunks that no worker has begun are withdrawn; finished ones stay.
         """
-        (identity, layout, devices), folder = self.outline, self._folder
+        identity, layout, devices, folder = self.identity, shelf.layout, self.devices, self._folder
         where = None if folder is None else str(folder.absolute())
         to_run = shelf.unfinished(chunks)
         shares = [to_run[i : i + devices] for i in range(0, len(to_run), devices)]
         arguments = (self._payload, layout.width, identity, where)
-        futures = {self._executor.submit(run_share, share, *arguments): share for share in shares}
+        numbers = [[layout.numbers_of(chunk) for chunk in share] for share in shares]
+        pairs = zip(shares, numbers, strict=True)
+        futures = {self._executor.submit(run_share, share, parts, *arguments): share for share, parts in pairs}
         try:
             for future in concurrent.futures.as_completed(futures):
                 lanes, returned = _result(future, futures[future], layout, shelf, folder)
@@ -155,9 +158,9 @@ class Workers:
         return table
 
 
-def outline_of(plan: GroupPlan, keep_params: bool) -> Outline:
+def outline_of(plan: GroupPlan, keep: Keep) -> Outline:
     """The outline of a plan."""
-    return Outline(plan.identity, layout_of(plan, no_trials(plan, keep_params)), plan.devices)
+    return Outline(plan.identity, layout_of(plan, no_trials(plan, keep)), plan.devices)
 
 
 def _result(
@@ -170,7 +173,7 @@ def _result(
         # By name, as Dask need not be installed.
         if type(error).__name__ != "KilledWorker":
             raise
-        first, last = layout.trials_of(share[0]).start, layout.trials_of(share[-1]).stop - 1
+        first, last = layout.numbers_of(share[0])[0], layout.numbers_of(share[-1])[-1]
         chunks = f"chunk{'s' * (len(share) > 1)} {', '.join(map(str, share))} (trials {first} to {last})"
         done = f"{shelf.trials_finished()} of {layout.trials} trials are finished"
         kept = f"{done} and in {folder}; the same call runs only the rest" if folder else done
@@ -181,9 +184,16 @@ def _result(
 
 
 def run_share(
-    chunks: Sequence[int], payload: bytes, width: int, identity: dict[str, Any], folder: str | None
+    chunks: Sequence[int],
+    parts: Sequence[np.ndarray],
+    payload: bytes,
+    width: int,
+    identity: dict[str, Any],
+    folder: str | None,
 ) -> tuple[int, list[Columns]]:
     """What a worker does: run chunks, and write them into the store in `folder` or return their columns.
+
+    `parts` are the numbers of the trials of each chunk.
 
     It also returns the lanes per device that they ran with, fewer than the width if memory ran out. `sys.exit` becomes
     an error: an executor would pass it on, and the process that waits for the result would end without a message.
@@ -197,7 +207,7 @@ def run_share(
         _check_same(identity, plan.identity)
         if folder is None or not is_store(Path(folder)):  # deleted while the sweep ran
             # Then the columns travel back whole, and the caller has everything that was computed.
-            ran, _ = engine.run([plan.trials_of(chunk) for chunk in chunks], Leg(plan.steps))
+            ran, _ = engine.run(parts, Leg(plan.steps))
             return engine.lanes, [columns_of(plan, one) for one in ran]
         store = Store(Path(folder))
         store.start()
@@ -216,11 +226,11 @@ def run_share(
 def outline_there(payload: bytes, width: int | str | None) -> Outline:
     """What a worker does first: make the plan and return its outline, which every other worker must agree with."""
     with _no_exit(), _settings(payload):
-        engine, keep_params = _engine(payload, width)
-        return outline_of(engine.plan, keep_params)
+        engine, keep = _engine(payload, width)
+        return outline_of(engine.plan, keep)
 
 
-def pack(group: Group, options: Options, keep_params: bool) -> bytes:
+def pack(group: Group, options: Options, keep: Keep) -> bytes:
     """The definition of a group, from which a worker makes a plan, and the settings of this process, as bytes.
 
     Functions of the main script and lambdas are sent by value, those of modules by name.
@@ -230,7 +240,7 @@ def pack(group: Group, options: Options, keep_params: bool) -> bytes:
     # Pickled twice: the worker must apply the settings before it unpickles the rest, or its float64 arrays would arrive
     # as float32.
     settings = {name: getattr(jax.config, f"jax_{name}") for name in _SETTINGS}
-    return cloudpickle.dumps((settings, cloudpickle.dumps((group, options, keep_params))))
+    return cloudpickle.dumps((settings, cloudpickle.dumps((group, options, keep))))
 
 
 def check_executor(executor: Any) -> concurrent.futures.Executor:
@@ -280,7 +290,7 @@ def _unpacked(payload: bytes) -> tuple[dict[str, Any], bytes]:
     return pickle.loads(payload)
 
 
-def _engine(payload: bytes, width: int | str | None) -> tuple[Engine, bool]:
+def _engine(payload: bytes, width: int | str | None) -> tuple[Engine, Keep]:
     """The engine of a payload; made once per process, also where tasks run in threads."""
     # `lru_cache` alone would let two threads plan the same sweep at the same time.
     with _planning:
@@ -288,14 +298,14 @@ def _engine(payload: bytes, width: int | str | None) -> tuple[Engine, bool]:
 
 
 @functools.lru_cache(maxsize=4)
-def _made(payload: bytes, width: int | str | None) -> tuple[Engine, bool]:
+def _made(payload: bytes, width: int | str | None) -> tuple[Engine, Keep]:
     import pickle
 
-    group, options, keep_params = pickle.loads(_unpacked(payload)[1])
+    group, options, keep = pickle.loads(_unpacked(payload)[1])
     plan = widths.at(trace("", group, options, None), width)
     if width is None and plan.chunks < FEWEST_CHUNKS:
         plan = plan.at_width(-(-plan.trials // FEWEST_CHUNKS))
-    return Engine(plan, keep_params=keep_params), keep_params
+    return Engine(plan, keep=keep), keep
 
 
 def _check_same(there: dict[str, Any], here: dict[str, Any]) -> None:

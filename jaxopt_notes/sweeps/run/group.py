@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from ..._warnings import warn
+from ...minimize import Status
 from ..compute.progress import Progress
 from ..keep.shelf import Shelf, open_shelf
-from ..keep.signals import Stop, Terminated, sigterm
+from ..keep.signals import Stop, Terminated, sigint, sigterm
 from ..keep.store import Store
+from ..spec.options import Keep
 from ..table.layout import Columns, Layout, build_table, chunk_table
 from .distribute import Workers
 from .here import Here
@@ -35,8 +37,9 @@ Runner = Here | Workers
 class Execution:
     """How a sweep is run: the arguments of `sweep` with these names. They do not change the result of a trial."""
 
-    keep_params: bool
+    keep: Keep
     repair: bool
+    extend: bool
     prune: Pruner | None
     executor: concurrent.futures.Executor | None
     on_chunk: Callable[[xarray.Dataset], object] | None
@@ -52,13 +55,15 @@ def run_group(
     on_chunk: Callable[[xarray.Dataset], object] | None,
 ) -> xarray.Dataset:
     """The table of one group. Chunks that are already in its folder are not run again."""
-    began, layout = time.monotonic(), runner.layout
-    with sigterm(wanted=folder is not None, gentle=runner.gentle) as stop:
+    began = time.monotonic()
+    with sigterm(wanted=folder is not None, gentle=runner.gentle) as stop, sigint(stop, gentle=runner.gentle):
         shelf = _shelf(runner, folder, how, stop)
+        layout = shelf.layout
         share = _share(layout, runner.several and folder is not None)
         trials, left = (_trials_in(layout, chunks) for chunks in (share, shelf.unfinished(share)))
         bar = Progress(trials, layout.steps, name, enabled=how.progress, finished=trials - left)
         interrupted = _consume(runner.run(shelf, share, bar), shelf, layout, bar, on_chunk)
+    interrupted |= stop.interrupted  # also too late for this group, so that the next one does not begin
     # After the shelf is closed: until then a file that is missing may still be on its way.
     shelf.warn_if_deleted()
     table = runner.finish(build_table(layout, shelf.columns()))
@@ -71,11 +76,12 @@ def run_group(
 
 def _shelf(runner: Runner, folder: Path | None, how: Execution, stop: Stop) -> Shelf:
     if folder is None:
-        return Shelf(runner.layout, runner.devices)
+        return Shelf(runner.layout, runner.devices, stop=stop)
     # Processes of `jax.distributed` write one store, each the chunks of its share, so each holds a lock of its own.
     share = f"-{jax.process_index()}" if runner.several and jax.process_count() > 1 else ""
     parts: tuple[Any, ...] = (Store(folder), runner.identity, runner.layout, runner.devices)
-    return open_shelf(*parts, repair=how.repair, share=share, stop=stop)
+    earlier = runner.identity_of if how.extend and isinstance(runner, Here) else None
+    return open_shelf(*parts, repair=how.repair, share=share, stop=stop, earlier=earlier)
 
 
 def _share(layout: Layout, several: bool) -> range:
@@ -102,7 +108,7 @@ def _consume(
             for chunk, columns in finished:
                 bar.chunk(columns["status"], columns["final_loss"])
                 if on_chunk and shelf.holds(chunk):
-                    on_chunk(chunk_table(layout, layout.trials_of(chunk).start, shelf.chunk(chunk)))
+                    on_chunk(chunk_table(layout, layout.numbers_of(chunk), shelf.chunk(chunk)))
     except (KeyboardInterrupt, Terminated) as error:
         _warn_unfinished("interrupted" if isinstance(error, KeyboardInterrupt) else "terminated", shelf, layout)
         return True
@@ -123,4 +129,6 @@ def _trials_in(layout: Layout, chunks: Iterable[int]) -> int:
 
 def _warn_unfinished(why: str, shelf: Shelf, layout: Layout) -> None:
     done = shelf.trials_finished()
-    warn(f"{why}: {done} of {layout.trials} trials finished; the others have status -1")
+    stopped = shelf.trials_interrupted()
+    on_the_way = f"{stopped} stopped on the way have status {Status.INTERRUPTED.value}, " if stopped else ""
+    warn(f"{why}: {done} of {layout.trials} trials finished; {on_the_way}the others have status {Status.NOT_RUN.value}")

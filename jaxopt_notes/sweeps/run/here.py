@@ -8,15 +8,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Generator, Iterable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from ..compute.engine import Engine, Hooks, Leg
+from ..compute.engine import Engine, Hooks, Interrupted, Leg
 from ..compute.group_plan import GroupPlan
 from ..compute.programs import programs
 from ..compute.progress import Progress
 from ..keep.shelf import Shelf
-from ..table.columns import columns_of, no_trials
+from ..spec.options import Keep
+from ..table.columns import columns_of, interrupted_columns, no_trials
 from ..table.decisions import Decisions, add_decisions
 from ..table.layout import Columns, layout_of
 from .ladder import Ladder
@@ -35,16 +36,20 @@ class Here:
         layout: the layout of the table.
         devices: how many chunks run at a time.
         several: whether several processes of `jax.distributed` may run a share of the chunks each.
-        gentle: whether it checks between segments if SIGTERM arrived.
+        gentle: whether it checks between segments if SIGTERM or Ctrl-C arrived.
     """
 
     several = True
     gentle = True
 
-    def __init__(self, plan: GroupPlan, keep_params: bool) -> None:
-        self._plan, self._keep_params, self._compiled = plan, keep_params, 0
+    def __init__(self, plan: GroupPlan, keep: Keep) -> None:
+        self._plan, self._keep, self._compiled = plan, keep, 0
         self.identity, self.devices = plan.identity, plan.devices
-        self.layout = layout_of(plan, no_trials(plan, keep_params))
+        self.layout = layout_of(plan, no_trials(plan, keep))
+
+    def identity_of(self, seeds: Sequence[int], steps: int) -> dict[str, Any]:
+        """The identity of the same sweep with fewer seeds or steps, to compare with what a store began as."""
+        return self._plan.with_fewer(seeds, steps).identity
 
     def run(self, shelf: Shelf, chunks: Iterable[int], bar: Progress | None) -> Generator[tuple[int, Columns]]:
         """Run the chunks that are missing on the shelf; yields each when it is kept."""
@@ -57,7 +62,7 @@ class Here:
         # Programs are shared with other groups and earlier sweeps, so what this one compiled is a difference.
         traces = programs(self._plan.static).traces
         known = len(traces)
-        engine = Engine(self._plan, keep_params=self._keep_params)
+        engine = Engine(self._plan, keep=self._keep)
         agree_on_lanes(engine, shelf)
         try:
             yield engine
@@ -77,11 +82,11 @@ class Pruned(Here):
     several = False
     gentle = False
 
-    def __init__(self, plan: GroupPlan, keep_params: bool, pruner: Pruner) -> None:
+    def __init__(self, plan: GroupPlan, keep: Keep, pruner: Pruner) -> None:
         # First, as it refuses what cannot be pruned by this pruner.
         self._rule = rule_of(plan, pruner)
         self._decisions: Decisions | None = None
-        super().__init__(plan, keep_params)
+        super().__init__(plan, keep)
         # The same trials pruned in another way are another sweep.
         added = {"prune": repr(pruner), "prune_direction": self._rule.direction}
         fingerprint = hashlib.sha256(f"{plan.fingerprint}{''.join(added.values())}".encode()).hexdigest()
@@ -120,17 +125,23 @@ def run_chunks(
     engine: Engine, shelf: Shelf, chunks: Iterable[int], bar: Progress | None = None
 ) -> Generator[tuple[int, Columns]]:
     """Run the chunks that are missing on the shelf to the end; yields each when it is kept."""
-    plan = engine.plan
+    plan, ends = engine.plan, engine.keep == "params+state" and shelf.is_stored
     for together, saved in shelf.missing(chunks):
-        parts = [plan.trials_of(chunk) for chunk in together]
+        parts = [shelf.layout.numbers_of(chunk) for chunk in together]
         if bar and saved:
             bar.skip(saved.step * sum(map(len, parts)))
-        hooks = Hooks(bar, shelf.checkpoint(together), shelf.narrowed)
-        finished, _ = engine.run(parts, Leg(plan.steps, saved=saved), hooks)
-        for chunk, one in zip(together, finished, strict=True):
+        hooks = Hooks(bar, shelf.checkpoint(together), shelf.narrowed, shelf.interrupted)
+        try:
+            finished, state = engine.run(parts, Leg(plan.steps, saved=saved, keep=ends), hooks)
+        except Interrupted as stopped:
+            for chunk, one in zip(together, stopped.finished, strict=True):
+                shelf.put_interrupted(chunk, interrupted_columns(plan, one, stopped.step))
+            raise
+        states = [None] * len(parts) if state is None else state.parts([len(part) for part in parts])
+        for chunk, one, end in zip(together, finished, states, strict=True):
             # Kept before it is yielded: what the consumer does with it, such as a user's `on_chunk`, may raise.
             columns = columns_of(plan, one)
-            shelf.put(chunk, columns)
+            shelf.put(chunk, columns, end)
             yield chunk, columns
 
 

@@ -168,7 +168,7 @@ def _same(name: str, expected: dict[int, Finished], found: dict[int, Finished], 
 
 def _run(plan: GroupPlan, chunks: Sequence[int]) -> dict[int, Finished]:
     """Finished trials by chunk, run in this order and as many at a time as there are devices."""
-    engine, finished = Engine(plan, keep_params=True), dict[int, Finished]()
+    engine, finished = Engine(plan, keep="params"), dict[int, Finished]()
     for first in range(0, len(chunks), plan.devices):
         together = chunks[first : first + plan.devices]
         ran, _ = engine.run([plan.trials_of(chunk) for chunk in together], Leg(plan.steps))

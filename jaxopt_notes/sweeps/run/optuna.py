@@ -15,7 +15,7 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from ... import _checks
-from ...minimize import Status
+from ...minimize import UNFINISHED, Status
 from ...problems import Problem
 from ...problems._metric import Direction
 from ..spec.points import trials as points_of
@@ -151,7 +151,7 @@ def optimize(
             )
         finally:
             _forget(study, asked)
-        if (status == Status.NOT_RUN).any():
+        if np.isin(status, UNFINISHED).any():
             _repair(study, everyone=False)
             raise KeyboardInterrupt
 
@@ -163,7 +163,7 @@ def _definition(plan: SweepPlan, problem: Any, distributions: Any, metric: str) 
         ValueError: an unknown metric.
     """
     first = plan.groups[0]
-    columns = no_trials(first, keep_params=False)
+    columns = no_trials(first, keep="")
     _checks.choice("metric", metric, [n for n, v in columns.items() if v.ndim == 1 and n not in NOT_COMPARED])
     # Axes and choices change from batch to batch, and `every` follows from the steps.
     identity = {name: value for name, value in first.identity.items() if name not in ("axes", "every", "choices")}
@@ -240,7 +240,7 @@ def _tell_result(
     study: Study, trial: Trial, values: np.ndarray, status: np.ndarray, columns: Mapping[str, np.ndarray]
 ) -> bool:
     """Report the median over the seeds, or a failure. A trial that did not run to its end is left RUNNING."""
-    if (status == Status.NOT_RUN).any():
+    if np.isin(status, UNFINISHED).any():
         return True
     shown = _plain(values)
     result = {"values": shown, "failed": float((status >= Status.NON_FINITE).mean())}

@@ -20,7 +20,7 @@ from ..compute import width as widths
 from ..compute.group_plan import GroupPlan
 from ..compute.trace import trace
 from ..spec.group import STEPS, Group, Grouping, grouped, takes_steps
-from ..spec.options import Options
+from ..spec.options import Keep, Options
 from ..spec.space import FAMILY, Space
 
 Factory = Callable[..., optax.GradientTransformation]
@@ -165,6 +165,7 @@ def plan(
     evaluate_every: int | None = None,
     patience: int | None = None,
     monitor: str = "validation_loss",
+    keep: Literal["params", "params+state", "best"] | None = None,
     keep_params: bool | Literal["best"] = False,
     width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
@@ -179,7 +180,7 @@ def plan(
     Arguments:
         problem, optimizer, space, seeds, steps, epochs, batch_size, every, key: as in `sweep`.
         evaluation_params, skip_non_finite, evaluate_every, patience, monitor, width, devices: as in `sweep`.
-        keep_params: "best" if the end of a trial is its best step; `sweep` may keep the parameters or not.
+        keep, keep_params: "best" if the end of a trial is its best step; what else is kept is up to `sweep`.
 
     Returns:
         A `SweepPlan`. `timed()` times a few widths and takes the fastest; `check_invariance` checks it.
@@ -212,19 +213,28 @@ def plan(
         evaluate_every=evaluate_every,
         patience=patience,
         monitor=monitor,
-        keep_best=check_keep("keep_params", keep_params) == "best",
+        keep_best=check_keep(keep, keep_params)[1],
     )
     return planned(specification, width, devices)
 
 
-def check_keep(name: str, value: Any) -> bool | str:
-    """Return whether and where parameters are kept, as a user gave it.
+def check_keep(keep: Any, keep_params: Any) -> tuple[Keep, bool]:
+    """What is kept of the end of every trial, and whether that is its best step, as a user gave it.
 
     Raises:
-        TypeError, ValueError: neither a boolean nor "best".
+        TypeError, ValueError: a value that is not known, or both arguments at once.
     """
-    named = isinstance(value, str) and value.lower() not in _checks.TRUTH
-    return _checks.choice(name, value, ["best"]) if named else _checks.boolean(name, value)
+    if isinstance(keep_params, str) and keep_params.lower() not in _checks.TRUTH:
+        _checks.choice("keep_params", keep_params, ["best"])
+    else:
+        keep_params = "params" if _checks.boolean("keep_params", keep_params) else None
+    if keep is None:
+        keep = keep_params
+    elif keep_params is not None:
+        raise TypeError("keep_params is another name of keep: give one of them")
+    else:
+        _checks.choice("keep", keep, ["params", "params+state", "best"])
+    return ("params" if keep == "best" else keep or ""), keep == "best"
 
 
 def specify(

@@ -280,7 +280,7 @@ def rule_of(plan: GroupPlan, pruner: Pruner) -> Rule:
     """The rule for a plan, after checking that the plan has what the pruner needs."""
     # For its error, where there are too few steps to decide after.
     pruner.decide_at(plan.steps)
-    columns = no_trials(plan, keep_params=False)
+    columns = no_trials(plan, keep="")
     along = (*HISTORIES, *NOT_COMPARED)
     measured = [name for name in columns if name not in along]
     _checks.choice("metric", pruner.metric, measured)

@@ -51,6 +51,7 @@ def sweep(
     batch_size: int | None = None,
     every: int = _Default(1),
     key: Key[Array, ""] | None = None,
+    keep: Literal["params", "params+state", "best"] | None = None,
     keep_params: bool | Literal["best"] = False,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     skip_non_finite: int = _Default(0),
@@ -61,6 +62,7 @@ def sweep(
     devices: Sequence[jax.Device] | None = None,
     store: str | os.PathLike[str] | None = None,
     repair: bool = False,
+    extend: bool = False,
     prune: Pruner | None = None,
     compact: bool = False,
     executor: concurrent.futures.Executor | None = None,
@@ -77,8 +79,8 @@ def sweep(
     on the rest of the space, the chunk or the devices; its floats depend on nothing else but the width.
 
     Everything is checked and traced once, before the first trial runs and before a folder is touched. `sweep(plan)`
-    runs exactly what `print(plan)` shows; then only `keep_params`, `store`, `repair`, `prune`, `executor`, `on_chunk`
-    and `progress` may be given beside it.
+    runs exactly what `print(plan)` shows; then only `keep`, `store`, `repair`, `extend`, `prune`, `executor`,
+    `on_chunk` and `progress` may be given beside it.
 
     Arguments:
         problem: what to minimise; or a function that makes it, whose arguments are axes of the space; or a plan, from
@@ -96,9 +98,11 @@ def sweep(
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
         every: record one entry per this many steps; must divide `steps`. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
-        keep_params: keep the parameters at the end points, for `end_point`; those of `evaluation_params`. With "best"
-            the end point of a trial is the best step that `evaluate_every` saw: the parameters are kept there, and
-            everything of the end is measured there.
+        keep: what is kept of the end of every trial; nothing when None. "params": the parameters and aux, for
+            `end_point`; those of `evaluation_params`. "params+state": also the optimizer's state, for `resume`, and in
+            a store all that more steps with `extend` begin from. "best": the end of a trial is the best step that
+            `evaluate_every` saw; the parameters are kept there, and everything of the end is measured there.
+        keep_params: another name of `keep`, where True is "params".
         evaluation_params: `evaluation_params(state, params) -> params`, the parameters at which everything of the end
             is measured, also by pruners, for methods whose result is not their iterate. When None those of
             `optimizers.evaluation_params`: averages and schedule-free methods are recognised. Static.
@@ -108,7 +112,7 @@ def sweep(
             the metrics there become curves along `evaluation_step`; one look, at the end, when None. Static.
         patience: steps without a better value of `monitor` after which a trial stops, as `plateaued`; with
             `evaluate_every`. Its parameters stay, and what is recorded repeats. Never when None. Static.
-        monitor: the column that `patience` and `keep_params="best"` go by; "validation_loss" when None. A metric must
+        monitor: the column that `patience` and `keep="best"` go by; "validation_loss" when None. A metric must
             declare its direction. Static.
         width: lanes per device and chunk. When None it is chosen by the number of trials, the size of a lane and the
             memory of the machine, so fix it where the floats of two sweeps must be bit-identical. "fastest" times a
@@ -124,6 +128,12 @@ def sweep(
             never wait for each other: each returns what is on disk when its own share is.
         repair: set files of the store aside that were changed or belong to another sweep, and make them again: chunks
             are run again, other files are rewritten. A store with another definition is still refused.
+        extend: the store may hold the same sweep with fewer seeds, points or steps. Only what is new is computed, and
+            the results are those of a sweep that had it from the start, bit for bit at the same width. More steps need
+            a store that was begun with `keep="params+state"`; then they continue from the ends. The store before stays
+            intact until the larger one is recorded, and a kill loses nothing. A random loss of one seed may have floats
+            that differ in the last place from those with several seeds, as its draws are shared by all lanes; trials
+            that are there stay as they are. Not with `prune`, `compact` or `executor`.
         prune: `jon.halving(...)` or `jon.median_stopping(...)`: stop the configurations that do worse early, and pack
             the others together. Their trials have status -2, no history after `pruned_at`, and as `final_*` what was
             measured there; `rung_metric` holds what decided. Groups of other programs compete among themselves. One
@@ -146,7 +156,9 @@ def sweep(
         the minibatch) of the iterate; at the end `final_loss` and every metric as `final_*` on the full training data,
         `validation_*` on the validation data (along `evaluation_step` with `evaluate_every`, and then `best_step`) and
         `test_*` on the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that
-        was not run has status -1. After Ctrl-C the chunks that finished are returned, with a warning; so they are when
+        was not run has status -1. After Ctrl-C all trials are returned as far as they got, with a warning: those on
+        their way have status -4 and the values of the step they reached, and with a store the same call resumes
+        them. A second Ctrl-C, and any of a pruned or compact sweep, returns the chunks that finished. So they are when
         a worker dies and is not restarted and there is no store, and when the store is deleted while the sweep runs.
 
     Raises:
@@ -164,9 +176,10 @@ def sweep(
         >>> dict(table.final_loss.sizes)
         {'learning_rate': 2, 'beta': 2, 'seed': 1}
     """
-    keep = check_keep("keep_params", keep_params)
+    kept, best = check_keep(keep, keep_params)
     known_best = isinstance(problem, SweepPlan) and problem.specification.options.keep_best
-    how = Execution(bool(keep) or known_best, repair, prune, executor, on_chunk, progress, compact)
+    kind = kept or ("params" if known_best else "")
+    how = Execution(kind, repair, extend, prune, executor, on_chunk, progress, compact)
     path = None if store is None else _folder(store)
     _check_execution(how, path)
     width = check_width(width)
@@ -181,15 +194,17 @@ def sweep(
     decided |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
     decided |= {"evaluate_every": evaluate_every, "patience": patience, "monitor": monitor}
     if isinstance(problem, SweepPlan):
-        if keep == "best" and not known_best:
-            raise ValueError("keep_params='best' is decided by the plan: give it to jon.plan(...)")
+        if best and not known_best:
+            raise ValueError("keep='best' is decided by the plan: give it to jon.plan(...)")
+        if known_best and kept == "params+state":
+            raise ValueError("keep='params+state' is of the last step, and this plan keeps the best one")
         _refuse_decided({"optimizer": optimizer, "space": space, **decided, "width": width, "devices": devices})
         _check_precision(problem.specification)
         return _from(path, _run(problem.specification, [group.width for group in problem.groups], problem, path, how))
     if optimizer is None:
         raise TypeError("sweep needs optimizer; only a plan, as jon.plan(...) returns it, has its own")
     decided = {name: int(value) if isinstance(value, _Default) else value for name, value in decided.items()}
-    decided |= {"monitor": "validation_loss" if monitor is None else monitor, "keep_best": keep == "best"}
+    decided |= {"monitor": "validation_loss" if monitor is None else monitor, "keep_best": best}
     specification = specify(problem, optimizer, space, **decided)
     folders = _folders(specification, path)
     # A width that was given is not replaced by that of the store: where they differ the store refuses it, by name.
@@ -214,10 +229,12 @@ def _folder(store: Any) -> Path:
 
 def _check_execution(how: Execution, path: Path | None) -> None:
     """Refuse how a sweep is to be run, before anything is planned."""
-    for name in ("repair", "progress", "compact"):
+    for name in ("repair", "extend", "progress", "compact"):
         _checks.boolean(name, getattr(how, name))
     if how.on_chunk is not None and not callable(how.on_chunk):
         raise TypeError(f"on_chunk must be a function of a table, got {how.on_chunk!r}")
+    if how.extend:
+        _check_extend(how, path)
     if how.prune is not None:
         check_pruner(how.prune, how.executor, path is not None and jax.process_count() > 1)
     if how.executor is not None:
@@ -226,6 +243,20 @@ def _check_execution(how: Execution, path: Path | None) -> None:
     for name, other in others.items():
         if how.compact and other is not None:
             raise ValueError(f"compact=True packs the lanes of one process between its steps; leave {name}= out")
+
+
+def _check_extend(how: Execution, path: Path | None) -> None:
+    """Refuse what cannot be extended, or not in this way."""
+    if path is None:
+        raise ValueError("extend=True needs the store that is to be extended")
+    if how.prune is not None:
+        raise ValueError(
+            "extend=True cannot add to a pruned sweep: with more points or seeds the competition is another"
+        )
+    if how.compact:
+        raise ValueError("extend=True runs what is new in chunks of its own; leave compact= out")
+    if how.executor is not None or jax.process_count() > 1:
+        raise ValueError("extend=True needs one process: extend the store here, without executor")
 
 
 def _check_precision(specification: Specification) -> None:
@@ -266,9 +297,9 @@ def _run(
 
     if how.compact and specification.options.patience is None:
         raise ValueError("compact=True leaves out trials that have stopped, so it needs patience")
-    if how.keep_params:
+    if how.keep:
         for grouping in specification.families.values():
-            check_kept(grouping.groups)
+            check_kept(grouping.groups, how.keep)
     folders = _folders(specification, path)
     known: Sequence[GroupPlan | None] = plan.groups if plan else [None] * len(folders)
     parts = zip(specification.groups, wide, known, folders, strict=True)
@@ -293,12 +324,12 @@ def _runner(
     group: Group, specification: Specification, width: Any, plan: GroupPlan | None, folder: Path | None, how: Execution
 ) -> Runner:
     if how.executor is not None:
-        options: dict[str, Any] = {"width": width, "keep_params": how.keep_params, "folder": folder, "plan": plan}
+        options: dict[str, Any] = {"width": width, "keep": how.keep, "folder": folder, "plan": plan}
         return Workers(how.executor, group, specification.options, **options)
     assert plan is not None
     if how.prune is not None:
-        return Pruned(plan, how.keep_params, how.prune)
-    return Compacted(plan, how.keep_params) if how.compact else Here(plan, how.keep_params)
+        return Pruned(plan, how.keep, how.prune)
+    return Compacted(plan, how.keep) if how.compact else Here(plan, how.keep)
 
 
 def _family(
@@ -311,7 +342,7 @@ def _family(
     """The table of one space: of its group, or of all its groups joined."""
     record = None if grouping.is_one else record_of(grouping)
     if path is not None:
-        claim(path, "manifest.json" if record is None else "groups.json", record, how.repair)
+        claim(path, "manifest.json" if record is None else "groups.json", record, how.repair, how.extend)
     tables: list[xarray.Dataset] = []
     for group in grouping.groups:
         runner, folder = runners.pop(0)  # so that what a group held is freed when the next one begins

@@ -14,12 +14,14 @@ import numpy as np
 import optax
 
 from ... import _checks
+from ..._columns import named_leaves
 from ..._contract import asked
 from ...minibatches import check_batch_size
 from ...problems import Problem
 from ...problems._metric import Metric
 from .accepted import check_kinds, check_space
 from .arguments import Argument, arguments_of, exact, is_number
+from .options import Keep
 from .shaping import shaping_numbers
 from .space import Space, labels_of, listed
 
@@ -301,20 +303,31 @@ def measured(problem: Problem) -> list[str]:
     return list(jax.eval_shape(measure, *problem.start_shapes(), jax.random.key(0), known))
 
 
-def check_kept(groups: Sequence[Group]) -> None:
-    """Refuse parameters that do not fit one table.
+def check_kept(groups: Sequence[Group], keep: Keep) -> None:
+    """Refuse parameters and states that do not fit one table.
 
     Raises:
-        ValueError: the groups have parameters of different shapes.
+        ValueError: the groups have parameters or states of different shapes.
     """
     shapes = [group.problem.start_shapes() for group in groups]
     kept = [[(name, leaf.shape) for name, leaf in jax.tree_util.tree_leaves_with_path(one)] for one in shapes]
     for group, leaves in zip(groups, kept, strict=True):
         if leaves != kept[0]:
             raise ValueError(
-                f"keep_params needs parameters of the same shapes, and {group.words} has others than "
+                f"keep needs parameters of the same shapes, and {group.words} has others than "
                 f"{groups[0].words}; run one sweep for each"
             )
+    known: dict[str, tuple[int, ...]] = {}
+    for group in groups if keep == "params+state" else []:
+        optimizer = group.optimizer_of(next(group.space.configurations(), {}))
+        state = jax.eval_shape(optimizer.init, group.problem.start_shapes()[0])
+        # A leaf that some groups lack is not run there, as a velocity where momentum is a choice.
+        for name, leaf in named_leaves(state, "state"):
+            if known.setdefault(name, leaf.shape) != leaf.shape:
+                raise ValueError(
+                    f"keep='params+state' needs states of the same shapes, and {name} of {group.words} has another "
+                    f"than before; run one sweep for each"
+                )
 
 
 def _maker_axes(problem: Any, optimizer: Callable[..., Any], space: Space) -> list[str]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 from jaxtyping import Array, Int, Key, PyTree
 
 from ... import _checks
+
+Keep = Literal["", "params", "params+state"]  # what is kept of the end of every trial
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ class Options:
         epochs, every = epochs and _checks.count("epochs", epochs), _checks.count("every", every)
         skip = _checks.count("skip_non_finite", skip_non_finite, low=0)
         root = jax.random.key(0) if key is None else _checks.key("key", key)
-        for name, given in {"patience": patience, "keep_params='best'": keep_best or None}.items():
+        for name, given in {"patience": patience, "keep='best'": keep_best or None}.items():
             if given is not None and evaluate_every is None:
                 raise ValueError(f"{name} needs evaluate_every, the steps between two looks at the validation data")
         evaluate_every = None if evaluate_every is None else _checks.count("evaluate_every", evaluate_every)

@@ -32,6 +32,8 @@ RESERVED = frozenset(
         "final_loss",
         "params",
         "aux",
+        "state",
+        "iterate",
         "status",
         "stopped_at",
         "skipped",

@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._columns import is_key, named_leaves
-from ...minimize import HISTORIES, end_status
+from ...minimize import HISTORIES, Status, end_status
 from ..compute.group_plan import GroupPlan
-from .layout import Columns, stored_column
+from ..compute.placed import ends_of
+from ..spec.options import Keep
+from .layout import KEPT, Columns, stored_column
 
 
 def columns_of(plan: GroupPlan, finished: dict[str, Any]) -> Columns:
@@ -25,12 +27,24 @@ def columns_of(plan: GroupPlan, finished: dict[str, Any]) -> Columns:
     unmoved = judged.pop("unmoved", None)
     unmoved = None if unmoved is None else jnp.asarray(unmoved)
     judged["status"] = np.asarray(end_status(status, initial, final, baseline, unmoved))
-    kept = {name: judged.pop(name) for name in ("params", "aux") if name in judged}
+    kept = {name: judged.pop(name) for name in KEPT if name in judged}
     named = [column for name, tree in kept.items() for column in named_leaves(tree, name)]
     return {name: stored_column(name, column) for name, column in (*judged.items(), *named)}
 
 
-def no_trials(plan: GroupPlan, keep_params: bool) -> Columns:
+def interrupted_columns(plan: GroupPlan, finished: dict[str, Any], step: int) -> Columns:
+    """The columns of trials that were stopped on the way, at this step; those that had ended keep their status."""
+    columns = columns_of(plan, finished)
+    # One with fewer steps of its own rests since then.
+    runs = (finished["status"] == Status.COMPLETED) & (finished["stopped_at"] == step)
+    columns["status"] = np.where(runs, np.int32(Status.INTERRUPTED), columns["status"])
+    for name in HISTORIES:
+        columns[name] = columns[name].copy()
+        columns[name][:, step // plan.static.every + 1 :] = np.nan
+    return columns
+
+
+def no_trials(plan: GroupPlan, keep: Keep) -> Columns:
     """The columns of no trials, in their own dtypes; with them a sweep that ran no chunk has every variable."""
     lanes = plan.shapes.lanes(1)
     measured = plan.evaluate.output()
@@ -43,8 +57,9 @@ def no_trials(plan: GroupPlan, keep_params: bool) -> Columns:
     columns |= {"initial_loss": np.zeros(0, measured["final_loss"].dtype)}
     counted = ("status", "stopped_at", "skipped") if plan.static.skip else ("status", "stopped_at")
     columns |= {name: np.zeros(0, np.int32) for name in counted}
-    if keep_params:
+    if keep:
         kept = {"params": lanes.carry.params, "aux": lanes.carry.aux}
+        kept |= ends_of(plan, lanes.carry) if keep == "params+state" else {}
         named = [column for name, tree in kept.items() for column in named_leaves(tree, name)]
         columns |= {name: _none_of(leaf) for name, leaf in named}
     return columns

@@ -25,7 +25,7 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTr
     For a method whose result is not its iterate these are its evaluation parameters.
 
     Arguments:
-        table: from `sweep(..., keep_params=True)`.
+        table: from `sweep(..., keep="params")`.
         problem: the same problem; it gives the structure of the parameters.
         selection: one value for every axis and `seed`; of numbers the nearest of the grid is taken. Of a space
             that is a list of points `configuration`, its number, or as many of its hyperparameters as single it out.
@@ -42,33 +42,59 @@ def end_point(table: xarray.Dataset, problem: Problem, **selection: Any) -> PyTr
         >>> import jaxopt_notes as jon
         >>> valley = jon.problems.quadratic([1.0, 20.0])
         >>> table = jon.sweep(valley, jon.gradient_descent, jon.grid(learning_rate=[0.01, 0.05]), steps=10,
-        ...                   keep_params=True, progress=False)
+        ...                   keep="params", progress=False)
         >>> jon.end_point(table, valley, learning_rate=0.05, seed=0).shape
         (2,)
     """
     _checks.one_table("end_point", table)
     shapes, aux = problem.start_shapes()
-    likes = dict(named_leaves(shapes, "params")) | dict(named_leaves(aux, "aux"))
-    if any(name not in table for name in likes):
-        raise ValueError("this table holds no parameters: run sweep(..., keep_params=True)")
+    if not holds(table, shapes, "params") or not holds(table, aux, "aux"):
+        raise ValueError("this table holds no parameters: run sweep(..., keep='params')")
+    trial = trial_of("end_point", table, selection)
+    params, aux = (restored(trial, tree, root) for tree, root in ((shapes, "params"), (aux, "aux")))
+    return (params, aux) if problem.asks.aux else params
+
+
+def holds(table: xarray.Dataset, tree: PyTree, root: str) -> bool:
+    """Whether a table has a column for every leaf of a pytree."""
+    return all(name in table for name, _ in named_leaves(tree, root))
+
+
+def trial_of(function: str, table: xarray.Dataset, selection: dict[str, Any]) -> xarray.Dataset:
+    """One trial of a table, with its hyperparameters as coordinates without a dim.
+
+    Raises:
+        ValueError: an axis is unknown or missing, the values fit no configuration or several, or it was not run.
+    """
     table, selection = _located(table, selection)
     dims = [str(dim) for dim in table["final_loss"].dims]
     for name in selection:
         _checks.choice("axis", name, dims)
     missing = [dim for dim in dims if dim not in selection]
     if missing:
-        raise ValueError(f"end_point needs one value for {', '.join(missing)}; the axes are {', '.join(dims)}")
-    if selection["seed"] not in table["seed"]:
-        raise ValueError(f"seed must be one of {table['seed'].values.tolist()}, got {selection['seed']}")
-    trial = table[["status", *likes]].sel(seed=selection.pop("seed"))
+        raise ValueError(f"{function} needs one value for {', '.join(missing)}; the axes are {', '.join(dims)}")
+    seed = selection.pop("seed")
+    if seed not in table["seed"]:
+        raise ValueError(f"seed must be one of {table['seed'].values.tolist()}, got {seed}")
+    trial = table.sel(seed=seed)
     trial = trial.isel({name: _place(name, table[name].values, value) for name, value in selection.items()})
     if trial["status"] == Status.NOT_RUN:
         raise ValueError("this trial was not run, so it has no end point")
-    # By the names of their dims, which a transposed table has in another order.
-    found = {name: trial[name].transpose(*own_dims(name, trial[name].ndim)).values for name in likes}
-    leaves = [_leaf(name, found[name], like) for name, like in likes.items()]
-    params, aux = jax.tree.unflatten(jax.tree.structure((shapes, aux)), leaves)
-    return (params, aux) if problem.asks.aux else params
+    return trial
+
+
+def restored(trial: xarray.Dataset, tree: PyTree, root: str) -> PyTree:
+    """A pytree out of the columns of a trial whose names begin with `root`, given its shapes and dtypes.
+
+    Raises:
+        ValueError: it has another shape or dtype in the table.
+    """
+    leaves = []
+    for name, like in named_leaves(tree, root):
+        # By the names of their dims, which a transposed table has in another order.
+        values = trial[name].transpose(*own_dims(name, trial[name].ndim)).values
+        leaves.append(_leaf(name, values, like))
+    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
 
 def _leaf(name: str, values: np.ndarray, like: Any) -> Array:

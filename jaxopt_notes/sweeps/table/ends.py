@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def at_the_end(table: xarray.Dataset) -> xarray.Dataset:
     """The table with one value per trial in place of every curve: that of the trial's end point.
 
-    The end point is the best step where the sweep kept it (`keep_params="best"`), else the last one.
+    The end point is the best step where the sweep kept it (`keep="best"`), else the last one.
     """
     if EVALUATION_STEP not in table.dims:
         return table

@@ -36,6 +36,7 @@ _DESCRIPTIONS = {
     "best_step": "step of the best look at the validation data",
     "skipped": "steps skipped, as their loss, gradient or update was not finite",
 }
+KEPT = ("params", "aux", "state", "iterate")  # what columns of the end point begin with
 NOT_RUN = {"status": Status.NOT_RUN, "stopped_at": -1, "skipped": -1}
 
 
@@ -50,6 +51,9 @@ class Layout(NamedTuple):
         attributes: strings and numbers.
         points: name -> one value per configuration, of a space that is a list of points; NaN where it is absent.
         described: name -> attributes of that variable, besides its description.
+        order: the trials in the order in which columns hold them while the sweep runs; empty where that is by number.
+        known: how many of these come first that an earlier sweep finished, and no chunk has.
+        begun: how many come next that continue from where an earlier sweep ended. Chunks do not mix them with others.
     """
 
     axes: dict[str, list[float]]
@@ -59,6 +63,9 @@ class Layout(NamedTuple):
     attributes: dict[str, Any]
     points: dict[str, list[Any]] = {}  # noqa: RUF012 - never changed
     described: dict[str, dict[str, str]] = {}  # noqa: RUF012
+    order: list[int] = []  # noqa: RUF012
+    known: int = 0
+    begun: int = 0
 
     @property
     def trials(self) -> int:
@@ -78,11 +85,35 @@ class Layout(NamedTuple):
     @property
     def chunks(self) -> int:
         """Number of chunks."""
-        return -(-self.trials // self.width)
+        return self.chunks_begun - (-(self.trials - self.known - self.begun) // self.width)
+
+    @property
+    def chunks_begun(self) -> int:
+        """Number of the first chunks, whose trials continue from where an earlier sweep ended."""
+        return -(-self.begun // self.width)
 
     def trials_of(self, chunk: int) -> range:
-        """The trials of a chunk; none of a number beyond the last."""
-        return range(chunk * self.width, min((chunk + 1) * self.width, self.trials))
+        """The places of a chunk's trials in the columns; none of a number beyond the last."""
+        fresh = self.known + self.begun
+        later = chunk - self.chunks_begun
+        first, last = (
+            (fresh + later * self.width, self.trials) if later >= 0 else (self.known + chunk * self.width, fresh)
+        )
+        return range(first, min(first + self.width, last))
+
+    def numbers_of(self, chunk: int) -> np.ndarray:
+        """The numbers of a chunk's trials, by which an engine knows them."""
+        return self.numbers[self.trials_of(chunk)]
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The number of every trial, in the order of the columns."""
+        return np.asarray(self.order, int) if self.order else np.arange(self.trials)
+
+    def by_number(self, columns: Columns) -> Columns:
+        """Columns of all trials in the order of their numbers."""
+        places = np.argsort(self.numbers)
+        return {name: values[places] for name, values in columns.items()} if self.order else columns
 
     @property
     def owner(self) -> str:
@@ -109,6 +140,7 @@ def layout_of(plan: GroupPlan, columns: Columns) -> Layout:
     held = {name: stored_column(name, column) for name, column in columns.items()}
     named = {name: stored(column)[1] for name, column in columns.items()}
     named |= {name: named[name] | direction_attrs(name, direction) for name, direction in directed.items()}
+    held = {name: stored_column(name, column) for name, column in columns.items()}
     return Layout(
         axes={name: labels_of(values) for name, values in plan.space.axes.items()},
         seeds=plan.seeds.tolist(),
@@ -131,7 +163,7 @@ def build_table(layout: Layout, columns: Columns) -> xarray.Dataset:
     """Lay the trials out along the axes of the space and the seeds."""
     import xarray
 
-    dims = (*layout.axes, "seed")
+    columns, dims = layout.by_number(columns), (*layout.axes, "seed")
     shape = (*map(len, layout.axes.values()), len(layout.seeds))
     variables = {name: values.reshape(*shape, *values.shape[1:]) for name, values in columns.items()}
     return xarray.Dataset(
@@ -139,11 +171,10 @@ def build_table(layout: Layout, columns: Columns) -> xarray.Dataset:
     )
 
 
-def chunk_table(layout: Layout, first: int, columns: Columns) -> xarray.Dataset:
+def chunk_table(layout: Layout, trials: np.ndarray, columns: Columns) -> xarray.Dataset:
     """Some trials as a table, flat along `trial`, with hyperparameters and seed as coordinates along it."""
     import xarray
 
-    trials = np.arange(first, first + len(columns["status"]))
     shape = (*map(len, layout.axes.values()), len(layout.seeds))
     places = dict(zip((*layout.axes, "seed"), np.unravel_index(trials, shape), strict=True))
     axes = _along_axes(layout).items()
@@ -158,7 +189,7 @@ def _variables(layout: Layout, columns: Columns, dims: tuple[str, ...]) -> dict[
     for name, values in columns.items():
         rank = values.ndim - len(dims)
         along = "step" if name in HISTORIES else EVALUATION_STEP
-        inner = own_dims(name, rank) if name.split(".")[0] in ("params", "aux") else [along] * rank
+        inner = own_dims(name, rank) if name.split(".")[0] in KEPT else [along] * rank
         variables[name] = ((*dims, *inner), values, layout.attrs_of(name))
     return variables
 

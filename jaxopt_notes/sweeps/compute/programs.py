@@ -79,14 +79,14 @@ class Shared(NamedTuple):
 
     Attributes:
         constants: what the closure of the loss holds.
-        data: the training data.
-        rows: the example indices of a window.
+        data: the training data; of a stream the batches of a window.
+        rows: the example indices of a window; None of a stream.
         keys: per seed the key of what is random in the loss; None if nothing is.
     """
 
     constants: Sequence[Any]
     data: PyTree
-    rows: Int[Array, "orders window batch"]
+    rows: Int[Array, "orders window batch"] | None
     keys: Key[Array, " seeds"] | None = None
 
 
@@ -127,6 +127,7 @@ class Static(NamedTuple):
         begin: `(constants, key, known) -> (params, aux)` where starts depend on such numbers; None where each seed has
             one start.
         watch: how its runs are watched; None if they are not.
+        streamed: whether all lanes see one batch of a window that comes from the host.
     """
 
     factory: Callable[..., Any]
@@ -139,6 +140,7 @@ class Static(NamedTuple):
     own: tuple[str, ...] = ()
     begin: Program | None = None
     watch: Watch | None = None
+    streamed: bool = False
 
     def optimizer(self, numbers: dict[str, Array]) -> Any:
         """The optimizer of a lane."""
@@ -279,7 +281,12 @@ def _step_loss(
 
     def loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
         batch = () if shared.data is None else (shared.data,)
-        if static.batched:
+        if static.streamed:
+            # The position is the same for all lanes, so under vmap the batch is one, and not one for each.
+            at = functools.partial(jax.lax.dynamic_index_in_dim, index=position, keepdims=False)
+            batch = (jax.tree.map(at, shared.data),)
+        elif static.batched:
+            assert shared.rows is not None
             batch = (gather(shared.data, shared.rows[seed, position]),)
         return static.loss(shared.constants, params, aux, known, *batch)
 

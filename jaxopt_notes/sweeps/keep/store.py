@@ -35,6 +35,7 @@ from .folders import ANEW, holds_results, part_of
 FORMAT = 2
 SECONDS_TO_LOOK = 10.0  # to wait for another's lock: it is held for a moment, or as long as a sweep runs
 _LEAF = "trials."  # before the number of a leaf, whose leading axis is the trial
+_POSITION = "position"
 _CHUNK = re.compile(r"chunk-(\d{5,})\.nc$")
 
 
@@ -355,10 +356,12 @@ def kept_width(folder: Path | None, repair: bool, width: Any) -> Any:
 
 def _named(state: State) -> dict[str, np.ndarray]:
     leaves = {f"{_LEAF}{i:03}": leaf for i, leaf in enumerate(state.leaves)}
-    return {"step": np.asarray(state.step), **leaves}
+    position = {_POSITION: np.frombuffer(state.position, np.uint8)} if state.position else {}
+    return {"step": np.asarray(state.step), **position, **leaves}
 
 
 def _state_in(arrays: Mapping[str, np.ndarray]) -> State | None:
     """The state among the arrays of a file; None if there is none, as in files of versions that stored lanes."""
     names = sorted(name for name in arrays if name.startswith(_LEAF))
-    return State(int(arrays["step"]), [arrays[name] for name in names]) if names else None
+    position = arrays[_POSITION].tobytes() if _POSITION in arrays else b""
+    return State(int(arrays["step"]), [arrays[name] for name in names], position) if names else None

@@ -15,11 +15,12 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from ... import _checks
+from ..._streams import Source, source_of
 from ...problems import Problem
 from ..compute import width as widths
 from ..compute.group_plan import GroupPlan
 from ..compute.trace import trace
-from ..spec.group import Group, Grouping, grouped
+from ..spec.group import BATCH_SIZE, Group, Grouping, grouped
 from ..spec.options import Options
 from ..spec.space import FAMILY, Space
 
@@ -118,7 +119,8 @@ class SweepPlan:
             _checks.choice("argument", name, arguments)
         changed = {**arguments, **changes}
         width, devices = changed.pop("width"), changed.pop("devices")
-        made = self.specification.made if changed["problem"] is arguments["problem"] else None
+        same = all(changed[name] is arguments[name] for name in ("problem", "data"))
+        made = self.specification.made if same else None
         return planned(specify(**changed, made=made), width, devices)
 
     def over(self, space: Space, width: int | None) -> SweepPlan:
@@ -157,6 +159,7 @@ def plan(
     seeds: int | Sequence[int] = 1,
     steps: int,
     batch_size: int | None = None,
+    data: Any = None,
     every: int = 1,
     key: Key[Array, ""] | None = None,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
@@ -176,7 +179,7 @@ def plan(
     memory; it is then the largest power of two that fits.
 
     Arguments:
-        problem, optimizer, space, seeds, steps, batch_size, every, key: as in `sweep`.
+        problem, optimizer, space, seeds, steps, batch_size, data, every, key: as in `sweep`.
         evaluation_params, skip_non_finite, evaluate_every, patience, monitor, width, devices: as in `sweep`.
         keep_params: "best" if the end of a trial is its best step; `sweep` may keep the parameters or not.
 
@@ -201,6 +204,7 @@ def plan(
         optimizer,
         space,
         batch_size=batch_size,
+        data=data,
         seeds=seeds,
         steps=steps,
         every=every,
@@ -230,20 +234,20 @@ def specify(
     space: Any,
     *,
     batch_size: int | None,
+    data: Any = None,
     made: dict[Any, Problem] | None = None,
     **common: Any,
 ) -> Specification:
     """Check the arguments of a sweep, and cut its spaces into groups. No loss is traced.
 
     Arguments:
-        problem, optimizer, space, batch_size: as in `sweep`.
+        problem, optimizer, space, batch_size, data: as in `sweep`.
         made: problems that are made already.
         common: what `Options.of` takes.
 
     Raises:
         TypeError, ValueError: naming the argument, its value and what is accepted.
     """
-    arguments = dict(problem=problem, optimizer=optimizer, space=space, batch_size=batch_size, **common)
     made = {} if made is None else made
     # A sweep without families is one family without a name, and everything below has one form.
     families: dict[str, Any] = {"": (optimizer, space)}
@@ -251,8 +255,12 @@ def specify(
         if space is not None:
             raise TypeError("with several families each brings its own space; leave the argument `space` out")
         families = dict(_checked(optimizer))
-    options = Options.of(**common)
-    cut = {name: grouped(problem, one, visited, batch_size, made) for name, (one, visited) in families.items()}
+    # As a source from here on, since all plans that follow from this one should see one and the same.
+    drawn = batch_size is not None or any(BATCH_SIZE in getattr(one, "names", ()) for _, one in families.values())
+    source = data if data is None or isinstance(data, Source) else source_of(data, drawn)
+    options = Options.of(**common, source=source)
+    arguments = dict(problem=problem, optimizer=optimizer, space=space, batch_size=batch_size, data=source, **common)
+    cut = {name: grouped(problem, one, visited, batch_size, made, source) for name, (one, visited) in families.items()}
     return Specification(arguments, options, cut, made)
 
 

@@ -30,6 +30,7 @@ from .group import Execution, Runner, run_group
 from .here import Here, Pruned
 from .plan import Family, Specification, SweepPlan, check_keep, planned, specify
 from .pruners import Pruner, check_pruner
+from .reading import check_passes, check_reading
 
 if TYPE_CHECKING:
     import xarray
@@ -47,6 +48,7 @@ def sweep(
     seeds: int | Sequence[int] = _Default(1),
     steps: int | None = None,
     batch_size: int | None = None,
+    data: Any = None,
     every: int = _Default(1),
     key: Key[Array, ""] | None = None,
     keep_params: bool | Literal["best"] = False,
@@ -161,13 +163,14 @@ def sweep(
     _check_execution(how, path)
     width = check_width(width)
     decided: dict[str, Any] = {"seeds": seeds, "steps": steps, "batch_size": batch_size, "every": every, "key": key}
-    decided |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
+    decided |= {"data": data, "evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
     decided |= {"evaluate_every": evaluate_every, "patience": patience, "monitor": monitor}
     if isinstance(problem, SweepPlan):
         if keep == "best" and not known_best:
             raise ValueError("keep_params='best' is decided by the plan: give it to jon.plan(...)")
         _refuse_decided({"optimizer": optimizer, "space": space, **decided, "width": width, "devices": devices})
         _check_precision(problem.specification)
+        _check_reading(problem.specification, path, how)
         return _from(path, _run(problem.specification, [group.width for group in problem.groups], problem, path, how))
     if optimizer is None or steps is None:
         missing = "optimizer" if optimizer is None else "steps"
@@ -175,6 +178,7 @@ def sweep(
     decided = {name: int(value) if isinstance(value, _Default) else value for name, value in decided.items()}
     decided |= {"monitor": "validation_loss" if monitor is None else monitor, "keep_best": keep == "best"}
     specification = specify(problem, optimizer, space, **decided)
+    _check_reading(specification, path, how)
     folders = _folders(specification, path)
     # A width that was given is not replaced by that of the store: where they differ the store refuses it, by name.
     wide = [width if isinstance(width, int) else kept_width(folder, repair, width) for folder in folders]
@@ -206,6 +210,11 @@ def _check_execution(how: Execution, path: Path | None) -> None:
         check_pruner(how.prune, how.executor, path is not None and jax.process_count() > 1)
     if how.executor is not None:
         check_executor(how.executor)
+
+
+def _check_reading(specification: Specification, path: Path | None, how: Execution) -> None:
+    asked = {"stored": path is not None, "sent": how.executor is not None, "pruned": how.prune is not None}
+    check_reading(specification.options.source, **asked)
 
 
 def _check_precision(specification: Specification) -> None:
@@ -244,6 +253,8 @@ def _run(
     """
     import xarray
 
+    if plan is not None:
+        check_passes(specification.options.source, plan)
     if how.keep_params:
         for grouping in specification.families.values():
             check_kept(grouping.groups)

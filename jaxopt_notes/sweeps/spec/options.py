@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Int, Key, PyTree
 
 from ... import _checks
+from ..._streams import Source
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class Options:
         patience: steps without a better value of `monitor` after which a trial stops; None if none does.
         monitor: the column that decides which step is best.
         keep_best: whether the end of a trial is its best step.
+        source: what gives the batches, where they do not come from the data of the problem.
         floats: the type of floats whose type is not given, which `jax_enable_x64` decides.
     """
 
@@ -46,6 +48,7 @@ class Options:
     monitor: str
     keep_best: bool
     floats: str
+    source: Source | None = None
 
     @classmethod
     def of(
@@ -61,6 +64,7 @@ class Options:
         patience: int | None = None,
         monitor: str = "validation_loss",
         keep_best: bool = False,
+        source: Source | None = None,
     ) -> Options:
         """The options that a user gave to `sweep` or `plan`.
 
@@ -77,7 +81,7 @@ class Options:
             evaluate_every = _checks.divisor("evaluate_every", evaluate_every, "steps", steps)
         patience = None if patience is None else _checks.count("patience", patience)
         watching = (evaluate_every, patience, monitor, keep_best)
-        return cls(_seeds(seeds), steps, every, root, evaluation_params, skip, *watching, str(default_float()))
+        return cls(_seeds(seeds), steps, every, root, evaluation_params, skip, *watching, str(default_float()), source)
 
 
 def default_float() -> np.dtype:

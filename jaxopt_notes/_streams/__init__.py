@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -30,7 +30,7 @@ def source_of(data: Any, drawn: bool) -> Source:
     Raises:
         TypeError: it is nothing of the kind. ValueError: it is empty, or the lengths of its arrays differ.
     """
-    leaves = jax.tree.leaves(data)
+    leaves = jax.tree.leaves(data, is_leaf=lambda node: isinstance(node, Iterable) and not _holds_arrays(node))
     if leaves and not isinstance(data, list) and all(map(_is_array, leaves)):
         return Rows(data, are_arrays=True)
     if all(hasattr(data, name) for name in ("__len__", "__getitem__")) and not isinstance(data, (str, bytes, dict)):
@@ -43,6 +43,10 @@ def source_of(data: Any, drawn: bool) -> Source:
         f"data must be arrays, a data set with a length and items, an iterable of batches, or a function without "
         f"arguments that makes one; got {data!r}"
     )
+
+
+def _holds_arrays(node: Any) -> bool:
+    return isinstance(node, (tuple, list, Mapping))
 
 
 def _is_array(leaf: Any) -> bool:

@@ -117,9 +117,10 @@ class Iterated(_Ready):
                 else:
                     yield batch, where
                 where = _packed(begun.get_state()) if self.positioned else b""
-            # One that gives nothing from its start would be read for ever.
-            if self.once or fresh:
+            if self.once:
                 return
+            if fresh:  # and would be read for ever
+                raise ValueError(f"data gave no batch when it was read again, as an iterator that has ended: {AGAIN}")
             begun, fresh = self._new(), True
 
     def note(self, start: int, count: int, stack: PyTree) -> None:

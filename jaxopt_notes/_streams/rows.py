@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import mmap
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
@@ -95,7 +96,8 @@ def _stacked(examples: list[PyTree]) -> PyTree:
         ) from error
 
 
-class _Closed(NamedTuple):
+@dataclass(frozen=True)
+class _Closed:
     """A map of a file into memory, as what is needed to open it again."""
 
     filename: str

@@ -115,7 +115,7 @@ class Source:
                 there = start + len(read)
                 raise ValueError(
                     f"data ended after {there} batches, and step {there} of {until} needs one more: {until} steps take "
-                    f"{until + 1} batches. If it is an iterator, {AGAIN}"
+                    f"{until + 1} batches; {AGAIN}"
                 )
             self.note(start, count, stack)
             carried = [(batch, where)]

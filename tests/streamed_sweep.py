@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxopt_notes as jon
-from jaxopt_notes.sweeps.compute import group_plan
+from jaxopt_notes.sweeps.compute import engine, group_plan
 from jaxopt_notes.sweeps.keep import shelf
 
 SHAPE = (512, 9)
-STEPS_PER_WINDOW = 37
+STEPS_PER_WINDOW = 37  # which does not divide the steps
 
 
 def write(path):
@@ -29,13 +29,14 @@ def definition(path):
     start = {"in": rng.standard_normal((8, 32)).astype(np.float32), "out": np.zeros(32, np.float32)}
     rows = np.memmap(path, np.float32, "r", shape=SHAPE)
     space = jon.grid(learning_rate=[0.01, 0.1, 0.5, 30.0], beta=[0.0, 0.5, 0.9])
-    options = dict(data=rows, batch_size=32, seeds=2, steps=1000, every=50, width=4, progress=False)
+    options = dict(data=rows, batch_size=32, seeds=2, steps=400, every=50, width=4, progress=False)
     return (jon.Problem(loss, init=start), jon.momentum, space), options
 
 
 def run(path, folder, cache):
     """The sweep with a store, in a process that keeps its compiled programs in `cache`."""
     jon.use_compilation_cache(cache)
-    shelf.SECONDS_PER_CHECKPOINT = 0.0  # after every segment, so that kills meet chunks on their way
+    # After every segment, of which a window has several, so that kills meet chunks and windows on their way.
+    shelf.SECONDS_PER_CHECKPOINT, engine.SECONDS_PER_SEGMENT = 0.0, 0.002
     arguments, options = definition(path)
     jon.sweep(*arguments, **options, store=folder)

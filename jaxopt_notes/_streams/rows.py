@@ -17,6 +17,8 @@ from ..minibatches import check_batch_size, reshuffle, rows_in_order
 from .arrays import arrays_of, length_of
 from .source import SAMPLE, SAMPLE_BYTES, Order, Source
 
+ROWS_HELD = 1024  # of a map; around each that is read the system maps up to 64 KB
+
 
 class Rows(Source):
     """Examples by number: arrays, or anything with a length and items. Every epoch draws them in another order."""
@@ -24,6 +26,7 @@ class Rows(Source):
     def __init__(self, source: Any, are_arrays: bool) -> None:
         self._source, self._are_arrays = source, are_arrays
         self.examples = _checks.examples("data", source) if are_arrays else length_of(source)
+        self._touched = 0
         self._lists = not are_arrays and _takes_lists(source, self.examples)
         self.words = f"{self.examples} examples by number"
 
@@ -59,7 +62,13 @@ class Rows(Source):
     def _read(self, rows: np.ndarray) -> PyTree:
         """The examples of some rows, which are sorted."""
         if self._are_arrays:
-            return jax.tree.map(lambda leaf: np.asarray(leaf[rows]), self._source)
+            found = jax.tree.map(lambda leaf: np.asarray(leaf[rows]), self._source)
+            self._touched += len(rows)
+            if self._touched >= ROWS_HELD:
+                self._touched = 0
+                for leaf in jax.tree.leaves(self._source):
+                    _release(leaf)
+            return found
         if self._lists:
             return arrays_of(self._source[rows.tolist()])
         return _stacked([arrays_of(self._source[int(row)]) for row in rows])
@@ -113,3 +122,13 @@ def _closed(leaf: Any) -> Any:
     # A part of a map does not know where it begins in the file.
     whole = isinstance(leaf, np.memmap) and isinstance(leaf.base, mmap.mmap) and leaf.flags.c_contiguous
     return _Closed(str(leaf.filename), leaf.dtype, leaf.offset, leaf.shape) if whole and leaf.filename else leaf
+
+
+def _release(leaf: Any) -> None:
+    """Let the system take back the pages of a map that were read; what it still has of the file is read fast again."""
+    # They would count as memory of this process, up to the size of the file.
+    while leaf is not None and not (isinstance(leaf, np.memmap) and isinstance(leaf.base, mmap.mmap)):
+        leaf = getattr(leaf, "base", None)
+    # In a private map ("c") the pages hold what was written to it, and nothing else does.
+    if leaf is not None and leaf.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+        leaf.base.madvise(mmap.MADV_DONTNEED)

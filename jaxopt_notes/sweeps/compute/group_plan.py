@@ -34,7 +34,7 @@ from .programs import Static, trials_mesh
 from .shapes import Shapes, shapes_of
 
 WINDOW_BYTES = 2**28  # of example indices held at a time
-STREAM_BYTES = 2**25  # of the batches of a stream placed at a time; one window is in use, up to two are read ahead
+STREAM_BYTES = 2**24  # of the batches of a stream placed at a time; one window is in use, up to two are read ahead
 
 
 class Timing(NamedTuple):

@@ -89,6 +89,17 @@ def sweep(
         seeds: how many seeds (0, 1, ...), or the seeds themselves.
         steps: steps of every trial. Static.
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
+        data: what gives the batches, in place of `Problem(data=)`, where the data do not fit the memory. All trials,
+            those of other seeds too, see the same batch in the same step; batches are read ahead in windows while the
+            devices compute. Either examples by number, with a `batch_size`: arrays such as `numpy.memmap` or those of
+            HDF5, a pytree of them (but no list), or anything with a length and items, such as a data set of torch or
+            Hugging Face or a `grain.MapDataset`. Their order is that of seed 0, `seed_keys(key, 0)[1]`, reshuffled
+            every epoch. Or ready batches of one size, without `batch_size`, in their own order, beginning again when
+            they end: a list of them, a data loader, a `grain.IterDataset`, or a function that makes an iterator. An
+            iterator itself can be read once, so all trials must run side by side. With a store data by number resume
+            bit-identically, and so do iterators with a state as those of grain; others are refused. Everything
+            `final_*`, and `initial_loss`, is measured on a fixed sample of up to 1,024 training examples, as
+            `attrs["final_on"]` says: choose by `validation_*`, for which the problem has arrays in memory.
         every: record one entry per this many steps; must divide `steps`. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
         keep_params: keep the parameters at the end points, for `end_point`; those of `evaluation_params`. With "best"
@@ -142,7 +153,8 @@ def sweep(
         a worker dies and is not restarted and there is no store, and when the store is deleted while the sweep runs.
 
     Raises:
-        TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
+        TypeError, ValueError: before compiling, naming the argument, its value and what is accepted. While it runs:
+            `data` end too early, give a batch of another shape, or other batches when they are read again.
         StoreError: the store holds another sweep (every difference is named), a file that cannot be read, or is being
             written by another process. OSError: it cannot be written; the chunks before are there. BrokenExecutor: a
             worker died and was not restarted, or a chunk that is named killed every worker that Dask gave it to; what
@@ -155,6 +167,18 @@ def sweep(
         ...                   steps=100, progress=False)
         >>> dict(table.final_loss.sizes)
         {'learning_rate': 2, 'beta': 2, 'seed': 1}
+
+        Data that stay in their file, here one that is made for the purpose:
+
+        >>> import tempfile, jax.numpy as jnp, numpy as np
+        >>> rows = np.memmap(tempfile.mkdtemp() + "/rows", np.float32, "w+", shape=(5000, 3))
+        >>> rows[:] = np.random.default_rng(0).standard_normal((5000, 3))
+        >>> fit = jon.Problem(lambda w, batch: jnp.mean((batch @ w - batch[:, 0]) ** 2), init=jnp.zeros(3),
+        ...                   validation=np.array(rows[:500]))
+        >>> table = jon.sweep(fit, jon.momentum, jon.grid(learning_rate=[0.01, 0.1]), data=rows, batch_size=50,
+        ...                   steps=100, progress=False)
+        >>> jon.best(table, "validation_loss").config, table.attrs["final_on"]
+        ({'learning_rate': 0.1}, 'a sample of 1024 training examples')
     """
     keep = check_keep("keep_params", keep_params)
     known_best = isinstance(problem, SweepPlan) and problem.specification.options.keep_best

@@ -17,7 +17,7 @@ from ..minibatches import check_batch_size, reshuffle, rows_in_order
 from .arrays import arrays_of, length_of
 from .source import SAMPLE, SAMPLE_BYTES, Order, Source
 
-ROWS_HELD = 1024  # of a map; around each that is read the system maps up to 64 KB
+ROWS_HELD = 32  # of a map; around each that is read the system may map 2 MB of the file
 
 
 class Rows(Source):
@@ -26,7 +26,6 @@ class Rows(Source):
     def __init__(self, source: Any, are_arrays: bool) -> None:
         self._source, self._are_arrays = source, are_arrays
         self.examples = _checks.examples("data", source) if are_arrays else length_of(source)
-        self._touched = 0
         self._lists = not are_arrays and _takes_lists(source, self.examples)
         self.words = f"{self.examples} examples by number"
 
@@ -62,13 +61,7 @@ class Rows(Source):
     def _read(self, rows: np.ndarray) -> PyTree:
         """The examples of some rows, which are sorted."""
         if self._are_arrays:
-            found = jax.tree.map(lambda leaf: np.asarray(leaf[rows]), self._source)
-            self._touched += len(rows)
-            if self._touched >= ROWS_HELD:
-                self._touched = 0
-                for leaf in jax.tree.leaves(self._source):
-                    _release(leaf)
-            return found
+            return jax.tree.map(lambda leaf: _rows_of(leaf, rows), self._source)
         if self._lists:
             return arrays_of(self._source[rows.tolist()])
         return _stacked([arrays_of(self._source[int(row)]) for row in rows])
@@ -124,11 +117,23 @@ def _closed(leaf: Any) -> Any:
     return _Closed(str(leaf.filename), leaf.dtype, leaf.offset, leaf.shape) if whole and leaf.filename else leaf
 
 
-def _release(leaf: Any) -> None:
-    """Let the system take back the pages of a map that were read; what it still has of the file is read fast again."""
-    # They would count as memory of this process, up to the size of the file.
+def _rows_of(leaf: Any, rows: np.ndarray) -> np.ndarray:
+    mapped = _map_of(leaf)
+    if mapped is None:
+        return np.asarray(leaf[rows])
+    # Pages of a map that were read count as memory of this process, up to the size of the file, until they are given
+    # back. What the system keeps of the file is read fast again.
+    found = np.empty((len(rows), *leaf.shape[1:]), leaf.dtype)
+    for first in range(0, len(rows), ROWS_HELD):
+        some = slice(first, first + ROWS_HELD)
+        found[some] = leaf[rows[some]]
+        mapped.madvise(mmap.MADV_DONTNEED)
+    return found
+
+
+def _map_of(leaf: Any) -> mmap.mmap | None:
+    """The map that an array is a view of, if its pages can be given back."""
     while leaf is not None and not (isinstance(leaf, np.memmap) and isinstance(leaf.base, mmap.mmap)):
         leaf = getattr(leaf, "base", None)
-    # In a private map ("c") the pages hold what was written to it, and nothing else does.
-    if leaf is not None and leaf.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
-        leaf.base.madvise(mmap.MADV_DONTNEED)
+    # The pages of a private map ("c") hold what was written to it, and nothing else does.
+    return None if leaf is None or leaf.mode == "c" or not hasattr(mmap, "MADV_DONTNEED") else leaf.base

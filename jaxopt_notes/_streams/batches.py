@@ -68,7 +68,7 @@ class Sequence(_Ready):
         """Steps until the first batch comes again."""
         return self._length
 
-    def batches(self, first: int, position: bytes, order: Order) -> Iterator[tuple[PyTree, bytes]]:
+    def batches(self, first: int, length: int, order: Order, position: bytes) -> Iterator[tuple[PyTree, bytes]]:
         """The batches from step `first` on."""
         return ((self._source[step % self._length], b"") for step in itertools.count(first))
 
@@ -92,7 +92,7 @@ class Iterated(_Ready):
         """Whether its iterators have a state, as those of grain."""
         return not self.once and all(hasattr(self._new(), name) for name in ("get_state", "set_state"))
 
-    def batches(self, first: int, position: bytes, order: Order) -> Iterator[tuple[PyTree, bytes]]:
+    def batches(self, first: int, length: int, order: Order, position: bytes) -> Iterator[tuple[PyTree, bytes]]:
         """The batches from step `first` on; without a position those before are read and left out."""
         if self.once and self._begun:
             raise ValueError(
@@ -100,28 +100,29 @@ class Iterated(_Ready):
                 f"be the number of trials per device, so that they all run side by side"
             )
         self._begun = True
-        return self._from(first, position)
+        return self._from(first, length, position)
 
-    def _from(self, first: int, position: bytes) -> Iterator[tuple[PyTree, bytes]]:
+    def _from(self, first: int, length: int, position: bytes) -> Iterator[tuple[PyTree, bytes]]:
         # Without a state the batches before are read again, and have to be the same: `note` checks it.
         begun: Any = itertools.chain(self._held, self._source) if self.once else self._new()
         if position:
             begun.set_state(_unpacked(position))
-        skip, fresh = 0 if position else first, not position
+        step, fresh = first if position else 0, not position
         while True:
-            where = _packed(begun.get_state()) if self.positioned else b""
+            where = self._position(begun, step % length == 0)
             for batch in begun:
-                fresh = False
-                if skip:
-                    skip -= 1
-                else:
+                if step >= first:
                     yield batch, where
-                where = _packed(begun.get_state()) if self.positioned else b""
+                step, fresh = step + 1, False
+                where = self._position(begun, step % length == 0)
             if self.once:
                 return
             if fresh:  # and would be read for ever
                 raise ValueError(f"data gave no batch when it was read again, as an iterator that has ended: {AGAIN}")
             begun, fresh = self._new(), True
+
+    def _position(self, begun: Any, wanted: bool) -> bytes:
+        return _packed(begun.get_state()) if wanted and self.positioned else b""
 
     def note(self, start: int, count: int, stack: PyTree) -> None:
         """Compare a window with what was read there before.
@@ -159,9 +160,12 @@ def _packed(state: Any) -> bytes:
     if isinstance(state, bytes):
         return b"b" + state
     try:
-        return b"j" + json.dumps(state, default=int).encode()
-    except TypeError as error:
-        raise TypeError(f"the get_state() of data must give bytes or plain data as JSON knows it: {error}") from error
+        text = json.dumps(state)
+    except TypeError:
+        text = "null"
+    if json.loads(text) != state:
+        raise TypeError(f"the get_state() of data must give bytes or plain data as JSON knows it, got {state!r}")
+    return b"j" + text.encode()
 
 
 def _unpacked(position: bytes) -> Any:

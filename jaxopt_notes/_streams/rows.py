@@ -52,7 +52,7 @@ class Rows(Source):
         """Steps in which all examples are seen but those that make no whole batch."""
         return self.examples // self.size(batch_size)
 
-    def batches(self, first: int, position: bytes, order: Order) -> Iterator[tuple[PyTree, bytes]]:
+    def batches(self, first: int, length: int, order: Order, position: bytes) -> Iterator[tuple[PyTree, bytes]]:
         """The batches from step `first` on; their order follows from the key."""
         size = self.size(order.batch_size)
         for rows, back in rows_in_order(reshuffle(size), order.key, first, self.examples, self.examples // size):

@@ -82,8 +82,8 @@ class Source:
         """Steps until the source begins again; None if that is not known."""
         return None
 
-    def batches(self, first: int, position: bytes, order: Order) -> Iterator[tuple[PyTree, bytes]]:
-        """The batches from step `first` on, each with the position before it."""
+    def batches(self, first: int, length: int, order: Order, position: bytes) -> Iterator[tuple[PyTree, bytes]]:
+        """The batches from step `first` on, which begins a window, with the position before those that begin one."""
         raise NotImplementedError
 
     def windows(self, step: int, until: int, length: int, order: Order, position: bytes = b"") -> Iterator[Window]:
@@ -101,7 +101,7 @@ class Source:
             ValueError: the source ends too early, or gives a batch of another shape.
         """
         begin = step - step % length
-        source, carried = self.batches(begin, position, order), list[tuple[PyTree, bytes]]()
+        source, carried = self.batches(begin, length, order, position), list[tuple[PyTree, bytes]]()
         shapes = self.shapes(order.batch_size)
         for start in range(begin, until, length):
             stack = jax.tree.map(lambda leaf: np.zeros((length + 1, *leaf.shape), leaf.dtype), shapes)

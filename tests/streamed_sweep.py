@@ -19,7 +19,7 @@ def write(path):
 
 def definition(path):
     """The sweep's arguments: 3 chunks of 4 trials of a small network, in windows that do not divide the steps."""
-    group_plan.STREAM_BYTES = STEPS_PER_WINDOW * 32 * 9 * 4
+    group_plan.STREAM_BYTES["cpu"] = STEPS_PER_WINDOW * 32 * 9 * 4
     rng = np.random.default_rng(1)
 
     def loss(params, batch):

@@ -34,7 +34,9 @@ from .programs import Static, trials_mesh
 from .shapes import Shapes, shapes_of
 
 WINDOW_BYTES = 2**28  # of example indices held at a time
-STREAM_BYTES = 2**24  # of the batches of a stream placed at a time; one window is in use, up to two are read ahead
+# Of the batches of a stream placed at a time; one window is in use, up to two are read ahead. Where the device is the
+# host itself they are small, as they count beside everything else.
+STREAM_BYTES = {"cpu": 2**23}
 
 
 class Timing(NamedTuple):
@@ -202,7 +204,7 @@ class GroupPlan:
         if self.source is not None:
             leaves = jax.tree.leaves(self.source.shapes(self.group.batch_size))
             size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-            return min(self.steps, max(1, STREAM_BYTES // max(1, size)))
+            return min(self.steps, max(1, STREAM_BYTES.get(self.platform, 2**26) // max(1, size)))
         if self.minibatches is None:
             return self.steps
         return min(self.steps, max(1, WINDOW_BYTES // (4 * len(self.orders) * self.batch_size)))

@@ -175,10 +175,10 @@ def sweep(
         >>> rows[:] = np.random.default_rng(0).standard_normal((5000, 3))
         >>> fit = jon.Problem(lambda w, batch: jnp.mean((batch @ w - batch[:, 0]) ** 2), init=jnp.zeros(3),
         ...                   validation=np.array(rows[:500]))
-        >>> table = jon.sweep(fit, jon.momentum, jon.grid(learning_rate=[0.01, 0.1]), data=rows, batch_size=50,
+        >>> table = jon.sweep(fit, jon.momentum, jon.grid(learning_rate=[1e-4, 0.01]), data=rows, batch_size=50,
         ...                   steps=100, progress=False)
         >>> jon.best(table, "validation_loss").config, table.attrs["final_on"]
-        ({'learning_rate': 0.1}, 'a sample of 1024 training examples')
+        ({'learning_rate': 0.01}, 'a sample of 1024 training examples')
     """
     keep = check_keep("keep_params", keep_params)
     known_best = isinstance(problem, SweepPlan) and problem.specification.options.keep_best

@@ -339,6 +339,8 @@ def _in_words(group: GroupPlan) -> str:
     known = "" if available is None else f", of {_size(available)} that it may take on the device"
     parts = f"{_size(memory.fixed)} and {_size(memory.per_lane)} per lane"
     lines.append(f"  memory per chunk {_size(needed)}: {parts}{known}")
+    if group.source is not None:
+        lines.append(f"  data are {group.source.words}, read ahead {_of(group.window, 'step')} at a time")
     if group.wished is not None:
         lines.append(f"  {_of(group.width, 'lane')} and not {group.wished}, which would not fit")
     elif available is not None and needed > available:

@@ -8,6 +8,8 @@ batches from arrays on disk, and `prefetch` reads ahead of the computation.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -283,16 +285,27 @@ def batches(data: PyTree, minibatches: Minibatches, key: Key[Array, ""], first_s
 def _batches(
     data: PyTree, minibatches: Minibatches, key: Any, step: int, examples: int, per_epoch: int
 ) -> Iterator[PyTree]:
+    for rows, back in rows_in_order(minibatches, key, step, examples, per_epoch):
+        yield jax.tree.map(lambda leaf, rows=rows, back=back: np.asarray(leaf[rows])[back], data)
+
+
+def rows_in_order(
+    minibatches: Minibatches, key: Any, step: int, examples: int, per_epoch: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The rows of every batch from `step` on, sorted as files are read, and the positions that undo the sorting."""
     while True:
         left = per_epoch - step % per_epoch
-        for rows in np.asarray(_epoch(minibatches, key, step - step % per_epoch, per_epoch, examples))[-left:]:
+        for rows in np.asarray(_epoch(minibatches, key, step // per_epoch, examples))[-left:]:
             order = np.argsort(rows)
-            back = np.argsort(order)
-            yield jax.tree.map(lambda leaf, rows=rows[order], back=back: np.asarray(leaf[rows])[back], data)
+            yield rows[order], np.argsort(order)
         step += left
 
 
-_epoch = jax.jit(indices, static_argnums=(0, 3, 4))
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def _epoch(minibatches: Minibatches, key: Key[Array, ""], epoch: Array, examples: int) -> Int[Array, "steps batch"]:
+    """The rows of every batch of one epoch."""
+    size = examples_per_step(minibatches, examples)
+    return minibatches.order(key, epoch, examples)[: examples // size * size].reshape(-1, size)
 
 
 def prefetch(iterator: Iterable[PyTree], depth: int = 2) -> Generator[PyTree, None, None]:
@@ -316,12 +329,15 @@ def prefetch(iterator: Iterable[PyTree], depth: int = 2) -> Generator[PyTree, No
     """
     if not isinstance(iterator, Iterable):
         raise TypeError(f"iterator must be an iterable of batches, got {iterator!r}")
-    return _prefetch(iterator, _checks.count("depth", depth))
+    return prefetched(iterator, _checks.count("depth", depth), jax.device_put)
 
 
-def _prefetch(iterator: Iterable[PyTree], depth: int) -> Generator[PyTree, None, None]:
+def prefetched(iterator: Iterable[Any], depth: int, place: Callable[[Any], Any]) -> Generator[Any, None, None]:
+    """As `prefetch`, given what puts an item on the devices, which the thread calls."""
     ready: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
     closed = threading.Event()
+    # Settings made by a context manager hold for one thread, and without them float64 would arrive as float32.
+    settings = {name: getattr(jax.config, f"jax_{name}") for name in ("enable_x64", "threefry_partitionable")}
 
     def put(kind: str, item: Any = None) -> None:
         while not closed.is_set():
@@ -332,14 +348,17 @@ def _prefetch(iterator: Iterable[PyTree], depth: int) -> Generator[PyTree, None,
                 continue
 
     def read() -> None:
-        try:
-            for item in iterator:
-                if closed.is_set():
-                    return
-                put("item", jax.device_put(item))
-            put("end")
-        except BaseException as error:
-            put("error", error)
+        with contextlib.ExitStack() as stack:
+            for name, value in settings.items():
+                stack.enter_context(getattr(jax, name)(value))
+            try:
+                for item in iterator:
+                    if closed.is_set():
+                        return
+                    put("item", place(item))
+                put("end")
+            except BaseException as error:
+                put("error", error)
 
     thread = threading.Thread(target=read, name="prefetch", daemon=True)
     thread.start()

@@ -31,6 +31,7 @@ LEVELS = {
             "_digests",
             "_files",
             "_partials",
+            "_streams",
             "_warnings",
             "devices",
             "optimizers",
@@ -53,7 +54,7 @@ FLOORS = [
     ["_checks", "_callbacks", "_digests", "_derivatives"],
     ["_contract"],
     ["_partials", "_hoist", "devices", "minibatches", "problems"],
-    ["_means", "schedules", "wrappers"],
+    ["_means", "_streams", "schedules", "wrappers"],
     ["optimizers"],
 ]
 # The way of the data through `sweeps`: a folder imports only from those before it.

@@ -36,7 +36,8 @@ class Problem:
         loss: `loss(params)`, or `loss(params, batch)` with `data`; a real scalar, by custom a mean over the batch.
         init: `init(key) -> params`, or a pytree of parameters to start from whatever the key. It may ask for numbers,
             as in `init(key, *, scale)`. If the loss asks for `aux`, both are pairs `(params, aux)`.
-        data: a pytree of arrays with one leading axis of training examples, or None.
+        data: a pytree of arrays with one leading axis of training examples; or None, also where a sweep is given its
+            `data` apart, as those that do not fit the memory.
         test_data: the same for examples held out, to be looked at once, in the end; or None.
         metrics: name -> `metric(params)` or `metric(params, data)`, real scalars reported at the end on all parts of
             the data. They are given by keyword what they ask for, as the loss is, with `train=False`.
@@ -99,7 +100,7 @@ class Problem:
             start = (params, aux) if self.asks.aux else params
             object.__setattr__(self, "init", lambda key: start)
         for part in ("test_data", "validation"):
-            if getattr(self, part) is not None and self.data is None:
+            if getattr(self, part) is not None and self.data is None and not self.takes_batches:
                 raise ValueError(
                     f"{part} needs data: a loss of the parameters alone has nothing else to be measured on"
                 )
@@ -127,6 +128,11 @@ class Problem:
     def examples(self) -> int:
         """Number of training examples; 0 without data."""
         return 0 if self.data is None else _checks.examples("data", self.data)
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the loss can be called with a batch."""
+        return _checks.takes(self.loss, 2, given(self.loss, None, True, dict.fromkeys(self.asks.needed)))
 
     @functools.cached_property
     def asks(self) -> Asked:

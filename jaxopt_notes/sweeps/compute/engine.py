@@ -6,24 +6,27 @@ tables do not occur here.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import PyTree
 
 from ..._columns import is_extension, is_key
 from ..._jaxpr import is_out_of_memory
+from ..._streams import Window
 from ..._warnings import warn
+from ...minibatches import prefetched
 from ...minimize import Carry, Status
 from ..spec.options import Keep
 from .group_plan import GroupPlan
 from .placed import Placed, ends_of
-from .programs import ALONG_STEPS, TRIALS, LaneInputs, Lanes, Shared, leaf_specs, place, programs, standing
+from .programs import ALONG_STEPS, EVERYWHERE, TRIALS, LaneInputs, Lanes, Shared, leaf_specs, place, programs, standing
 from .progress import Progress
 from .state import State
 from .watching import recorder
@@ -49,6 +52,22 @@ class Leg(NamedTuple):
     start: State | None = None
     saved: State | None = None
     keep: bool = False
+
+
+class Shown(NamedTuple):
+    """What the lanes see in a window of steps.
+
+    Attributes:
+        start: the first step.
+        shared: what they share, with the rows or the batches of the window.
+        position: of a stream before the first batch, where the step is not enough to know it.
+        after: the same before the last batch, which is the first of the next window.
+    """
+
+    start: int
+    shared: Shared
+    position: bytes = b""
+    after: bytes = b""
 
 
 class Hooks(NamedTuple):
@@ -171,22 +190,24 @@ class Engine:
         step, lanes = 0, None
         if begun is not None:
             step, lanes = begun.step, self._restored(begun.of(rows), width)
-        # `lanes` is rebound at every turn, as a segment overwrites those that it was given.
-        for done, status, lanes in self._segments(inputs, step, lanes, leg.until, max(counts)):  # noqa: B020
-            if hooks.bar:
-                hooks.bar.segment(done - step, _of_trials(status, width, counts))
-            step = done
-            # A function, as most of the time nobody wants the copy on the host; it is called before the next segment
-            # takes the lanes. At the end of the leg the trials themselves are returned.
-            if hooks.checkpoint and step < leg.until:
-                hooks.checkpoint(functools.partial(_taken, lanes, step, width, counts))
-            if hooks.interrupted and hooks.interrupted() and step < leg.until:
-                raise Interrupted(self._results(width, parts, inputs, lanes, losses), step)
+        position = b"" if begun is None else begun.position
+        segments = self._segments(inputs, step, lanes, leg.until, max(counts), position)
+        with contextlib.closing(segments):  # at once, as a stream has a thread that reads ahead
+            # `lanes` is rebound at every turn, as a segment overwrites those that it was given.
+            for done, status, lanes, position in segments:
+                if hooks.bar:
+                    hooks.bar.segment(done - step, _of_trials(status, width, counts))
+                step = done
+                # A function, as most of the time nobody wants the copy on the host; it is called before the next
+                # segment takes the lanes. At the end of the leg the trials themselves are returned.
+                if hooks.checkpoint and step < leg.until:
+                    hooks.checkpoint(functools.partial(_taken, lanes, step, width, counts, position))
+                if hooks.interrupted and hooks.interrupted() and step < leg.until:
+                    raise Interrupted(self._results(width, parts, inputs, lanes, losses), step)
         # Every leg has a step to take, so there was a segment.
         assert lanes is not None
-        return self._results(width, parts, inputs, lanes, losses), _taken(
-            lanes, step, width, counts
-        ) if leg.keep else None
+        state = _taken(lanes, step, width, counts, position) if leg.keep else None
+        return self._results(width, parts, inputs, lanes, losses), state
 
     def running(self, state: State) -> np.ndarray:
         """Which of the trials of a state have not stopped."""
@@ -205,34 +226,37 @@ class Engine:
         plan = self.plan
         counts = [len(plan.trials_of(chunk)) for chunk in range(min(plan.devices, plan.chunks))]
         trials = np.arange(plan.trials)[_rows_of_lanes(counts, plan.width, plan.devices)]
-        return self._placed.initial, self.inputs(trials), self._placed.shared
+        with contextlib.closing(self._windows(0, 1)) as windows:
+            return self._placed.initial, self.inputs(trials), next(windows).shared
 
     def _segments(
-        self, inputs: LaneInputs, step: int, lanes: Lanes | None, until: int, count: int
-    ) -> Iterator[tuple[int, np.ndarray, Lanes]]:
+        self, inputs: LaneInputs, step: int, lanes: Lanes | None, until: int, count: int, position: bytes
+    ) -> Generator[tuple[int, np.ndarray, Lanes, bytes]]:
         """Advance the lanes from `step` to `until`; after every segment its last step, every status, and the lanes.
 
+        With them comes the position of the stream, if it has one, for whoever begins at that step.
         A segment donates the lanes that it is given, so those of an earlier one are gone.
         """
         compiled = programs(self.plan.static)
         length = FIRST_SEGMENT
-        for start, end, rows in self._windows(step, until):
-            shared = self._placed.shared._replace(rows=rows)
-            if lanes is None:
-                lanes = self._watched(compiled.begin(self._placed.initial, inputs, shared), inputs, step, count)
-            while step < end:
-                stop = min(step + length, end, self._next_look(step))
-                began = time.perf_counter()
-                lanes = compiled.segment(lanes, inputs, shared, *map(jnp.int32, (start, step, stop)))
-                lanes = self._watched(lanes, inputs, stop, count)
-                status = jax.device_get(lanes.carry.status)
-                # Reading the status waits for the device, so this is the time of the steps and not of their dispatch.
-                # The first segment includes compiling, which makes the second too short; from the third on the length
-                # is right.
-                elapsed = max(time.perf_counter() - began, 1e-6)
-                length = max(1, int((stop - step) * SECONDS_PER_SEGMENT / elapsed))
-                step = stop
-                yield step, status, lanes
+        with contextlib.closing(self._windows(step, until, position)) as windows:
+            for start, shared, here, after in windows:
+                end = min(start + self.plan.window, until)
+                if lanes is None:
+                    lanes = self._watched(compiled.begin(self._placed.initial, inputs, shared), inputs, step, count)
+                while step < end:
+                    stop = min(step + length, end, self._next_look(step))
+                    began = time.perf_counter()
+                    lanes = compiled.segment(lanes, inputs, shared, *map(jnp.int32, (start, step, stop)))
+                    lanes = self._watched(lanes, inputs, stop, count)
+                    status = jax.device_get(lanes.carry.status)
+                    # Reading the status waits for the device, so this is the time of the steps and not of their
+                    # dispatch. The first segment includes compiling, which makes the second too short; from the third
+                    # on the length is right.
+                    elapsed = max(time.perf_counter() - began, 1e-6)
+                    length = max(1, int((stop - step) * SECONDS_PER_SEGMENT / elapsed))
+                    step = stop
+                    yield step, status, lanes, here if step < start + self.plan.window else after
 
     def _next_look(self, step: int) -> int:
         """The first step after this one at which the validation data are measured."""
@@ -250,14 +274,24 @@ class Engine:
         evaluated = None if params is lanes.carry.params else params
         return recorder(watch, self.plan.static.mesh)(lanes, measured, evaluated, jnp.int32(step))
 
-    def _windows(self, step: int, until: int) -> Iterator[tuple[int, int, Int[Array, "seeds window batch"]]]:
-        """(first step, end, example indices of those steps and of the one after), all windows of one shape."""
-        window = self.plan.window
+    def _windows(self, step: int, until: int, position: bytes = b"") -> Generator[Shown]:
+        """What is seen in the steps from `step` on, and in the one after, in windows of one shape."""
+        window, source = self.plan.window, self.plan.source
+        if source is not None:
+            held, mesh = self._placed.shared, self.plan.static.mesh
+
+            def placed(one: Window) -> Shown:
+                shared = held._replace(data=place(one.batches, mesh, EVERYWHERE))
+                return Shown(one.start, shared, one.position, one.after)
+
+            windows = source.windows(step, until, window, self.plan.order, position)
+            yield from prefetched(windows, 1, placed)
+            return
         # Windows begin at multiples of their length also after a resume, so they have one shape and need one program.
         for start in range(step - step % window, until, window):
             # Every pass begins with the same window, mostly the only one.
             rows = self._placed.first_rows if start == 0 else self._placed.rows(start)
-            yield start, min(start + window, until), rows
+            yield Shown(start, self._placed.shared._replace(rows=rows))
 
     def _results(
         self, width: int, parts: Sequence[Part], inputs: LaneInputs, lanes: Lanes, initial_losses: np.ndarray
@@ -311,13 +345,13 @@ def _of_trials(values: np.ndarray, width: int, counts: Sequence[int]) -> np.ndar
     return np.concatenate([values[i * width : i * width + count] for i, count in enumerate(counts)])
 
 
-def _taken(lanes: Lanes, step: int, width: int, counts: Sequence[int]) -> State:
+def _taken(lanes: Lanes, step: int, width: int, counts: Sequence[int], position: bytes) -> State:
     """The state of the trials of some lanes, on the host."""
     # NumPy has no arrays of typed keys.
     keyless = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in jax.tree.leaves(lanes)]
     found = zip(jax.device_get(keyless), leaf_specs(lanes), strict=True)
     rows = [leaf.T if spec == ALONG_STEPS else leaf for leaf, spec in found]
-    return State(step, [_of_trials(_plain(leaf), width, counts) for leaf in rows])
+    return State(step, [_of_trials(_plain(leaf), width, counts) for leaf in rows], position)
 
 
 def _joined(*leaves: Any) -> Any:

@@ -21,11 +21,12 @@ from jaxtyping import Array, Key, PyTree
 
 from ... import _checks
 from ..._hoist import Program, hoist
+from ..._streams import Order, Source
 from ..._version import __version__
-from ...minibatches import Minibatches, examples_per_step
+from ...minibatches import Minibatches, examples_per_step, steps_per_epoch
 from ...problems import Problem
 from ..spec.group import Chosen, Group
-from ..spec.options import Options
+from ..spec.options import Options, seed_keys
 from ..spec.shaping import first_update
 from ..spec.space import Space, is_absent, label
 from .memory import MemoryUse, memory_of
@@ -33,6 +34,9 @@ from .programs import Static, trials_mesh
 from .shapes import Shapes, shapes_of
 
 WINDOW_BYTES = 2**28  # of example indices held at a time
+# Of the batches of a stream placed at a time; one window is in use, up to two are read ahead. Where the device is the
+# host itself they are small, as they count beside everything else.
+STREAM_BYTES = {"cpu": 2**23}
 
 
 class Timing(NamedTuple):
@@ -57,7 +61,7 @@ class GroupPlan:
         name: the optimizer or family, and the choices, in words.
         group: what it runs.
         options: what it has in common with the other groups.
-        minibatches: the order of the examples; None without minibatches.
+        minibatches: the order of the examples; None without minibatches, and of a stream.
         static: the static part of its compiled programs.
         width: lanes per device; the floats of a trial depend on it, and on nothing else but the trial.
         suited: lanes per device that suit the size of a lane, however many trials there are.
@@ -176,8 +180,32 @@ class GroupPlan:
         return self.static.mesh.devices.flat[0].platform
 
     @property
+    def source(self) -> Source | None:
+        """What gives the batches; None where they come from the data of the problem."""
+        return self.options.source
+
+    @property
+    def order(self) -> Order:
+        """How examples are drawn from a source: once for all seeds, as in-memory data are for seed 0."""
+        return Order(self.group.batch_size, seed_keys(self.options.root, 0)[1])
+
+    @property
+    def examples(self) -> int:
+        """Number of training examples; 0 if it is not known, or without data."""
+        return self.problem.examples if self.source is None else self.source.examples
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Steps of an epoch; None if it is not known, or without minibatches."""
+        if self.source is not None:
+            return self.source.steps_per_epoch(self.group.batch_size)
+        return None if self.minibatches is None else steps_per_epoch(self.minibatches, self.examples)
+
+    @property
     def batch_size(self) -> int:
         """Examples per step; all of them without minibatches."""
+        if self.source is not None:
+            return self.source.size(self.group.batch_size)
         examples = self.problem.examples
         return examples if self.minibatches is None else examples_per_step(self.minibatches, examples)
 
@@ -190,7 +218,11 @@ class GroupPlan:
 
     @property
     def window(self) -> int:
-        """Steps whose example indices are held at a time."""
+        """Steps whose example indices, or of a stream whose batches, are held at a time."""
+        if self.source is not None:
+            leaves = jax.tree.leaves(self.source.shapes(self.group.batch_size))
+            size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+            return min(self.steps, max(1, STREAM_BYTES.get(self.platform, 2**26) // max(1, size)))
         if self.minibatches is None:
             return self.steps
         return min(self.steps, max(1, WINDOW_BYTES // (4 * len(self.orders) * self.batch_size)))
@@ -202,7 +234,12 @@ class GroupPlan:
         rows = (len(self.orders), self.window + 1, self.batch_size) if batched else (len(self.orders), 1, 0)
         constants, data, initial = shapes_of((self.constants, self.problem.data, self.initial))
         keys = None if self.loss_keys is None else shapes_of(self.loss_keys)
-        return Shapes(self.static, tuple(self.space.columns()), initial, constants, data, rows, keys)
+        shapes = Shapes(self.static, tuple(self.space.columns()), initial, constants, data, rows, keys)
+        if self.source is None:
+            return shapes
+        batch = self.source.shapes(self.group.batch_size)
+        window = jax.tree.map(lambda like: jax.ShapeDtypeStruct((self.window + 1, *like.shape), like.dtype), batch)
+        return shapes._replace(data=window, rows=None)
 
     @functools.cached_property
     def memory(self) -> MemoryUse:
@@ -238,7 +275,9 @@ class GroupPlan:
             "seeds": self.seeds.tolist(),
             "steps": self.steps,
             "every": self.static.every,
-            "batch_size": self.batch_size if self.minibatches else None,
+            "batch_size": self.batch_size if self.minibatches or self.source else None,
+            # A source is known by its length and by the sample among the data.
+            **({} if self.source is None else {"stream": self.source.words}),
             "key": self.root_text,
             "data": _digest(data),
             "starts and closures": _digest(starts),

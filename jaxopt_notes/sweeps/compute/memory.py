@@ -41,7 +41,7 @@ def memory_of(shapes: Shapes) -> MemoryUse:
     # Memory is taken to be affine in the lanes: two compilations give both coefficients. XLA's own figure includes what
     # it fuses and reuses, which no count of arrays knows.
     one, two = (bytes_needed(segment_compiled(shapes.alone, width)).total for width in (1, 2))
-    return MemoryUse(max(0, 2 * one - two), max(0, two - one), available(shapes))
+    return MemoryUse(max(0, 2 * one - two) + _ahead(shapes), max(0, two - one), available(shapes))
 
 
 def available(shapes: Shapes) -> int | None:
@@ -62,13 +62,22 @@ def most_bytes(shapes: Shapes, width: int) -> int:
     leaves, structure = jax.tree.flatten((lanes, inputs, shared, *bounds))
     # The lanes count twice, as what comes in and what goes out; the rest of a lane is everything that one step
     # computes.
-    return _size(shared) + width * (2 * _size(lanes) + _bytes_computed(alone.static, structure, tuple(leaves)))
+    return (
+        _size(shared)
+        + _ahead(shapes)
+        + width * (2 * _size(lanes) + _bytes_computed(alone.static, structure, tuple(leaves)))
+    )
 
 
 @kept_with(lambda static, structure, leaves: static.loss)
 def _bytes_computed(static: Static, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]) -> int:
     """The bytes of everything that a segment computes in a step; the same for every sweep of one program."""
     return bytes_computed(trace(functools.partial(segment_of, static), *jax.tree.unflatten(structure, leaves)).jaxpr)
+
+
+def _ahead(shapes: Shapes) -> int:
+    """The bytes of the windows of a stream that are read ahead."""
+    return 2 * _size(shapes.data) if shapes.static.streamed else 0
 
 
 def _size(tree: Any) -> int:

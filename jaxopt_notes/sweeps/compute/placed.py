@@ -31,10 +31,15 @@ class Placed:
 
     @functools.cached_property
     def shared(self) -> Shared:
-        """What all lanes share, with the rows of the first window."""
-        plan = self._plan
-        held = place((plan.constants, plan.problem.data, plan.loss_keys), self._mesh, EVERYWHERE)
-        return Shared(held[0], held[1], self.first_rows, held[2])
+        """What all lanes share, with the rows of the first window; of a stream without its batches."""
+        constants, keys = place((self._plan.constants, self._plan.loss_keys), self._mesh, EVERYWHERE)
+        streamed = self._plan.source is not None
+        return Shared(constants, None if streamed else self._data, None if streamed else self.first_rows, keys)
+
+    @functools.cached_property
+    def _data(self) -> PyTree:
+        """The training data; of a stream a sample of them."""
+        return place(self._plan.problem.data, self._mesh, EVERYWHERE)
 
     @functools.cached_property
     def initial(self) -> PyTree:
@@ -46,7 +51,7 @@ class Placed:
         """The constants of `evaluate`, and the parts of the data; the training data are there once."""
         constants, parts = self._plan.evaluate_constants, self._plan.problem.parts
         others = place((constants, {**parts, "final": None}), self._mesh, EVERYWHERE)
-        return others[0], {**others[1], "final": self.shared.data}
+        return others[0], {**others[1], "final": self._data}
 
     @functools.cached_property
     def first_rows(self) -> Int[Array, "orders window batch"]:

@@ -81,14 +81,14 @@ class Shared(NamedTuple):
 
     Attributes:
         constants: what the closure of the loss holds.
-        data: the training data.
-        rows: the example indices of a window.
+        data: the training data; of a stream the batches of a window.
+        rows: the example indices of a window; None of a stream.
         keys: per seed the key of what is random in the loss; None if nothing is.
     """
 
     constants: Sequence[Any]
     data: PyTree
-    rows: Int[Array, "orders window batch"]
+    rows: Int[Array, "orders window batch"] | None
     keys: Key[Array, " seeds"] | None = None
 
 
@@ -130,6 +130,7 @@ class Static(NamedTuple):
             one start.
         watch: how its runs are watched; None if they are not.
         capped: whether a number of every lane is the most steps that it takes.
+        streamed: whether all lanes see one batch of a window that comes from the host.
     """
 
     factory: Callable[..., Any]
@@ -143,6 +144,7 @@ class Static(NamedTuple):
     begin: Program | None = None
     watch: Watch | None = None
     capped: bool = False
+    streamed: bool = False
 
     def optimizer(self, numbers: dict[str, Array]) -> Any:
         """The optimizer of a lane."""
@@ -283,7 +285,12 @@ def _step_loss(
 
     def loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
         batch = () if shared.data is None else (shared.data,)
-        if static.batched:
+        if static.streamed:
+            # The position is the same for all lanes, so under vmap the batch is one, and not one for each.
+            at = functools.partial(jax.lax.dynamic_index_in_dim, index=position, keepdims=False)
+            batch = (jax.tree.map(at, shared.data),)
+        elif static.batched:
+            assert shared.rows is not None
             batch = (gather(shared.data, shared.rows[seed, position]),)
         return static.loss(shared.constants, params, aux, known, *batch)
 

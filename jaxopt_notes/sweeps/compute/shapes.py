@@ -23,8 +23,8 @@ class Shapes(NamedTuple):
         names: the hyperparameters.
         initial: what the starts are made of.
         constants: what the closure of the loss holds.
-        data: the training data.
-        rows: the shape of the example indices of a window.
+        data: the training data; of a stream the batches of a window.
+        rows: the shape of the example indices of a window; None of a stream.
         keys: per seed the key of what is random in the loss; None if nothing is.
     """
 
@@ -33,7 +33,7 @@ class Shapes(NamedTuple):
     initial: PyTree
     constants: list[Any]
     data: PyTree
-    rows: tuple[int, ...]
+    rows: tuple[int, ...] | None
     keys: Any = None
 
     @property
@@ -44,7 +44,7 @@ class Shapes(NamedTuple):
     @property
     def shared(self) -> Shared:
         """What all lanes share."""
-        rows: Any = jax.ShapeDtypeStruct(self.rows, jnp.int32)
+        rows: Any = None if self.rows is None else jax.ShapeDtypeStruct(self.rows, jnp.int32)
         return Shared(self.constants, self.data, rows, self.keys)
 
     def inputs(self, width: int) -> LaneInputs:

@@ -17,14 +17,16 @@ class State(NamedTuple):
     Attributes:
         step: the steps done.
         leaves: those of `Lanes`, in their order; the leading axis is the trial.
+        position: of the stream at the window of this step, where the step is not enough to know.
     """
 
     step: int
     leaves: list[np.ndarray]
+    position: bytes = b""
 
     def of(self, trials: np.ndarray | slice) -> State:
         """Some of the trials, by their positions."""
-        return State(self.step, [leaf[trials] for leaf in self.leaves])
+        return self._replace(leaves=[leaf[trials] for leaf in self.leaves])
 
     def parts(self, lengths: Sequence[int]) -> list[State]:
         """The trials in pieces of these lengths."""
@@ -35,4 +37,4 @@ class State(NamedTuple):
     def joined(states: Sequence[State]) -> State:
         """Trials that are at one step, in one piece."""
         leaves = zip(*(one.leaves for one in states), strict=True)
-        return State(states[0].step, [np.concatenate(parts) for parts in leaves])
+        return states[0]._replace(leaves=[np.concatenate(parts) for parts in leaves])

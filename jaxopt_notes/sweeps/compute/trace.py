@@ -38,24 +38,26 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
         TypeError, ValueError: naming the argument, its value and what is accepted.
     """
     problem, space = group.problem, group.space
-    minibatches = _minibatches(problem, group.batch_size)
-    options = options.of_group(problem.name, problem.examples, group.batch_size)
+    source = options.source
+    minibatches = None if source is not None else _minibatches(problem, group.batch_size)
+    examples = problem.examples if source is None else source.examples
+    options = options.of_group(problem.name, examples, group.batch_size)
     mesh = trials_mesh(devices)
     keys = jnp.stack([seed_keys(options.root, int(seed)) for seed in options.seeds])
     loss_keys = jax.vmap(loss_key)(keys[:, 1]) if problem.is_random else None
     own = {n: jnp.asarray(space.columns()[n][0], float) for n in group.own if n in problem.numbers}
     begin, initial, (one, aux) = _starts(problem, keys[:, 0], own)
     known = own if loss_keys is None else {**own, "key": loss_keys[0]}
-    batch = _example_batch(problem, minibatches)
+    batch = _example_batch(problem, minibatches) if source is None else (source.shapes(group.batch_size),)
     example = group.optimizer_of(next(space.configurations(), {}))
     in_a_step, name_of_loss = in_one_form(problem.loss, train=True), _checks.name_of(problem.loss)
     check_values(name_of_loss, in_a_step, one, aux, known, *batch)
     derivatives = derivatives_of(example)
     loss, constants = hoist(in_a_step, one, aux, known, *batch, derivatives=derivatives, owner=problem.loss)
-    if minibatches is not None:
+    if minibatches is not None or source is not None:
         value = lambda *arguments: in_a_step(*arguments)[0]
         if is_sum(loss, value, (one, aux, known), problem.data):
-            size = examples_per_step(minibatches, problem.examples)
+            size = jax.tree.leaves(batch)[0].shape[0]
             warn_of_sum(name_of_loss, size, problem.examples)
 
     def measure(params: PyTree, aux: PyTree, known: dict[str, Any], parts: PyTree) -> dict[str, Array]:
@@ -81,6 +83,7 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
         begin and begin[0],
         watch,
         STEPS in group.own and STEPS not in problem.numbers,
+        source is not None,
     )
     lanes = _lanes_of_cache(group, one, mesh.devices.flat[0].platform)
     return GroupPlan(

@@ -44,7 +44,15 @@ def at(plan: GroupPlan, width: int | str | None) -> GroupPlan:
 
 
 def timed(plan: GroupPlan) -> GroupPlan:
-    """The plan at the width that a short timing finds fastest."""
+    """The plan at the width that a short timing finds fastest.
+
+    Raises:
+        ValueError: its data can be read only once.
+    """
+    if plan.source is not None and plan.source.once:
+        raise ValueError(
+            f"timing a width needs data that can be read again; data are {plan.source.words}: give a width"
+        )
     timing = time_widths(plan)
     return plan.at_width(timing.fastest, timing=timing)
 

@@ -223,7 +223,7 @@ def best(
 
 
 def _check_end_point(table: xarray.Dataset, at: str | None) -> None:
-    measured = table.attrs.get("end_point", "end")
+    measured = getattr(table, "attrs", {}).get("end_point", "end")
     if at is not None and at != measured:
         keep = "keep='best'" if at == "best" else "without keep='best'"
         raise ValueError(f"at={at!r} needs what was measured there: run sweep(...) {'with ' * (at == 'best')}{keep}")

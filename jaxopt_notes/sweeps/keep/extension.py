@@ -25,6 +25,7 @@ from ..table.layout import Columns, Layout
 from .chunks import read_chunk
 from .folders import ANEW
 
+POSITION = "position"  # of a stream
 LEAF = "trials."  # before the number of a leaf, whose leading axis is the trial
 IdentityOf = Callable[[Sequence[int], int], dict[str, Any]]
 _End = tuple[Path, str, int]  # a file of ends, its owner, and the row of a trial
@@ -136,13 +137,14 @@ class Generation:
         one = [[state.leaves[i] for state in known] for i in range(len(known[0].leaves))]
         which = {path: place for place, path in enumerate(states)}
         leaves = [np.stack([parts[which[path]][row] for path, _, row in there]) for parts in one]
-        return State(known[0].step, leaves)
+        return State(known[0].step, leaves, known[0].position)
 
 
 def state_in(arrays: Mapping[str, np.ndarray]) -> State | None:
     """The state among the arrays of a file; None if there is none, as in files of versions that stored lanes."""
     names = sorted(name for name in arrays if name.startswith(LEAF))
-    return State(int(arrays["step"]), [arrays[name] for name in names]) if names else None
+    position = arrays[POSITION].tobytes() if POSITION in arrays else b""
+    return State(int(arrays["step"]), [arrays[name] for name in names], position) if names else None
 
 
 def _state(path: Path, owner: str) -> State | None:

@@ -32,7 +32,7 @@ from ..._digests import StoreError, read_arrays, read_json, set_aside, write_arr
 from ..compute.state import State
 from ..table.layout import Columns, Layout
 from .chunks import read_chunk, widths_there, write_chunk
-from .extension import LEAF, Generation, IdentityOf, check_extends, extended, state_in
+from .extension import LEAF, POSITION, Generation, IdentityOf, check_extends, extended, state_in
 from .folders import ANEW, holds_results, part_of
 from .locks import locked
 
@@ -395,4 +395,5 @@ def kept_width(folder: Path | None, repair: bool, width: Any) -> Any:
 
 def _named(state: State) -> dict[str, np.ndarray]:
     leaves = {f"{LEAF}{i:03}": leaf for i, leaf in enumerate(state.leaves)}
-    return {"step": np.asarray(state.step), **leaves}
+    position = {POSITION: np.frombuffer(state.position, np.uint8)} if state.position else {}
+    return {"step": np.asarray(state.step), **position, **leaves}

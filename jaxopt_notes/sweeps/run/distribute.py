@@ -11,6 +11,7 @@ import concurrent.futures
 import contextlib
 import functools
 import multiprocessing
+import pickle
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -240,7 +241,15 @@ def pack(group: Group, options: Options, keep: Keep) -> bytes:
     # Pickled twice: the worker must apply the settings before it unpickles the rest, or its float64 arrays would arrive
     # as float32.
     settings = {name: getattr(jax.config, f"jax_{name}") for name in _SETTINGS}
-    return cloudpickle.dumps((settings, cloudpickle.dumps((group, options, keep))))
+    try:
+        return cloudpickle.dumps((settings, cloudpickle.dumps((group, options, keep))))
+    except (TypeError, pickle.PicklingError) as error:
+        if options.source is None:
+            raise
+        raise TypeError(
+            f"the problem or data cannot be sent to the workers of an executor ({error}): data may be a map of a file, "
+            f"arrays in memory, or a data set that opens its files where it is read"
+        ) from error
 
 
 def check_executor(executor: Any) -> concurrent.futures.Executor:
@@ -285,8 +294,6 @@ def _settings(payload: bytes) -> Iterator[None]:
 
 @functools.lru_cache(maxsize=4)
 def _unpacked(payload: bytes) -> tuple[dict[str, Any], bytes]:
-    import pickle
-
     return pickle.loads(payload)
 
 
@@ -299,8 +306,6 @@ def _engine(payload: bytes, width: int | str | None) -> tuple[Engine, Keep]:
 
 @functools.lru_cache(maxsize=4)
 def _made(payload: bytes, width: int | str | None) -> tuple[Engine, Keep]:
-    import pickle
-
     group, options, keep = pickle.loads(_unpacked(payload)[1])
     plan = widths.at(trace("", group, options, None), width)
     if width is None and plan.chunks < FEWEST_CHUNKS:

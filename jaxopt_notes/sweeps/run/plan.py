@@ -15,11 +15,12 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from ... import _checks
+from ..._streams import Source, source_of
 from ...problems import Problem
 from ..compute import width as widths
 from ..compute.group_plan import GroupPlan
 from ..compute.trace import trace
-from ..spec.group import STEPS, Group, Grouping, grouped, takes_steps
+from ..spec.group import BATCH_SIZE, STEPS, Group, Grouping, grouped, takes_steps
 from ..spec.options import Keep, Options
 from ..spec.space import FAMILY, Space
 
@@ -118,7 +119,8 @@ class SweepPlan:
             _checks.choice("argument", name, arguments)
         changed = {**arguments, **changes}
         width, devices = changed.pop("width"), changed.pop("devices")
-        made = self.specification.made if changed["problem"] is arguments["problem"] else None
+        same = all(changed[name] is arguments[name] for name in ("problem", "data"))
+        made = self.specification.made if same else None
         return planned(specify(**changed, made=made), width, devices)
 
     def over(self, space: Space, width: int | None) -> SweepPlan:
@@ -158,6 +160,7 @@ def plan(
     steps: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    data: Any = None,
     every: int = 1,
     key: Key[Array, ""] | None = None,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
@@ -178,7 +181,7 @@ def plan(
     memory; it is then the largest power of two that fits.
 
     Arguments:
-        problem, optimizer, space, seeds, steps, epochs, batch_size, every, key: as in `sweep`.
+        problem, optimizer, space, seeds, steps, epochs, batch_size, data, every, key: as in `sweep`.
         evaluation_params, skip_non_finite, evaluate_every, patience, monitor, width, devices: as in `sweep`.
         keep, keep_params: "best" if the end of a trial is its best step; what else is kept is up to `sweep`.
 
@@ -203,6 +206,7 @@ def plan(
         optimizer,
         space,
         batch_size=batch_size,
+        data=data,
         seeds=seeds,
         steps=steps,
         epochs=epochs,
@@ -224,7 +228,7 @@ def check_keep(keep: Any, keep_params: Any) -> tuple[Keep, bool]:
     Raises:
         TypeError, ValueError: a value that is not known, or both arguments at once.
     """
-    if isinstance(keep_params, str):
+    if isinstance(keep_params, str) and keep_params.lower() not in _checks.TRUTH:
         _checks.choice("keep_params", keep_params, ["best"])
     else:
         keep_params = "params" if _checks.boolean("keep_params", keep_params) else None
@@ -243,20 +247,20 @@ def specify(
     space: Any,
     *,
     batch_size: int | None,
+    data: Any = None,
     made: dict[Any, Problem] | None = None,
     **common: Any,
 ) -> Specification:
     """Check the arguments of a sweep, and cut its spaces into groups. No loss is traced.
 
     Arguments:
-        problem, optimizer, space, batch_size: as in `sweep`.
+        problem, optimizer, space, batch_size, data: as in `sweep`.
         made: problems that are made already.
         common: what `Options.of` takes.
 
     Raises:
         TypeError, ValueError: naming the argument, its value and what is accepted.
     """
-    arguments = dict(problem=problem, optimizer=optimizer, space=space, batch_size=batch_size, **common)
     made = {} if made is None else made
     # A sweep without families is one family without a name, and everything below has one form.
     families: dict[str, Any] = {"": (optimizer, space)}
@@ -264,8 +268,12 @@ def specify(
         if space is not None:
             raise TypeError("with several families each brings its own space; leave the argument `space` out")
         families = dict(_checked(optimizer))
-    options = Options.of(**{**common, "steps": _longest(families, **common)})
-    cut = {name: grouped(problem, one, visited, batch_size, made) for name, (one, visited) in families.items()}
+    # As a source from here on, since all plans that follow from this one should see one and the same.
+    drawn = batch_size is not None or any(BATCH_SIZE in getattr(one, "names", ()) for _, one in families.values())
+    source = data if data is None or isinstance(data, Source) else source_of(data, drawn)
+    options = Options.of(**{**common, "steps": _longest(families, **common)}, source=source)
+    arguments = dict(problem=problem, optimizer=optimizer, space=space, batch_size=batch_size, data=source, **common)
+    cut = {name: grouped(problem, one, visited, batch_size, made, source) for name, (one, visited) in families.items()}
     return Specification(arguments, options, cut, made)
 
 
@@ -361,6 +369,8 @@ def _in_words(group: GroupPlan) -> str:
     known = "" if available is None else f", of {_size(available)} that it may take on the device"
     parts = f"{_size(memory.fixed)} and {_size(memory.per_lane)} per lane"
     lines.append(f"  memory per chunk {_size(needed)}: {parts}{known}")
+    if group.source is not None:
+        lines.append(f"  data are {group.source.words}, read ahead {_of(group.window, 'step')} at a time")
     if group.wished is not None:
         lines.append(f"  {_of(group.width, 'lane')} and not {group.wished}, which would not fit")
     elif available is not None and needed > available:

@@ -31,6 +31,7 @@ from .group import Execution, Runner, run_group
 from .here import Here, Pruned
 from .plan import Family, Specification, SweepPlan, check_keep, planned, specify
 from .pruners import Pruner, check_pruner
+from .reading import check_passes, check_reading
 
 if TYPE_CHECKING:
     import xarray
@@ -49,6 +50,7 @@ def sweep(
     steps: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
+    data: Any = None,
     every: int = _Default(1),
     key: Key[Array, ""] | None = None,
     keep: Literal["params", "params+state", "best"] | None = None,
@@ -96,6 +98,17 @@ def sweep(
         epochs: passes over the training data, in place of `steps`: trials of different batch sizes see the same
             examples and take different numbers of steps. With `steps` they take the same steps. Static.
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
+        data: what gives the batches, in place of `Problem(data=)`, where the data do not fit the memory. All trials,
+            those of other seeds too, see the same batch in the same step; batches are read ahead in windows while the
+            devices compute. Either examples by number, with a `batch_size`: arrays such as `numpy.memmap` or those of
+            HDF5, a pytree of them (but no list), or anything with a length and items, such as a data set of torch or
+            Hugging Face or a `grain.MapDataset`. Their order is that of seed 0, `seed_keys(key, 0)[1]`, reshuffled
+            every epoch. Or ready batches of one size, without `batch_size`, in their own order, beginning again when
+            they end: a list of them, a data loader, a `grain.IterDataset`, or a function that makes an iterator. An
+            iterator itself can be read once, so all trials must run side by side. With a store data by number resume
+            bit-identically, and so do iterators with a state as those of grain; others are refused. Everything
+            `final_*`, and `initial_loss`, is measured on a fixed sample of up to 1,024 training examples, as
+            `attrs["final_on"]` says: choose by `validation_*`, for which the problem has arrays in memory.
         every: record one entry per this many steps; must divide `steps`. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
         keep: what is kept of the end of every trial; nothing when None. "params": the parameters and aux, for
@@ -162,7 +175,8 @@ def sweep(
         a worker dies and is not restarted and there is no store, and when the store is deleted while the sweep runs.
 
     Raises:
-        TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
+        TypeError, ValueError: before compiling, naming the argument, its value and what is accepted. While it runs:
+            `data` end too early, give a batch of another shape, or other batches when they are read again.
         StoreError: the store holds another sweep (every difference is named), a file that cannot be read, or is being
             written by another process. OSError: it cannot be written; the chunks before are there. BrokenExecutor: a
             worker died and was not restarted, or a chunk that is named killed every worker that Dask gave it to; what
@@ -175,6 +189,18 @@ def sweep(
         ...                   steps=100, progress=False)
         >>> dict(table.final_loss.sizes)
         {'learning_rate': 2, 'beta': 2, 'seed': 1}
+
+        Data that stay in their file, here one that is made for the purpose:
+
+        >>> import tempfile, jax.numpy as jnp, numpy as np
+        >>> rows = np.memmap(tempfile.mkdtemp() + "/rows", np.float32, "w+", shape=(5000, 3))
+        >>> rows[:] = np.random.default_rng(0).standard_normal((5000, 3))
+        >>> fit = jon.Problem(lambda w, batch: jnp.mean((batch @ w - batch[:, 0]) ** 2), init=jnp.zeros(3),
+        ...                   validation=np.array(rows[:500]))
+        >>> table = jon.sweep(fit, jon.momentum, jon.grid(learning_rate=[1e-4, 0.01]), data=rows, batch_size=50,
+        ...                   steps=100, progress=False)
+        >>> jon.best(table, "validation_loss").config, table.attrs["final_on"]
+        ({'learning_rate': 0.01}, 'a sample of 1024 training examples')
     """
     kept, best = check_keep(keep, keep_params)
     known_best = isinstance(problem, SweepPlan) and problem.specification.options.keep_best
@@ -191,7 +217,7 @@ def sweep(
         "every": every,
         "key": key,
     }
-    decided |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
+    decided |= {"data": data, "evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
     decided |= {"evaluate_every": evaluate_every, "patience": patience, "monitor": monitor}
     if isinstance(problem, SweepPlan):
         if best and not known_best:
@@ -200,12 +226,14 @@ def sweep(
             raise ValueError("keep='params+state' is of the last step, and this plan keeps the best one")
         _refuse_decided({"optimizer": optimizer, "space": space, **decided, "width": width, "devices": devices})
         _check_precision(problem.specification)
+        _check_reading(problem.specification, path, how)
         return _from(path, _run(problem.specification, [group.width for group in problem.groups], problem, path, how))
     if optimizer is None:
         raise TypeError("sweep needs optimizer; only a plan, as jon.plan(...) returns it, has its own")
     decided = {name: int(value) if isinstance(value, _Default) else value for name, value in decided.items()}
     decided |= {"monitor": "validation_loss" if monitor is None else monitor, "keep_best": best}
     specification = specify(problem, optimizer, space, **decided)
+    _check_reading(specification, path, how)
     folders = _folders(specification, path)
     # A width that was given is not replaced by that of the store: where they differ the store refuses it, by name.
     wide = [width if isinstance(width, int) else kept_width(folder, repair, width) for folder in folders]
@@ -259,6 +287,11 @@ def _check_extend(how: Execution, path: Path | None) -> None:
         raise ValueError("extend=True needs one process: extend the store here, without executor")
 
 
+def _check_reading(specification: Specification, path: Path | None, how: Execution) -> None:
+    asked = {"stored": path is not None, "sent": how.executor is not None, "pruned": how.prune is not None}
+    check_reading(specification.options.source, **asked)
+
+
 def _check_precision(specification: Specification) -> None:
     """Refuse a plan whose programs were traced with floats of another type than now."""
     then, now = specification.options.floats, str(default_float())
@@ -297,6 +330,8 @@ def _run(
 
     if how.compact and specification.options.patience is None:
         raise ValueError("compact=True leaves out trials that have stopped, so it needs patience")
+    if plan is not None:
+        check_passes(specification.options.source, plan)
     if how.keep:
         for grouping in specification.families.values():
             check_kept(grouping.groups, how.keep)

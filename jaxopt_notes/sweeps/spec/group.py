@@ -16,6 +16,7 @@ import optax
 from ... import _checks
 from ..._columns import named_leaves
 from ..._contract import asked
+from ..._streams import Source
 from ...minibatches import check_batch_size
 from ...problems import Problem
 from ...problems._metric import Metric
@@ -93,7 +94,14 @@ class Grouping:
         return len(self.groups) == 1 and not self.groups[0].choices
 
 
-def grouped(problem: Any, optimizer: Any, space: Any, batch_size: Any, made: dict[Any, Problem]) -> Grouping:
+def grouped(
+    problem: Any,
+    optimizer: Any,
+    space: Any,
+    batch_size: Any,
+    made: dict[Any, Problem],
+    source: Source | None = None,
+) -> Grouping:
     """Check a space, and cut it into groups.
 
     Choices make a program each, and so do the numbers that an optimizer cannot be traced with.
@@ -101,6 +109,7 @@ def grouped(problem: Any, optimizer: Any, space: Any, batch_size: Any, made: dic
     Arguments:
         problem, optimizer, space, batch_size: as in `sweep`.
         made: arguments -> problem, of what `problem` has made if it makes problems. None is made twice.
+        source: what gives the batches, in place of the data of the problem.
 
     Raises:
         TypeError, ValueError: an axis that neither the problem nor the optimizer accepts, or that both accept; or
@@ -108,13 +117,15 @@ def grouped(problem: Any, optimizer: Any, space: Any, batch_size: Any, made: dic
     """
     if not isinstance(problem, Problem) and not _makes_problems(problem):
         raise _no_problem(problem)
+    if source is not None and isinstance(problem, Problem):
+        problem = made.setdefault(source, _with_sample(problem, source))
     # For its error: everything below needs a space and a function, and `check_space` has the words for both.
     if not isinstance(space, Space) or not callable(optimizer):
         check_space(space, optimizer)
     of_maker = _maker_axes(problem, optimizer, space)
     takes_batch_size = BATCH_SIZE in space.names and BATCH_SIZE not in _checks.keyword_names(optimizer)
     elsewhere = [*of_maker, *([BATCH_SIZE] if takes_batch_size else [])]
-    make = _problems(problem, of_maker, space, made)
+    make = _problems(problem, of_maker, space, made, source)
     own, numbers = _own_axes(problem, optimizer, space, elsewhere, make)
     others = [*numbers, BATCH_SIZE, *(_checks.keyword_names(problem) if _makes_problems(problem) else [])]
     check_space(space, optimizer, [*elsewhere, *own], others)
@@ -127,7 +138,7 @@ def grouped(problem: Any, optimizer: Any, space: Any, batch_size: Any, made: dic
         raise ValueError(f"batch_size is an axis of the space and was given as well, as {batch_size!r}")
     if not of_maker and not isinstance(problem, Problem):
         raise _no_problem(problem)
-    groups = _groups(space, optimizer, elsewhere, own, make, batch_size)
+    groups = _groups(space, optimizer, elsewhere, own, make, batch_size, source)
     if len(groups) == 1 and not groups[0].choices:
         # The space itself in place of the list of its points, so that the table of a grid has its axes. There is no
         # choice to make, so the optimizer needs no `Chosen` around it either.
@@ -188,6 +199,7 @@ def _groups(
     own: tuple[str, ...],
     made: Callable[..., Problem],
     batch_size: Any,
+    source: Source | None,
 ) -> list[Group]:
     """The groups, given the axes that the optimizer does not see, and what makes the problem of a configuration."""
     columns, arguments = space.columns(), arguments_of(optimizer)
@@ -200,10 +212,13 @@ def _groups(
     for members in alike_rows.values():
         first = rows[members[0]]
         problem = made(first)
+        _check_data(problem)
         check_names(space, optimizer, problem)
         _check_needed(problem, first, own)
         size = first.get(BATCH_SIZE) if BATCH_SIZE in elsewhere else batch_size
-        if size is not None and problem.data is not None:
+        if source is not None:
+            source.check(size)
+        elif size is not None and problem.data is not None:
             check_batch_size(size, problem.examples)
         mine = tuple(name for name in own if name in first)
         numbers = {n: [rows[i][n] for i in members] for n in first if n not in elsewhere and n not in mine}
@@ -225,6 +240,22 @@ def _groups(
                 )
             )
     return groups
+
+
+def _check_data(problem: Problem) -> None:
+    """Refuse a problem without data whose loss, or whose other parts, need some."""
+    held_out = [part for part in ("validation", "test_data") if getattr(problem, part) is not None]
+    if problem.data is None and held_out:
+        raise ValueError(
+            f"{held_out[0]} needs data: give Problem(data=...), or sweep(data=...) of what is read in batches"
+        )
+
+
+def _with_sample(problem: Problem, source: Source) -> Problem:
+    """The problem with a sample of its source as the data on which ends are measured."""
+    if problem.data is not None:
+        raise ValueError(f"data is given twice: {problem.name!r} has its own; leave one of them out")
+    return dataclasses.replace(problem, data=source.sample)
 
 
 def _check_needed(problem: Problem, configuration: Mapping[str, Any], own: tuple[str, ...]) -> None:
@@ -349,7 +380,9 @@ def _makes_problems(problem: Any) -> bool:
     return callable(problem) and not isinstance(problem, (Problem, type))
 
 
-def _problems(problem: Any, names: list[str], space: Space, made: dict[Any, Problem]) -> Callable[..., Problem]:
+def _problems(
+    problem: Any, names: list[str], space: Space, made: dict[Any, Problem], source: Source | None
+) -> Callable[..., Problem]:
     """The problem of a configuration, which depends on these names only; each problem is made once."""
     if not names:
         return lambda configuration: problem
@@ -362,7 +395,8 @@ def _problems(problem: Any, names: list[str], space: Space, made: dict[Any, Prob
         # With the types, since True, 1 and 1.0 are one key of a dict.
         key = tuple((name, type(value), value) for name, value in chosen.items())
         if key not in made:
-            made[key] = _made(problem, chosen)
+            one = _made(problem, chosen)
+            made[key] = one if source is None else _with_sample(one, source)
         return made[key]
 
     return make

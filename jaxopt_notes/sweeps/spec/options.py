@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Int, Key, PyTree
 
 from ... import _checks
+from ..._streams import Source
 
 Keep = Literal["", "params", "params+state"]  # what is kept of the end of every trial
 
@@ -36,6 +37,7 @@ class Options:
         patience: steps without a better value of `monitor` after which a trial stops; None if none does.
         monitor: the column that decides which step is best.
         keep_best: whether the end of a trial is its best step.
+        source: what gives the batches, where they do not come from the data of the problem.
         floats: the type of floats whose type is not given, which `jax_enable_x64` decides.
     """
 
@@ -51,6 +53,7 @@ class Options:
     monitor: str
     keep_best: bool
     floats: str
+    source: Source | None = None
 
     @classmethod
     def of(
@@ -67,6 +70,7 @@ class Options:
         monitor: str = "validation_loss",
         keep_best: bool = False,
         epochs: int | None = None,
+        source: Source | None = None,
     ) -> Options:
         """The options that a user gave to `sweep` or `plan`.
 
@@ -89,7 +93,7 @@ class Options:
         patience = None if patience is None else _checks.count("patience", patience)
         watching = (evaluate_every, patience, monitor, keep_best)
         common = (_seeds(seeds), steps or 0, epochs, every, root, evaluation_params, skip)
-        return cls(*common, *watching, str(default_float()))
+        return cls(*common, *watching, str(default_float()), source)
 
     def of_group(self, name: str, examples: int, batch_size: int | None) -> Options:
         """The options of a group, whose batch size decides how many steps its epochs are.

@@ -14,7 +14,6 @@ from ... import _checks
 from ..._columns import own_dims, stored
 from ..._numerics import scale_of
 from ..._version import __version__
-from ...minibatches import steps_per_epoch
 from ...minimize import HISTORIES, Status
 from ...problems._metric import direction_attrs, directions
 from ..compute.group_plan import GroupPlan
@@ -139,6 +138,11 @@ def layout_of(plan: GroupPlan, columns: Columns) -> Layout:
     directed = directions(plan.problem.metrics, columns)
     held = {name: stored_column(name, column) for name, column in columns.items()}
     named = {name: stored(column)[1] for name, column in columns.items()}
+    if plan.source is not None:
+        ends = {"initial_loss": "start", "final_loss": "end"}
+        named |= {
+            name: named[name] | {"long_name": f"loss on {_sampled(plan)} at the {at}"} for name, at in ends.items()
+        }
     named |= {name: named[name] | direction_attrs(name, direction) for name, direction in directed.items()}
     held = {name: stored_column(name, column) for name, column in columns.items()}
     return Layout(
@@ -215,16 +219,16 @@ def _coordinates(plan: GroupPlan) -> dict[str, tuple[list[Any], str]]:
     if plan.static.watch is not None:
         looks = np.minimum(plan.static.watch.every * np.arange(plan.static.watch.entries), plan.steps)
         coordinates[EVALUATION_STEP] = (looks.tolist(), "steps")
-    if plan.minibatches is not None:
-        epochs = steps / steps_per_epoch(plan.minibatches, plan.problem.examples)
-        coordinates["epoch"] = (epochs.tolist(), "epochs")
+    if plan.steps_per_epoch is not None:
+        coordinates["epoch"] = ((steps / plan.steps_per_epoch).tolist(), "epochs")
+    if plan.minibatches is not None or plan.source is not None:
         coordinates["examples_seen"] = ((steps * plan.batch_size).tolist(), "examples")
     return coordinates
 
 
 def _attributes(plan: GroupPlan) -> dict[str, str | int | float]:
     """Strings and numbers only: NetCDF takes nothing else."""
-    examples = plan.problem.examples
+    examples = plan.examples
     known = {} if plan.problem.baseline is None else {"baseline_loss": float(plan.problem.baseline)}
     return {
         "optimizer": _checks.name_of(plan.static.factory),
@@ -234,6 +238,7 @@ def _attributes(plan: GroupPlan) -> dict[str, str | int | float]:
         "examples": examples,
         "examples_left_out_per_epoch": examples % plan.batch_size if examples else 0,
         **known,
+        **({} if plan.source is None else {"stream": plan.source.words, "final_on": _sampled(plan)}),
         **_watched(plan),
         **({LOSS_AXES: ", ".join(loss_axes(plan))} if loss_axes(plan) else {}),
         "key": plan.root_text,
@@ -244,6 +249,12 @@ def _attributes(plan: GroupPlan) -> dict[str, str | int | float]:
         "version": __version__,
         "jax_version": jax.__version__,
     }
+
+
+def _sampled(plan: GroupPlan) -> str:
+    """On what the training loss of a stream is measured, in words."""
+    measured = plan.problem.examples
+    return "the full training data" if measured == plan.examples else f"a sample of {measured} training examples"
 
 
 def loss_axes(plan: GroupPlan) -> list[str]:

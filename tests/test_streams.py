@@ -184,7 +184,7 @@ def test_a_loss_with_a_state_a_key_and_numbers_of_its_own():
     def loss(params, batch, *, aux, key, train, width):
         noise = width * jax.random.normal(key, params.shape) if train else jnp.zeros_like(params)
         center = 0.9 * aux + 0.1 * jnp.mean(batch, axis=0)
-        return jnp.mean(((batch - center) @ (params + noise) - 1.0) ** 2), center
+        return jnp.mean(((batch - center[None]) @ (params + noise) - 1.0) ** 2), center
 
     start, space = (jnp.zeros(3), jnp.zeros(3)), jon.grid(learning_rate=[0.01, 0.05], width=[0.0, 0.1])
     inside = jon.sweep(jon.Problem(loss, start, data=EXAMPLES), jon.momentum, space, batch_size=8, **OPTIONS)

@@ -36,8 +36,8 @@ class Problem:
         loss: `loss(params)`, or `loss(params, batch)` with `data`; a real scalar, by custom a mean over the batch.
         init: `init(key) -> params`, or a pytree of parameters to start from whatever the key. It may ask for numbers,
             as in `init(key, *, scale)`. If the loss asks for `aux`, both are pairs `(params, aux)`.
-        data: a pytree of arrays with one leading axis of training examples; or None, also where a sweep is given its
-            `data` apart, as those that do not fit the memory.
+        data: a pytree of arrays with one leading axis of training examples; or None, also where a sweep is given
+            `data` that do not fit the memory.
         test_data: the same for examples held out, to be looked at once, in the end; or None.
         metrics: name -> `metric(params)` or `metric(params, data)`, real scalars reported at the end on all parts of
             the data. They are given by keyword what they ask for, as the loss is, with `train=False`.

@@ -197,7 +197,7 @@ class TestExtend:
                 problem, jon.momentum, RATES, steps=steps, seeds=3, **options, store=tmp_path, extend=True
             )
             assert max(one[0] for one in ran) == {10: 6, 17: 10}[steps]
-            assert_same(table, jon.sweep(problem, jon.momentum, RATES, steps=steps, seeds=3, **options))
+            assert_same(table, jon.sweep(problem, jon.momentum, RATES, **more))
 
     def test_programs_of_several_choices(self, tmp_path, ran):
         def factory(learning_rate, nesterov):

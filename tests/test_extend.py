@@ -42,6 +42,30 @@ def numbers(passes):
     return sorted(number for one in passes for number in one[2])
 
 
+class Batches:
+    """Batches whose iterators have a state, as those of grain."""
+
+    class Reader:
+        def __init__(self):
+            self.read = 0
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            self.read += 1
+            return np.random.default_rng(self.read).standard_normal((8, 3)).astype(np.float32)
+
+        def get_state(self):
+            return {"read": self.read}
+
+        def set_state(self, state):
+            self.read = state["read"]
+
+    def __iter__(self):
+        return Batches.Reader()
+
+
 class TestExtend:
     def both(self, store, before, after, ran, **options):
         """A sweep that was extended, the passes of the extension, and the same from the start."""
@@ -161,6 +185,19 @@ class TestExtend:
         table = jon.sweep(NETWORK, jon.adam, space, epochs=3, **options, store=tmp_path / "epochs", extend=True)
         assert all(one[0] > 0 for one in ran)
         assert_same(table, jon.sweep(NETWORK, jon.adam, space, epochs=3, **options))
+
+    def test_more_steps_of_a_stream_see_the_batches_that_follow(self, tmp_path, ran):
+        """Whatever the windows: those of a longer sweep begin at other steps than those of the one before."""
+        problem = jon.Problem(lambda x, batch: jnp.mean((batch @ x - 1) ** 2), init=jnp.ones(3))
+        options = dict(keep="params+state", data=Batches(), width=2, progress=False)
+        jon.sweep(problem, jon.momentum, RATES, steps=6, seeds=2, **options, store=tmp_path)
+        for steps in (10, 17):
+            ran.clear()
+            table = jon.sweep(
+                problem, jon.momentum, RATES, steps=steps, seeds=3, **options, store=tmp_path, extend=True
+            )
+            assert max(one[0] for one in ran) == {10: 6, 17: 10}[steps]
+            assert_same(table, jon.sweep(problem, jon.momentum, RATES, **more))
 
     def test_programs_of_several_choices(self, tmp_path, ran):
         def factory(learning_rate, nesterov):

@@ -137,7 +137,9 @@ class Generation:
         one = [[state.leaves[i] for state in known] for i in range(len(known[0].leaves))]
         which = {path: place for place, path in enumerate(states)}
         leaves = [np.stack([parts[which[path]][row] for path, _, row in there]) for parts in one]
-        return State(known[0].step, leaves, known[0].position)
+        # Without the position of a stream, which is that of a window: those of a longer sweep begin at other steps. It
+        # is read from its beginning, without a step being taken.
+        return State(known[0].step, leaves)
 
 
 def state_in(arrays: Mapping[str, np.ndarray]) -> State | None:

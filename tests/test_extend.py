@@ -1,4 +1,4 @@
-"""A stored sweep that gets more seeds, points or steps: the same bits, and only what is new runs."""
+"""A stored sweep that gets more seeds, points or steps: bit-identical, and only what is new runs."""
 
 import random
 

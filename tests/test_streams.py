@@ -520,7 +520,7 @@ def test_workers_read_the_file_themselves(tmp_path):
         table = jon.sweep(*arguments, **options, executor=executor)
         for name in expected.variables:
             np.testing.assert_array_equal(table[name], expected[name], err_msg=name)
-        with pytest.raises(ValueError, match="executor needs data of which every worker reads the same batches"):
+        with pytest.raises(ValueError, match="executor needs data that give every worker the same batches"):
             jon.sweep(*arguments, **{**options, "data": function, "batch_size": None}, executor=executor)
         locked = Items()
         locked.lock = threading.Lock()

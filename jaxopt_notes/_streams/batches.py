@@ -19,7 +19,7 @@ from .source import AGAIN, SAMPLE, SAMPLE_BYTES, Order, Source
 
 
 class _Ready(Source):
-    """A source of ready batches, of which the first ones are the sample."""
+    """A source of ready batches; the first ones are the sample."""
 
     def size(self, batch_size: int | None) -> int:
         """Examples of a batch."""

@@ -234,7 +234,7 @@ class Engine:
     ) -> Generator[tuple[int, np.ndarray, Lanes, bytes]]:
         """Advance the lanes from `step` to `until`; after every segment its last step, every status, and the lanes.
 
-        With them comes the position of the stream, if it has one, for whoever begins at that step.
+        With them comes the position of the stream, if it has one, from which a run begins at that step.
         A segment donates the lanes that it is given, so those of an earlier one are gone.
         """
         compiled = programs(self.plan.static)

@@ -212,8 +212,8 @@ class GroupPlan:
     @property
     def orders(self) -> Key[Array, " orders"]:
         """The keys of the data orders that are drawn, one for each seed."""
-        # A single seed has two, of which one is not used. XLA would know where one of one is, and compile other floats
-        # than for several seeds.
+        # A single seed has two, and the second is not used. XLA would know where one of one is, and compile other
+        # floats than for several seeds.
         return self.keys[:, 1] if len(self.seeds) > 1 else jnp.repeat(self.keys[:, 1], 2)
 
     @property

@@ -37,7 +37,7 @@ class Shelf:
         self._stop = Stop(gentle=True) if stop is None else stop
         self._columns = layout.allocated()
         self._kept: set[int] = set()
-        self._interrupted: set[int] = set()  # chunks of which only the memory has what there is
+        self._interrupted: set[int] = set()  # chunks whose trials, as far as they got, are in memory only
         self._lanes: int | None = None
 
     @property

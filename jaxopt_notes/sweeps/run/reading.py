@@ -29,7 +29,7 @@ def check_reading(source: Source | None, *, stored: bool, sent: bool, pruned: bo
         )
     if sent and not source.positioned:
         raise ValueError(
-            f"executor needs data of which every worker reads the same batches, and data are {source.words}: {_FIX}"
+            f"executor needs data that give every worker the same batches, and data are {source.words}: {_FIX}"
         )
     if pruned and source.once:
         raise ValueError(f"prune needs data that can be read again, and data are {source.words}: {_AGAIN}")

@@ -145,22 +145,23 @@ def main():
     space = jon.grid(peak=[1e-3, 1e-2], warmup=[2, 8], b2=[0.95, 0.999], drop=[0.0, 0.2])
     table = jon.sweep(
         problem, factory, space, steps=steps, batch_size=16, evaluate_every=every, patience=4 * every, compact=True,
-        keep_params=True,
+        keep="params+state",
     )  # fmt: skip
     print(f"{table.status.size} trials, {table.attrs['segment_programs']} program")
     winner = jon.best(table, "validation_loss")
     print(winner)
-    params = jon.end_point(table, problem, seed=0, **winner.config)
-    drop = winner.config["drop"]
-    key = jon.seed_keys(jax.random.key(1), 0)[1]
+    run = jon.resume(table, problem, factory, seed=0, **winner.config)
+    numbers = dict(winner.config)
+    drop = numbers.pop("drop")
+    # On new batches, at the rate at which the schedule ended.
     run = jon.minimize(
-        problem.loss, params, jon.adam(1e-4), steps=steps // 4, data=problem.data, key=key, kwargs={"drop": drop},
-        minibatches=jon.minibatches.reshuffle(16), progress=True,
+        problem.loss, run.params, factory(**numbers), state=run.state, steps=steps // 4, data=problem.data,
+        minibatches=jon.minibatches.reshuffle(16), key=jon.seed_keys(jax.random.key(1), 0)[1], kwargs={"drop": drop},
+        progress=True,
     )  # fmt: skip
     print(f"trained further: {run}")
-    further = table.assign(
-        {f"further.{i}": (f"leaf_{i}", np.ravel(leaf)) for i, leaf in enumerate(jax.tree.leaves(run.params))}
-    )
+    leaves = enumerate(jax.tree.leaves(run.params))
+    further = table.assign({f"further.{i}": (f"leaf_{i}", np.ravel(leaf)) for i, leaf in leaves})
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "transformer.nc"
         jon.save(further, path)

@@ -477,3 +477,17 @@ def test_a_run_waits_for_a_better_metric():
             jnp.sum, jnp.ones(2), jon.adam(0.1), max_steps=2, patience=2, monitor="acuracy",
             metrics=lambda params: {"accuracy": params[0]},
         )  # fmt: skip
+
+
+def test_a_loss_with_everything_given_is_one_of_the_parameters_alone(table):
+    numbers = dict(l2=1e-2, smoothing=0.1, drop=0.1)
+    params, aux = jon.end_point(table, problem(), learning_rate=0.1, beta=0.9, seed=0, **numbers)
+    key = jax.random.key(0)
+    plain = problem().fixed(aux=aux, key=key, **numbers)
+    expected = loss(params, DATA, aux=aux, key=key, train=False, **numbers)[0]
+    np.testing.assert_allclose(plain(params, DATA), expected, rtol=1e-6)
+    assert jon.sharpness(plain, params, DATA) > 0
+    with pytest.raises(TypeError, match="the loss of 'loss' asks for aux, key, smoothing: give aux="):
+        problem().fixed(l2=0.0, drop=0.1)
+    with pytest.raises(ValueError, match="did you mean 'smoothing'"):
+        problem().fixed(aux=aux, smoothin=0.1)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from .. import _checks
-from .._contract import RESERVED, Asked, asked, given, unite
+from .._contract import RESERVED, Asked, asked, given, in_one_form, unite
 from .._numerics import working_dtype
 from ._facts import Facts
 
@@ -36,8 +36,8 @@ class Problem:
         loss: `loss(params)`, or `loss(params, batch)` with `data`; a real scalar, by custom a mean over the batch.
         init: `init(key) -> params`, or a pytree of parameters to start from whatever the key. It may ask for numbers,
             as in `init(key, *, scale)`. If the loss asks for `aux`, both are pairs `(params, aux)`.
-        data: a pytree of arrays with one leading axis of training examples; or None, also where a sweep is given its
-            `data` apart, as those that do not fit the memory.
+        data: a pytree of arrays with one leading axis of training examples; or None, also where a sweep is given
+            `data` that do not fit the memory.
         test_data: the same for examples held out, to be looked at once, in the end; or None.
         metrics: name -> `metric(params)` or `metric(params, data)`, real scalars reported at the end on all parts of
             the data. They are given by keyword what they ask for, as the loss is, with `train=False`.
@@ -193,6 +193,39 @@ class Problem:
     ) -> Float[Array, ""]:
         """The loss on all of the training data, measured with `train=False`; given by keyword what it asks for."""
         return self.measure(params, {"final": self.data}, aux=aux, key=key, numbers=numbers)["final_loss"]
+
+    def fixed(
+        self, *, aux: PyTree = None, key: Key[Array, ""] | None = None, **numbers: Any
+    ) -> Callable[..., Float[Array, ""]]:
+        """The loss of the parameters and a batch alone, as `classify`, `eigsh` and the landscapes take it.
+
+        It is the loss with `train=False`, for a state, a key and numbers that are given here once. In a sweep they are
+        those of a trial: `params, aux = end_point(table, problem, seed=0, **config)`.
+
+        Arguments:
+            aux, key, numbers: what the loss asks for by keyword.
+
+        Returns:
+            `loss(params, *batch)`.
+
+        Raises:
+            TypeError: the loss asks for something that is not given, or the other way round.
+
+        Example:
+            >>> import jax.numpy as jnp, jaxopt_notes as jon
+            >>> ridge = jon.Problem(lambda x, *, l2: jnp.sum((x - 1) ** 2) + l2 * jnp.sum(x**2), init=jnp.zeros(2))
+            >>> jon.classify(ridge.fixed(l2=1.0), jnp.array([0.5, 0.5])).kind_name
+            'minimum'
+        """
+        known = {**({} if aux is None else {"aux": aux}), **({} if key is None else {"key": key}), **numbers}
+        wanted = {*self.asks.needed, *(name for name in self.asks.reserved if name != "train")}
+        for name in known:
+            _checks.choice("argument", name, [*RESERVED[:2], *self.asks.numbers])
+        missing = sorted(wanted - set(known))
+        if missing:
+            raise TypeError(f"the loss of {self.name!r} asks for {', '.join(missing)}: give {missing[0]}=")
+        loss = in_one_form(self.loss, train=False)
+        return lambda params, *batch: loss(params, aux, known, *batch)[0]
 
     def measure(
         self,

@@ -276,8 +276,7 @@ class GroupPlan:
             "steps": self.steps,
             "every": self.static.every,
             "batch_size": self.batch_size if self.minibatches or self.source else None,
-            # A source is known by its length and by the sample among the data.
-            **({} if self.source is None else {"stream": self.source.words}),
+            **({} if self.source is None else {"stream": f"{self.source.words}, {_digest(self.source.sample)}"}),
             "key": self.root_text,
             "data": _digest(data),
             "starts and closures": _digest(starts),

@@ -98,8 +98,8 @@ def sweep(
         epochs: passes over the training data, in place of `steps`: trials of different batch sizes see the same
             examples and take different numbers of steps. With `steps` they take the same steps. Static.
         batch_size: examples per step, reshuffled every epoch; the full data when None. Static.
-        data: what gives the batches, in place of `Problem(data=)`, where the data do not fit the memory. All trials,
-            those of other seeds too, see the same batch in the same step; batches are read ahead in windows while the
+        data: what gives the batches, in place of `Problem(data=)`, where they do not fit the memory. All trials,
+            those of other seeds too, see the same batch in the same step. Batches are read ahead in windows while the
             devices compute. Either examples by number, with a `batch_size`: arrays such as `numpy.memmap` or those of
             HDF5, a pytree of them (but no list), or anything with a length and items, such as a data set of torch or
             Hugging Face or a `grain.MapDataset`. Their order is that of seed 0, `seed_keys(key, 0)[1]`, reshuffled
@@ -107,8 +107,8 @@ def sweep(
             they end: a list of them, a data loader, a `grain.IterDataset`, or a function that makes an iterator. An
             iterator itself can be read once, so all trials must run side by side. With a store data by number resume
             bit-identically, and so do iterators with a state as those of grain; others are refused. Everything
-            `final_*`, and `initial_loss`, is measured on a fixed sample of up to 1,024 training examples, as
-            `attrs["final_on"]` says: choose by `validation_*`, for which the problem has arrays in memory.
+            `final_*`, and `initial_loss`, is measured on the data of the problem if it has some, otherwise on a fixed
+            sample of up to 1,024 training examples (`attrs["final_on"]`). So choose by `validation_*`.
         every: record one entry per this many steps; must divide `steps`. Static.
         key: root of all randomness; seed s uses `fold_in(key, s)`. `jax.random.key(0)` when None.
         keep: what is kept of the end of every trial; nothing when None. "params": the parameters and aux, for

@@ -252,10 +252,8 @@ def _check_data(problem: Problem) -> None:
 
 
 def _with_sample(problem: Problem, source: Source) -> Problem:
-    """The problem with a sample of its source as the data on which ends are measured."""
-    if problem.data is not None:
-        raise ValueError(f"data is given twice: {problem.name!r} has its own; leave one of them out")
-    return dataclasses.replace(problem, data=source.sample)
+    """The problem with data on which ends are measured: its own, or a sample of the source."""
+    return problem if problem.data is not None else dataclasses.replace(problem, data=source.sample)
 
 
 def _check_needed(problem: Problem, configuration: Mapping[str, Any], own: tuple[str, ...]) -> None:

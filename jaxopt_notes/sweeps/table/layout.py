@@ -254,6 +254,8 @@ def _attributes(plan: GroupPlan) -> dict[str, str | int | float]:
 def _sampled(plan: GroupPlan) -> str:
     """On what the training loss of a stream is measured, in words."""
     measured = plan.problem.examples
+    if plan.source is not None and plan.problem.data is not plan.source.sample:
+        return f"the {measured} training examples of the problem"
     return "the full training data" if measured == plan.examples else f"a sample of {measured} training examples"
 
 

@@ -193,9 +193,8 @@ class TestExtend:
         jon.sweep(problem, jon.momentum, RATES, steps=6, seeds=2, **options, store=tmp_path)
         for steps in (10, 17):
             ran.clear()
-            table = jon.sweep(
-                problem, jon.momentum, RATES, steps=steps, seeds=3, **options, store=tmp_path, extend=True
-            )
+            more = dict(options, steps=steps, seeds=3)
+            table = jon.sweep(problem, jon.momentum, RATES, **more, store=tmp_path, extend=True)
             assert max(one[0] for one in ran) == {10: 6, 17: 10}[steps]
             assert_same(table, jon.sweep(problem, jon.momentum, RATES, **more))
 

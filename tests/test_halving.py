@@ -10,7 +10,7 @@ import jaxopt_notes as jon
 from jaxopt_notes import Status
 from jaxopt_notes.sweeps.compute import engine, programs
 from jaxopt_notes.sweeps.compute.engine import Engine
-from jaxopt_notes.sweeps.run import ladder, pruners
+from jaxopt_notes.sweeps.run import ladder, pruners, rungs
 from jaxopt_notes.sweeps.table.seeds import parted
 
 SPACE = jon.grid(learning_rate=[0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 30.0], beta=[0.0, 0.9])

@@ -290,7 +290,6 @@ BAD = {
         ValueError,
         "evaluate_every needs a problem with validation data; 'loss' has none",
     ),
-    "looks that miss the end": (lambda: swept(evaluate_every=7), ValueError, "evaluate_every must divide steps"),
     "patience without looks": (lambda: swept(patience=5), ValueError, "patience needs evaluate_every"),
     "the best of no looks": (lambda: swept(keep_params="best"), ValueError, "keep='best' needs evaluate_every"),
     "another word": (lambda: swept(keep_params="bset"), ValueError, "did you mean 'best'"),

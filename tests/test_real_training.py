@@ -431,6 +431,16 @@ def test_packed_together_the_trials_that_still_run_are_bit_identical(at):
     assert sum(lanes) == sum(min(20, -(-steps // 4) * 4) for steps in stopped) < 20 * len(stopped)
 
 
+def test_packing_keeps_records_that_fall_between_looks():
+    space = jon.grid(learning_rate=[0.01, 0.03, 0.1])
+    options = dict(steps=60, every=10, evaluate_every=7, patience=7, batch_size=4, seeds=2, width=8, progress=False)
+    whole, packed = (
+        jon.sweep(REGRESSION, jon.gradient_descent, space, compact=pack, **options) for pack in (False, True)
+    )
+    assert (whole.stopped_at % 10 != 0).any()
+    assert packed.equals(whole)
+
+
 def test_packing_refuses_what_it_cannot_pack():
     with pytest.raises(ValueError, match="compact=True leaves out trials that have stopped, so it needs patience"):
         swept(compact=True)
@@ -477,3 +487,12 @@ def test_a_run_waits_for_a_better_metric():
             jnp.sum, jnp.ones(2), jon.adam(0.1), max_steps=2, patience=2, monitor="acuracy",
             metrics=lambda params: {"accuracy": params[0]},
         )  # fmt: skip
+
+
+def test_a_run_of_narrow_parameters_waits_for_a_metric_in_its_own_precision():
+    run = jon.minimize_until(
+        lambda w: jnp.sum(w**2), jnp.ones(2, jnp.bfloat16), jon.gradient_descent(0.01), max_steps=30, patience=2,
+        monitor="score", direction="max", metrics=lambda w: {"score": 1000 - 10 * jnp.sum(w.astype(jnp.float32))},
+    )  # fmt: skip
+    assert (np.diff(run.metrics["score"][:20:2]) > 0).all()
+    assert int(run.stopped_at) >= 20

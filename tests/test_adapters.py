@@ -732,3 +732,26 @@ def test_equinox_is_an_extra_and_nnx_is_loaded_when_it_is_used():
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0] == "False"
     assert "pip install 'jaxopt-notes[equinox]'" in done.stdout
+
+
+def test_a_number_that_shapes_a_model_is_no_axis_and_one_that_does_not_is():
+    class Scaled(nnx.Module):
+        def __init__(self, rngs, *, scale=1.0, rate=0.1, width=4):
+            self.first = nnx.Linear(2, width, rngs=rngs)
+            self.first.kernel[...] = scale * self.first.kernel[...]
+            self.drop = nnx.Dropout(rate, rngs=rngs)
+
+        def __call__(self, x):
+            return self.drop(self.first(x))
+
+    made = jon.problems.from_nnx(Scaled, lambda model: jnp.sum(model(jnp.ones((3, 2))) ** 2))
+    assert made.numbers == ("scale",)
+    table = jon.sweep(made, jon.momentum, jon.grid(learning_rate=[0.0], scale=[1.0, 2.0]), steps=1, progress=False)
+    np.testing.assert_allclose(table.initial_loss.sel(scale=2.0), 4 * table.initial_loss.sel(scale=1.0), rtol=1e-5)
+
+    class Needs(nnx.Module):
+        def __init__(self, rngs, *, rate):
+            self.first, self.drop = nnx.Linear(2, 4, rngs=rngs), nnx.Dropout(rate, rngs=rngs)
+
+    with pytest.raises(TypeError, match="rate shapes the model, so it cannot be traced: give it a value"):
+        jon.problems.from_nnx(Needs, lambda model: jnp.sum(model.first(jnp.ones((3, 2)))))

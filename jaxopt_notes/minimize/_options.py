@@ -140,10 +140,11 @@ def judged(loss: Any, aux: PyTree, kwargs: Any, key: Any) -> Judged:
     for own in kwargs:
         if own in RESERVED:
             raise TypeError(f"kwargs must not hold {own!r}, which the loss is given by itself")
-        if own not in wants.numbers and not _checks.takes_any(loss):
+        if own not in wants.numbers:
+            takes = f"it takes {', '.join(wants.numbers) or 'none'}"
             raise TypeError(
-                f"kwargs holds {own!r}, which loss {name!r} does not take by keyword"
-                f"{_checks.nearest(own, wants.numbers, 'it takes ' + (', '.join(wants.numbers) or 'none'))}"
+                f"kwargs holds {own!r}, which is no number that loss {name!r} takes by keyword after a *"
+                f"{_checks.nearest(own, wants.numbers, takes)}"
             )
     missing = [own for own in wants.needed if own not in kwargs]
     if missing:
@@ -154,7 +155,7 @@ def judged(loss: Any, aux: PyTree, kwargs: Any, key: Any) -> Judged:
         raise TypeError(f"loss {name!r} asks for aux: pass the one to start from as aux=")
     by_position = aux is not None and not wants.aux
     step, end = (in_one_form(loss, train=train, aux_by_position=by_position) for train in (True, False))
-    return Judged(step, end, name, wants.key, wants.train or wants.key)
+    return Judged(step, end, name, wants.key, wants.train or wants.key or aux is not None)
 
 
 def checked_metrics(

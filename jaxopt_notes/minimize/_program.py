@@ -264,7 +264,8 @@ def _waited_for(static: Static, kept: History) -> Array:
     if static.monitor is None:
         return kept.loss
     name, sign = static.monitor
-    return sign * kept.metrics[name].astype(kept.loss.dtype)
+    # Not narrower than float32, in which a small gain would be lost to rounding.
+    return sign * kept.metrics[name].astype(jnp.promote_types(kept.metrics[name].dtype, jnp.float32))
 
 
 def _gone_on(

@@ -125,7 +125,7 @@ class Factory:
     """What makes a model, given one argument of a known name and numbers of its own.
 
     Attributes:
-        numbers: what it asks for by keyword, but for that argument.
+        numbers: what it asks for by keyword, but for that argument; after `check` only what may be an axis.
         shapes: abstract values of those without which it cannot be called.
     """
 
@@ -135,6 +135,33 @@ class Factory:
         wants = asked(_constructor(function))
         self.numbers = tuple(name for name in wants.numbers if name != given)
         self.shapes = {name: NUMBER for name in wants.needed if name != given}
+
+    def check(self, static_of: Callable[[dict[str, Any]], Any], equal: Callable[[Any, Any], bool]) -> None:
+        """Leave those numbers that only arrays of the model follow from; others shape it, and keep their defaults.
+
+        Arguments:
+            static_of: the static part of the model of some numbers.
+            equal: whether two static parts are equal.
+
+        Raises:
+            TypeError: a number without a default shapes the model.
+        """
+        others = dict.fromkeys(self.shapes, 0.5)
+        for name in self.numbers:
+            try:
+                jax.eval_shape(lambda value, name=name: (static_of({**others, name: value}), value)[1], NUMBER)
+                one, again, other = (static_of({**others, name: value}) for value in (0.25, 0.25, 0.75))
+                # What differs for equal numbers too, as a new function each time does, shows nothing.
+                shapes = equal(one, again) and not equal(one, other)
+            except Exception:  # the user's code runs: anything may come out of it
+                shapes = True
+            if shapes and name in self.shapes:
+                raise TypeError(
+                    f"{name} shapes the model, so it cannot be traced: give it a value, as in "
+                    f"functools.partial({_checks.name_of(self._function)}, {name}=...)"
+                )
+            if shapes:
+                self.numbers = tuple(one for one in self.numbers if one != name)
 
     def __call__(self, value: Any, numbers: Mapping[str, Any]) -> Any:
         """The model. The argument is passed by keyword if there is one of that name, else it is the first."""

@@ -92,6 +92,11 @@ class _Model(Adapted):
             params, kept = _like(shapes, params), _like(self._kept, kept)
             return (params, (kept, state) if self._keeps else state) if "aux" in self.asks else params
 
+        if factory:
+            key = jax.random.key(0)
+            factory.check(
+                lambda numbers: eqx.filter_eval_shape(lambda key: parts(key, numbers), key)[2], eqx.tree_equal
+            )
         numbers = factory.shapes if factory else {}
         shapes, self._kept, self._static, state = eqx.filter_eval_shape(parts, jax.random.key(0), numbers)
         if jax.tree.leaves(state) and not asks_aux:

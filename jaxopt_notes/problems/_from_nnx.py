@@ -86,6 +86,10 @@ class _Module(Adapted):
         def make(key: Any, numbers: Mapping[str, Any]) -> tuple[Any, PyTree, PyTree, PyTree]:
             return self._parts(factory(nnx.Rngs(key), numbers) if factory else model)
 
+        if factory:
+            key = jax.random.key(0)
+            static_of = lambda numbers: jax.eval_shape(lambda key: make(key, numbers), key)[0]
+            factory.check(static_of, lambda one, other: one == other)
         shapes = jax.eval_shape(make, jax.random.key(0), factory.shapes if factory else {})
         self._graph, params, self._streams, aux = shapes
         self._state = {tuple(entry.key for entry in path) for path, _ in jax.tree_util.tree_leaves_with_path(aux)}

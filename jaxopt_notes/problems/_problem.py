@@ -108,6 +108,11 @@ class Problem:
             if not callable(metric) or not str(name).isidentifier() or name == "loss":
                 raise ValueError(f"metrics must map names other than 'loss' to functions, got {name!r}: {metric!r}")
             _check_keywords(f"metric {name!r}", metric)
+        for name, function in {"evaluate": self.evaluate, **self.metrics}.items():
+            if function is not None and asked(function).aux and not self.asks.aux:
+                raise TypeError(
+                    f"{name} asks for aux, and the loss has none: a loss that asks for aux returns the new one"
+                )
         for part in ("data", "validation", "test_data"):
             if getattr(self, part) is not None:
                 _checks.examples(part, getattr(self, part))

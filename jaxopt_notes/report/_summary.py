@@ -19,7 +19,8 @@ def summary(entry: Entry) -> Iterator[str]:
     table = entry.table
     axes = " × ".join(_extent(table.sizes[axis], axis) for axis in axis_names(table)) or "one configuration"
     seeds, trials = table.sizes["seed"], table.status.size
-    steps = f", {int(table.attrs['steps']):,} steps each" if "steps" in table.attrs else ""
+    known = table.attrs.get("steps")  # a text of several where epochs are equal and batch sizes are not
+    steps = "" if known is None else f", {known if isinstance(known, str) else f'{int(known):,}'} steps each"
     counted = f"{seeds} seed{'s' * (seeds > 1)} = {trials:,} trial{'s' * (trials > 1)}"
     yield f"{heading(table, {})}: {axes} × {counted}{steps}."
     if entry.winner is not None:

@@ -36,10 +36,15 @@ def recorder(watch: Watch, mesh: Mesh) -> Any:
             for name, curve in watched.curves.items()
         }
         value = watch.sign * measured[watch.monitor].astype(watched.best.dtype)
-        better = value < watched.best  # never of NaN
-        best, best_step = jnp.where(better, value, watched.best), jnp.where(better, step, watched.best_step)
+        # Until a first number was measured, the last point is the best one: a monitor of NaN should not keep the start.
+        better = (value < watched.best) | ~jnp.isfinite(watched.best)
+        best = jnp.where(better & ~jnp.isnan(value), value, watched.best)
+        best_step = jnp.where(better, step, watched.best_step)
         kept = jax.tree.map(functools.partial(_where, better), point, watched.point) if watch.keeps_best else None
-        return Lanes(_stopped(carry, step - best_step), lanes.histories, Watched(curves, best, best_step, kept))
+        # A trial that has done its own steps waits no longer, and at the last look there is nothing left to stop.
+        waited = jnp.minimum(step, carry.stopped_at) - best_step
+        waited = jnp.where(entry == watch.entries - 1, 0, waited)
+        return Lanes(_stopped(carry, waited), lanes.histories, Watched(curves, best, best_step, kept))
 
     def _stopped(carry: Carry, waited: Int[Array, " lanes"]) -> Carry:
         if watch.patience is None:

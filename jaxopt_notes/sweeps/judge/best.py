@@ -17,7 +17,7 @@ from ..spec.arguments import is_number
 from ..spec.space import CONFIGURATION, FAMILY, is_absent
 from ..table.axes import axes_of
 from ..table.axes import hyperparameters as hyperparameters
-from ..table.direction import SIGNS, direction_of, refuse_incomparable
+from ..table.direction import SIGNS, direction_of, refuse_incomparable, refuse_incomparable_tables
 from ..table.ends import at_the_end
 from ..table.seeds import NOT_COMPARED, parted
 from .intervals import center_of, finite_mean, interval_of, told_apart
@@ -177,6 +177,7 @@ def _best_of_families(
     known = {name: one for name, one in tables.items() if np.any(one.get("status", 0) != Status.NOT_RUN)}
     if len({tuple(one["seed"].values.tolist()) for one in known.values()}) > 1:
         raise ValueError("the families must have the same seeds, which are compared in pairs")
+    refuse_incomparable_tables(known.values(), metric)
     scores = _pooled({name: scores_of(one, metric, direction) for name, one in (known or tables).items()})
     found = _best_of(known.values(), scores, metric, **options)
     families = {name: best(one, metric, direction=direction, at=at, **options) for name, one in known.items()}

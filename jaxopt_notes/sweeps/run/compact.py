@@ -7,6 +7,7 @@ bit-identical to what they would have been in place.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterable
 
 import numpy as np
@@ -66,11 +67,13 @@ def _to_the_end(ladder: Ladder) -> Columns:
 
 
 def _stops(plan: GroupPlan) -> list[int]:
-    """The steps at which stopped trials are left out: looks, as far apart as the patience, before which none stops."""
+    """The steps at which stopped trials are left out: looks that are recorded too, at least the patience apart."""
     watch = plan.static.watch
     assert watch is not None
     assert watch.patience is not None
-    apart = -(-watch.patience // watch.every) * watch.every
+    # Between two records a trial that stops is recorded later, at a step that it would not be run to.
+    every = math.lcm(watch.every, plan.static.every)
+    apart = -(-watch.patience // every) * every
     return list(range(apart, plan.steps, apart))
 
 

@@ -73,6 +73,7 @@ def check_invariance(plan: SweepPlan, *, steps: int = 40) -> Invariance:
     every = first.options.every
     every = every if every <= STEPS_ACROSS_WIDTHS else 1  # so that there are entries to compare
     short = min(first.steps, max(every, steps - steps % every))
+    short = first.steps if first.static.capped else short  # an axis holds the steps of trials
     same = (short, every) == (first.steps, first.options.every)
     # Made at width 1, so that none is chosen or timed for the shorter plan, and then set to the widths of the plan.
     cut = plan if same else plan.remake(steps=short, epochs=None, every=every, width=1)

@@ -271,18 +271,21 @@ def specify(
     # As a source from here on, since all plans that follow from this one should see one and the same.
     drawn = batch_size is not None or any(BATCH_SIZE in getattr(one, "names", ()) for _, one in families.values())
     source = data if data is None or isinstance(data, Source) else source_of(data, drawn)
-    options = Options.of(**{**common, "steps": _longest(families, **common)}, source=source)
+    options = Options.of(**{**common, "steps": _longest(problem, families, **common)}, source=source)
     arguments = dict(problem=problem, optimizer=optimizer, space=space, batch_size=batch_size, data=source, **common)
     cut = {name: grouped(problem, one, visited, batch_size, made, source) for name, (one, visited) in families.items()}
     return Specification(arguments, options, cut, made)
 
 
-def _longest(families: Mapping[str, Any], steps: int | None, epochs: int | None = None, **_: Any) -> int | None:
+def _longest(
+    problem: Any, families: Mapping[str, Any], steps: int | None, epochs: int | None = None, **_: Any
+) -> int | None:
     """The steps of the sweep: as given, or the most that an axis `steps` gives a trial."""
+    one_problem = problem if isinstance(problem, Problem) else None
     capped = [
         (one, space)
         for one, space in families.values()
-        if isinstance(space, Space) and callable(one) and takes_steps(space, one)
+        if isinstance(space, Space) and callable(one) and takes_steps(space, one, one_problem)
     ]
     most = [int(max(space.columns()[STEPS])) for _, space in capped]
     if not most:

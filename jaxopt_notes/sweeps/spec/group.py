@@ -214,7 +214,7 @@ def _groups(
         problem = made(first)
         _check_data(problem)
         check_names(space, optimizer, problem)
-        _check_needed(problem, first, own)
+        _check_needed(problem, first, own, elsewhere)
         size = first.get(BATCH_SIZE) if BATCH_SIZE in elsewhere else batch_size
         if source is not None:
             source.check(size)
@@ -256,8 +256,14 @@ def _with_sample(problem: Problem, source: Source) -> Problem:
     return problem if problem.data is not None else dataclasses.replace(problem, data=source.sample)
 
 
-def _check_needed(problem: Problem, configuration: Mapping[str, Any], own: tuple[str, ...]) -> None:
+def _check_needed(
+    problem: Problem, configuration: Mapping[str, Any], own: tuple[str, ...], elsewhere: list[str]
+) -> None:
     """Refuse a configuration that lacks a number of the problem, or has one that its problem does not take."""
+    for name in elsewhere:
+        if name in problem.numbers:
+            taker = "the batch size" if name == BATCH_SIZE else "an argument of what makes the problem"
+            raise ValueError(f"axis {name!r} is a number of {_owner(problem, name)} and also {taker}; rename one")
     for name in problem.needed:
         if name not in configuration:
             raise TypeError(

@@ -43,9 +43,22 @@ def refuse_incomparable(table: xarray.Dataset, metric: str) -> None:
     Raises:
         ValueError: naming the numbers, and what to compare by.
     """
-    known = {str(name): table.coords[name].values for name in table.coords}
-    own = [name for name in table.attrs.get(LOSS_AXES, "").split(", ") if name in known]
-    check_comparable(metric, [name for name in own if len(np.unique(known[name])) > 1])
+    refuse_incomparable_tables([table], metric)
+
+
+def refuse_incomparable_tables(tables: Iterable[xarray.Dataset], metric: str) -> None:
+    """The same for the configurations of several tables together.
+
+    Raises:
+        ValueError: as `refuse_incomparable`.
+    """
+    tables = list(tables)
+    own = dict.fromkeys(name for table in tables for name in table.attrs.get(LOSS_AXES, "").split(", ") if name)
+    values = {
+        name: [np.ravel(table.coords[name].values) if name in table.coords else [np.nan] for table in tables]
+        for name in own
+    }
+    check_comparable(metric, [name for name, parts in values.items() if len(np.unique(np.concatenate(parts))) > 1])
 
 
 def check_comparable(metric: str, loss_axes: Sequence[str]) -> None:

@@ -23,7 +23,12 @@ def at_the_end(table: xarray.Dataset) -> xarray.Dataset:
     if table.attrs.get("end_point") != "best":
         return table.isel({EVALUATION_STEP: -1}, drop=True)
     # A trial that was not run has no best step; it has no curve either, so any entry is NaN.
-    places = np.searchsorted(table[EVALUATION_STEP].values, np.nan_to_num(table[BEST_STEP].values))
+    looks, best = table[EVALUATION_STEP].values, table[BEST_STEP].values
+    if not np.isin(best[~np.isnan(best)], looks).all():
+        raise ValueError(
+            f"the looks at which some trials were best are cut from this table, which has {looks.tolist()}"
+        )
+    places = np.where(np.isnan(best), 0, np.searchsorted(looks, np.nan_to_num(best))).astype(int)
     curves = {name: values for name, values in table.data_vars.items() if EVALUATION_STEP in values.dims}
     where = table[BEST_STEP].copy(data=places)
     ends = {name: values.isel({EVALUATION_STEP: where}).drop_vars(EVALUATION_STEP) for name, values in curves.items()}

@@ -11,6 +11,7 @@ import numpy as np
 from ..._numerics import scale_of
 from ..spec.group import Grouping
 from ..spec.space import CONFIGURATION, EVALUATION_STEP, labels_of
+from .direction import LOSS_AXES
 from .layout import NOT_RUN, spread_of
 
 if TYPE_CHECKING:
@@ -169,6 +170,8 @@ def _attributes(tables: Sequence[xarray.Dataset], groups: int) -> dict[str, Any]
         elif len(said) == len(tables):
             alike = all(one == said[0] for one in said)
             attributes[name] = said[0] if alike else ", ".join(dict.fromkeys(map(str, said)))
+    numbers = [name for table in tables for name in table.attrs.get(LOSS_AXES, "").split(", ") if name]
+    attributes |= {LOSS_AXES: ", ".join(dict.fromkeys(numbers))} if numbers else {}
     fingerprints = "".join(table.attrs["fingerprint"] for table in tables)
     attributes["fingerprint"] = hashlib.sha256(fingerprints.encode()).hexdigest()
     attributes["groups"] = groups

@@ -1,10 +1,11 @@
 """Sweeps of real training beside what a user would write: a network with BatchNorm and Dropout, and a transformer.
 
 Three ways train the same trials, with batches and dropout keys of the same seed: `sweep`; one `jit(vmap(scan))` written
-by hand; and a Python loop over trials, whose program is compiled once. What is written by hand records the loss alone
-and accepts every step; the engine also records both norms and accepts a step only if everything is finite. CPU seconds
-are medians over alternating runs, after one run each to compile; wall seconds of the first run are given apart. The
-last lines show the peak memory of a process by the number of trials.
+by hand; and a Python loop over trials, whose program is compiled once. What a user writes by hand records the loss and
+takes every step. The engine also records two norms, and takes a step only if loss, gradient, update and state are
+finite; `equal work` is the program by hand that does so. CPU seconds are medians over alternating runs, after one run
+each to compile; wall seconds of the first run are given apart. The last lines show the peak memory of a process by the
+number of trials.
 
     python scripts/bench/real_training.py [--quick] [--only network transformer memory]
 """
@@ -101,8 +102,50 @@ def trial_by_hand(problem, factory, names, batch_size, steps):
     return trial, (jax.tree.map(jnp.asarray, problem.data), rows)
 
 
-def with_vmap(problem, factory, space, batch_size, steps):
-    trial, shared = trial_by_hand(problem, factory, list(space), batch_size, steps)
+def careful_trial(problem, factory, names, batch_size, steps):
+    """The trial of `trial_by_hand` that records norms, and rests at its last finite point."""
+    begin, order = jon.seed_keys(jax.random.key(0), 0)
+    start = problem.start(begin)
+    own = [name for name in names if name in problem.numbers]
+    asks = problem.asks
+    norm = lambda tree: jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
+
+    def trial(data, rows, *values):
+        numbers = dict(zip(names, values, strict=True))
+        tx = factory(**{name: value for name, value in numbers.items() if name not in own})
+        known = {name: numbers[name] for name in own}
+
+        def value_of(params, aux, step):
+            batch = jax.tree.map(lambda leaf: leaf[rows[step]], data)
+            given = {"key": jax.random.fold_in(order, step)} if asks.key else {}
+            given |= {"train": True} if asks.train else {}
+            out = problem.loss(params, batch, **known, **given, **({"aux": aux} if asks.aux else {}))
+            return out if asks.aux else (out, aux)
+
+        evaluate = jax.value_and_grad(value_of, has_aux=True)
+
+        def body(carry, step):
+            params, aux, state, _, grads, alive = carry
+            updates, moved = tx.update(grads, state, params)
+            candidate = optax.apply_updates(params, updates)
+            (new, new_aux), slope = evaluate(candidate, aux, step + 1)
+            norms = jnp.stack([new, norm(slope), norm(updates), *(jnp.sum(x) for x in jax.tree.leaves(new_aux))])
+            alive = alive & jnp.isfinite(norms).all()
+            after = (candidate, new_aux, moved, new, slope)
+            carry = jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, carry[:5])
+            return (*carry, alive), (carry[3], norms[1], norms[2])
+
+        params, aux = start
+        (value, aux), grads = evaluate(params, aux, 0)
+        carry = (params, aux, tx.init(params), value, grads, jnp.bool_(True))
+        return jax.lax.scan(body, carry, jnp.arange(steps))[1][0]
+
+    rows = jon.minibatches.indices(jon.minibatches.reshuffle(batch_size), order, 0, steps + 1, problem.examples)
+    return trial, (jax.tree.map(jnp.asarray, problem.data), rows)
+
+
+def with_vmap(problem, factory, space, batch_size, steps, make=trial_by_hand):
+    trial, shared = make(problem, factory, list(space), batch_size, steps)
     columns = [jnp.asarray(column, jnp.float32) for column in zip(*itertools.product(*space.values()), strict=True)]
     return jax.jit(jax.vmap(trial, (None, None, *[0] * len(columns)))), (*shared, *columns)
 
@@ -148,12 +191,18 @@ def timed(ways, rounds):
 def compare(name, made, quick):
     problem, factory, space, (batch_size, steps) = made(quick)
     arguments = (problem, factory, space, batch_size, steps)
-    ways = {"sweep": engine(*arguments), "by hand": with_vmap(*arguments), "loop": with_loop(*arguments)}
+    ways = {
+        "sweep": engine(*arguments),
+        "by hand": with_vmap(*arguments),
+        "equal work": with_vmap(*arguments, careful_trial),
+        "loop": with_loop(*arguments),
+    }
     medians, seconds, first = timed(ways, 3 if quick else 7)
     trials = int(np.prod([len(values) for values in space.values()]))
     lines = {
         "sweep": _lines(with_sweep),
         "by hand": _lines(with_vmap) + _lines(trial_by_hand),
+        "equal work": _lines(with_vmap) + _lines(careful_trial),
         "loop": _lines(with_loop) + _lines(trial_by_hand),
     }
     print(f"{name}: {trials} trials of {steps} steps, batch {batch_size}")

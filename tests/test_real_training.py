@@ -572,3 +572,13 @@ def test_a_number_that_two_take_is_refused_with_both_named():
         jon.Problem(lambda w: jnp.sum(w), jnp.ones(2), metrics={"score": lambda w, *, aux: aux})
     with pytest.raises(TypeError, match="kwargs holds 'scale', which is no number that loss"):
         jon.minimize(lambda w, **more: jnp.sum(w), jnp.ones(2), jon.adam(0.1), steps=2, kwargs={"scale": 3.0})
+
+
+def test_a_plan_is_made_again_with_another_end_point():
+    plan = jon.plan(REGRESSION, jon.momentum, jon.grid(learning_rate=[0.1]), steps=4, evaluate_every=2, keep="best")
+    assert plan.remake(steps=2).specification.options.keep_best
+    assert not plan.remake(keep="params").specification.options.keep_best
+    with pytest.raises(ValueError, match="unknown argument 'keep_best'"):
+        plan.remake(keep_best=True)
+    with pytest.raises(TypeError, match="monitor='loss' is what patience waits for: give patience"):
+        jon.minimize_until(jnp.sum, jnp.ones(2), jon.adam(0.1), max_steps=2, monitor="loss")

@@ -220,6 +220,8 @@ def minimize_until(
         patience=None if patience is None else _checks.count("patience", patience),
     )
     if monitor is not None:
+        if patience is None:
+            raise TypeError(f"monitor={monitor!r} is what patience waits for: give patience, the steps to wait")
         static = static._replace(monitor=_checked_monitor(monitor, direction, static))
     if checked_report(progress, on_record):
         return live(static, params, aux, inputs, progress, on_record)

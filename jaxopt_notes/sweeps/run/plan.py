@@ -115,9 +115,12 @@ class SweepPlan:
             ValueError: an argument that `plan` does not have. TypeError, ValueError: as `plan`.
         """
         arguments = {**self.specification.arguments, "width": self.asked, "devices": self.devices}
+        best = arguments.pop("keep_best", False)
+        changed = {**arguments, "keep": "best" if best else None}
         for name in changes:
-            _checks.choice("argument", name, arguments)
-        changed = {**arguments, **changes}
+            _checks.choice("argument", name, changed)
+        changed |= changes
+        changed["keep_best"] = changed.pop("keep") == "best"
         width, devices = changed.pop("width"), changed.pop("devices")
         same = all(changed[name] is arguments[name] for name in ("problem", "data"))
         made = self.specification.made if same else None

@@ -342,8 +342,26 @@ def examples(name: str, data: Any, *, low: int = 1) -> int:
 
 
 def scalar_loss(loss: Callable[..., Any], *args: Any) -> jax.ShapeDtypeStruct:
-    """The abstract value of `loss(*args)`, which must be one real floating number."""
+    """The abstract value of `loss(*args)`, which must be one real floating number.
+
+    Raises:
+        TypeError: it is not, or the loss asks by keyword for what it is not given here.
+    """
+    missing = _needed_keywords(loss)
+    if missing:
+        raise TypeError(
+            f"loss {name_of(loss)!r} asks for {', '.join(missing)} by keyword, which must be given once before: pass "
+            f"problem.fixed({missing[0]}=...), or functools.partial(loss, {missing[0]}=...)"
+        )
     return scalar_value(f"loss {name_of(loss)!r}", jax.eval_shape(loss, *args))
+
+
+def _needed_keywords(function: Callable[..., Any]) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some functions written in C have none
+        return []
+    return [one.name for one in parameters if one.kind is one.KEYWORD_ONLY and one.default is one.empty]
 
 
 def scalar_value(called: str, out: Any) -> jax.ShapeDtypeStruct:

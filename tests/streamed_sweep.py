@@ -36,7 +36,7 @@ def definition(path):
 def run(path, folder, cache):
     """The sweep with a store, in a process that keeps its compiled programs in `cache`."""
     jon.use_compilation_cache(cache)
-    # After every segment, of which a window has several, so that kills meet chunks and windows on their way.
+    # After every segment. A window has several, so kills come in the middle of chunks and of windows.
     shelf.SECONDS_PER_CHECKPOINT, engine.SECONDS_PER_SEGMENT = 0.0, 0.002
     arguments, options = definition(path)
     jon.sweep(*arguments, **options, store=folder)

@@ -497,6 +497,10 @@ def test_a_loss_with_everything_given_is_one_of_the_parameters_alone(table):
     expected = loss(params, DATA, aux=aux, key=key, train=False, **numbers)[0]
     np.testing.assert_allclose(plain(params, DATA), expected, rtol=1e-6)
     assert jon.sharpness(plain, params, DATA) > 0
+    with pytest.raises(
+        TypeError, match=r"asks for aux, key, train, l2, smoothing, drop by keyword, .* problem.fixed\("
+    ):
+        jon.classify(loss, params, DATA)
     with pytest.raises(TypeError, match="the loss of 'loss' asks for aux, key, smoothing: give aux="):
         problem().fixed(l2=0.0, drop=0.1)
     with pytest.raises(ValueError, match="did you mean 'smoothing'"):

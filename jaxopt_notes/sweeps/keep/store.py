@@ -157,7 +157,7 @@ class Store:
                 remedy = f"give width={known['width']}" if changed == ["width"] else "finish it as it was defined"
                 hint = f"{self.folder} holds another sweep; {remedy}, or choose another folder"
                 raise StoreError("\n".join([hint, *lines]))
-            else:  # nothing came of the sweep that is there, as when its first call failed; it makes room
+            else:  # the sweep there has no result, as when its first call failed, so this one may take the folder
                 (self.files / "narrowed.json").unlink(missing_ok=True)
         if record != there:
             write_json(path, record)

@@ -52,14 +52,7 @@ def finished(folder):
 
 def die_after(process, folder, chunks, seconds):
     """Kill a sweep some time after it has so many chunks on disk; False if it ended before."""
-    while process.exitcode is None:
-        if len(finished(folder)) >= chunks:
-            process.join(seconds)
-            process.kill()
-            process.join()
-            return process.exitcode == -signal.SIGKILL
-        process.join(0.01)
-    return False
+    return forked.killed(process, lambda: len(finished(folder)) >= chunks, seconds)
 
 
 def test_twenty_kills_change_no_bit_and_no_finished_chunk_runs_twice(tmp_path):

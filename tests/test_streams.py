@@ -4,7 +4,6 @@ import itertools
 import json
 import multiprocessing
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -466,14 +465,7 @@ def state_of(folder):
 def die_after_writing(process, folder, seconds):
     """Kill a sweep some time after it has written something; False if it ended before."""
     begun = state_of(folder)
-    while process.exitcode is None:
-        if state_of(folder) != begun:
-            process.join(seconds)
-            process.kill()
-            process.join()
-            return process.exitcode == -signal.SIGKILL
-        process.join(0.01)
-    return False
+    return forked.killed(process, lambda: state_of(folder) != begun, seconds)
 
 
 def test_kills_change_no_bit(tmp_path):

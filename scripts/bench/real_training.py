@@ -72,47 +72,13 @@ def with_sweep(problem, factory, space, batch_size, steps):
     return jon.sweep(problem, factory, jon.grid(**space), steps=steps, batch_size=batch_size, progress=False).loss
 
 
-def trial_by_hand(problem, factory, names, batch_size, steps):
+def pieces(problem, factory, names, batch_size, steps):
+    """What both trials by hand need: the start, what makes optimizer and loss of a lane's numbers, and the data."""
     begin, order = jon.seed_keys(jax.random.key(0), 0)
-    params, aux = problem.start(begin)
-    own = [name for name in names if name in problem.numbers]
-    asks_aux = problem.asks.aux
+    own, asks = [name for name in names if name in problem.numbers], problem.asks
 
-    def trial(data, rows, *values):
+    def of_lane(data, rows, values):
         numbers = dict(zip(names, values, strict=True))
-        tx = factory(**{name: value for name, value in numbers.items() if name not in own})
-        known = {name: numbers[name] for name in own}
-
-        def value_of(params, aux, step):
-            batch = jax.tree.map(lambda leaf: leaf[rows[step]], data)
-            given = {"key": jax.random.fold_in(order, step)} if problem.asks.key else {}
-            given |= {"train": True} if problem.asks.train else {}
-            out = problem.loss(params, batch, **known, **given, **({"aux": aux} if asks_aux else {}))
-            return out if asks_aux else (out, aux)
-
-        def body(carry, step):
-            params, aux, state = carry
-            (value, aux), grads = jax.value_and_grad(value_of, has_aux=True)(params, aux, step)
-            updates, state = tx.update(grads, state, params)
-            return (optax.apply_updates(params, updates), aux, state), value
-
-        return jax.lax.scan(body, (params, aux, tx.init(params)), jnp.arange(steps))[1]
-
-    rows = jon.minibatches.indices(jon.minibatches.reshuffle(batch_size), order, 0, steps, problem.examples)
-    return trial, (jax.tree.map(jnp.asarray, problem.data), rows)
-
-
-def careful_trial(problem, factory, names, batch_size, steps):
-    """The trial of `trial_by_hand` that records norms, and rests at its last finite point."""
-    begin, order = jon.seed_keys(jax.random.key(0), 0)
-    start = problem.start(begin)
-    own = [name for name in names if name in problem.numbers]
-    asks = problem.asks
-    norm = lambda tree: jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
-
-    def trial(data, rows, *values):
-        numbers = dict(zip(names, values, strict=True))
-        tx = factory(**{name: value for name, value in numbers.items() if name not in own})
         known = {name: numbers[name] for name in own}
 
         def value_of(params, aux, step):
@@ -122,7 +88,37 @@ def careful_trial(problem, factory, names, batch_size, steps):
             out = problem.loss(params, batch, **known, **given, **({"aux": aux} if asks.aux else {}))
             return out if asks.aux else (out, aux)
 
-        evaluate = jax.value_and_grad(value_of, has_aux=True)
+        tx = factory(**{name: value for name, value in numbers.items() if name not in own})
+        return tx, jax.value_and_grad(value_of, has_aux=True)
+
+    rows = jon.minibatches.indices(jon.minibatches.reshuffle(batch_size), order, 0, steps + 1, problem.examples)
+    return problem.start(begin), of_lane, (jax.tree.map(jnp.asarray, problem.data), rows)
+
+
+def trial_by_hand(problem, factory, names, batch_size, steps):
+    (params, aux), of_lane, shared = pieces(problem, factory, names, batch_size, steps)
+
+    def trial(data, rows, *values):
+        tx, evaluate = of_lane(data, rows, values)
+
+        def body(carry, step):
+            params, aux, state = carry
+            (value, aux), grads = evaluate(params, aux, step)
+            updates, state = tx.update(grads, state, params)
+            return (optax.apply_updates(params, updates), aux, state), value
+
+        return jax.lax.scan(body, (params, aux, tx.init(params)), jnp.arange(steps))[1]
+
+    return trial, shared
+
+
+def careful_trial(problem, factory, names, batch_size, steps):
+    """The trial of `trial_by_hand` that records norms, and rests at its last finite point."""
+    (params, aux), of_lane, shared = pieces(problem, factory, names, batch_size, steps)
+    norm = lambda tree: jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
+
+    def trial(data, rows, *values):
+        tx, evaluate = of_lane(data, rows, values)
 
         def body(carry, step):
             params, aux, state, _, grads, alive = carry
@@ -135,13 +131,11 @@ def careful_trial(problem, factory, names, batch_size, steps):
             carry = jax.tree.map(lambda new, old: jnp.where(alive, new, old), after, carry[:5])
             return (*carry, alive), (carry[3], norms[1], norms[2])
 
-        params, aux = start
-        (value, aux), grads = evaluate(params, aux, 0)
-        carry = (params, aux, tx.init(params), value, grads, jnp.bool_(True))
+        (value, new_aux), grads = evaluate(params, aux, 0)
+        carry = (params, new_aux, tx.init(params), value, grads, jnp.bool_(True))
         return jax.lax.scan(body, carry, jnp.arange(steps))[1][0]
 
-    rows = jon.minibatches.indices(jon.minibatches.reshuffle(batch_size), order, 0, steps + 1, problem.examples)
-    return trial, (jax.tree.map(jnp.asarray, problem.data), rows)
+    return trial, shared
 
 
 def with_vmap(problem, factory, space, batch_size, steps, make=trial_by_hand):
@@ -201,9 +195,9 @@ def compare(name, made, quick):
     trials = int(np.prod([len(values) for values in space.values()]))
     lines = {
         "sweep": _lines(with_sweep),
-        "by hand": _lines(with_vmap) + _lines(trial_by_hand),
-        "equal work": _lines(with_vmap) + _lines(careful_trial),
-        "loop": _lines(with_loop) + _lines(trial_by_hand),
+        "by hand": _lines(with_vmap) + _lines(pieces) + _lines(trial_by_hand),
+        "equal work": _lines(with_vmap) + _lines(pieces) + _lines(careful_trial),
+        "loop": _lines(with_loop) + _lines(pieces) + _lines(trial_by_hand),
     }
     print(f"{name}: {trials} trials of {steps} steps, batch {batch_size}")
     print(

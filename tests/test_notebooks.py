@@ -63,5 +63,7 @@ def test_every_study_has_its_place_in_the_course():
     assert sorted(re.findall(r'run_study\(\\"(\w+)', course)) == sorted(STUDIES)
 
 
-def test_the_course_is_there():
-    assert [path.stem[:2] for path in NOTEBOOKS] == [f"{number:02d}" for number in range(14)]
+def test_every_notebook_is_numbered_without_a_gap_and_stands_in_the_book():
+    assert [path.stem[:2] for path in NOTEBOOKS] == [f"{number:02d}" for number in range(len(NOTEBOOKS))]
+    contents = (ROOT / "notebooks/index.md").read_text().split()
+    assert [path.stem for path in NOTEBOOKS] == [line for line in contents if re.fullmatch(r"\d\d_\w+", line)]

@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from . import _checks
 from ._hoist import Program, hoist
-from ._jaxpr import FAST_TO_COMPILE, Value, adds_up, output_value
+from ._jaxpr import Value, adds_up, fast_to_compile, output_value
 from ._kept import made_for
 from ._warnings import warn
 
@@ -63,7 +63,7 @@ def refuse_sum(name: str, batch_size: int, examples: int) -> None:
 
 
 def _is_sum(loss: Callable[..., Any], before: tuple[Any, ...], data: PyTree, after: tuple[Any, ...]) -> bool:
-    few = jax.tree.map(lambda leaf: leaf[: min(2, _checks.examples("data", data))], data)
+    few = jax.tree.map(lambda leaf: np.asarray(leaf)[: min(2, _checks.examples("data", data))], data)
     first, count = len(jax.tree.leaves(before)), len(jax.tree.leaves(few))
 
     def traced(times: int) -> Value | None:
@@ -79,8 +79,7 @@ def _is_sum(loss: Callable[..., Any], before: tuple[Any, ...], data: PyTree, aft
         if once is None or twice is None or not adds_up(once, twice):
             return False
         program, constants = hoist(evaluated, before, few, after, derivatives=0)
-        options = FAST_TO_COMPILE if jax.default_backend() == "cpu" else None
-        run = jax.jit(lambda constants, *arguments: program(constants, *arguments), compiler_options=options)
+        run = jax.jit(lambda constants, *arguments: program(constants, *arguments), compiler_options=fast_to_compile())
         values = np.asarray(run(constants, before, few, after), np.float64)
         if not values.any():
             moved = jax.tree.map(lambda leaf: leaf + jnp.asarray(_MOVED, leaf.dtype), before[0])

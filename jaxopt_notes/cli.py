@@ -203,6 +203,11 @@ def doctor() -> int:
     for name in ("jax", "jaxlib", "optax", "flax", "numpy", "scipy", "xarray"):
         print(f"  {name:8s} {metadata.version(name)}")
     print(f"sweeps run on {devices} {jax.default_backend()} devices: {', '.join(map(str, jax.local_devices()))}")
+    chosen = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    print(
+        f"matrices are multiplied in {chosen or 'the default precision of the device'} in training, and in "
+        f"{chosen or 'full float32'} in verdicts and eigenvalues"
+    )
     print(
         f"compiled programs are kept in {cache}"
         if cache

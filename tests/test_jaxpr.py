@@ -336,7 +336,7 @@ def test_running_out_of_memory_is_recognised():
 
 
 def test_xla_takes_the_options_for_programs_that_run_once():
-    function = jax.jit(lambda x: x + 1, compiler_options=_jaxpr.FAST_TO_COMPILE)
+    function = jax.jit(lambda x: x + 1, compiler_options=_jaxpr.fast_to_compile())
     assert function(1) == 2, "XLA refuses an option: losses that add up are no longer found"
 
 

@@ -21,6 +21,7 @@ LEVELS = {
             "_checks",
             "_contract",
             "_columns",
+            "_host",
             "_derivatives",
             "_hoist",
             "_jaxpr",
@@ -51,7 +52,7 @@ LEVELS = {
 # Inside a level too there is an order: a name stands above all that its files may import.
 FLOORS = [
     ["_version", "_jaxpr", "_columns", "_numerics", "_files", "_kept", "_warnings"],
-    ["_checks", "_callbacks", "_digests", "_derivatives"],
+    ["_host", "_checks", "_callbacks", "_digests", "_derivatives"],
     ["_contract"],
     ["_partials", "_hoist", "devices", "minibatches", "problems"],
     ["_means", "_streams", "schedules", "wrappers"],

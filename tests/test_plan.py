@@ -178,10 +178,10 @@ def starts_measured(monkeypatch):
     """How many lanes the starts were measured in, one number for every time."""
     counts, real, measuring = [], Placed.measure, Placed.initial_losses
 
-    def counted(self, point, inputs, count):
+    def counted(self, point, inputs, count, compared):
         if inside:
             counts.append(count * self._mesh.size)
-        return real(self, point, inputs, count)
+        return real(self, point, inputs, count, compared)
 
     def starts(self, *lanes):
         inside.append(1)

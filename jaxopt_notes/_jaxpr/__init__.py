@@ -6,10 +6,10 @@ such use is a function here, whose docstring names what may change. `tests/test_
 what broke with a new JAX, and fails on any such use elsewhere in the package.
 """
 
-from .compiled import FAST_TO_COMPILE as FAST_TO_COMPILE
 from .compiled import bytes_needed as bytes_needed
 from .compiled import collectives_in as collectives_in
 from .compiled import devices_are_made as devices_are_made
+from .compiled import fast_to_compile as fast_to_compile
 from .compiled import is_out_of_memory as is_out_of_memory
 from .compiled import memory_limit as memory_limit
 from .compiled import quick_flags as quick_flags

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "collective-broadcast", "reduce-scatter")
 
-FAST_TO_COMPILE: Final[dict[str, Any]] = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}
-"""Options of `jax.jit(compiler_options=)` for a program that runs once, on the CPU.
 
-Not promised: the names of the options; XLA refuses one it does not know.
-"""
+def fast_to_compile() -> dict[str, Any] | None:
+    """Options of `jax.jit(compiler_options=)` for a program that takes longer to compile than to run; None for none.
+
+    Not promised: the names of the options, which are the CPU's; XLA refuses one it does not know.
+    """
+    if jax.default_backend() != "cpu":
+        return None
+    return {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
 
 # Flags that make XLA do less work, by the version of JAX in which they were seen to.
 _QUICK = {

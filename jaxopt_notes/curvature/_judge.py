@@ -75,7 +75,8 @@ def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
     """The verdict: the re-evaluated escape direction, the counts, and criticality."""
     here, spectrum, ahead = seen.here, seen.spectrum, seen.ahead
     values, zero = spectrum.eigenvalues, spectrum.zero_level
-    direction = jnp.where(jnp.vdot(seen.gradient, spectrum.direction) > 0, -1, 1) * spectrum.direction
+    uphill = jnp.vdot(seen.gradient, spectrum.direction, precision="highest") > 0
+    direction = jnp.where(uphill, -1, 1) * spectrum.direction
     # One more product checks the escape direction on its own, whatever found it. Only if that confirms it, negative
     # curvature is claimed.
     below = jnp.vdot(direction, seen.product(direction), precision="highest")

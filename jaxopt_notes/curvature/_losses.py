@@ -14,7 +14,7 @@ from .. import _checks
 from .._derivatives import jacobian, linearised
 from .._hoist import Program, hoist
 from .._means import is_sum, refuse_sum
-from .._numerics import working_dtype
+from .._numerics import full_precision, working_dtype
 from ._operators import coarsest_dtype, real_tree
 from ._symmetric import SymmetricOperator
 
@@ -188,7 +188,8 @@ class HessianOperator(_LossOperator):
 
         def trace(params: PyTree, *batch: Any) -> list[tuple[Program, list[Any]]]:
             _checks.scalar_loss(loss, params, *batch)
-            return [hoist(loss, params, *batch)]
+            with full_precision():
+                return [hoist(loss, params, *batch)]
 
         self._hoist(trace)
         self._refuse_sum(loss, loss)
@@ -245,7 +246,8 @@ class GaussNewtonOperator(_LossOperator):
         def trace(params: PyTree, *batch: Any) -> list[tuple[Program, list[Any]]]:
             outputs = jax.eval_shape(model, params, *batch)
             _checks.scalar_loss(loss, outputs, *batch)
-            return [hoist(model, params, *batch, derivatives=1), hoist(loss, outputs, *batch)]
+            with full_precision():
+                return [hoist(model, params, *batch, derivatives=1), hoist(loss, outputs, *batch)]
 
         self._hoist(trace)
         self._refuse_sum(loss, lambda params, batch: loss(model(params, batch), batch))

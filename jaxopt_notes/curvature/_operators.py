@@ -16,7 +16,7 @@ from .._derivatives import linearised as linearised
 from .._derivatives import matrix as matrix
 from .._hoist import Program, hoist
 from .._kept import PerProgram
-from .._numerics import rounded, working_dtype
+from .._numerics import full_precision, rounded, working_dtype
 
 DENSE_LIMIT = 20_000  # parameters: the float32 matrix takes 1.6 GB, and its columns several times that while computed
 Product = Callable[[Float[Array, " n"]], Float[Array, " n"]]
@@ -55,7 +55,8 @@ def hvp(loss: Callable[..., Float[Array, ""]], params: PyTree, vector: PyTree, *
     params = real_tree("params", params)
     vector = like_params("vector", vector, params)
     _checks.scalar_loss(loss, params, *_checks.not_empty("args", tuple(args)))
-    return linearised(lambda params: loss(params, *args), params)[2](vector)
+    with full_precision():
+        return linearised(lambda params: loss(params, *args), params)[2](vector)
 
 
 def hessian(loss: Callable[..., Float[Array, ""]], params: PyTree, *args: Any) -> Float[Array, "n n"]:
@@ -106,7 +107,8 @@ def prepared(loss: Callable[..., Any], params: PyTree, args: Sequence[Any]) -> t
         raise TypeError(f"loss must be a function of the parameters, got {loss!r}")
     params = real_tree("params", params)
     _checks.scalar_loss(loss, params, *_checks.not_empty("args", tuple(args)))
-    return (params, *hoist(loss, params, *args))
+    with full_precision():
+        return (params, *hoist(loss, params, *args))
 
 
 def real_tree(name: str, tree: PyTree) -> PyTree:

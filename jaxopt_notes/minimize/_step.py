@@ -6,7 +6,7 @@ evaluation, such as batch statistics; None for all others.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,6 +28,8 @@ HISTORIES = {
     "grad_norm": "Euclidean norm of the gradient",
     "update_norm": "Euclidean norm of the update that led to the step",
 }
+
+NORMS = ("grad_norm", "update_norm")  # those that a run may do without
 
 
 class Skips(NamedTuple):
@@ -90,6 +92,7 @@ def advance(
     next_loss: Loss,
     tol: Any = None,
     skip: Any = None,
+    norms: Collection[str] = NORMS,
 ) -> Carry:
     """One step: from the accepted point under `loss` to the candidate under `next_loss`, if that is finite.
 
@@ -97,9 +100,12 @@ def advance(
     not finite ends the run. With `skip`, up to that many in a row are skipped: the next step evaluates the same
     candidate on its own batch. So a bad batch leaves no trace in parameters, state and aux, and a run never ends at a
     point that no batch found finite.
+
+    Norms that are left out of `norms` are NaN and decide nothing. Without any, loss and aux judge a candidate.
+    `tol` needs `grad_norm`, and `skip` both.
     """
     # What the functions hold becomes an argument too, so that derivatives by all of it know of rejections.
-    attempt, held = lifted(partial(_attempt, optimizer, loss, next_loss), carry)
+    attempt, held = lifted(partial(_attempt, optimizer, loss, next_loss, norms), carry)
     candidate, accept = _unless_rejected(attempt, held, carry)
     alive = carry.status == Status.COMPLETED
     ended = alive & ~accept
@@ -114,24 +120,31 @@ def advance(
     if tol is not None:
         status = jnp.where(accept & (candidate.grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
     # A select of whole carries and not a `cond`: under vmap a `cond` runs both branches as well, and lanes stop at
-    # different steps.
+    # different steps. A gradient is not selected, which would be one more pass over as much memory as the parameters
+    # take: a run that ended needs none, and only one that tries again needs the last one.
+    if carry.skips is None:
+        grad, candidate, rests = candidate.grad, candidate._replace(grad=None), rests._replace(grad=None)
+        return tree_where(accept, candidate, rests)._replace(status=status, grad=grad)
     return tree_where(accept, candidate, rests)._replace(status=status)
 
 
 def _attempt(
-    optimizer: optax.GradientTransformation, loss: Loss, next_loss: Loss, carry: Carry
+    optimizer: optax.GradientTransformation, loss: Loss, next_loss: Loss, norms: Collection[str], carry: Carry
 ) -> tuple[Carry, Bool[Array, ""]]:
     """The candidate, and whether it is accepted."""
     params, state, updates = _moved(optimizer, loss, carry)
     value, aux, grad = _evaluate(next_loss, params, carry.aux)
-    grad_norm, update_norm = tree_norm(grad), tree_norm(updates)
+    unknown = jnp.full_like(carry.grad_norm, jnp.nan)
+    grad_norm = tree_norm(grad) if "grad_norm" in norms else unknown
+    update_norm = tree_norm(updates) if "update_norm" in norms else unknown
     # The norms are recorded anyway, and one entry that is not finite makes them so too: looking at the entries instead
     # would be two more passes over the parameters.
-    finite = jnp.isfinite(update_norm)
+    finite = jnp.isfinite(update_norm) if "update_norm" in norms else jnp.bool_(True)
     if _takes_non_finite(carry.state):
         finite &= tree_finite(params)
     else:
-        finite &= jnp.isfinite(value) & jnp.isfinite(grad_norm)
+        finite &= jnp.isfinite(value)
+        finite &= jnp.isfinite(grad_norm) if "grad_norm" in norms else True
     finite &= _stays_finite(carry.aux, aux)
     unmoved = None if carry.unmoved is None else _unmoved(carry, updates, grad_norm)
     skips = None if carry.skips is None else carry.skips._replace(in_a_row=jnp.int32(0))
@@ -213,30 +226,42 @@ _unless_rejected.defvjp(_forward, _backward)
 
 def unmoved(first: Carry, last: Carry) -> Float[Array, ""]:
     """The share of parameters that do not move: in the last step if they are narrow, else all or none in the run."""
-    where = zip(jax.tree.leaves(first.params), jax.tree.leaves(last.params), strict=True)
-    stays = jnp.stack([jnp.all(before == after) for before, after in where]).all()
-    share = jnp.float32(0) if last.unmoved is None else last.unmoved
-    return jnp.where(stays & (last.grad_norm > 0) & (last.stopped_at > 0), jnp.float32(1), share)
+    return unmoved_of(equal_trees(first.params, last.params), last)
+
+
+def equal_trees(one: PyTree, other: PyTree) -> Bool[Array, ""]:
+    """Whether every entry of one tree equals that of the other; a NaN equals nothing."""
+    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
+    return jnp.stack([jnp.bool_(True), *(jnp.all(before == after) for before, after in pairs)]).all()
+
+
+def unmoved_of(stays: Any, last: Carry, *, xp: Any = jnp) -> Any:
+    """The same, given whether the parameters of the whole run stay what they were."""
+    share = xp.float32(0) if last.unmoved is None else last.unmoved
+    return xp.where(stays & (last.grad_norm > 0) & (last.stopped_at > 0), xp.float32(1), share)
 
 
 def end_status(
-    status: Array, initial_loss: Array, final_loss: Array, baseline: Any, unmoved: Array | None = None
-) -> Int[Array, "*lanes"]:
-    """The final `Status`: adds to `completed` what only the end shows, diverged, stalled and stuck."""
+    status: Any, initial_loss: Any, final_loss: Any, baseline: Any, unmoved: Any = None, *, xp: Any = jnp
+) -> Any:
+    """The final `Status` of every lane: adds to `completed` what only the end shows, diverged, stalled and stuck.
+
+    On the host it is computed by NumPy, `xp=np`, which has nothing to compile.
+    """
     # Losses are compared up to their rounding: a run may start where it cannot get lower, and a constant predictor
     # reaches the baseline only so far.
-    slack = 16 * jnp.finfo(final_loss.dtype).eps * jnp.abs(final_loss)
+    slack = 16 * jnp.finfo(final_loss.dtype).eps * abs(final_loss)
     # Later lines win: a final loss that is not finite before one that rose, before one no better than a constant,
     # before parameters that did not move.
     judged = status
     if unmoved is not None:
-        judged = jnp.where(unmoved >= 0.5, jnp.int32(Status.STUCK), judged)
-    stalled = final_loss + slack >= jnp.asarray(baseline, final_loss.dtype)
-    judged = jnp.where(stalled, jnp.int32(Status.STALLED), judged)
-    judged = jnp.where(~(final_loss - slack <= initial_loss), jnp.int32(Status.DIVERGED), judged)
-    judged = jnp.where(jnp.isfinite(final_loss), judged, jnp.int32(Status.NON_FINITE))
+        judged = xp.where(unmoved >= 0.5, xp.int32(Status.STUCK), judged)
+    stalled = final_loss + slack >= xp.asarray(baseline, final_loss.dtype)
+    judged = xp.where(stalled, xp.int32(Status.STALLED), judged)
+    judged = xp.where(~(final_loss - slack <= initial_loss), xp.int32(Status.DIVERGED), judged)
+    judged = xp.where(xp.isfinite(final_loss), judged, xp.int32(Status.NON_FINITE))
     open_end = (status == Status.COMPLETED) | (status == Status.PLATEAUED)
-    return jnp.where(open_end, judged, status)
+    return xp.where(open_end, judged, status)
 
 
 def _evaluate(loss: Loss, params: PyTree, aux: PyTree) -> tuple[Array, PyTree, PyTree]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -41,17 +43,28 @@ def digits(test_fraction: float = 0.2, split_seed: int = 0) -> tuple[Examples, E
 
     Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("digits needs scikit-learn: pip install 'jaxopt-notes[data]'") from error
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = _digits_of_scikit_learn()
     held_out = round(float(_checks.number("test_fraction", test_fraction, low=0.0, high=1.0)) * len(labels))
     if not 0 < held_out < len(labels):
         raise ValueError(f"test_fraction must leave examples on both sides of {len(labels)}, got {test_fraction}")
     order = np.random.default_rng(split_seed).permutation(len(labels))
+    # Cast on the host: a cast of a device array is one more program to compile.
+    inputs, labels = (pixels / 16).astype(jax.dtypes.canonicalize_dtype(float)), labels.astype(np.int32)
     parts = (order[held_out:], order[:held_out])
-    train, test = (
-        Examples(jnp.asarray(pixels[part] / 16, float), jnp.asarray(labels[part], jnp.int32)) for part in parts
-    )
+    train, test = (Examples(jax.device_put(inputs[part]), jax.device_put(labels[part])) for part in parts)
     return train, test
+
+
+def _digits_of_scikit_learn() -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and labels from scikit-learn's own file, as importing scikit-learn takes a second."""
+    found = importlib.util.find_spec("sklearn")
+    if found is None:
+        raise ModuleNotFoundError("digits needs scikit-learn: pip install 'jaxopt-notes[data]'")
+    for folder in found.submodule_search_locations or ():
+        file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
+        if file.is_file():
+            table = np.loadtxt(file, delimiter=",")
+            return table[:, :-1], table[:, -1]
+    from sklearn.datasets import load_digits  # another version may keep the file elsewhere
+
+    return load_digits(return_X_y=True)

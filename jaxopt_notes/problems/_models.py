@@ -82,14 +82,14 @@ def digits_mlp(hidden: int | Sequence[int] = 64, *, test_fraction: float = 0.2, 
         return jnp.mean((guesses == batch.labels).astype(float))
 
     dead = np.flatnonzero(np.all(np.asarray(train.inputs) == 0, axis=0))
-    frequencies = jnp.bincount(train.labels) / len(train.labels)
+    frequencies = np.bincount(train.labels) / len(train.labels)
     return Problem(
         loss,
         init=lambda key: model.init(key, train.inputs[:1]),
         data=train,
         test_data=test,
         metrics={"accuracy": maximize(accuracy)},
-        baseline=float(-jnp.sum(frequencies * jnp.log(frequencies))),
+        baseline=float(-np.sum(frequencies * np.log(frequencies))),
         name="digits_mlp",
         null_directions=lambda params: _null_directions(params, dead),
     )

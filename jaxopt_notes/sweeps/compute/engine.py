@@ -22,11 +22,11 @@ from ..._jaxpr import is_out_of_memory
 from ..._streams import Window
 from ..._warnings import warn
 from ...minibatches import prefetched
-from ...minimize import Carry, Status
-from ..spec.options import Keep
+from ...minimize import Carry, Status, unmoved_of
+from ..spec.options import Keep, default_float
 from .group_plan import GroupPlan
 from .placed import Placed, ends_of
-from .programs import ALONG_STEPS, EVERYWHERE, TRIALS, LaneInputs, Lanes, Shared, leaf_specs, place, programs, standing
+from .programs import ALONG_STEPS, EVERYWHERE, TRIALS, LaneInputs, Lanes, Shared, leaf_specs, place, programs
 from .progress import Progress
 from .state import State
 from .watching import recorder
@@ -218,8 +218,8 @@ class Engine:
         """The hyperparameters and seeds of some trials, one lane each, on the devices."""
         configuration, seed = np.divmod(trials, len(self.plan.seeds))
         columns = self.plan.space.columns().items()
-        numbers = {name: jnp.asarray(column[configuration], float) for name, column in columns}
-        return place(LaneInputs(numbers, jnp.asarray(seed, jnp.int32)), self.plan.static.mesh, TRIALS)
+        numbers: Any = {name: column[configuration].astype(default_float()) for name, column in columns}
+        return place(LaneInputs(numbers, seed.astype(np.int32)), self.plan.static.mesh, TRIALS)  # type: ignore[arg-type]
 
     def first_pass(self) -> tuple[PyTree, LaneInputs, Shared]:
         """The arguments of the program of the first pass: the starts, what distinguishes its lanes, what they share."""
@@ -247,7 +247,7 @@ class Engine:
                 while step < end:
                     stop = min(step + length, end, self._next_look(step))
                     began = time.perf_counter()
-                    lanes = compiled.segment(lanes, inputs, shared, *map(jnp.int32, (start, step, stop)))
+                    lanes = compiled.segment(lanes, inputs, shared, *map(np.int32, (start, step, stop)))
                     lanes = self._watched(lanes, inputs, stop, count)
                     status = jax.device_get(lanes.carry.status)
                     # Reading the status waits for the device, so this is the time of the steps and not of their
@@ -272,7 +272,7 @@ class Engine:
         params = self._placed.evaluated(lanes.carry)
         measured = self._placed.look((params, lanes.carry.aux), inputs, count)
         evaluated = None if params is lanes.carry.params else params
-        return recorder(watch, self.plan.static.mesh)(lanes, measured, evaluated, jnp.int32(step))
+        return recorder(watch, self.plan.static.mesh)(lanes, measured, evaluated, np.int32(step))
 
     def _windows(self, step: int, until: int, position: bytes = b"") -> Generator[Shown]:
         """What is seen in the steps from `step` on, and in the one after, in windows of one shape."""
@@ -298,18 +298,23 @@ class Engine:
     ) -> list[Finished]:
         """The results of the trials of every part on the host, without the padding."""
         ends = {"status": lanes.carry.status, "stopped_at": lanes.carry.stopped_at}
-        ends["unmoved"] = standing(self.plan.static)(self._placed.initial, inputs, lanes.carry)
         ends |= {} if lanes.carry.skips is None else {"skipped": lanes.carry.skips.total}
         point = (self._placed.evaluated(lanes.carry), lanes.carry.aux)
-        histories, watched = {name: history.T for name, history in lanes.histories.items()}, {}
+        curves, watched = dict(lanes.histories), {}
         if lanes.watched is not None:
-            watched = {name: curve.T for name, curve in lanes.watched.curves.items()}
+            curves |= lanes.watched.curves
             watched["best_step"] = lanes.watched.best_step
             point = point if lanes.watched.point is None else lanes.watched.point
         kept = self._kept(point, lanes.carry)
         # Padding is not evaluated: on every device only as many lanes as the largest part has.
-        measured = self._placed.measure(point, inputs, max(map(len, parts)))
-        whole = jax.device_get({**histories, **measured, **watched, **ends, **kept})
+        compared = self._placed.starts(inputs)[0], lanes.carry.params
+        measured, stays = self._placed.measure(point, inputs, max(map(len, parts)), compared)
+        deciding = lanes.carry._replace(params=None, state=None, grad=None, aux=None)
+        whole, curves, stays, deciding = jax.device_get(
+            ({**measured, **watched, **ends, **kept}, curves, stays, deciding)
+        )
+        whole |= {name: curve.T for name, curve in curves.items()}
+        whole["unmoved"] = unmoved_of(stays, deciding, xp=np)
         whole["initial_loss"] = initial_losses
         cuts = [slice(i * width, i * width + len(part)) for i, part in enumerate(parts)]
         return [jax.tree.map(lambda leaf, cut=cut: leaf[cut], whole) for cut in cuts]

@@ -21,9 +21,11 @@ from jaxtyping import Array, Key, PyTree
 
 from ... import _checks
 from ..._hoist import Program, hoist
+from ..._host import taken
 from ..._streams import Order, Source
 from ..._version import __version__
 from ...minibatches import Minibatches, examples_per_step, steps_per_epoch
+from ...minimize import HISTORIES
 from ...problems import Problem
 from ..spec.group import Chosen, Group
 from ..spec.options import Options, seed_keys
@@ -153,16 +155,16 @@ class GroupPlan:
         static, watch = self.static, self.static.watch
 
         def of_seeds(tree: PyTree) -> PyTree:
-            return jax.tree.map(lambda leaf: leaf[places], tree)
+            return taken(tree, places)
 
         watch = watch and watch._replace(entries=-(-steps // watch.every) + 1)
         return dataclasses.replace(
             self,
             options=dataclasses.replace(self.options, seeds=self.seeds[places], steps=steps),
             static=static._replace(entries=steps // static.every + 1, watch=watch),
-            keys=self.keys[places],
+            keys=of_seeds(self.keys),
             initial=of_seeds(self.initial) if static.begin is None else (self.initial[0], of_seeds(self.initial[1])),
-            loss_keys=None if self.loss_keys is None else self.loss_keys[places],
+            loss_keys=of_seeds(self.loss_keys),
         )
 
     def on_devices(self, devices: Sequence[jax.Device]) -> GroupPlan:
@@ -210,11 +212,11 @@ class GroupPlan:
         return examples if self.minibatches is None else examples_per_step(self.minibatches, examples)
 
     @property
-    def orders(self) -> Key[Array, " orders"]:
-        """The keys of the data orders that are drawn, one for each seed."""
+    def orders(self) -> int:
+        """How many data orders are held, one for each seed."""
         # A single seed has two, and the second is not used. XLA would know where one of one is, and compile other
         # floats than for several seeds.
-        return self.keys[:, 1] if len(self.seeds) > 1 else jnp.repeat(self.keys[:, 1], 2)
+        return max(2, len(self.seeds))
 
     @property
     def window(self) -> int:
@@ -225,13 +227,13 @@ class GroupPlan:
             return min(self.steps, max(1, STREAM_BYTES.get(self.platform, 2**26) // max(1, size)))
         if self.minibatches is None:
             return self.steps
-        return min(self.steps, max(1, WINDOW_BYTES // (4 * len(self.orders) * self.batch_size)))
+        return min(self.steps, max(1, WINDOW_BYTES // (4 * self.orders * self.batch_size)))
 
     @property
     def shapes(self) -> Shapes:
         """Shapes and dtypes of what its programs are given."""
         batched = self.minibatches is not None
-        rows = (len(self.orders), self.window + 1, self.batch_size) if batched else (len(self.orders), 1, 0)
+        rows = (self.orders, self.window + 1, self.batch_size) if batched else (self.orders, 1, 0)
         constants, data, initial = shapes_of((self.constants, self.problem.data, self.initial))
         keys = None if self.loss_keys is None else shapes_of(self.loss_keys)
         shapes = Shapes(self.static, tuple(self.space.columns()), initial, constants, data, rows, keys)
@@ -275,6 +277,7 @@ class GroupPlan:
             "seeds": self.seeds.tolist(),
             "steps": self.steps,
             "every": self.static.every,
+            **({} if self.static.record == tuple(HISTORIES) else {"record": list(self.static.record)}),
             "batch_size": self.batch_size if self.minibatches or self.source else None,
             **({} if self.source is None else {"stream": f"{self.source.words}, {_digest(self.source.sample)}"}),
             "key": self.root_text,
@@ -308,7 +311,7 @@ class GroupPlan:
         """Hash of what the optimizer does, since two of them may have one name: its first step, traced."""
         # Any numbers: they are arguments of the trace, so only their names and types are in its text.
         names = [name for name in next(self.space.configurations(), {}) if name not in self.static.own]
-        numbers, factory = {name: jnp.float32(0.1) for name in names}, self.static.factory
+        numbers, factory = {name: np.float32(0.1) for name in names}, self.static.factory
         program, constants = hoist(functools.partial(first_update, factory), numbers, self.params, derivatives=0)
         return hashlib.sha256(f"{program.fingerprint}{_digest(constants)}".encode()).hexdigest()[:16]
 

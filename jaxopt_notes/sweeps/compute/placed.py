@@ -9,13 +9,13 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from ..._contract import evaluation_key
 from ..._hoist import Program
-from ...minibatches import Minibatches, indices
+from ..._host import stacked, taken
+from ...minibatches import indices_of_keys
 from ...minimize import Carry
 from ...optimizers._evaluation import returns_its_iterate
 from .group_plan import GroupPlan
@@ -65,10 +65,11 @@ class Placed:
         """
         plan = self._plan
         if plan.minibatches is None:
-            drawn = jnp.zeros((len(plan.orders), 1, 0), jnp.int32)
+            drawn = np.zeros((plan.orders, 1, 0), np.int32)
         else:
-            steps, examples = plan.window + 1, plan.problem.examples
-            drawn = _rows(plan.minibatches, plan.orders, jnp.int32(start), steps, examples)
+            keys = taken(plan.keys, (slice(None), 1))
+            drawn = indices_of_keys(plan.minibatches, keys, start, plan.window + 1, plan.problem.examples)
+            drawn = np.repeat(drawn, plan.orders // len(drawn), axis=0)
         return place(drawn, self._mesh, EVERYWHERE)
 
     def initial_losses(self, inputs: LaneInputs, width: int, count: int) -> Float[np.ndarray, " lanes"]:
@@ -77,8 +78,8 @@ class Placed:
         Where starts differ by seed alone they are measured once, `width` lanes at a time.
         """
         if self._plan.static.own:
-            starts = starter(self._plan.static)(self.initial, inputs)
-            return jax.device_get(self.measure(starts, inputs, count)["final_loss"])
+            starts = self.starts(inputs)
+            return jax.device_get(self.measure(starts, inputs, count, (starts[0], starts[0]))[0]["final_loss"])
         if self._initial_losses is None:
             self._initial_losses = self._losses_of_seeds(width)
         return self._initial_losses[jax.device_get(inputs.seed)]
@@ -91,23 +92,35 @@ class Placed:
             count = min(width, -(-(seeds - first) // devices))  # on every device, the first lanes of each
             device, lane = np.divmod(np.arange(devices * width), width)
             lanes = np.minimum(first + device * count + lane, seeds - 1)
-            starts = jax.tree.map(lambda leaf, lanes=lanes: leaf[lanes], self._plan.initial)
-            inputs = place(LaneInputs({}, jnp.asarray(lanes, jnp.int32)), self._mesh, TRIALS)
-            measured = self.measure(place(starts, self._mesh, TRIALS), inputs, count)
+            inputs = place(LaneInputs({}, lanes.astype(np.int32)), self._mesh, TRIALS)
+            starts = self.starts(inputs)
+            measured, _ = self.measure(starts, inputs, count, (starts[0], starts[0]))
             losses.append(jax.device_get(measured["final_loss"])[lane < count])
         return np.concatenate(losses)[:seeds]
 
-    def measure(self, point: tuple[PyTree, PyTree], inputs: LaneInputs, count: int) -> dict[str, Array]:
-        """What `problem.measure` measures at the (params, aux) of the first `count` lanes of every device."""
+    def starts(self, inputs: LaneInputs) -> tuple[PyTree, PyTree]:
+        """The (params, aux) at the start of every lane."""
+        plan = self._plan
+        if plan.static.begin is not None:
+            return starter(plan.static)(self.initial, inputs)
+        return place(taken(plan.initial, jax.device_get(inputs.seed)), self._mesh, TRIALS)
+
+    def measure(
+        self, point: tuple[PyTree, PyTree], inputs: LaneInputs, count: int, compared: tuple[PyTree, PyTree]
+    ) -> tuple[dict[str, Array], Bool[Array, " lanes"]]:
+        """What `problem.measure` measures at the (params, aux) of the first `count` lanes of every device.
+
+        Also returned is whether the two trees that are compared are equal in each lane.
+        """
         constants, parts = self._measured
-        return self._of(self._plan.evaluate, constants, parts, point, inputs, count)
+        return self._of(self._plan.evaluate, constants, parts, point, inputs, count, compared)
 
     def look(self, point: tuple[PyTree, PyTree], inputs: LaneInputs, count: int) -> dict[str, Array]:
         """The same of the validation data alone."""
         plan = self._plan
         assert plan.look is not None
         parts = {"validation": self._measured[1]["validation"]}
-        return self._of(plan.look[0], plan.look[1], parts, point, inputs, count)
+        return self._of(plan.look[0], plan.look[1], parts, point, inputs, count)[0]
 
     def _of(
         self,
@@ -117,17 +130,18 @@ class Placed:
         point: tuple[PyTree, PyTree],
         inputs: LaneInputs,
         count: int,
-    ) -> dict[str, Array]:
+        compared: tuple[PyTree, PyTree] = ((), ()),
+    ) -> tuple[dict[str, Array], Bool[Array, " lanes"]]:
         known = self._plan.static.own_of(inputs.numbers)
         if self._evaluation_keys is not None:
             # Looked up here: in the program the number of seeds would be a shape, on which its floats might depend.
-            known["key"] = place(self._evaluation_keys[jax.device_get(inputs.seed)], self._mesh, TRIALS)
-        return evaluator(evaluate, self._mesh)(constants, (*point, known), parts, jnp.int32(count))
+            known["key"] = place(taken(self._evaluation_keys, jax.device_get(inputs.seed)), self._mesh, TRIALS)
+        return evaluator(evaluate, self._mesh)(constants, (*point, known), compared, parts, np.int32(count))
 
     @functools.cached_property
     def _evaluation_keys(self) -> Key[Array, " seeds"] | None:
         keys = self._plan.loss_keys
-        return None if keys is None else jax.vmap(evaluation_key)(keys)
+        return None if keys is None else stacked([_evaluation_key(taken(keys, i)) for i in range(len(keys))])
 
     def evaluated(self, carry: Carry) -> PyTree:
         """The parameters of every lane that are measured and kept: the iterate, or what its method returns."""
@@ -146,6 +160,4 @@ def ends_of(plan: GroupPlan, carry: Carry) -> dict[str, PyTree]:
     return {"state": carry.state} | ({} if same else {"iterate": carry.params})
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3, 4))
-def _rows(minibatches: Minibatches, keys: Key[Array, " seeds"], first: Array, steps: int, examples: int) -> Array:
-    return jax.vmap(lambda key: indices(minibatches, key, first, steps, examples))(keys)
+_evaluation_key = jax.jit(evaluation_key)

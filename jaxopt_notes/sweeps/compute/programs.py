@@ -14,15 +14,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from ..._columns import is_key
 from ..._hoist import Program
-from ..._jaxpr import is_weakly_typed
+from ..._jaxpr import fast_to_compile, is_weakly_typed
 from ..._kept import kept_with
 from ..._numerics import tree_where
 from ...minibatches import gather
-from ...minimize import HISTORIES, Carry, advance, evaluated_at, start, unmoved
+from ...minimize import HISTORIES, NORMS, Carry, advance, equal_trees, evaluated_at, start
 from ..spec.group import STEPS
 
 TRIALS = PartitionSpec("trials")
@@ -131,6 +133,7 @@ class Static(NamedTuple):
         watch: how its runs are watched; None if they are not.
         capped: whether a number of every lane is the most steps that it takes.
         streamed: whether all lanes see one batch of a window that comes from the host.
+        record: the names of the histories.
     """
 
     factory: Callable[..., Any]
@@ -145,6 +148,12 @@ class Static(NamedTuple):
     watch: Watch | None = None
     capped: bool = False
     streamed: bool = False
+    record: tuple[str, ...] = tuple(HISTORIES)
+
+    @property
+    def norms(self) -> tuple[str, ...]:
+        """The norms that a step computes; whether to skip one is decided by both."""
+        return NORMS if self.skip else self.record
 
     def optimizer(self, numbers: dict[str, Array]) -> Any:
         """The optimizer of a lane."""
@@ -159,7 +168,7 @@ class Static(NamedTuple):
 class Programs:
     """The compiled functions of a group, and how often `segment` was traced, which is how often it was compiled."""
 
-    begin: Callable[[PyTree, LaneInputs, Shared], Lanes]
+    begin: Any  # jitted (initial, LaneInputs, Shared) -> Lanes
     segment: Any  # jitted (Lanes, LaneInputs, Shared, window start, first step, stop) -> Lanes
     traces: list[int]
 
@@ -174,7 +183,16 @@ def trials_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 def place(tree: PyTree, mesh: Mesh, spec: PartitionSpec) -> PyTree:
     """Put every leaf of `tree` on the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, spec))
+    sharding = NamedSharding(mesh, spec)
+
+    def put(leaf: Any) -> Any:
+        if not is_key(leaf):
+            return jax.device_put(leaf, sharding)
+        # By its words from the host: to share out an array that is on a device already is a program to compile.
+        words = jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
+
+    return jax.tree.map(put, tree)
 
 
 @kept_with(lambda static: static.loss)
@@ -195,20 +213,24 @@ def programs(static: Static) -> Programs:
 
     begin = sharded(functools.partial(_begin, static), (EVERYWHERE, TRIALS, EVERYWHERE), lanes)
     advanced = sharded(segment, (lanes, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE, EVERYWHERE), lanes)
+    # To begin takes a step in hundreds, and compiling it with all optimisations as long as the segment.
+    begun = jax.jit(begin, compiler_options=fast_to_compile())
     # Lanes are most of a chunk's memory. Donated, they are overwritten; otherwise every segment would hold them twice.
-    return Programs(jax.jit(begin), jax.jit(advanced, donate_argnums=0), traces)
+    return Programs(begun, jax.jit(advanced, donate_argnums=0), traces)
 
 
 @kept_with(lambda evaluate, mesh: evaluate)
 def evaluator(evaluate: Program, mesh: Mesh) -> Callable[..., Any]:
     """The compiled `evaluate(constants, params, aux, known, parts)` of the first lanes of every device, one at a time.
 
-    Given are the lanes as (params, aux, known), the parts, and the count; what is beyond it is given zeros.
+    Given are the lanes as (params, aux, known), two trees of lanes that are compared, the parts, and the count; what is
+    beyond it is given zeros. Returned is what was measured, and whether the two trees are equal.
     """
 
-    def lanewise(constants: Any, lanes: PyTree, parts: PyTree, count: Array) -> PyTree:
+    def lanewise(constants: Any, lanes: PyTree, compared: tuple[PyTree, PyTree], parts: PyTree, count: Array) -> PyTree:
         def measured(lane: Array | int) -> PyTree:
-            return evaluate(constants, *jax.tree.map(lambda leaf: leaf[lane], lanes), parts)
+            of_lane, pair = jax.tree.map(lambda leaf: leaf[lane], (lanes, compared))
+            return evaluate(constants, *of_lane, parts), equal_trees(*pair)
 
         def write(lane: Array, whole: PyTree) -> PyTree:
             return jax.tree.map(lambda values, value: values.at[lane].set(value), whole, measured(lane))
@@ -220,7 +242,7 @@ def evaluator(evaluate: Program, mesh: Mesh) -> Callable[..., Any]:
         nothing = jax.tree.map(lambda like: jnp.zeros((width, *like.shape), like.dtype), jax.eval_shape(measured, 0))
         return jax.lax.fori_loop(0, count, write, nothing)
 
-    specs = (EVERYWHERE, TRIALS, EVERYWHERE, EVERYWHERE)
+    specs = (EVERYWHERE, TRIALS, TRIALS, EVERYWHERE, EVERYWHERE)
     return jax.jit(jax.shard_map(lanewise, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
 
 
@@ -242,20 +264,6 @@ def settled(evaluation: Program | None, mesh: Mesh) -> Callable[..., Any]:
 
     specs = (EVERYWHERE, TRIALS, TRIALS)
     return jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
-
-
-@kept_with(lambda static: static.loss)
-def standing(static: Static) -> Callable[..., Any]:
-    """The compiled `(initial, inputs, carry) -> share` of every lane's parameters that do not move."""
-
-    def lanes(initial: PyTree, inputs: LaneInputs, carries: Carry) -> Array:
-        def one(params: PyTree, carry: Carry) -> Array:
-            return unmoved(carry._replace(params=params), carry)
-
-        return jax.vmap(one)(_starts(static, initial, inputs)[0], carries)
-
-    specs = (EVERYWHERE, TRIALS, TRIALS)
-    return jax.jit(jax.shard_map(lanes, mesh=static.mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
 
 
 def _starts(static: Static, initial: PyTree, inputs: LaneInputs) -> tuple[PyTree, PyTree]:
@@ -309,7 +317,7 @@ def _begin(static: Static, initial: PyTree, inputs: LaneInputs, shared: Shared) 
     starts = _starts(static, initial, inputs)
     carry = jax.vmap(one)(inputs.numbers, inputs.seed, *starts)
     # A trial that stops repeats its last record, so a history starts as its first row repeated.
-    records = _records(carry)
+    records = _records(static, carry)
     histories = {name: jnp.broadcast_to(row, (static.entries, *row.shape)) for name, row in records.items()}
     return Lanes(carry, histories, static.watch and unwatched(static.watch, starts, len(inputs.seed)))
 
@@ -339,22 +347,23 @@ def segment_of(
             # batches. The optimizer is made here, of this lane's numbers: they are tracers, which must not outlive the
             # trace.
             first, then = (_step_loss(static, shared, numbers, seed, now + i, step + i) for i in (0, 1))
-            after = advance(static.optimizer(numbers), carry, first, then, skip=static.skip or None)
+            optimizer, skip = static.optimizer(numbers), static.skip or None
+            after = advance(optimizer, carry, first, then, skip=skip, norms=static.norms)
             if not static.capped:
                 return after
             rests = carry._replace(update_norm=jnp.zeros_like(carry.update_norm))
             return tree_where(step.astype(float) < numbers[STEPS], after, rests)
 
         carry = jax.vmap(one)(lanes.carry, inputs.numbers, inputs.seed)
-        histories, records = lanes.histories, _records(carry)
+        histories, records = lanes.histories, _records(static, carry)
         written = {name: _write(static, step + 1, histories[name], row) for name, row in records.items()}
         return lanes._replace(carry=carry, histories=written)
 
     return jax.lax.fori_loop(first_step, stop, body, lanes)
 
 
-def _records(carry: Carry) -> dict[str, Array]:
-    return {name: getattr(carry, name) for name in HISTORIES}
+def _records(static: Static, carry: Carry) -> dict[str, Array]:
+    return {name: getattr(carry, name) for name in static.record}
 
 
 def _write(static: Static, step: Array, history: Array, row: Array) -> Array:

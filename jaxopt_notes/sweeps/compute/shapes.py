@@ -56,7 +56,10 @@ class Shapes(NamedTuple):
 
     def lanes(self, width: int) -> Lanes:
         """The lanes."""
-        return jax.eval_shape(programs(self.static).begin, self.initial, self.inputs(width), self.shared)
+        mesh = self.static.mesh
+        initial, shared = (_placed(tree, mesh, EVERYWHERE) for tree in (self.initial, self.shared))
+        # As the program will be called: its trace is kept, and serves then.
+        return programs(self.static).begin.eval_shape(initial, _placed(self.inputs(width), mesh, TRIALS), shared)
 
     def segment(self, width: int) -> tuple[Any, ...]:
         """The arguments of a segment, without places."""

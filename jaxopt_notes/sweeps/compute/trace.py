@@ -5,17 +5,20 @@ What a plan holds and can answer is in `group_plan`; this module only makes it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from ... import _checks
 from ..._contract import asked, check_values, in_one_form, loss_key
 from ..._hoist import Program, hoist
-from ..._kept import PerProgram
+from ..._host import stacked, taken
+from ..._jaxpr import fast_to_compile
+from ..._kept import kept_with
 from ..._means import is_sum, warn_of_sum
 from ...minibatches import Minibatches, batch_shapes, check_batch_size, examples_per_step, reshuffle
 from ...minimize import checked_evaluation, derivatives_of
@@ -43,11 +46,11 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
     examples = problem.examples if source is None else source.examples
     options = options.of_group(problem.name, examples, group.batch_size)
     mesh = trials_mesh(devices)
-    keys = jnp.stack([seed_keys(options.root, int(seed)) for seed in options.seeds])
-    loss_keys = jax.vmap(loss_key)(keys[:, 1]) if problem.is_random else None
+    keys, loss_keys = stacked([_keys_of(options.root, seed) for seed in options.seeds.astype(np.uint32)])
+    loss_keys = loss_keys if problem.is_random else None
     own = {n: jnp.asarray(space.columns()[n][0], float) for n in group.own if n in problem.numbers}
-    begin, initial, (one, aux) = _starts(problem, keys[:, 0], own)
-    known = own if loss_keys is None else {**own, "key": loss_keys[0]}
+    begin, initial, (one, aux) = _starts(problem, taken(keys, (slice(None), 0)), own)
+    known = own if loss_keys is None else {**own, "key": taken(loss_keys, 0)}
     batch = _example_batch(problem, minibatches) if source is None else (source.shapes(group.batch_size),)
     example = group.optimizer_of(next(space.configurations(), {}))
     in_a_step, name_of_loss = in_one_form(problem.loss, train=True), _checks.name_of(problem.loss)
@@ -84,6 +87,7 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
         watch,
         STEPS in group.own and STEPS not in problem.numbers,
         source is not None,
+        options.record,
     )
     lanes = _lanes_of_cache(group, one, mesh.devices.flat[0].platform)
     return GroupPlan(
@@ -137,17 +141,30 @@ def _starts(
     """What makes the starts where they depend on numbers, what they are made of, and that of the first trial."""
     # One start per seed, computed one seed at a time: its floats cannot depend on how many there are.
     numbers = {name: value for name, value in own.items() if name in asked(problem.init).numbers}
-    program, constants = hoist(problem.start, keys[0], numbers, derivatives=0, owner=problem)
+    first = taken(keys, 0)
+    program, constants = hoist(problem.start, first, numbers, derivatives=0, owner=problem)
     if numbers:
-        program, constants = hoist(problem.start, keys[0], own, derivatives=0, owner=problem)
-        return (program, constants), (constants, keys), _call(program, constants, keys[0], own)
-    starts = [_call(program, constants, key, numbers) for key in keys]
-    return None, jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts), starts[0]
+        program, constants = hoist(problem.start, first, own, derivatives=0, owner=problem)
+        return (program, constants), (constants, keys), _start(program)(constants, first, own)
+    start = _start(program)
+    starts = [start(constants, taken(keys, i), numbers) for i in range(len(keys))]
+    return None, stacked(starts), starts[0]
 
 
-@PerProgram
-def _call(program: Program, constants: list[Any], key: Array, numbers: dict[str, Array]) -> PyTree:
-    return program(constants, key, numbers)
+@jax.jit
+def _keys_of(root: Key[Array, ""], seed: Array) -> tuple[Key[Array, " 2"], Key[Array, ""]]:
+    """The keys of a seed, and that of what is random in its loss."""
+    keys = seed_keys(root, seed)
+    return keys, loss_key(keys[1])
+
+
+@kept_with(lambda program: program)
+def _start(program: Program) -> Callable[..., PyTree]:
+    """The compiled `(constants, key, numbers) -> (params, aux)`."""
+    size = sum(leaf.size for leaf in jax.tree.leaves(program.output()))
+    # Few numbers are drawn sooner than a program is optimised that draws them.
+    options = fast_to_compile() if size < 2**20 else None
+    return jax.jit(lambda *arguments: program(*arguments), compiler_options=options)
 
 
 def _lanes_of_cache(group: Group, params: PyTree, platform: str) -> int:

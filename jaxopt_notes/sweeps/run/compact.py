@@ -12,7 +12,6 @@ from collections.abc import Generator, Iterable
 
 import numpy as np
 
-from ...minimize import HISTORIES
 from ..compute.engine import Leg
 from ..compute.group_plan import GroupPlan
 from ..compute.progress import Progress
@@ -81,7 +80,7 @@ def _fill(plan: GroupPlan, columns: Columns, until: int) -> None:
     """Continue the records of trials beyond the last step that they were run to, as those of a trial that rests do."""
     last, watch = until // plan.static.every, plan.static.watch
     assert watch is not None
-    for name in HISTORIES:
+    for name in plan.static.record:
         rows = columns[name]
         rows[:, last + 1 :] = 0 if name == "update_norm" else rows[:, last : last + 1]
     look = -(-until // watch.every)

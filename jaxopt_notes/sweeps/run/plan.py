@@ -165,6 +165,7 @@ def plan(
     batch_size: int | None = None,
     data: Any = None,
     every: int = 1,
+    record: Sequence[str] | None = None,
     key: Key[Array, ""] | None = None,
     evaluation_params: Callable[[PyTree, PyTree], PyTree] | None = None,
     skip_non_finite: int = 0,
@@ -184,7 +185,7 @@ def plan(
     memory; it is then the largest power of two that fits.
 
     Arguments:
-        problem, optimizer, space, seeds, steps, epochs, batch_size, data, every, key: as in `sweep`.
+        problem, optimizer, space, seeds, steps, epochs, batch_size, data, every, record, key: as in `sweep`.
         evaluation_params, skip_non_finite, evaluate_every, patience, monitor, width, devices: as in `sweep`.
         keep, keep_params: "best" if the end of a trial is its best step; what else is kept is up to `sweep`.
 
@@ -214,6 +215,7 @@ def plan(
         steps=steps,
         epochs=epochs,
         every=every,
+        record=record,
         key=key,
         evaluation_params=evaluation_params,
         skip_non_finite=skip_non_finite,

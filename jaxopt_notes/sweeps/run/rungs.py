@@ -120,5 +120,5 @@ def _mark(columns: Columns, pruned_at: np.ndarray, every: int) -> None:
     lost = np.isin(columns["status"], (Status.NON_FINITE, Status.DIVERGED))  # which is why they were pruned
     columns["status"][pruned & ~lost] = Status.PRUNED
     last = np.where(pruned, pruned_at // every, np.inf)
-    for name in HISTORIES:
+    for name in columns.keys() & HISTORIES.keys():
         columns[name][np.arange(columns[name].shape[1]) > last[:, None]] = np.nan

@@ -16,6 +16,7 @@ from jaxtyping import Array, Int, Key, PyTree
 
 from ... import _checks
 from ..._streams import Source
+from ...minimize import HISTORIES
 
 Keep = Literal["", "params", "params+state"]  # what is kept of the end of every trial
 
@@ -37,6 +38,7 @@ class Options:
         patience: steps without a better value of `monitor` after which a trial stops; None if none does.
         monitor: the column that decides which step is best.
         keep_best: whether the end of a trial is its best step.
+        record: the names of the histories.
         source: what gives the batches, where they do not come from the data of the problem.
         floats: the type of floats whose type is not given, which `jax_enable_x64` decides.
     """
@@ -54,6 +56,7 @@ class Options:
     keep_best: bool
     floats: str
     source: Source | None = None
+    record: tuple[str, ...] = tuple(HISTORIES)
 
     @classmethod
     def of(
@@ -71,6 +74,7 @@ class Options:
         keep_best: bool = False,
         epochs: int | None = None,
         source: Source | None = None,
+        record: Sequence[str] | None = None,
     ) -> Options:
         """The options that a user gave to `sweep` or `plan`.
 
@@ -93,7 +97,7 @@ class Options:
         patience = None if patience is None else _checks.count("patience", patience)
         watching = (evaluate_every, patience, monitor, keep_best)
         common = (_seeds(seeds), steps or 0, epochs, every, root, evaluation_params, skip)
-        return cls(*common, *watching, str(default_float()), source)
+        return cls(*common, *watching, str(default_float()), source, _histories(record))
 
     def of_group(self, name: str, examples: int, batch_size: int | None) -> Options:
         """The options of a group, whose batch size decides how many steps its epochs are.
@@ -109,12 +113,24 @@ class Options:
         return dataclasses.replace(self, steps=steps, every=_checks.divisor("every", self.every, "steps", steps))
 
 
+def _histories(record: Any) -> tuple[str, ...]:
+    """The names of the histories that a user wants, in the order of all."""
+    if record is None:
+        return tuple(HISTORIES)
+    wanted = [record] if isinstance(record, str) else list(record)
+    for name in wanted:
+        _checks.choice("record", name, HISTORIES)
+    if "loss" not in wanted:
+        raise ValueError(f"record must hold 'loss', by which trials are judged; got {record!r}")
+    return tuple(name for name in HISTORIES if name in wanted)
+
+
 def default_float() -> np.dtype:
     """The type of floats whose type is not given."""
     return jax.dtypes.canonicalize_dtype(float)
 
 
-def seed_keys(root: Key[Array, ""], seed: int) -> Key[Array, " 2"]:
+def seed_keys(root: Key[Array, ""], seed: int | Array) -> Key[Array, " 2"]:
     """The two keys of a seed: of its initial parameters and of its data order. Nothing else is random in a sweep.
 
     Arguments:

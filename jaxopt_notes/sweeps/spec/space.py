@@ -197,6 +197,8 @@ def column(name: str, values: Any, absent: bool = False) -> np.ndarray:
         raise ValueError(f"axis {name!r} must be a list of numbers, got an array of shape {np.shape(values)}")
     if len(values) == 0:
         raise ValueError(f"axis {name!r} is empty; give at least one value")
+    # On the host first: taken one by one, the entries of a device array are as many operations of JAX.
+    values = np.asarray(values) if hasattr(values, "dtype") else values
     values = [_plain(value) for value in values]
     if not all(map(is_number, values)):
         return _objects(name, values)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..._columns import is_key, named_leaves
-from ...minimize import HISTORIES, Status, end_status
+from ...minimize import Status, end_status
 from ..compute.group_plan import GroupPlan
 from ..compute.placed import ends_of
 from ..spec.options import Keep
@@ -21,12 +21,11 @@ from .layout import KEPT, Columns, stored_column
 def columns_of(plan: GroupPlan, finished: dict[str, Any]) -> Columns:
     """The columns of a table from what an engine returns: the final status, and parameters by their paths."""
     baseline = np.inf if plan.problem.baseline is None else plan.problem.baseline
-    status, initial, final = (jnp.asarray(finished[name]) for name in ("status", "initial_loss", "final_loss"))
+    status, initial, final = (finished[name] for name in ("status", "initial_loss", "final_loss"))
     judged = {**finished}
     # It decides between `completed` and `stuck`, and is no column of its own.
     unmoved = judged.pop("unmoved", None)
-    unmoved = None if unmoved is None else jnp.asarray(unmoved)
-    judged["status"] = np.asarray(end_status(status, initial, final, baseline, unmoved))
+    judged["status"] = end_status(status, initial, final, baseline, unmoved, xp=np)
     kept = {name: judged.pop(name) for name in KEPT if name in judged}
     named = [column for name, tree in kept.items() for column in named_leaves(tree, name)]
     return {name: stored_column(name, column) for name, column in (*judged.items(), *named)}
@@ -38,7 +37,7 @@ def interrupted_columns(plan: GroupPlan, finished: dict[str, Any], step: int) ->
     # One with fewer steps of its own rests since then.
     runs = (finished["status"] == Status.COMPLETED) & (finished["stopped_at"] == step)
     columns["status"] = np.where(runs, np.int32(Status.INTERRUPTED), columns["status"])
-    for name in HISTORIES:
+    for name in plan.static.record:
         columns[name] = columns[name].copy()
         columns[name][:, step // plan.static.every + 1 :] = np.nan
     return columns
@@ -46,9 +45,9 @@ def interrupted_columns(plan: GroupPlan, finished: dict[str, Any], step: int) ->
 
 def no_trials(plan: GroupPlan, keep: Keep) -> Columns:
     """The columns of no trials, in their own dtypes; with them a sweep that ran no chunk has every variable."""
-    lanes = plan.shapes.lanes(1)
+    lanes = plan.shapes.lanes(plan.width)  # of the width that runs, so that its trace serves here too
     measured = plan.evaluate.output()
-    columns = {name: np.zeros((0, plan.static.entries), lanes.histories[name].dtype) for name in HISTORIES}
+    columns = {name: np.zeros((0, plan.static.entries), lanes.histories[name].dtype) for name in plan.static.record}
     columns |= {name: np.zeros(0, like.dtype) for name, like in measured.items()}
     if lanes.watched is not None:
         curves = lanes.watched.curves.items()

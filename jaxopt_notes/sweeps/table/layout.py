@@ -244,6 +244,7 @@ def _attributes(plan: GroupPlan) -> dict[str, str | int | float]:
         "key": plan.root_text,
         "fingerprint": plan.fingerprint,
         "precision": plan.precision,
+        "matmul_precision": jax.config.jax_default_matmul_precision or "default",  # type: ignore[attr-defined]
         "width": plan.width,
         "platform": plan.platform,
         "version": __version__,

@@ -84,7 +84,8 @@ def resume(
         )
     measured = restored(trial, shapes, "params")
     apart = holds(one, shapes, "iterate")
-    histories = {name: jnp.asarray(trial[name].values) for name in HISTORIES}
+    unknown = jnp.full_like(jnp.asarray(trial["loss"].values), jnp.nan)
+    histories = {name: jnp.asarray(trial[name].values) if name in trial else unknown for name in HISTORIES}
     return Run(
         params=restored(trial, shapes, "iterate") if apart else measured,
         state=restored(trial, state, "state"),

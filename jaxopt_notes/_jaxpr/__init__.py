@@ -8,6 +8,7 @@ what broke with a new JAX, and fails on any such use elsewhere in the package.
 
 from .compiled import bytes_needed as bytes_needed
 from .compiled import collectives_in as collectives_in
+from .compiled import cost_of as cost_of
 from .compiled import devices_are_made as devices_are_made
 from .compiled import fast_to_compile as fast_to_compile
 from .compiled import is_out_of_memory as is_out_of_memory

@@ -2,10 +2,11 @@
 
 Three ways train the same trials, with batches and dropout keys of the same seed: `sweep`; one `jit(vmap(scan))` written
 by hand; and a Python loop over trials, whose program is compiled once. What a user writes by hand records the loss and
-takes every step. The engine also records two norms, and takes a step only if loss, gradient, update and state are
-finite; `equal work` is the program by hand that does so. CPU seconds are medians over alternating runs, after one run
-each to compile; wall seconds of the first run are given apart. The last lines show the peak memory of a process by the
-number of trials.
+takes every step. The sweep also records two norms, and takes a step only if loss, gradient, update and state are
+finite; `equal work` is the program by hand that does so, and `sweep, record='loss'` leaves the norms out. A sweep runs
+on one device per core, what is written by hand on one device, as JAX has it. Wall and CPU seconds are medians over
+alternating runs, after one run each to compile; wall seconds of the first run are given apart. The last lines show the
+peak memory of a process by the number of trials.
 
     python scripts/bench/real_training.py [--quick] [--only network transformer memory]
 """
@@ -21,13 +22,15 @@ import subprocess
 import sys
 import time
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from flax import linen as nn
-
 import jaxopt_notes as jon
+
+jon.use_cpu_cores()
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+import optax  # noqa: E402
+from flax import linen as nn  # noqa: E402
 
 _path = pathlib.Path(__file__).parent.parent / "sweep_transformer.py"
 _spec = importlib.util.spec_from_file_location("sweep_transformer", _path)
@@ -151,13 +154,13 @@ def with_loop(problem, factory, space, batch_size, steps):
     return lambda *shared: [compiled(*shared, *point) for point in points], shared
 
 
-def engine(problem, factory, space, batch_size, steps):
+def engine(problem, factory, space, batch_size, steps, record=None):
     """The compiled segment of the sweep alone, as the others too are timed without what surrounds them."""
     from jaxopt_notes.sweeps.compute.engine import Engine
     from jaxopt_notes.sweeps.compute.programs import programs
 
-    plan = jon.plan(problem, factory, jon.grid(**space), steps=steps, batch_size=batch_size)
-    group = plan.groups[0].at_width(plan.trials)
+    plan = jon.plan(problem, factory, jon.grid(**space), steps=steps, batch_size=batch_size, record=record)
+    group = plan.groups[0].at_width(-(-plan.trials // plan.groups[0].devices))
     compiled, (initial, inputs, shared) = programs(group.static), Engine(group).first_pass()
 
     def run(initial, inputs, shared):
@@ -168,7 +171,7 @@ def engine(problem, factory, space, batch_size, steps):
 
 
 def timed(ways, rounds):
-    """CPU seconds of each, medians over alternating runs; and the wall seconds of the first."""
+    """(wall, CPU) seconds of each over alternating runs; and the wall seconds of the first."""
     first, seconds = {}, {name: [] for name in ways}
     for name, (run, arguments) in ways.items():
         began = time.perf_counter()
@@ -176,10 +179,10 @@ def timed(ways, rounds):
         first[name] = time.perf_counter() - began
     for _ in range(rounds):
         for name, (run, arguments) in ways.items():
-            began = time.process_time()
+            wall, cpu = time.perf_counter(), time.process_time()
             jax.block_until_ready(run(*arguments))
-            seconds[name].append(time.process_time() - began)
-    return {name: statistics.median(values) for name, values in seconds.items()}, seconds, first
+            seconds[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    return seconds, first
 
 
 def compare(name, made, quick):
@@ -187,28 +190,28 @@ def compare(name, made, quick):
     arguments = (problem, factory, space, batch_size, steps)
     ways = {
         "sweep": engine(*arguments),
+        "sweep, record='loss'": engine(*arguments, record="loss"),
         "by hand": with_vmap(*arguments),
         "equal work": with_vmap(*arguments, careful_trial),
         "loop": with_loop(*arguments),
     }
-    medians, seconds, first = timed(ways, 3 if quick else 7)
+    seconds, first = timed(ways, 3 if quick else 7)
     trials = int(np.prod([len(values) for values in space.values()]))
     lines = {
         "sweep": _lines(with_sweep),
+        "sweep, record='loss'": _lines(with_sweep),
         "by hand": _lines(with_vmap) + _lines(pieces) + _lines(trial_by_hand),
         "equal work": _lines(with_vmap) + _lines(pieces) + _lines(careful_trial),
         "loop": _lines(with_loop) + _lines(pieces) + _lines(trial_by_hand),
     }
     print(f"{name}: {trials} trials of {steps} steps, batch {batch_size}")
-    print(
-        f"{'':>10} {'CPU s':>8} {'trial-steps/CPU s':>18} {'sweep is x as fast':>19} {'first, wall s':>14} {'lines':>6}"
-    )
-    for way, median in medians.items():
-        pairs = [other / own for other, own in zip(seconds[way], seconds["sweep"], strict=True)]
-        ratio = statistics.median(pairs)
-        print(
-            f"{way:>10} {median:8.2f} {trials * steps / median:18.0f} {ratio:19.2f} {first[way]:14.1f} {lines[way]:6}"
-        )
+    head = ("wall s", "CPU s", "sweep is x as fast, wall", "CPU", "first, wall s", "lines")
+    print(f"{'':>20} {head[0]:>8} {head[1]:>8} {head[2]:>25} {head[3]:>6} {head[4]:>14} {head[5]:>6}")
+    for way, runs in seconds.items():
+        wall, cpu = (statistics.median(run[i] for run in runs) for i in (0, 1))
+        pairs = [[other[i] / own[i] for other, own in zip(runs, seconds["sweep"], strict=True)] for i in (0, 1)]
+        ratios = [statistics.median(values) for values in pairs]
+        print(f"{way:>20} {wall:8.2f} {cpu:8.2f} {ratios[0]:25.2f} {ratios[1]:6.2f} {first[way]:14.1f} {lines[way]:6}")
 
 
 def _lines(function):

@@ -33,6 +33,7 @@ from ..spec.shaping import first_update
 from ..spec.space import Space, is_absent, label
 from .memory import MemoryUse, memory_of
 from .programs import Static, trials_mesh
+from .roofline import Limits, Work, work_of
 from .shapes import Shapes, shapes_of
 
 WINDOW_BYTES = 2**28  # of example indices held at a time
@@ -48,11 +49,13 @@ class Timing(NamedTuple):
         rates: lanes per device -> steps of a trial per second, of all devices together.
         seconds: lanes per device -> seconds for all trials, padding included, compiling left out.
         fastest: the width to use.
+        limits: what a device gives, measured beside it; the devices of one machine may share it.
     """
 
     rates: dict[int, float]
     seconds: dict[int, float]
     fastest: int
+    limits: Limits
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,6 +250,11 @@ class GroupPlan:
     def memory(self) -> MemoryUse:
         """The memory of a chunk; compiles two small programs."""
         return memory_of(self.shapes)
+
+    @functools.cached_property
+    def work(self) -> Work:
+        """What a step of all lanes of a device needs; compiles two small programs, which `memory` needs too."""
+        return work_of(self.shapes, self.width)
 
     @property
     def root_text(self) -> str:

@@ -17,6 +17,7 @@ from .group_plan import GroupPlan, Timing
 from .memory import available, most_bytes
 from .placed import Placed
 from .programs import programs
+from .roofline import limits_of
 
 SECONDS_PER_TIMING = 0.2
 WORTH_IT = 0.9  # another width is taken if it needs less than this share of the time
@@ -91,7 +92,8 @@ def time_widths(plan: GroupPlan, widths: Iterable[int] | None = None) -> Timing:
         seconds[width] = passes * width * plan.devices * plan.steps / rate
     best = min(seconds, key=lambda width: seconds[width], default=plan.width)
     worth = plan.width not in seconds or seconds[best] < WORTH_IT * seconds[plan.width]
-    return Timing(rates, seconds, best if worth else plan.width)
+    limits = limits_of(plan.static.mesh.devices.flat[0], most_bytes(plan.shapes, plan.width))
+    return Timing(rates, seconds, best if worth else plan.width, limits)
 
 
 def _rate(plan: GroupPlan, placed: Placed) -> float:

@@ -18,7 +18,7 @@ from ... import _checks
 from ..._streams import Source, source_of
 from ...problems import Problem
 from ..compute import width as widths
-from ..compute.group_plan import GroupPlan
+from ..compute.group_plan import GroupPlan, Timing
 from ..compute.trace import trace
 from ..spec.group import BATCH_SIZE, STEPS, Group, Grouping, grouped, takes_steps
 from ..spec.options import Keep, Options
@@ -377,6 +377,11 @@ def _in_words(group: GroupPlan) -> str:
     known = "" if available is None else f", of {_size(available)} that it may take on the device"
     parts = f"{_size(memory.fixed)} and {_size(memory.per_lane)} per lane"
     lines.append(f"  memory per chunk {_size(needed)}: {parts}{known}")
+    work, width = group.work, group.width
+    lines.append(
+        f"  a step of a trial: {work.flops / width:,.3g} flops, {_size(work.bytes / width)} read and written; "
+        f"{_of(work.kernels, 'kernel')} for all lanes"
+    )
     if group.source is not None:
         lines.append(f"  data are {group.source.words}, read ahead {_of(group.window, 'step')} at a time")
     if group.wished is not None:
@@ -386,7 +391,19 @@ def _in_words(group: GroupPlan) -> str:
     if group.timing is not None:
         rates = ", ".join(f"{rate:,.0f} at {_of(width, 'lane')}" for width, rate in group.timing.rates.items())
         lines.append(f"  about {_duration(group.timing.seconds.get(group.width))}; trial-steps a second: {rates}")
+        lines.append(_bound(group, group.timing))
     return "\n".join(lines)
+
+
+def _bound(group: GroupPlan, timing: Timing) -> str:
+    """What limits a group on its devices, and how near to that limit it was timed."""
+    least = timing.limits.seconds(group.work)
+    binding = max(least, key=lambda part: least[part])
+    most = group.width * group.devices / least[binding]
+    reached = timing.rates.get(group.width)
+    share = "" if reached is None else f", {reached / most:.0%} of it reached"
+    parts = ", ".join(f"{part} {1e6 * seconds:,.3g}" for part, seconds in least.items())
+    return f"  bound by {binding}: at most {most:,.0f} trial-steps a second{share} (microseconds of a step: {parts})"
 
 
 def _of(count: int, noun: str, nouns: str = "") -> str:

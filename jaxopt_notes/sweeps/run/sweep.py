@@ -288,8 +288,8 @@ def _check_extend(how: Execution, path: Path | None) -> None:
 
 
 def _check_reading(specification: Specification, path: Path | None, how: Execution) -> None:
-    asked = {"stored": path is not None, "sent": how.executor is not None, "pruned": how.prune is not None}
-    check_reading(specification.options.source, **asked)
+    stored, sent, again = path is not None, how.executor is not None, "" if how.prune is None else "prune"
+    check_reading(specification.options.source, stored=stored, sent=sent, again=again)
 
 
 def _check_precision(specification: Specification) -> None:

@@ -498,13 +498,48 @@ def test_a_loss_with_everything_given_is_one_of_the_parameters_alone(table):
     np.testing.assert_allclose(plain(params, DATA), expected, rtol=1e-6)
     assert jon.sharpness(plain, params, DATA) > 0
     with pytest.raises(
-        TypeError, match=r"asks for aux, key, train, l2, smoothing, drop by keyword, .* problem.fixed\("
+        TypeError, match=r"asks for aux, key, train, l2, smoothing, drop by keyword, .*fixed\(aux=..., key=..., l2="
     ):
         jon.classify(loss, params, DATA)
     with pytest.raises(TypeError, match="the loss of 'loss' asks for aux, key, smoothing: give aux="):
         problem().fixed(l2=0.0, drop=0.1)
     with pytest.raises(ValueError, match="did you mean 'smoothing'"):
         problem().fixed(aux=aux, smoothin=0.1)
+
+
+KEYWORDS = {
+    "a number": (lambda w, *, l2: l2 * jnp.sum(w**2), {"l2": 1.0}, "asks for l2 by", r"fixed\(l2=\.\.\.\)"),
+    "a key": (lambda w, *, key: jnp.sum(w**2), {"key": jax.random.key(0)}, "asks for key by", r"fixed\(key=\.\.\.\)"),
+    "the mode": (lambda w, *, train: jnp.sum(w**2), {}, "asks for train by keyword", r"fixed\(\)"),
+}
+OF_A_LOSS = {
+    "classify": lambda made, w: jon.classify(made, w),
+    "sharpness": lambda made, w: jon.sharpness(made, w),
+    "hvp": lambda made, w: jon.curvature.hvp(made, w, w),
+    "plane": lambda made, w: jon.landscape.plane(made, w, jnp.eye(2), points=3),
+    "eigendirections": lambda made, w: jon.landscape.eigendirections(made, w, jnp.eye(2)),
+    "hessian_directions": lambda made, w: jon.landscape.hessian_directions(made, w),
+    "explore": lambda made, w: jon.explore(made, None if isinstance(made, jon.Problem) else ((-1, 1), (-1, 1))),
+}
+
+
+@pytest.mark.parametrize("taken", OF_A_LOSS)
+@pytest.mark.parametrize("case", KEYWORDS)
+def test_a_problem_is_refused_with_what_its_loss_asks_for_where_only_a_loss_fits(case, taken):
+    function, known, names, fix = KEYWORDS[case]
+    facts = jon.problems.quadratic([1.0, 2.0]).facts
+    made = jon.Problem(function, jnp.ones(2), facts=facts)
+    for given in (made, function):
+        with pytest.raises(TypeError, match=rf"{names}.*problem\.{fix}"):
+            OF_A_LOSS[taken](given, jnp.ones(2))
+    if taken != "explore":
+        OF_A_LOSS[taken](made.fixed(**known), jnp.ones(2))
+
+
+def test_a_problem_in_place_of_its_loss_is_told_where_the_loss_is():
+    made = jon.Problem(lambda w, batch: jnp.mean((batch @ w) ** 2), jnp.ones(2), data=jnp.ones((4, 2)))
+    with pytest.raises(TypeError, match=r"got Problem\(.*; pass its \.loss, and its \.data after the parameters"):
+        jon.classify(made, jnp.ones(2))
 
 
 def test_a_run_of_narrow_parameters_waits_for_a_metric_in_its_own_precision():

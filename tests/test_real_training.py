@@ -180,6 +180,31 @@ def test_a_store_counts_different_looks_at_the_test_data(tmp_path):
     assert "look 2 at the test data" in str(jon.best(again, "validation_loss"))
 
 
+def test_looks_at_the_families_of_a_store_are_counted_together(tmp_path):
+    made = jon.Problem(
+        lambda w, batch: jnp.mean((batch @ w - batch[:, 0]) ** 2), lambda key: jax.random.normal(key, (3,)),
+        data=jnp.eye(3), validation=jnp.eye(3)[:2], test_data=jnp.eye(3)[1:],
+        metrics={"norm": lambda w, _: jnp.sum(w**2)},
+    )  # fmt: skip
+    space = jon.grid(learning_rate=[0.01, 0.1])
+    choices = jon.grid(learning_rate=[0.1], centered=[True, False])
+    families = {"plain": (jon.momentum, space), "choices": (jon.rmsprop, choices)}
+    found = jon.sweep(made, families, seeds=3, steps=5, store=tmp_path / "store", progress=False)
+    winner = jon.best(found, "validation_loss")
+    name = winner.config["family"]
+    assert (winner.test.looks, winner.families[name].test) == (1, winner.test)
+    # Only the winner is tested, as each test value is a look.
+    assert [one.test is None for one in winner.families.values()] == [False, True]
+    again = jon.open_sweep(tmp_path / "store")
+    other = ({*families} - {name}).pop()
+    for tree, before in ((found, 1), (again, 2)):
+        assert jon.best(tree, "validation_loss").test.looks == before
+        assert jon.best(tree[name].to_dataset(), "validation_loss").test.looks == before
+        assert jon.best(tree[other].to_dataset(), "validation_loss").test.looks == 2
+    assert jon.best(again, "validation_norm", direction="min").test.looks == 3
+    assert not list((tmp_path / "store" / name).glob("test_looks*"))
+
+
 def test_a_checkpoint_and_smaller_widths_keep_state_and_curves(monkeypatch):
     from jaxopt_notes.sweeps.compute.engine import Engine, Leg
 

@@ -246,6 +246,8 @@ def _from(path: Path | None, table: Any) -> Any:
     """The table with the folder that it is stored in, noted as xarray notes the files of others."""
     if path is not None:
         table.encoding["source"] = str(path.resolve())
+        for family, child in getattr(table, "children", {}).items():
+            child.encoding["source"] = str((path / family).resolve())
     return table
 
 

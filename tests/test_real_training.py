@@ -180,6 +180,61 @@ def test_a_store_counts_different_looks_at_the_test_data(tmp_path):
     assert "look 2 at the test data" in str(jon.best(again, "validation_loss"))
 
 
+COUNTS = {
+    "count": lambda w, _: jnp.int32(2**24 + 1) + jnp.int32(w[0] > 1),
+    "small": lambda w, _: jnp.uint8(127),
+    "large": lambda w, _: jnp.uint32(2**32 - 2),
+    "flag": lambda w, _: w[0] > 1,
+}
+
+
+@pytest.mark.parametrize("every", [None, 4])
+def test_curves_of_counts_are_exact(every, tmp_path):
+    made = jon.Problem(
+        lambda w, batch: jnp.sum((w - batch[0]) ** 2), jnp.zeros(1), data=2 * jnp.ones((2, 1)),
+        validation=jnp.ones((2, 1)), metrics={name: jon.Metric(one, "max") for name, one in COUNTS.items()},
+    )  # fmt: skip
+    space = jon.grid(learning_rate=[1e-6, 0.4])  # the second one passes 1 with its first step
+    options = dict(steps=10, progress=False, evaluate_every=every, store=tmp_path / "store")
+    kinds = {} if every is None else dict(monitor="validation_count", patience=4, keep="best")
+    found = jon.sweep(made, jon.gradient_descent, space, **options, **kinds)
+    rises = np.array([[0, 0, 0, 0], [0, 1, 1, 1]]) if every else np.array([0, 1])
+    curves = {name: found[f"validation_{name}"].values[:, 0] for name in COUNTS}
+    np.testing.assert_array_equal(curves["count"], 2**24 + 1 + rises)
+    np.testing.assert_array_equal(curves["flag"], rises)
+    assert (curves["small"] == 127).all()
+    assert (curves["large"] == 2**32 - 2).all()
+    assert {one.dtype for one in curves.values()} == {np.dtype(float)}
+    assert jon.open_sweep(tmp_path / "store").equals(found)
+    if every:
+        assert found.best_step.values[:, 0].tolist() == [0, 4]
+
+
+def test_curves_of_counts_end_where_a_trial_was_pruned():
+    made = jon.Problem(
+        lambda w, batch: jnp.sum((w - batch[0]) ** 2), jnp.zeros(1), data=jnp.ones((2, 1)),
+        validation=jnp.ones((2, 1)), metrics={"count": jon.Metric(lambda w, _: jnp.int32(100 * w[0]), "max")},
+    )  # fmt: skip
+    prune = jon.halving(rungs=2, factor=2, metric="validation_count")
+    space = jon.grid(learning_rate=[1e-6, 0.4])
+    found = jon.sweep(made, jon.gradient_descent, space, steps=8, evaluate_every=4, prune=prune, progress=False)
+    assert found.status.values[:, 0].tolist() == [jon.Status.PRUNED, jon.Status.COMPLETED]
+    np.testing.assert_array_equal(found.validation_count.values[:, 0], [[0, 0, np.nan], [0, 99, 99]])
+
+
+def test_curves_of_counts_continue_with_more_steps(tmp_path):
+    made = jon.Problem(
+        lambda w, batch: jnp.sum((w - batch[0]) ** 2), jnp.zeros(1), data=jnp.ones((2, 1)),
+        validation=jnp.ones((2, 1)), metrics={"count": lambda w, _: jnp.int32(1000 * w[0])},
+    )  # fmt: skip
+    options = dict(evaluate_every=4, progress=False, keep="params+state", width=2)
+    space = jon.grid(learning_rate=[0.01, 0.1])
+    jon.sweep(made, jon.gradient_descent, space, steps=8, store=tmp_path / "store", **options)
+    more = jon.sweep(made, jon.gradient_descent, space, steps=16, store=tmp_path / "store", extend=True, **options)
+    whole = jon.sweep(made, jon.gradient_descent, space, steps=16, **options)
+    np.testing.assert_array_equal(more.validation_count.values, whole.validation_count.values)
+
+
 def test_looks_at_the_families_of_a_store_are_counted_together(tmp_path):
     made = jon.Problem(
         lambda w, batch: jnp.mean((batch @ w - batch[:, 0]) ** 2), lambda key: jax.random.normal(key, (3,)),

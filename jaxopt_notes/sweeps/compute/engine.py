@@ -26,10 +26,22 @@ from ...minimize import Carry, Status
 from ..spec.options import Keep
 from .group_plan import GroupPlan
 from .placed import Placed, ends_of
-from .programs import ALONG_STEPS, EVERYWHERE, TRIALS, LaneInputs, Lanes, Shared, leaf_specs, place, programs, standing
+from .programs import (
+    ALONG_STEPS,
+    EVERYWHERE,
+    TRIALS,
+    LaneInputs,
+    Lanes,
+    Shared,
+    leaf_specs,
+    missing,
+    place,
+    programs,
+    standing,
+)
 from .progress import Progress
 from .state import State
-from .watching import recorder
+from .watching import on_the_host, recorder
 
 SECONDS_PER_SEGMENT = 0.5  # long enough that returning to the host costs little, short enough for a live progress bar
 FIRST_SEGMENT = 4  # steps, to time one
@@ -301,15 +313,16 @@ class Engine:
         ends["unmoved"] = standing(self.plan.static)(self._placed.initial, inputs, lanes.carry)
         ends |= {} if lanes.carry.skips is None else {"skipped": lanes.carry.skips.total}
         point = (self._placed.evaluated(lanes.carry), lanes.carry.aux)
-        histories, watched = {name: history.T for name, history in lanes.histories.items()}, {}
+        histories, curves, watched = {name: history.T for name, history in lanes.histories.items()}, {}, {}
         if lanes.watched is not None:
-            watched = {name: curve.T for name, curve in lanes.watched.curves.items()}
-            watched["best_step"] = lanes.watched.best_step
+            curves = {name: curve.T for name, curve in lanes.watched.curves.items()}
+            watched = {"best_step": lanes.watched.best_step}
             point = point if lanes.watched.point is None else lanes.watched.point
         kept = self._kept(point, lanes.carry)
         # Padding is not evaluated: on every device only as many lanes as the largest part has.
         measured = self._placed.measure(point, inputs, max(map(len, parts)))
-        whole = jax.device_get({**histories, **measured, **watched, **ends, **kept})
+        whole = jax.device_get({**histories, **measured, **curves, **watched, **ends, **kept})
+        whole |= {name: on_the_host(whole[name]) for name in curves}
         whole["initial_loss"] = initial_losses
         cuts = [slice(i * width, i * width + len(part)) for i, part in enumerate(parts)]
         return [jax.tree.map(lambda leaf, cut=cut: leaf[cut], whole) for cut in cuts]
@@ -366,7 +379,7 @@ def _plain(values: np.ndarray) -> np.ndarray:
 
 def _longer(history: np.ndarray, entries: int) -> np.ndarray:
     """A history of a sweep of fewer steps with room for the others, which the next segments write."""
-    return np.pad(history, ((0, entries - len(history)), (0, 0)), constant_values=np.nan)
+    return np.pad(history, ((0, entries - len(history)), (0, 0)), constant_values=missing(history.dtype))
 
 
 def _like(values: np.ndarray, like: Any) -> Any:

@@ -168,11 +168,12 @@ def sweep(
         families give an `xarray.DataTree` with one such Dataset each. Histories `loss`, `grad_norm`, `update_norm` (of
         the minibatch) of the iterate; at the end `final_loss` and every metric as `final_*` on the full training data,
         `validation_*` on the validation data (along `evaluation_step` with `evaluate_every`, and then `best_step`) and
-        `test_*` on the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. A trial that
-        was not run has status -1. After Ctrl-C all trials are returned as far as they got, with a warning: those on
-        their way have status -4 and the values of the step they reached, and with a store the same call resumes
-        them. A second Ctrl-C, and any of a pruned or compact sweep, returns the chunks that finished. So they are when
-        a worker dies and is not restarted and there is no store, and when the store is deleted while the sweep runs.
+        `test_*` on the data held out; `initial_loss`, `status` (codes of `Status`) and `stopped_at`. Metrics that are
+        counts or truth values are held as float64, exact up to 2^53. A trial that was not run has status -1. After
+        Ctrl-C all trials are returned as far as they got, with a warning: those on their way have status -4 and the
+        values of the step they reached, and with a store the same call resumes them. A second Ctrl-C, and any of a
+        pruned or compact sweep, returns the chunks that finished. So they are when a worker dies and is not restarted
+        and there is no store, and when the store is deleted while the sweep runs.
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted. While it runs:

@@ -86,7 +86,10 @@ def sweep(
 
     Arguments:
         problem: what to minimise; or a function that makes it, whose arguments are axes of the space; or a plan, from
-            `plan`.
+            `plan`. Each value of such an argument makes a problem. Problems whose losses differ in the values of arrays
+            alone share a compiled program, so a number that changes no shape is best an array, as `jnp.asarray(l2)`,
+            or asked for by keyword of the loss, which lets its values run side by side; a Python float in the loss is a
+            part of its program.
         optimizer: a function from numbers to an (init, update) pair: `jon.momentum`, or one of optax's. Or several
             families, name -> (optimizer, space).
         space: from `grid`, `zipped`, `sample` or `trials`; its axes are arguments of `optimizer`, of a problem that is

@@ -344,15 +344,47 @@ def scalar_loss(loss: Callable[..., Any], *args: Any) -> jax.ShapeDtypeStruct:
     """The abstract value of `loss(*args)`, which must be one real floating number.
 
     Raises:
-        TypeError: it is not, or the loss asks by keyword for what it is not given here.
+        TypeError: it is not, or the loss is no function, or it asks by keyword for what it is not given here.
+    """
+    if not callable(loss):
+        raise TypeError(f"loss must be a function of the parameters, got {loss!r}{_loss_inside(loss)}")
+    nothing_by_keyword(loss)
+    return scalar_value(f"loss {name_of(loss)!r}", jax.eval_shape(loss, *args))
+
+
+def nothing_by_keyword(loss: Callable[..., Any]) -> None:
+    """Refuse a loss that asks by keyword for what only a run gives it.
+
+    Raises:
+        TypeError: naming what it asks for, and how it is given once.
     """
     missing = _needed_keywords(loss)
+    if not missing:
+        return
+    # `functools.partial` would leave the pair (value, aux) of a loss with a state.
+    values = ", ".join(f"{name}={'False' if name == 'train' else '...'}" for name in missing)
+    partial = "" if "aux" in missing else f", or functools.partial(loss, {values})"
+    raise TypeError(
+        f"loss {name_of(loss)!r} asks for {', '.join(missing)} by keyword, which must be given once before: pass "
+        f"problem.{_fixed(missing)}{partial}"
+    )
+
+
+def _loss_inside(problem: Any) -> str:
+    """What to pass in place of a problem, which holds a loss; nothing for anything else."""
+    inside = getattr(problem, "loss", None)
+    if not callable(inside):
+        return ""
+    missing = _needed_keywords(inside)
+    data = "" if getattr(problem, "data", None) is None else ", and its .data after the parameters"
     if missing:
-        raise TypeError(
-            f"loss {name_of(loss)!r} asks for {', '.join(missing)} by keyword, which must be given once before: pass "
-            f"problem.fixed({missing[0]}=...), or functools.partial(loss, {missing[0]}=...)"
-        )
-    return scalar_value(f"loss {name_of(loss)!r}", jax.eval_shape(loss, *args))
+        return f"; its loss asks for {', '.join(missing)} by keyword: pass problem.{_fixed(missing)}{data}"
+    return f"; pass its .loss{data}"
+
+
+def _fixed(missing: list[str]) -> str:
+    """The call of `Problem.fixed`, which evaluates and so gives `train` itself."""
+    return f"fixed({', '.join(f'{name}=...' for name in missing if name != 'train')})"
 
 
 def _needed_keywords(function: Callable[..., Any]) -> list[str]:

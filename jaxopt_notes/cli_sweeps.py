@@ -45,6 +45,7 @@ def sweep(
     metric: str = "final_loss",
     direction: Literal["max", "min"] | None = None,
     keep_params: bool = False,
+    extend: bool = False,
     plan: bool = False,
 ) -> int:
     """Sweep an optimizer's numbers over a grid, keep the sweep in a store, and print the best configuration.
@@ -68,12 +69,16 @@ def sweep(
         metric: what the best configuration is best in, such as test_accuracy.
         direction: whether the highest of that metric is best, max, or the lowest, min; by default as the problem says.
         keep_params: keep the end points, for jaxopt-notes classify --sweep.
+        extend: the store, which must be given, may hold the same sweep with fewer seeds or points; only what is new is
+            run.
         plan: only print what would be run.
     """
     from .optimizers import OPTIMIZERS
 
     family = OPTIMIZERS[_checks.choice("optimizer", optimizer, list(OPTIMIZERS))]
     _checks.count("seed", seed, low=0)
+    if extend and store is None:
+        raise ValueError("--extend needs the store that is to be extended: --store runs/NAME")
     use_cpu_cores()  # before a file of the user's first uses JAX
     use_compilation_cache()
     import jax
@@ -102,7 +107,7 @@ def sweep(
         store = Path("runs") / _folder_name(problem, optimizer, values, numbers)
     try:
         with _no_exit(problem):
-            table = run(made, family, space, **definition, store=store, keep_params=keep_params)
+            table = run(made, family, space, **definition, store=store, keep_params=keep_params, extend=extend)
     except StoreError as error:
         raise StoreError(f"{error}\n  another folder is --store runs/NAME") from error
     return _told(table, metric, direction, store)

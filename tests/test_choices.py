@@ -92,6 +92,21 @@ def test_arguments_of_a_problem_are_axes():
         swept(jon.grid(steep=[2, 3], learning_rate=[0.1]), problem=valley, keep_params=True)
 
 
+@pytest.mark.parametrize(("kind", "programs"), [(jnp.asarray, 1), (float, 4)])
+def test_problems_that_differ_in_the_values_of_arrays_share_a_program(kind, programs):
+    def ridge(l2):
+        own = kind(l2)  # as an array an argument of the program, as a Python float a part of it
+        return jon.Problem(lambda w, batch: LINE.loss(w, batch) + own * jnp.sum(w**2), init=jnp.zeros(2), data=DATA)
+
+    axes = {"learning_rate": [0.1, 0.2], "l2": [0.0, 0.1, 0.3, 0.9]}
+    table = swept(jon.grid(**axes), problem=ridge, batch_size=3)
+    assert table.attrs["segment_programs"] == programs
+    asked = jon.Problem(lambda w, batch, *, l2: LINE.loss(w, batch) + l2 * jnp.sum(w**2), init=jnp.zeros(2), data=DATA)
+    side_by_side = swept(jon.grid(**axes), problem=asked, batch_size=3)
+    assert side_by_side.attrs["segment_programs"] <= 1  # none where the other case has compiled it
+    np.testing.assert_allclose(table.loss, side_by_side.loss, rtol=1e-5)
+
+
 def test_functions_are_choices_and_are_told_apart_by_their_names():
     rates = [jon.schedules.constant(0.01), jon.schedules.exponential(0.05, 0.9), jon.schedules.exponential(0.01, 0.9)]
     table = swept(jon.grid(learning_rate=rates, beta=[0.0, 0.5]))

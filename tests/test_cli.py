@@ -247,6 +247,22 @@ def test_a_sweep_of_a_users_own_problem_is_kept_and_its_end_point_judged(mine, c
     assert "--store runs/NAME" in other.stderr
 
 
+def test_a_stored_sweep_is_extended_by_seeds_and_points(mine, called):
+    def swept(rates, seeds, *options):
+        command = ["sweep", "mine.py:valley", "gradient_descent", f"learning_rate={rates}", "--steps", "5"]
+        return called(*command, "--seeds", seeds, "--store", "runs/sweep", *options, folder=mine)
+
+    assert swept("0.01,0.02", 2).returncode == 0
+    before = jon.open_sweep(mine / "runs/sweep")
+    assert swept("0.01,0.02,0.04", 3).returncode == 2
+    extended = swept("0.01,0.02,0.04", 3, "--extend")
+    assert extended.returncode == 0, extended.stderr
+    after = jon.open_sweep(mine / "runs/sweep")
+    assert dict(after.final_loss.sizes) == {"learning_rate": 3, "seed": 3}
+    np.testing.assert_array_equal(after.loss.sel(learning_rate=[0.01, 0.02], seed=[0, 1]), before.loss)
+    assert not after.final_loss.isnull().any()
+
+
 def test_axes_of_a_sweep_are_arguments_of_the_optimizer_or_of_the_problem(mine, called):
     axes = ["k=1,10", "learning_rate=0.01", "nesterov=True,False"]
     done = called("sweep", "mine.py:scaled", "momentum", "learning_rate=0.01", "k=1,10", "--steps", "5", folder=mine)
@@ -367,6 +383,7 @@ def test_texts_become_what_the_argument_is():
         (["classify", "himmelblau", "--sweep", "nowhere"], "nowhere is no store of a sweep"),
         (["sweep", "bowl", "adm", "learning_rate=0.1"], "did you mean 'adam'"),
         (["sweep", "bowl", "adam"], "at least one axis, such as"),
+        (["sweep", "bowl", "adam", "learning_rate=0.1", "--extend"], "--extend needs the store that is to be extended"),
         (
             ["sweep", "bowl", "rmsprop", "learning_rate=0.1", "centered=maybe"],
             "'centered' chooses the program of rmsprop",

@@ -271,6 +271,45 @@ def test_a_function_that_makes_problems_is_taken():
     assert trial.value == pytest.approx(alone.final_loss.item(), rel=1e-5)
 
 
+def ridge(w, batch, *, l2=0.0):
+    return jax.numpy.mean((batch @ w - batch[:, 0]) ** 2) + l2 * jax.numpy.sum(w**2)
+
+
+ROWS = np.random.default_rng(0).standard_normal((60, 3)).astype(np.float32)
+PENALTY = RATE | {"l2": FloatDistribution(0.0, 1.0)}
+
+
+def test_a_loss_with_numbers_that_have_distributions_is_not_compared():
+    made = jon.Problem(ridge, init=jax.numpy.zeros(3), data=ROWS, validation=ROWS[:10])
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    with pytest.raises(ValueError, match=r"final_loss is no common measure of these .*the loss itself takes l2, so"):
+        run(study, PENALTY, problem=made)
+    assert study.trials == []
+    assert study.user_attrs == {}
+    run(study, PENALTY, problem=made, metric="validation_loss")
+    assert states(study) == ["COMPLETE"] * 8
+    alike = RATE | {"l2": FloatDistribution(0.1, 0.1)}
+    run(optuna.create_study(), alike, problem=made)
+    measured = jon.Problem(ridge, init=jax.numpy.zeros(3), data=ROWS, evaluate=lambda w, batch: ridge(w, batch))
+    run(optuna.create_study(), PENALTY, problem=measured)
+
+
+def test_data_that_are_read_while_it_runs_are_those_of_a_sweep():
+    made = jon.Problem(ridge, init=jax.numpy.zeros(3), validation=ROWS[:10])
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    options = dict(problem=made, metric="validation_loss", batch=3)
+    run(study, RATE, **options, data=ROWS, batch_size=8, trials=6)
+    rates = [trial.params["learning_rate"] for trial in study.trials]
+    alone = jon.sweep(
+        made, jon.momentum, jon.trials({"learning_rate": rates}), data=ROWS, batch_size=8, steps=20, width=3
+    )
+    assert [trial.value for trial in study.trials] == alone.validation_loss.values[:, 0].tolist()
+    with pytest.raises(ValueError, match=r"begun with another definition; stream: 60 examples by number, .* there"):
+        run(study, RATE, **options, data=ROWS + 1, batch_size=8, trials=9)
+    with pytest.raises(ValueError, match="a study needs data that can be read again, and data are batches from the it"):
+        run(optuna.create_study(), RATE, **options, data=iter([ROWS[:8]] * 50))
+
+
 def test_a_trial_killed_before_it_was_signed_is_repaired_with_all_only():
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     unsigned = study.ask(RATE)

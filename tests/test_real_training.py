@@ -180,6 +180,86 @@ def test_a_store_counts_different_looks_at_the_test_data(tmp_path):
     assert "look 2 at the test data" in str(jon.best(again, "validation_loss"))
 
 
+COUNTS = {
+    "count": lambda w, _: jnp.int32(2**24 + 1) + jnp.int32(w[0] > 1),
+    "small": lambda w, _: jnp.uint8(127),
+    "large": lambda w, _: jnp.uint32(2**32 - 2),
+    "flag": lambda w, _: w[0] > 1,
+}
+
+
+@pytest.mark.parametrize("every", [None, 4])
+def test_curves_of_counts_are_exact(every, tmp_path):
+    made = jon.Problem(
+        lambda w, batch: jnp.sum((w - batch[0]) ** 2), jnp.zeros(1), data=2 * jnp.ones((2, 1)),
+        validation=jnp.ones((2, 1)), metrics={name: jon.Metric(one, "max") for name, one in COUNTS.items()},
+    )  # fmt: skip
+    space = jon.grid(learning_rate=[1e-6, 0.4])  # the second one passes 1 with its first step
+    options = dict(steps=10, progress=False, evaluate_every=every, store=tmp_path / "store")
+    kinds = {} if every is None else dict(monitor="validation_count", patience=4, keep="best")
+    found = jon.sweep(made, jon.gradient_descent, space, **options, **kinds)
+    rises = np.array([[0, 0, 0, 0], [0, 1, 1, 1]]) if every else np.array([0, 1])
+    curves = {name: found[f"validation_{name}"].values[:, 0] for name in COUNTS}
+    np.testing.assert_array_equal(curves["count"], 2**24 + 1 + rises)
+    np.testing.assert_array_equal(curves["flag"], rises)
+    assert (curves["small"] == 127).all()
+    assert (curves["large"] == 2**32 - 2).all()
+    assert {one.dtype for one in curves.values()} == {np.dtype(float)}
+    assert jon.open_sweep(tmp_path / "store").equals(found)
+    if every:
+        assert found.best_step.values[:, 0].tolist() == [0, 4]
+
+
+def test_curves_of_counts_end_where_a_trial_was_pruned():
+    made = jon.Problem(
+        lambda w, batch: jnp.sum((w - batch[0]) ** 2), jnp.zeros(1), data=jnp.ones((2, 1)),
+        validation=jnp.ones((2, 1)), metrics={"count": jon.Metric(lambda w, _: jnp.int32(100 * w[0]), "max")},
+    )  # fmt: skip
+    prune = jon.halving(rungs=2, factor=2, metric="validation_count")
+    space = jon.grid(learning_rate=[1e-6, 0.4])
+    found = jon.sweep(made, jon.gradient_descent, space, steps=8, evaluate_every=4, prune=prune, progress=False)
+    assert found.status.values[:, 0].tolist() == [jon.Status.PRUNED, jon.Status.COMPLETED]
+    np.testing.assert_array_equal(found.validation_count.values[:, 0], [[0, 0, np.nan], [0, 99, 99]])
+
+
+def test_curves_of_counts_continue_with_more_steps(tmp_path):
+    made = jon.Problem(
+        lambda w, batch: jnp.sum((w - batch[0]) ** 2), jnp.zeros(1), data=jnp.ones((2, 1)),
+        validation=jnp.ones((2, 1)), metrics={"count": lambda w, _: jnp.int32(1000 * w[0])},
+    )  # fmt: skip
+    options = dict(evaluate_every=4, progress=False, keep="params+state", width=2)
+    space = jon.grid(learning_rate=[0.01, 0.1])
+    jon.sweep(made, jon.gradient_descent, space, steps=8, store=tmp_path / "store", **options)
+    more = jon.sweep(made, jon.gradient_descent, space, steps=16, store=tmp_path / "store", extend=True, **options)
+    whole = jon.sweep(made, jon.gradient_descent, space, steps=16, **options)
+    np.testing.assert_array_equal(more.validation_count.values, whole.validation_count.values)
+
+
+def test_looks_at_the_families_of_a_store_are_counted_together(tmp_path):
+    made = jon.Problem(
+        lambda w, batch: jnp.mean((batch @ w - batch[:, 0]) ** 2), lambda key: jax.random.normal(key, (3,)),
+        data=jnp.eye(3), validation=jnp.eye(3)[:2], test_data=jnp.eye(3)[1:],
+        metrics={"norm": lambda w, _: jnp.sum(w**2)},
+    )  # fmt: skip
+    space = jon.grid(learning_rate=[0.01, 0.1])
+    choices = jon.grid(learning_rate=[0.1], centered=[True, False])
+    families = {"plain": (jon.momentum, space), "choices": (jon.rmsprop, choices)}
+    found = jon.sweep(made, families, seeds=3, steps=5, store=tmp_path / "store", progress=False)
+    winner = jon.best(found, "validation_loss")
+    name = winner.config["family"]
+    assert (winner.test.looks, winner.families[name].test) == (1, winner.test)
+    # Only the winner is tested, as each test value is a look.
+    assert [one.test is None for one in winner.families.values()] == [False, True]
+    again = jon.open_sweep(tmp_path / "store")
+    other = ({*families} - {name}).pop()
+    for tree, before in ((found, 1), (again, 2)):
+        assert jon.best(tree, "validation_loss").test.looks == before
+        assert jon.best(tree[name].to_dataset(), "validation_loss").test.looks == before
+        assert jon.best(tree[other].to_dataset(), "validation_loss").test.looks == 2
+    assert jon.best(again, "validation_norm", direction="min").test.looks == 3
+    assert not list((tmp_path / "store" / name).glob("test_looks*"))
+
+
 def test_a_checkpoint_and_smaller_widths_keep_state_and_curves(monkeypatch):
     from jaxopt_notes.sweeps.compute.engine import Engine, Leg
 
@@ -498,13 +578,48 @@ def test_a_loss_with_everything_given_is_one_of_the_parameters_alone(table):
     np.testing.assert_allclose(plain(params, DATA), expected, rtol=1e-6)
     assert jon.sharpness(plain, params, DATA) > 0
     with pytest.raises(
-        TypeError, match=r"asks for aux, key, train, l2, smoothing, drop by keyword, .* problem.fixed\("
+        TypeError, match=r"asks for aux, key, train, l2, smoothing, drop by keyword, .*fixed\(aux=..., key=..., l2="
     ):
         jon.classify(loss, params, DATA)
     with pytest.raises(TypeError, match="the loss of 'loss' asks for aux, key, smoothing: give aux="):
         problem().fixed(l2=0.0, drop=0.1)
     with pytest.raises(ValueError, match="did you mean 'smoothing'"):
         problem().fixed(aux=aux, smoothin=0.1)
+
+
+KEYWORDS = {
+    "a number": (lambda w, *, l2: l2 * jnp.sum(w**2), {"l2": 1.0}, "asks for l2 by", r"fixed\(l2=\.\.\.\)"),
+    "a key": (lambda w, *, key: jnp.sum(w**2), {"key": jax.random.key(0)}, "asks for key by", r"fixed\(key=\.\.\.\)"),
+    "the mode": (lambda w, *, train: jnp.sum(w**2), {}, "asks for train by keyword", r"fixed\(\)"),
+}
+OF_A_LOSS = {
+    "classify": lambda made, w: jon.classify(made, w),
+    "sharpness": lambda made, w: jon.sharpness(made, w),
+    "hvp": lambda made, w: jon.curvature.hvp(made, w, w),
+    "plane": lambda made, w: jon.landscape.plane(made, w, jnp.eye(2), points=3),
+    "eigendirections": lambda made, w: jon.landscape.eigendirections(made, w, jnp.eye(2)),
+    "hessian_directions": lambda made, w: jon.landscape.hessian_directions(made, w),
+    "explore": lambda made, w: jon.explore(made, None if isinstance(made, jon.Problem) else ((-1, 1), (-1, 1))),
+}
+
+
+@pytest.mark.parametrize("taken", OF_A_LOSS)
+@pytest.mark.parametrize("case", KEYWORDS)
+def test_a_problem_is_refused_with_what_its_loss_asks_for_where_only_a_loss_fits(case, taken):
+    function, known, names, fix = KEYWORDS[case]
+    facts = jon.problems.quadratic([1.0, 2.0]).facts
+    made = jon.Problem(function, jnp.ones(2), facts=facts)
+    for given in (made, function):
+        with pytest.raises(TypeError, match=rf"{names}.*problem\.{fix}"):
+            OF_A_LOSS[taken](given, jnp.ones(2))
+    if taken != "explore":
+        OF_A_LOSS[taken](made.fixed(**known), jnp.ones(2))
+
+
+def test_a_problem_in_place_of_its_loss_is_told_where_the_loss_is():
+    made = jon.Problem(lambda w, batch: jnp.mean((batch @ w) ** 2), jnp.ones(2), data=jnp.ones((4, 2)))
+    with pytest.raises(TypeError, match=r"got Problem\(.*; pass its \.loss, and its \.data after the parameters"):
+        jon.classify(made, jnp.ones(2))
 
 
 def test_a_run_of_narrow_parameters_waits_for_a_metric_in_its_own_precision():

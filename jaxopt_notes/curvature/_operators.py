@@ -103,8 +103,6 @@ def check_dense(size: int) -> None:
 
 def prepared(loss: Callable[..., Any], params: PyTree, args: Sequence[Any]) -> tuple[PyTree, Program, list[Any]]:
     """Check a loss and its parameters; return the parameters as arrays, the traced loss, and what its closure holds."""
-    if not callable(loss):
-        raise TypeError(f"loss must be a function of the parameters, got {loss!r}")
     params = real_tree("params", params)
     _checks.scalar_loss(loss, params, *_checks.not_empty("args", tuple(args)))
     with full_precision():

@@ -106,6 +106,7 @@ def of_problem(problem: Problem, code: str = "") -> Scene:
     facts = problem.facts
     if facts is None or facts.dimension not in (1, 2):
         raise ValueError(f"the explorer shows problems with facts and 1 or 2 parameters, got {problem!r}")
+    _checks.nothing_by_keyword(problem.loss)
     return Scene(
         problem.name,
         problem.loss,

@@ -211,11 +211,13 @@ def project(path: PyTree, plane: Plane, *, step: Any = None) -> xr.Dataset:
 
 def of_problem(loss: Problem | Callable[..., Any], data: PyTree) -> tuple[Callable[..., Any], PyTree]:
     """The loss function and its data, which a `Problem` brings along."""
-    if not isinstance(loss, Problem):
-        if not callable(loss):
-            raise TypeError(f"loss must be a Problem or a function of the parameters, got {loss!r}")
-        return loss, _checks.not_empty("data", data)
-    return loss.loss, loss.data if data is None else _checks.not_empty("data", data)
+    function = loss.loss if isinstance(loss, Problem) else loss
+    if not callable(function):
+        raise TypeError(f"loss must be a Problem or a function of the parameters, got {loss!r}")
+    _checks.nothing_by_keyword(function)
+    if isinstance(loss, Problem) and data is None:
+        return function, loss.data
+    return function, _checks.not_empty("data", data)
 
 
 def _as_path(path: PyTree, center: PyTree) -> tuple[PyTree, bool]:

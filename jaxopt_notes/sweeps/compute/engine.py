@@ -26,10 +26,10 @@ from ...minimize import Carry, Status, unmoved_of
 from ..spec.options import Keep, default_float
 from .group_plan import GroupPlan
 from .placed import Placed, ends_of
-from .programs import ALONG_STEPS, EVERYWHERE, TRIALS, LaneInputs, Lanes, Shared, leaf_specs, place, programs
+from .programs import ALONG_STEPS, EVERYWHERE, TRIALS, LaneInputs, Lanes, Shared, leaf_specs, missing, place, programs
 from .progress import Progress
 from .state import State
-from .watching import recorder
+from .watching import on_the_host, recorder
 
 SECONDS_PER_SEGMENT = 0.5  # long enough that returning to the host costs little, short enough for a live progress bar
 FIRST_SEGMENT = 4  # steps, to time one
@@ -313,7 +313,7 @@ class Engine:
         whole, curves, stays, deciding = jax.device_get(
             ({**measured, **watched, **ends, **kept}, curves, stays, deciding)
         )
-        whole |= {name: curve.T for name, curve in curves.items()}
+        whole |= {name: on_the_host(curve.T) for name, curve in curves.items()}
         whole["unmoved"] = unmoved_of(stays, deciding, xp=np)
         whole["initial_loss"] = initial_losses
         cuts = [slice(i * width, i * width + len(part)) for i, part in enumerate(parts)]
@@ -371,7 +371,7 @@ def _plain(values: np.ndarray) -> np.ndarray:
 
 def _longer(history: np.ndarray, entries: int) -> np.ndarray:
     """A history of a sweep of fewer steps with room for the others, which the next segments write."""
-    return np.pad(history, ((0, entries - len(history)), (0, 0)), constant_values=np.nan)
+    return np.pad(history, ((0, entries - len(history)), (0, 0)), constant_values=missing(history.dtype))
 
 
 def _like(values: np.ndarray, like: Any) -> Any:

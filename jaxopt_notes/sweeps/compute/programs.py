@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from ..._columns import is_key
 from ..._hoist import Program
@@ -36,13 +36,13 @@ class Watched(NamedTuple):
     """What was measured of the validation data so far.
 
     Attributes:
-        curves: by name what was measured, NaN where it is not yet.
+        curves: by name what was measured, `missing` where it is not yet.
         best: the best value of the monitored column, in the sign in which lower is better.
         best_step: the step of it.
         point: the (params, aux) there, if they are kept.
     """
 
-    curves: dict[str, Float[Array, "entries lanes"]]
+    curves: dict[str, Shaped[Array, "entries lanes"]]
     best: Float[Array, " lanes"]
     best_step: Int[Array, " lanes"]
     point: PyTree
@@ -322,10 +322,16 @@ def _begin(static: Static, initial: PyTree, inputs: LaneInputs, shared: Shared) 
     return Lanes(carry, histories, static.watch and unwatched(static.watch, starts, len(inputs.seed)))
 
 
+def missing(dtype: np.dtype) -> Any:
+    """What a history or curve holds where nothing was recorded: NaN, or the largest number of a dtype for counts."""
+    return np.iinfo(dtype).max if dtype.kind in "iu" else np.nan
+
+
 def unwatched(watch: Watch, point: tuple[PyTree, PyTree], lanes: int) -> Watched:
     """What is known before the first measurement, of lanes at these (params, aux)."""
-    curves = {name: jnp.full((watch.entries, lanes), jnp.nan, dtype) for name, dtype in watch.columns}
-    best = jnp.full(lanes, jnp.inf, curves[watch.monitor].dtype)
+    curves = {name: jnp.full((watch.entries, lanes), missing(dtype), dtype) for name, dtype in watch.columns}
+    monitored = curves[watch.monitor].dtype
+    best = jnp.full(lanes, jnp.inf, monitored if jnp.issubdtype(monitored, jnp.floating) else float)
     return Watched(curves, best, jnp.zeros(lanes, jnp.int32), point if watch.keeps_best else None)
 
 

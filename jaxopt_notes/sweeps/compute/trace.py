@@ -122,9 +122,16 @@ def _watch(problem: Problem, options: Options, look: Program) -> Watch:
     assert every is not None
     _checks.choice("monitor", options.monitor, columns)
     sign = SIGNS[known_direction(options.monitor, directions(problem.metrics, columns).get(options.monitor))]
-    dtypes = tuple((name, jnp.promote_types(like.dtype, jnp.float32)) for name, like in columns.items())
+    dtypes = tuple((name, _held(like.dtype)) for name, like in columns.items())
     entries = -(-options.steps // every) + 1
     return Watch(every, entries, dtypes, options.monitor, sign, options.patience, options.keep_best)
+
+
+def _held(dtype: Any) -> Any:
+    """The dtype of a curve. Counts stay whole numbers, as float32 has no odd ones beyond 2^24."""
+    if jnp.issubdtype(dtype, jnp.floating):
+        return jnp.promote_types(dtype, jnp.float32)
+    return dtype if dtype.itemsize >= 4 else jnp.dtype(jnp.int32)
 
 
 def _minibatches(problem: Problem, batch_size: int | None) -> Minibatches | None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from ...minimize import Carry, Status
-from .programs import EVERYWHERE, TRIALS, Lanes, Watch, Watched, lane_specs
+from .programs import EVERYWHERE, TRIALS, Lanes, Watch, Watched, lane_specs, missing
 
 
 @functools.lru_cache(maxsize=64)
@@ -55,6 +56,11 @@ def recorder(watch: Watch, mesh: Mesh) -> Any:
     lanes = lane_specs(watched=True)
     specs = (lanes, TRIALS, TRIALS, EVERYWHERE)
     return jax.jit(jax.shard_map(record, mesh=mesh, in_specs=specs, out_specs=lanes, check_vma=False), donate_argnums=0)
+
+
+def on_the_host(curve: Shaped[np.ndarray, "trials entries"]) -> Float[np.ndarray, "trials entries"]:
+    """A curve with NaN where nothing was measured. Counts are float64, exact up to 2^53."""
+    return np.where(curve == missing(curve.dtype), np.nan, curve) if curve.dtype.kind in "iu" else curve
 
 
 def _where(better: Float[Array, " lanes"], new: Array, old: Array) -> Array:

@@ -83,7 +83,8 @@ def best(
 
     Chosen by a column `validation_*`, the winner is reported by the same metric on the test data as well, with its own
     interval. A sweep with a store counts in its folder how many different choices were tested: the more often one looks
-    and chooses again, the less the test data are data that chose nothing.
+    and chooses again, the less the test data are data that chose nothing. Of several families the winner alone is
+    tested, and looks at them count together: `best(tree["adam"].to_dataset(), ...)` is one more.
 
     If the loss has axes of its own, such as a penalty, its values on the training data are no common measure and are
     refused: the lowest would be that without the penalty. The loss on the validation data includes such terms as well,
@@ -129,10 +130,22 @@ def best(
     if hasattr(table, "children"):
         return _best_of_families(families_of(table), direction=direction, at=at, **options)
     one: Any = table
-    _check_end_point(one, at)
-    found = _best_of([one], scores_of(one, metric, direction), **options)
-    test = None if metric.partition("_")[0] != "validation" else _tested(one, found, direction, **options)
-    return replace(found, edges=_edges(one, found.config), test=test)
+    return _with_test(one, _best_of_table(one, direction, at, **options), direction, **options)
+
+
+def _best_of_table(
+    table: xarray.Dataset, direction: Direction | None, at: str | None, metric: str, **options: Any
+) -> Best:
+    """The best of one table, without a look at the test data."""
+    _check_end_point(table, at)
+    found = _best_of([table], scores_of(table, metric, direction), metric, **options)
+    return replace(found, edges=_edges(table, found.config))
+
+
+def _with_test(table: xarray.Dataset, found: Best, direction: Direction | None, metric: str, **options: Any) -> Best:
+    """The winner with what it reaches on the test data, if it was chosen by the validation data."""
+    chosen_so = metric.partition("_")[0] == "validation"
+    return replace(found, test=_tested(table, found, direction, metric, **options)) if chosen_so else found
 
 
 def _check_end_point(table: xarray.Dataset, at: str | None) -> None:
@@ -180,10 +193,13 @@ def _best_of_families(
     refuse_incomparable_tables(known.values(), metric)
     scores = _pooled({name: scores_of(one, metric, direction) for name, one in (known or tables).items()})
     found = _best_of(known.values(), scores, metric, **options)
-    families = {name: best(one, metric, direction=direction, at=at, **options) for name, one in known.items()}
+    families = {name: _best_of_table(one, direction, at, metric, **options) for name, one in known.items()}
     ordered = sorted(families, key=lambda name: (name != found.config[FAMILY], scores.sign * families[name].median))
-    first = families[ordered[0]]
-    return replace(found, edges=first.edges, test=first.test, families={name: families[name] for name in ordered})
+    # Only the winner is tested: a test value of each family would be one look for each.
+    first = ordered[0]
+    families[first] = _with_test(known[first], families[first], direction, metric, **options)
+    edges, test = families[first].edges, families[first].test
+    return replace(found, edges=edges, test=test, families={name: families[name] for name in ordered})
 
 
 def _best_of(

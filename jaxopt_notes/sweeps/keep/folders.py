@@ -58,6 +58,13 @@ def part_of(folder: Path) -> str:
     return ""
 
 
+def whole_of(folder: Path) -> Path:
+    """The folder of the whole sweep that a folder is, or is a part of."""
+    while part_of(folder):
+        folder = folder.parent
+    return folder
+
+
 def place_of(record: dict[str, Any], part: str) -> str:
     """A digest of a part and the record of the sweep of groups or families that it belongs to."""
     return digest_of({"record": record, "part": part})

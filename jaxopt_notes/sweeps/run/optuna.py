@@ -21,10 +21,12 @@ from ...problems._metric import Direction
 from ..spec.points import trials as points_of
 from ..spec.space import Space, labels_of
 from ..table.columns import no_trials
-from ..table.direction import declared_direction
+from ..table.direction import check_comparable, declared_direction
+from ..table.layout import loss_axes
 from ..table.seeds import NOT_COMPARED, middle
 from .plan import SweepPlan
 from .plan import plan as make_plan
+from .reading import check_reading
 from .sweep import sweep
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ def optimize(
     steps: int,
     seeds: int | Sequence[int] = 1,
     batch_size: int | None = None,
+    data: Any = None,
     metric: str = "final_loss",
     direction: Direction | None = None,
     key: Key[Array, ""] | None = None,
@@ -83,7 +86,9 @@ def optimize(
         batch: trials asked for at a time.
         steps, seeds, batch_size, key, evaluation_params, skip_non_finite, width, devices, progress: as in `sweep`. The
             study remembers the width, on which floats depend.
-        metric: a metric of the sweep at the end of every trial.
+        data: as in `sweep`, but no iterator that can be read once, as every batch of trials reads them from the start.
+        metric: a metric of the sweep at the end of every trial. Where the loss takes numbers that have distributions,
+            as a penalty, it must be one that is comparable: a metric or "validation_loss", as in `best`.
         direction: "max" or "min"; when None as the problem declares the metric (`maximize`). Losses are minimised.
         repair: which RUNNING trials of earlier calls to repair: those of "dead" processes of this machine, or "all",
             also of other machines and those without an owner, if no other process works on this study; or
@@ -91,8 +96,8 @@ def optimize(
 
     Raises:
         TypeError, ValueError: before a trial is asked for, as `sweep`; the study has several objectives or the wrong
-            direction, or it was begun with another definition (every difference is named). KeyboardInterrupt: after the
-            finished trials were reported.
+            direction, or it was begun with another definition (every difference is named); the metric is a loss that
+            takes numbers which have distributions. KeyboardInterrupt: after the finished trials were reported.
 
     Example:
         >>> import optuna, jaxopt_notes as jon
@@ -109,14 +114,14 @@ def optimize(
     trials, batch = _checks.count("trials", trials), _checks.count("batch", batch)
     _checks.choice("repair", repair, ("dead", "all", "none"))
     _checks.boolean("progress", progress)
-    if len(study.directions) > 1:
-        raise ValueError(f"study must have one objective, got {len(study.directions)}")
     # One record, at the end: a study has no use for histories.
     options: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": steps, "batch_size": batch_size, "key": key}
-    options |= {"evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
+    options |= {"data": data, "evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
     space = points_of(_examples(distributions))
     plan = make_plan(problem, optimizer, space, **options, width=width, devices=devices)
+    check_reading(plan.specification.options.source, stored=False, sent=False, again="a study")
     definition = _definition(plan, problem, distributions, metric)
+    _check_comparable(plan, distributions, metric)
     _check_direction(study, plan.groups[0].problem, metric, direction)
     width = _remembered(study, definition, width)
     if repair != "none":
@@ -341,12 +346,24 @@ def _remembered(study: Study, definition: dict[str, Any], width: int | None) -> 
     return there or width
 
 
+def _check_comparable(plan: SweepPlan, distributions: Mapping[str, BaseDistribution], metric: str) -> None:
+    """Refuse a loss that takes numbers of its own whose distributions hold more than one value.
+
+    Raises:
+        ValueError: naming the numbers, and what to compare by.
+    """
+    own = dict.fromkeys(name for group in plan.groups for name in loss_axes(group))
+    check_comparable(metric, [name for name in own if not distributions[name].single()])
+
+
 def _check_direction(study: Study, problem: Problem, metric: str, direction: Direction | None) -> None:
-    """The study must have the direction of the metric.
+    """The study must have one objective, and the direction of the metric.
 
     A study that maximises was made so on purpose, which gives a direction to a metric without one. Minimising is the
     default and gives none.
     """
+    if len(study.directions) > 1:
+        raise ValueError(f"study must have one objective, got {len(study.directions)}")
     told: Direction = "max" if study.direction.name == "MAXIMIZE" else "min"
     try:
         wanted = declared_direction(problem, metric, direction)

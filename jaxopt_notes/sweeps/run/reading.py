@@ -9,14 +9,14 @@ _FIX = "pass examples by number, or an iterable whose iterators have get_state a
 _AGAIN = "pass a function that makes the iterator, such as lambda: batches()"
 
 
-def check_reading(source: Source | None, *, stored: bool, sent: bool, pruned: bool) -> None:
-    """Refuse a source that cannot be read as a store, workers or a pruner need it.
+def check_reading(source: Source | None, *, stored: bool, sent: bool, again: str = "") -> None:
+    """Refuse a source that cannot be read as a store, workers a pruner or a study need it.
 
     Arguments:
         source: what gives the batches; None of data in memory.
         stored: whether the sweep has a store.
         sent: whether workers run it.
-        pruned: whether it has a pruner.
+        again: what reads it more than once, in words: "prune"; empty if nothing does.
 
     Raises:
         ValueError: naming the argument that needs more of the source.
@@ -31,8 +31,8 @@ def check_reading(source: Source | None, *, stored: bool, sent: bool, pruned: bo
         raise ValueError(
             f"executor needs data that give every worker the same batches, and data are {source.words}: {_FIX}"
         )
-    if pruned and source.once:
-        raise ValueError(f"prune needs data that can be read again, and data are {source.words}: {_AGAIN}")
+    if again and source.once:
+        raise ValueError(f"{again} needs data that can be read again, and data are {source.words}: {_AGAIN}")
 
 
 def check_passes(source: Source | None, plan: SweepPlan) -> None:

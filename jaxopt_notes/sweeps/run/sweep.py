@@ -87,7 +87,10 @@ def sweep(
 
     Arguments:
         problem: what to minimise; or a function that makes it, whose arguments are axes of the space; or a plan, from
-            `plan`.
+            `plan`. Each value of such an argument makes a problem. Problems whose losses differ in the values of arrays
+            alone share a compiled program, so a number that changes no shape is best an array, as `jnp.asarray(l2)`,
+            or asked for by keyword of the loss, which lets its values run side by side; a Python float in the loss is a
+            part of its program.
         optimizer: a function from numbers to an (init, update) pair: `jon.momentum`, or one of optax's. Or several
             families, name -> (optimizer, space).
         space: from `grid`, `zipped`, `sample` or `trials`; its axes are arguments of `optimizer`, of a problem that is
@@ -174,11 +177,11 @@ def sweep(
         the minibatch, or those of `record`) of the iterate; at the end `final_loss` and every metric as `final_*` on
         the full training data, `validation_*` on the validation data (along `evaluation_step` with `evaluate_every`,
         and then `best_step`) and `test_*` on the data held out; `initial_loss`, `status` (codes of `Status`) and
-        `stopped_at`. A trial that was not run has status -1. After Ctrl-C all trials are returned as far as they got,
-        with a warning: those on their way have status -4 and the values of the step they reached, and with a store the
-        same call resumes them. A second Ctrl-C, and any of a pruned or compact sweep, returns the chunks that finished.
-        So they are when a worker dies and is not restarted and there is no store, and when the store is deleted while
-        the sweep runs.
+        `stopped_at`. Metrics that are counts or truth values are held as float64, exact up to 2^53. A trial that was
+        not run has status -1. After Ctrl-C all trials are returned as far as they got, with a warning: those on their
+        way have status -4 and the values of the step they reached, and with a store the same call resumes them. A
+        second Ctrl-C, and any of a pruned or compact sweep, returns the chunks that finished. So they are when a worker
+        dies and is not restarted and there is no store, and when the store is deleted while the sweep runs.
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted. While it runs:
@@ -253,6 +256,8 @@ def _from(path: Path | None, table: Any) -> Any:
     """The table with the folder that it is stored in, noted as xarray notes the files of others."""
     if path is not None:
         table.encoding["source"] = str(path.resolve())
+        for family, child in getattr(table, "children", {}).items():
+            child.encoding["source"] = str((path / family).resolve())
     return table
 
 
@@ -295,8 +300,8 @@ def _check_extend(how: Execution, path: Path | None) -> None:
 
 
 def _check_reading(specification: Specification, path: Path | None, how: Execution) -> None:
-    asked = {"stored": path is not None, "sent": how.executor is not None, "pruned": how.prune is not None}
-    check_reading(specification.options.source, **asked)
+    stored, sent, again = path is not None, how.executor is not None, "" if how.prune is None else "prune"
+    check_reading(specification.options.source, stored=stored, sent=sent, again=again)
 
 
 def _check_precision(specification: Specification) -> None:

@@ -105,14 +105,14 @@ def bytes_needed(compiled: Any) -> Bytes:
     return Bytes(memory.argument_size_in_bytes, results, memory.temp_size_in_bytes)
 
 
-def cost_of(compiled: Any) -> tuple[float, float, int]:
-    """(floating-point operations, bytes read and written, kernels started) of a program, bodies of loops once.
+def cost_of(compiled: Any) -> tuple[float, int]:
+    """(floating-point operations, kernels started) of a program, bodies of loops once.
 
     Not promised: `cost_analysis` and its entries, `as_text`, and what XLA calls operations that are kernels.
     """
     cost = compiled.cost_analysis()
     kernels = re.findall(r" (?:fusion|custom-call|dot|convolution|reduce|scatter|gather|sort)\(", compiled.as_text())
-    return float(cost.get("flops", 0.0)), float(cost.get("bytes accessed", 0.0)), len(kernels)
+    return float(cost.get("flops", 0.0)), len(kernels)
 
 
 def collectives_in(compiled: Any) -> list[str]:

@@ -49,7 +49,7 @@ class Timing(NamedTuple):
         rates: lanes per device -> steps of a trial per second, of all devices together.
         seconds: lanes per device -> seconds for all trials, padding included, compiling left out.
         fastest: the width to use.
-        limits: what a device gives, measured beside it; the devices of one machine may share it.
+        limits: what each device gives, measured beside it.
     """
 
     rates: dict[int, float]

@@ -63,9 +63,9 @@ def most_bytes(shapes: Shapes, width: int) -> int:
     # The lanes count twice, as what comes in and what goes out; the rest of a lane is everything that one step
     # computes.
     return (
-        _size(shared)
+        size_of(shared)
         + _ahead(shapes)
-        + width * (2 * _size(lanes) + _bytes_computed(alone.static, structure, tuple(leaves)))
+        + width * (2 * size_of(lanes) + _bytes_computed(alone.static, structure, tuple(leaves)))
     )
 
 
@@ -77,10 +77,11 @@ def _bytes_computed(static: Static, structure: Any, leaves: tuple[jax.ShapeDtype
 
 def _ahead(shapes: Shapes) -> int:
     """The bytes of the windows of a stream that are read ahead."""
-    return 2 * _size(shapes.data) if shapes.static.streamed else 0
+    return 2 * size_of(shapes.data) if shapes.static.streamed else 0
 
 
-def _size(tree: Any) -> int:
+def size_of(tree: Any) -> int:
+    """The bytes of every leaf."""
     return sum(
         int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype")
     )

@@ -1,7 +1,9 @@
 """How fast a group could run on its device: what a step needs, what the device gives, and which of it binds.
 
 A step takes at least the time of its arithmetic, of the memory that it moves, and of starting its kernels, whichever is
-longest. What it needs is XLA's own count, of the compiled program; what the device gives is measured.
+longest. Arithmetic and kernels are XLA's own counts, of the compiled program. Its count of bytes is no least one: it
+counts what a cache holds between two kernels. So the memory is what a step cannot avoid, to read and to write what it
+hands to the next, and to read its batches. What the device gives is measured.
 
 Source: Williams, Waterman and Patterson, Roofline: an insightful visual performance model, 2009.
 """
@@ -10,14 +12,14 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from ..._jaxpr import cost_of
-from .memory import segment_compiled
+from .memory import segment_compiled, size_of
 from .shapes import Shapes
 
 # Seconds to start a kernel. On the CPU a kernel is a call of a function.
@@ -31,7 +33,7 @@ class Work(NamedTuple):
 
     Attributes:
         flops: additions and multiplications.
-        bytes: read and written by its kernels, wherever they lie.
+        bytes: read and written at the least.
         kernels: how many are started.
     """
 
@@ -61,24 +63,33 @@ class Limits(NamedTuple):
 
 def work_of(shapes: Shapes, width: int) -> Work:
     """What a step of so many lanes needs, by compiling the segment for one and for two lanes on one device."""
-    one, two = (cost_of(segment_compiled(shapes.alone, lanes)) for lanes in (1, 2))
-    flops, moved = (one[i] + (width - 1) * (two[i] - one[i]) for i in (0, 1))
-    return Work(flops, moved, two[2])
+    (one, _), (two, kernels) = (cost_of(segment_compiled(shapes.alone, lanes)) for lanes in (1, 2))
+    carry, data, rows = size_of(shapes.alone.lanes(1).carry), size_of(shapes.data), shapes.rows
+    if rows is not None and rows[-1] > 0:  # of the examples a batch, and not all
+        examples = jax.tree.leaves(shapes.data)[0].shape[0]
+        data = data * rows[-1] // examples
+    elif shapes.static.streamed:
+        data //= jax.tree.leaves(shapes.data)[0].shape[0]
+    return Work(one + (width - 1) * (two - one), width * (2 * carry + data), kernels)
 
 
 @functools.lru_cache(maxsize=8)
-def limits_of(device: jax.Device, size: int) -> Limits:
-    """What a device gives, from a matrix product and a copy of about `size` bytes, which a cache may hold."""
-    side = SIDE.get(device.platform, 8192)
-    factor = jax.device_put(jnp.ones((side, side)), device)
-    product = _rate(lambda x: x @ x, factor, 2.0 * side**3)
-    entries = max(2**12, min(size, LARGEST.get(device.platform, 2**32)) // 8)
-    copied = _rate(lambda x: x + 1, jax.device_put(jnp.ones(entries, jnp.float32), device), 8.0 * entries)
-    return Limits(product, copied, STARTING.get(device.platform, 0.0))
+def limits_of(devices: tuple[jax.Device, ...], size: int) -> Limits:
+    """What each device gives while all of them work, as those of one machine share it.
+
+    Measured are a matrix product, and a copy of about `size` bytes, which a cache may hold.
+    """
+    platform = devices[0].platform
+    side = SIDE.get(platform, 8192)
+    entries = max(2**12, min(size, LARGEST.get(platform, 2**32)) // 8)
+    product = _rate(lambda x: x @ x, np.ones((side, side), np.float32), devices) * 2.0 * side**3
+    copies = _rate(lambda x: x + 1, np.ones(entries, np.float32), devices) * 8.0 * entries
+    return Limits(product, copies, STARTING.get(platform, 0.0))
 
 
-def _rate(function: Callable[[Any], Any], argument: Any, amount: float) -> float:
-    """The amount over the shortest time of a few calls, each of which repeats the function for some milliseconds."""
+def _rate(function: Callable[[Any], Any], argument: np.ndarray, devices: Sequence[jax.Device]) -> float:
+    """Calls of a function per second on each device, from a few rounds of some milliseconds."""
+    arguments = [jax.device_put(argument, device) for device in devices]
 
     @jax.jit
     def repeated(value: Any, times: Any) -> Any:
@@ -86,9 +97,9 @@ def _rate(function: Callable[[Any], Any], argument: Any, amount: float) -> float
 
     def seconds(times: int) -> float:
         began = time.perf_counter()
-        jax.block_until_ready(repeated(argument, times))
+        jax.block_until_ready([repeated(argument, times) for argument in arguments])
         return time.perf_counter() - began
 
     seconds(1)  # which compiles
     times = max(1, int(0.02 / max(1e-7, seconds(1))))
-    return amount * times / min(seconds(times) for _ in range(3))
+    return times / min(seconds(times) for _ in range(3))

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from ... import _checks
 from .engine import Engine
 from .group_plan import GroupPlan, Timing
-from .memory import available, most_bytes
+from .memory import available, most_bytes, size_of
 from .placed import Placed
 from .programs import programs
 from .roofline import limits_of
@@ -92,7 +92,7 @@ def time_widths(plan: GroupPlan, widths: Iterable[int] | None = None) -> Timing:
         seconds[width] = passes * width * plan.devices * plan.steps / rate
     best = min(seconds, key=lambda width: seconds[width], default=plan.width)
     worth = plan.width not in seconds or seconds[best] < WORTH_IT * seconds[plan.width]
-    limits = limits_of(plan.static.mesh.devices.flat[0], most_bytes(plan.shapes, plan.width))
+    limits = limits_of(tuple(plan.static.mesh.devices.flat), plan.width * size_of(plan.shapes.alone.lanes(1).carry))
     return Timing(rates, seconds, best if worth else plan.width, limits)
 
 

@@ -379,7 +379,7 @@ def _in_words(group: GroupPlan) -> str:
     lines.append(f"  memory per chunk {_size(needed)}: {parts}{known}")
     work, width = group.work, group.width
     lines.append(
-        f"  a step of a trial: {work.flops / width:,.3g} flops, {_size(work.bytes / width)} read and written; "
+        f"  a step of a trial: {work.flops / width:,.3g} flops, at least {_size(work.bytes / width)} read and written; "
         f"{_of(work.kernels, 'kernel')} for all lanes"
     )
     if group.source is not None:

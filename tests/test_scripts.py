@@ -62,3 +62,13 @@ def test_scripts_are_short_and_take_their_arguments_by_tyro():
         text = (SCRIPTS / f"{name}.py").read_text()
         assert text.count("\n") < 80
         assert "tyro.cli(main)" in text
+
+
+def test_the_script_for_a_gpu_runs_small_on_any_device(tmp_path):
+    command = [sys.executable, str(SCRIPTS / "bench/gpu.py"), "--smoke", "--out", str(tmp_path / "gpu.json")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert not [name for name, section in found.items() if isinstance(section, dict) and "error" in section]
+    assert found["verdicts"]["wrong"] == []
+    assert found["killed"]["bit_identical"]
+    assert {row["trials"] for row in found["sweeps"]} == {1, 8}

@@ -5,7 +5,7 @@ they are one `jit(vmap(scan))` that records losses only, with jax and numpy alon
 Python loop over trials and jitted steps; it runs a tenth of the trials, and its time is ten times that. Every run is a
 process of its own, in alternation; the table shows medians of wall seconds.
 
-    python scripts/bench/first.py [--runs 5] [--only sweep loop programs]
+    python scripts/bench/first_result.py [--runs 5] [--only sweep loop programs]
 """
 
 import argparse

@@ -6,19 +6,20 @@ such use is a function here, whose docstring names what may change. `tests/test_
 what broke with a new JAX, and fails on any such use elsewhere in the package.
 """
 
-from .compiled import FAST_TO_COMPILE as FAST_TO_COMPILE
 from .compiled import bytes_needed as bytes_needed
 from .compiled import collectives_in as collectives_in
 from .compiled import devices_are_made as devices_are_made
 from .compiled import is_out_of_memory as is_out_of_memory
 from .compiled import memory_limit as memory_limit
 from .compiled import quick_flags as quick_flags
+from .compiled import quick_options as quick_options
 from .compiled import set_cpu_devices as set_cpu_devices
 from .compiled import use_flags as use_flags
 from .equations import UNKNOWN as UNKNOWN
 from .equations import bytes_computed as bytes_computed
 from .equations import callbacks as callbacks
 from .equations import has_custom_rule as has_custom_rule
+from .equations import has_loop as has_loop
 from .equations import needs_custom_tangent as needs_custom_tangent
 from .equations import wrapped_parts as wrapped_parts
 from .programs import Jaxpr as Jaxpr

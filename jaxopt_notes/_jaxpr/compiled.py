@@ -9,20 +9,22 @@ import jax
 
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "collective-broadcast", "reduce-scatter")
 
-FAST_TO_COMPILE: Final[dict[str, Any]] = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
+# Options that make XLA do less work, by the version of JAX in which they were seen to.
+_QUICK: Final[dict[tuple[int, ...], dict[str, Any]]] = {
+    (0, 10): {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1},
+    (0, 12): {"xla_cpu_parallel_codegen_split_count": 1},
 }
-"""Options of `jax.jit(compiler_options=)` for a program that runs once, on the CPU.
 
-Not promised: the names of the options; XLA refuses one it does not know.
-"""
 
-# Flags that make XLA do less work, by the version of JAX in which they were seen to.
-_QUICK = {
-    (0, 10): ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"),
-    (0, 12): ("--xla_cpu_parallel_codegen_split_count=1",),
-}
+def quick_options() -> dict[str, Any] | None:
+    """Options of `jax.jit(compiler_options=)` for a program that runs once; None where it does not run on the CPU.
+
+    Not promised: the names of the options; XLA refuses one it does not know; `jax.version`.
+    """
+    if jax.default_backend() != "cpu":
+        return None
+    known = _QUICK.get(jax.version.__version_info__[:2], {})
+    return {**known, "xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def quick_flags(level: int) -> str | None:
@@ -33,7 +35,8 @@ def quick_flags(level: int) -> str | None:
     known = _QUICK.get(jax.version.__version_info__[:2])
     if known is None or "XLA_FLAGS" in os.environ:
         return None
-    return " ".join([*known, f"--xla_backend_optimization_level={level}"])
+    flags = [f"--{name}={str(value).lower()}" for name, value in known.items()]
+    return " ".join([*flags, f"--xla_backend_optimization_level={level}"])
 
 
 def use_flags(flags: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from ._lanczos import euclidean_norm
 
 _SCALES = 8
 _RATIO = 4.0  # from one scale to the next
+_FACTORS = _RATIO ** -np.arange(_SCALES)
 _SMOOTH = _RATIO**2.5  # fall of what the derivatives leave unexplained: at least 4^3 where they are continuous
 _BROKEN = _RATIO**1.25  # at most 4 where the slope or the loss jumps
 _BENT = _RATIO**2  # where the curvature jumps; a cloud of kinks nearby makes up nearly this, less regularly
@@ -63,84 +64,80 @@ def is_smooth(
     usual = jnp.where(here.value == 0, 1 / here.length, 0)
     widest = eps**0.2 * jnp.maximum(jnp.maximum(usual, here.distance), here.natural)
     widest = jnp.maximum(widest, lowest * _RATIO**4)
-    factors = _RATIO ** -jnp.arange(_SCALES, dtype=gradient.dtype)
-    scales = [widest * factor for factor in factors]
     slope = euclidean_norm(gradient)
     slopes = jnp.matmul(units, gradient, precision="highest")
+    # Ray by ray, ahead and behind on each line, and on each from the widest scale to the smallest.
+    lines = len(units)
+    line, sign, factor = map(np.ravel, np.meshgrid(np.arange(lines), [1.0, -1.0], _FACTORS, indexing="ij"))
+    steps = _Step(jnp.asarray(line, jnp.int32), jnp.asarray(sign, gradient.dtype), jnp.asarray(factor, gradient.dtype))
+    losses = each(lambda step: here.phi(widest * step.factor * step.sign * units[step.line]), steps)
 
-    # At every scale, from the widest to the smallest, ahead and behind on each line.
-    rays, of_line = 2 * len(units), np.repeat(np.arange(len(units)), 2)
-    signs = jnp.tile(jnp.asarray([1, -1], gradient.dtype), len(units))
-    steps = jnp.outer(factors, signs).ravel(), jnp.tile(jnp.asarray(of_line, jnp.int32), _SCALES)
-    every = each(lambda step: here.phi(widest * step[0] * units[step[1]]), steps)
-    losses = [every[start : start + rays] for start in range(0, rays * _SCALES, rays)]
-    seen = [h >= lowest for h in scales]
-    least = _smallest_change(losses, here.value, seen)
+    def wider(state: Any, at: tuple[Array, _Step]) -> tuple[Any, Array]:
+        """The changes, and the largest loss of each ray, from its smallest scale."""
+        (loss, step), (some, least, largest) = at, state
+        change, counts = jnp.abs(loss - here.value), widest * step.factor >= lowest
+        size = jnp.maximum(jnp.abs(loss), jnp.abs(here.value))
+        largest = jnp.where(step.factor == _FACTORS[-1], 0, largest)
+        largest = jnp.maximum(largest, jnp.where(jnp.isfinite(size), size, 0))
+        least = jnp.minimum(least, jnp.where((change > 0) & counts, change, jnp.inf))
+        return (some | ((change == 0) & counts), least, largest), largest
 
-    def ray(broken: Array, along: tuple[list[Array], Array, Array]) -> tuple[Array, None]:
-        values, slope_along, curvature = along
-        curved = [h * (h * curvature / 2) for h in scales]  # h^2 may overflow
-        linear = [h * slope_along for h in scales]
-        rest = [abs(value - here.value - a - b) for value, a, b in zip(values, linear, curved, strict=True)]
-        sizes = [jnp.maximum(abs(value), abs(here.value)) for value in values]
+    no, none = jnp.zeros_like(lowest, bool), jnp.zeros_like(lowest)
+    infinite = jnp.full_like(lowest, jnp.inf)
+    (some, least, _), largest = jax.lax.scan(wider, (no, infinite, none), (losses, steps), reverse=True)
+    least = jnp.where(some & (least < jnp.inf), least, 0)
+
+    def fall(state: _Fall, at: tuple[Array, _Step, Array]) -> tuple[_Fall, None]:
+        loss, step, largest = at
+        first = step.factor == 1
+        h = widest * step.factor
+        curved = h * (h * curvatures[step.line] / 2)  # h^2 may overflow
+        left = jnp.abs(loss - here.value - h * (step.sign * slopes[step.line]) - curved)
+        size = jnp.maximum(jnp.abs(loss), jnp.abs(here.value))
         # Terms that cancel at the point do so less at the widest scale.
-        largest = functools.reduce(jnp.maximum, [jnp.where(jnp.isfinite(size), size, 0) for size in sizes])
-        hidden = _MOVES * least + _TERMS * eps * largest
-        rounding = [
+        largest = jnp.where(first, largest, state.largest)
+        rounding = (
             _ROUNDINGS * (eps * (size + (h + here.distance) * slope) + here.floor)
-            + hidden
+            + (_MOVES * least + _TERMS * eps * largest)
             + (_MOVES * eps * here.distance * norm * h + h * (h * zero_level))
-            for size, h in zip(sizes, scales, strict=True)
-        ]
-        return broken | _is_broken(rest, rounding, curved, seen), None
-
-    none = jnp.zeros_like(lowest, bool)
-    broken, _ = jax.lax.scan(ray, none, (losses, signs * slopes[of_line], curvatures[of_line]))
-    return ~broken | _explained_below(here, curvatures[0], zero_level, scales[-1])
-
-
-def _smallest_change(
-    losses: list[Float[Array, " rays"]], value: Float[Array, ""], seen: list[Bool[Array, ""]]
-) -> Float[Array, ""]:
-    """The smallest change that is not zero, if some are: about the rounding of the terms of the loss."""
-
-    def ray(found: tuple[Array, Array], along: list[Array]) -> tuple[tuple[Array, Array], None]:
-        some, least = found
-        for loss, counts in zip(along, seen, strict=True):
-            change = abs(loss - value)
-            some |= (change == 0) & counts
-            least = jnp.minimum(least, jnp.where((change > 0) & counts, change, jnp.inf))
-        return (some, least), None
-
-    (some, least), _ = jax.lax.scan(ray, (jnp.zeros_like(value, bool), jnp.full_like(value, jnp.inf)), losses)
-    return jnp.where(some & (least < jnp.inf), least, 0)
-
-
-def _is_broken(
-    rest: list[Float[Array, ""]],
-    rounding: list[Float[Array, ""]],
-    curved: list[Float[Array, ""]],
-    seen: list[Bool[Array, ""]],
-) -> Bool[Array, ""]:
-    """Whether what is left falls, from scale to scale, as it does where f or a derivative jumps."""
-    broken = jumped = bent = hidden = jnp.zeros_like(seen[0])
-    clear = []
-    for left, size, counts in zip(rest, rounding, seen, strict=True):
+        )
         # Down to the first scale that rounding hides, or at which the step itself is rounding; above, f may be
         # infinite.
-        hidden |= (left <= size) | ~counts
-        clear.append((left > size) & ~hidden)
-    for i in range(1, len(rest)):
+        hidden = (state.hidden & ~first) | (left <= rounding) | ~(h >= lowest)
+        clear = (left > rounding) & ~hidden
         # Products in place of the quotient of the two, which a compiler would store.
-        above, below = rest[i - 1], jnp.maximum(rest[i], rounding[i])
+        above, below = state.left, jnp.maximum(left, rounding)
         finite = below < jnp.inf
-        jumps = clear[i] & (above <= _BROKEN * below) & (above < jnp.inf)
-        bends = clear[i] & (abs(above - _BENT * below) <= _REGULAR * _BENT * below) & finite
-        bends &= rest[i] >= abs(curved[i]) / 4
-        smooth = clear[i - 1] & (above >= _SMOOTH * below) & finite & seen[i]
-        broken = (broken | (jumps & jumped) | (bends & bent)) & ~smooth
-        jumped, bent = jumps, bends
-    return broken
+        again = ~first & (above < jnp.inf)
+        jumps = clear & (above <= _BROKEN * below) & again
+        bends = clear & (jnp.abs(above - _BENT * below) <= _REGULAR * _BENT * below) & finite & ~first
+        bends &= left >= jnp.abs(curved) / 4
+        smooth = state.clear & (above >= _SMOOTH * below) & finite & (h >= lowest) & ~first
+        broken = (state.broken & ~first) | (jumps & state.jumped) | (bends & state.bent)
+        broken &= ~smooth
+        ever = state.ever | (broken & (step.factor == _FACTORS[-1]))
+        return _Fall(left, largest, clear, hidden, jumps, bends, broken, ever), None
+
+    begin = _Fall(none, none, no, no, no, no, no, no)
+    broken = jax.lax.scan(fall, begin, (losses, steps, largest))[0].ever
+    return ~broken | _explained_below(here, curvatures[0], zero_level, widest * _FACTORS[-1])
+
+
+class _Step(NamedTuple):
+    line: Any
+    sign: Any
+    factor: Any
+
+
+class _Fall(NamedTuple):
+    left: Any
+    largest: Any
+    clear: Any
+    hidden: Any
+    jumped: Any
+    bent: Any
+    broken: Any
+    ever: Any
 
 
 def _explained_below(

@@ -14,6 +14,11 @@ _QUICK: Final[dict[tuple[int, ...], dict[str, Any]]] = {
     (0, 10): {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1},
     (0, 12): {"xla_cpu_parallel_codegen_split_count": 1},
 }
+_ONCE: Final[dict[str, Any]] = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_embed_ir_in_executable": False,
+}
 
 
 def quick_options() -> dict[str, Any] | None:
@@ -23,8 +28,7 @@ def quick_options() -> dict[str, Any] | None:
     """
     if jax.default_backend() != "cpu":
         return None
-    known = _QUICK.get(jax.version.__version_info__[:2], {})
-    return {**known, "xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return {**_QUICK.get(jax.version.__version_info__[:2], {}), **_ONCE}
 
 
 def quick_flags(level: int) -> str | None:

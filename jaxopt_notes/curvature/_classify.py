@@ -149,11 +149,12 @@ def dense_verdict(
     """The verdict from all eigenvalues."""
     asked = asked or Asked()
     flat = flatten(params)[0]
-    here = around(program, constants, params, args, random_unit(flat.size, flat.dtype))
+    units = jnp.stack([random_unit(flat.size, flat.dtype, seed) for seed in range(2)])
+    here = around(program, constants, params, args, units[0])
     _, gradient, product = here.derivatives(jnp.zeros_like(flat))
     space = None if directions is None else null_space(directions)
     slope = gradient if space is None else space.complement(gradient)
-    spectrum = dense_spectrum(product, slope, space, here.dtype, here.of_curvature(asked.curvature), here.unit)
+    spectrum = dense_spectrum(product, slope, space, here.dtype, here.of_curvature(asked.curvature), units)
     return judge(gather(here, gradient, product, spectrum, space), params, asked)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from ._around import Around, Trial, each
+from ._around import Around, Trial
 from ._lanczos import euclidean_norm
 
 _SCALES = 8
@@ -66,78 +66,109 @@ def is_smooth(
     widest = jnp.maximum(widest, lowest * _RATIO**4)
     slope = euclidean_norm(gradient)
     slopes = jnp.matmul(units, gradient, precision="highest")
-    # Ray by ray, ahead and behind on each line, and on each from the widest scale to the smallest.
-    lines = len(units)
-    line, sign, factor = map(np.ravel, np.meshgrid(np.arange(lines), [1.0, -1.0], _FACTORS, indexing="ij"))
-    steps = _Step(jnp.asarray(line, jnp.int32), jnp.asarray(sign, gradient.dtype), jnp.asarray(factor, gradient.dtype))
-    losses = each(lambda step: here.phi(widest * step.factor * step.sign * units[step.line]), steps)
+    seen, least = _look(here, units, widest, lowest)
 
-    def wider(state: Any, at: tuple[Array, _Step]) -> tuple[Any, Array]:
-        """The changes, and the largest loss of each ray, from its smallest scale."""
-        (loss, step), (some, least, largest) = at, state
-        change, counts = jnp.abs(loss - here.value), widest * step.factor >= lowest
-        size = jnp.maximum(jnp.abs(loss), jnp.abs(here.value))
-        largest = jnp.where(step.factor == _FACTORS[-1], 0, largest)
-        largest = jnp.maximum(largest, jnp.where(jnp.isfinite(size), size, 0))
-        least = jnp.minimum(least, jnp.where((change > 0) & counts, change, jnp.inf))
-        return (some | ((change == 0) & counts), least, largest), largest
-
-    no, none = jnp.zeros_like(lowest, bool), jnp.zeros_like(lowest)
-    infinite = jnp.full_like(lowest, jnp.inf)
-    (some, least, _), largest = jax.lax.scan(wider, (no, infinite, none), (losses, steps), reverse=True)
-    least = jnp.where(some & (least < jnp.inf), least, 0)
-
-    def fall(state: _Fall, at: tuple[Array, _Step, Array]) -> tuple[_Fall, None]:
-        loss, step, largest = at
-        first = step.factor == 1
-        h = widest * step.factor
-        curved = h * (h * curvatures[step.line] / 2)  # h^2 may overflow
-        left = jnp.abs(loss - here.value - h * (step.sign * slopes[step.line]) - curved)
-        size = jnp.maximum(jnp.abs(loss), jnp.abs(here.value))
+    def fall(state: tuple[Array, _Fall], at: _Seen) -> tuple[tuple[Array, _Fall], None]:
+        h, first = widest * at.step.factor, at.step.factor == 1
+        curved = h * (h * curvatures[at.step.line] / 2)  # h^2 may overflow
+        rest = jnp.abs(at.loss - here.value - h * (at.step.sign * slopes[at.step.line]) - curved)
         # Terms that cancel at the point do so less at the widest scale.
-        largest = jnp.where(first, largest, state.largest)
+        largest = jnp.where(first, at.largest, state[0])
         rounding = (
-            _ROUNDINGS * (eps * (size + (h + here.distance) * slope) + here.floor)
+            _ROUNDINGS * (eps * (_size(here, at.loss) + (h + here.distance) * slope) + here.floor)
             + (_MOVES * least + _TERMS * eps * largest)
             + (_MOVES * eps * here.distance * norm * h + h * (h * zero_level))
         )
-        # Down to the first scale that rounding hides, or at which the step itself is rounding; above, f may be
-        # infinite.
-        hidden = (state.hidden & ~first) | (left <= rounding) | ~(h >= lowest)
-        clear = (left > rounding) & ~hidden
-        # Products in place of the quotient of the two, which a compiler would store.
-        above, below = state.left, jnp.maximum(left, rounding)
-        finite = below < jnp.inf
-        again = ~first & (above < jnp.inf)
-        jumps = clear & (above <= _BROKEN * below) & again
-        bends = clear & (jnp.abs(above - _BENT * below) <= _REGULAR * _BENT * below) & finite & ~first
-        bends &= left >= jnp.abs(curved) / 4
-        smooth = state.clear & (above >= _SMOOTH * below) & finite & (h >= lowest) & ~first
-        broken = (state.broken & ~first) | (jumps & state.jumped) | (bends & state.bent)
-        broken &= ~smooth
-        ever = state.ever | (broken & (step.factor == _FACTORS[-1]))
-        return _Fall(left, largest, clear, hidden, jumps, bends, broken, ever), None
+        return (largest, _fallen(state[1], first, rest, rounding, curved, h >= lowest)), None
 
-    begin = _Fall(none, none, no, no, no, no, no, no)
-    broken = jax.lax.scan(fall, begin, (losses, steps, largest))[0].ever
-    return ~broken | _explained_below(here, curvatures[0], zero_level, widest * _FACTORS[-1])
+    no, none = jnp.zeros_like(lowest, bool), jnp.zeros_like(lowest)
+    fallen = jax.lax.scan(fall, (none, _Fall(none, no, no, no, no, no, no)), seen)[0][1]
+    return ~(fallen.known | fallen.broken) | _explained_below(here, curvatures[0], zero_level, widest * _FACTORS[-1])
 
 
 class _Step(NamedTuple):
-    line: Any
-    sign: Any
-    factor: Any
+    """A place where the loss is looked at."""
+
+    line: Int[Array, ""]
+    sign: Float[Array, ""]  # 1 ahead of the point, -1 behind it
+    factor: Float[Array, ""]  # of the widest scale; 1 at the first step of a ray
+
+
+class _Seen(NamedTuple):
+    """What was seen there."""
+
+    step: _Step
+    loss: Float[Array, ""]
+    largest: Float[Array, ""]  # finite loss from here to the point; at the first step, of the ray
+
+
+def _look(
+    here: Around, units: Float[Array, "directions n"], widest: Float[Array, ""], lowest: Float[Array, ""]
+) -> tuple[_Seen, Float[Array, ""]]:
+    """The loss at every step, and the smallest change that is not zero, if some are: the rounding of its terms.
+
+    Ray by ray, ahead and behind on each line, and on each ray from the widest scale to the smallest.
+    """
+    places = np.meshgrid(np.arange(len(units)), [1.0, -1.0], _FACTORS, indexing="ij")
+    line, sign, factor = (place.ravel() for place in places)
+    steps = _Step(jnp.asarray(line, jnp.int32), jnp.asarray(sign, units.dtype), jnp.asarray(factor, units.dtype))
+
+    def wider(state: tuple[Array, Array, Array], step: _Step) -> tuple[tuple[Array, Array, Array], _Seen]:
+        some, least, largest = state
+        h = widest * step.factor
+        loss = here.phi(h * step.sign * units[step.line])
+        change, size = jnp.abs(loss - here.value), _size(here, loss)
+        some |= (change == 0) & (h >= lowest)
+        least = jnp.minimum(least, jnp.where((change > 0) & (h >= lowest), change, jnp.inf))
+        smaller = jnp.where(step.factor == factor[-1], 0, largest)  # the last step of a ray is its smallest scale
+        largest = jnp.maximum(smaller, jnp.where(jnp.isfinite(size), size, 0))
+        return (some, least, largest), _Seen(step, loss, largest)
+
+    begin = jnp.zeros_like(lowest, bool), jnp.full_like(lowest, jnp.inf), jnp.zeros_like(lowest)
+    (some, least, _), seen = jax.lax.scan(wider, begin, steps, reverse=True)
+    return seen, jnp.where(some & (least < jnp.inf), least, 0)
+
+
+def _size(here: Around, loss: Float[Array, ""]) -> Float[Array, ""]:
+    return jnp.maximum(jnp.abs(loss), jnp.abs(here.value))
 
 
 class _Fall(NamedTuple):
-    left: Any
-    largest: Any
-    clear: Any
-    hidden: Any
-    jumped: Any
-    bent: Any
-    broken: Any
-    ever: Any
+    """What the scales of a ray so far showed."""
+
+    rest: Float[Array, ""]  # at the last scale
+    clear: Bool[Array, ""]  # whether that was more than rounding
+    hidden: Bool[Array, ""]
+    jumped: Bool[Array, ""]
+    bent: Bool[Array, ""]
+    broken: Bool[Array, ""]
+    known: Bool[Array, ""]  # whether a ray before was broken
+
+
+def _fallen(
+    before: _Fall,
+    first: Bool[Array, ""],
+    rest: Float[Array, ""],
+    rounding: Float[Array, ""],
+    curved: Float[Array, ""],
+    counts: Bool[Array, ""],
+) -> _Fall:
+    """Whether what is left falls, from scale to scale, as it does where f or a derivative jumps.
+
+    A loop over scalars: under `vmap` arrays with an axis of so few entries are slow and take memory.
+    """
+    # Down to the first scale that rounding hides, or at which the step itself is rounding; above, f may be infinite.
+    hidden = (before.hidden & ~first) | (rest <= rounding) | ~counts
+    clear = (rest > rounding) & ~hidden
+    # Products in place of the quotient of the two, which a compiler would store.
+    above, below = before.rest, jnp.maximum(rest, rounding)
+    falls = ~first & (below < jnp.inf)
+    jumps = ~first & clear & (above <= _BROKEN * below) & (above < jnp.inf)
+    bends = falls & clear & (jnp.abs(above - _BENT * below) <= _REGULAR * _BENT * below)
+    bends &= rest >= jnp.abs(curved) / 4
+    smooth = falls & before.clear & (above >= _SMOOTH * below) & counts
+    broken = (before.broken & ~first) | (jumps & before.jumped) | (bends & before.bent)
+    return _Fall(rest, clear, hidden, jumps, bends, broken & ~smooth, before.known | (first & before.broken))
 
 
 def _explained_below(

@@ -66,7 +66,8 @@ def classify(
     far from 1 a kink at a point of loss zero may be missed.
 
     Compiled once per program, also for a fresh lambda: arrays that `loss` closes over become arguments. Works under
-    `jit` and `vmap` over points.
+    `jit` and `vmap` over points. On the CPU, outside of both, a loss that takes little time is compiled quickly, into a
+    slower program: judge many points under `jit` and `vmap`.
 
     Arguments:
         loss: `loss(params, *args)`, a real scalar, twice differentiable.

@@ -76,7 +76,6 @@ def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
     here, spectrum, ahead = seen.here, seen.spectrum, seen.ahead
     values, zero = spectrum.eigenvalues, spectrum.zero_level
     direction = jnp.where(jnp.vdot(seen.gradient, spectrum.direction) > 0, -1, 1) * spectrum.direction
-    below = spectrum.below
     size, length = euclidean_norm(seen.gradient), euclidean_norm(spectrum.step)
     finite = spectrum.finite & jnp.isfinite(here.value) & jnp.isfinite(size) & ~jnp.isnan(values[0])
     around = here.distance + (asked.moved + asked.length) / here.length
@@ -91,7 +90,7 @@ def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
         critical = finite & (gradient_norm <= tolerance)
     # Away from critical points the signs are those of the point itself.
     counts = ahead.settled | ~critical
-    negative = _number(counts & (values < -zero)) * (below < -zero).astype(jnp.int32)
+    negative = _number(counts & (values < -zero)) * (spectrum.below < -zero).astype(jnp.int32)
     positive = _number(counts & (values > zero))
     turning = critical & jnp.any((jnp.abs(values) > zero) & ~ahead.settled)
     interval = spectrum.interval + jnp.stack([-zero, zero])
@@ -124,7 +123,7 @@ def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
         gradient_tolerance=tolerance,
         critical=critical,
         zero_level=in_units(zero),
-        curvature_below=in_units(below),
+        curvature_below=in_units(spectrum.below),
         escape_direction=flatten(params)[1](known(direction)),
         flatness=known(_flatness(spectrum, size)),
         smooth=seen.smooth,

@@ -67,9 +67,10 @@ def dense_spectrum(
     hessian = (raw + raw.T) / 2
     # What symmetrising removes is rounding, and a measure of it.
     asymmetry = euclidean_norm(raw - hessian)
+    kept: Any = np.ones(n, bool)
+    count: Any = n
     if space is None:
         eigenvalues, vectors = eigenpairs(hessian)
-        kept, count = np.ones(n, bool), n
     else:
         hessian = space.complement(space.complement(hessian).T)
         eigenvalues, vectors, kept = _without(hessian, space)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from ._around import Around, Trial
+from ._around import Around, Trial, each
 from ._lanczos import euclidean_norm
 
 _SCALES = 8
@@ -113,20 +113,21 @@ def _look(
     line, sign, factor = (place.ravel() for place in places)
     steps = _Step(jnp.asarray(line, jnp.int32), jnp.asarray(sign, units.dtype), jnp.asarray(factor, units.dtype))
 
-    def wider(state: tuple[Array, Array, Array], step: _Step) -> tuple[tuple[Array, Array, Array], _Seen]:
-        some, least, largest = state
+    losses = each(lambda step: here.phi(widest * step.factor * step.sign * units[step.line]), steps)
+
+    def wider(state: tuple[Array, Array, Array], at: tuple[_Step, Array]) -> tuple[tuple[Array, Array, Array], Array]:
+        (some, least, largest), (step, loss) = state, at
         h = widest * step.factor
-        loss = here.phi(h * step.sign * units[step.line])
         change, size = jnp.abs(loss - here.value), _size(here, loss)
         some |= (change == 0) & (h >= lowest)
         least = jnp.minimum(least, jnp.where((change > 0) & (h >= lowest), change, jnp.inf))
         smaller = jnp.where(step.factor == factor[-1], 0, largest)  # the last step of a ray is its smallest scale
         largest = jnp.maximum(smaller, jnp.where(jnp.isfinite(size), size, 0))
-        return (some, least, largest), _Seen(step, loss, largest)
+        return (some, least, largest), largest
 
     begin = jnp.zeros_like(lowest, bool), jnp.full_like(lowest, jnp.inf), jnp.zeros_like(lowest)
-    (some, least, _), seen = jax.lax.scan(wider, begin, steps, reverse=True)
-    return seen, jnp.where(some & (least < jnp.inf), least, 0)
+    (some, least, _), largest = jax.lax.scan(wider, begin, (steps, losses), reverse=True)
+    return _Seen(steps, losses, largest), jnp.where(some & (least < jnp.inf), least, 0)
 
 
 def _size(here: Around, loss: Float[Array, ""]) -> Float[Array, ""]:

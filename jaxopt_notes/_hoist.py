@@ -63,6 +63,10 @@ class Program:
         """The size of everything that it computes, an upper bound of what it holds at once."""
         return _jaxpr.bytes_computed(self._jaxpr)
 
+    def has_loop(self) -> bool:
+        """Whether it repeats a part of itself, which `bytes_computed` counts once."""
+        return _jaxpr.has_loop(self._jaxpr)
+
     def is_current(self) -> bool:
         """Whether its callbacks still do what they did when it was traced: what their closures hold may change."""
         return callbacks_text(self._jaxpr) == self._callbacks

@@ -21,6 +21,8 @@ from typing import Any, Generic, TypeVar
 
 import jax
 
+from . import _jaxpr
+
 T = TypeVar("T")
 
 RECENT = 16  # programs kept whose owner is gone
@@ -129,19 +131,32 @@ class PerProgram:
         jitted, arguments, keywords = self._parted(arguments, keywords)
         return jitted(*arguments, **keywords)
 
+    def at_once(self, *arguments: Any, **keywords: Any) -> Any:
+        """Call the function, compiled quickly into a slower program: for one that takes longer to compile than to run.
+
+        Where an argument is traced it becomes a part of another program, which is compiled as its own caller asks.
+        """
+        quick = not any(map(_jaxpr.is_traced, jax.tree.leaves((arguments[self._leading :], keywords))))
+        jitted, arguments, keywords = self._parted(arguments, keywords, quick)
+        return jitted(*arguments, **keywords)
+
     def lower(self, *arguments: Any, **keywords: Any) -> Any:
         """What `lower` of a jitted function returns."""
         jitted, arguments, keywords = self._parted(arguments, keywords)
         return jitted.lower(*arguments, **keywords)
 
-    def _parted(self, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any, tuple[Any, ...], Any]:
+    def _parted(
+        self, arguments: tuple[Any, ...], keywords: dict[str, Any], quick: bool = False
+    ) -> tuple[Any, tuple[Any, ...], Any]:
         """The jitted function of the static arguments, and the dynamic ones."""
         program = self._program_of(arguments[0])
         static = {name: value for name, value in keywords.items() if name in self._static}
         bound, dynamic = (arguments[:1], arguments[1:]) if self._leading else ((), arguments)
         made = self._made if program is None else made_for(program)
-        jitted = made.get((self, bound, *static.items()), lambda: self._jitted(bound, static))
+        jitted = made.get((self, bound, quick, *static.items()), lambda: self._jitted(bound, static, quick))
         return jitted, dynamic, {name: value for name, value in keywords.items() if name not in static}
 
-    def _jitted(self, bound: tuple[Any, ...], static: dict[str, Any]) -> Any:
-        return jax.jit(functools.partial(self._function, *bound, **static), donate_argnames=self._donated)
+    def _jitted(self, bound: tuple[Any, ...], static: dict[str, Any], quick: bool) -> Any:
+        options = _jaxpr.quick_options() if quick else None
+        function = functools.partial(self._function, *bound, **static)
+        return jax.jit(function, donate_argnames=self._donated, compiler_options=options)

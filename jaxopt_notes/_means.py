@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from . import _checks
 from ._hoist import Program, hoist
-from ._jaxpr import Value, adds_up, fast_to_compile, output_value
+from ._jaxpr import Value, adds_up, output_value, quick_options
 from ._kept import made_for
 from ._warnings import warn
 
@@ -79,7 +79,7 @@ def _is_sum(loss: Callable[..., Any], before: tuple[Any, ...], data: PyTree, aft
         if once is None or twice is None or not adds_up(once, twice):
             return False
         program, constants = hoist(evaluated, before, few, after, derivatives=0)
-        run = jax.jit(lambda constants, *arguments: program(constants, *arguments), compiler_options=fast_to_compile())
+        run = jax.jit(lambda constants, *arguments: program(constants, *arguments), compiler_options=quick_options())
         values = np.asarray(run(constants, before, few, after), np.float64)
         if not values.any():
             moved = jax.tree.map(lambda leaf: leaf + jnp.asarray(_MOVED, leaf.dtype), before[0])

@@ -22,7 +22,7 @@ from jaxtyping import Array, Int, Key, PyTree
 
 from . import _checks
 from ._host import stacked, taken
-from ._jaxpr import fast_to_compile
+from ._jaxpr import quick_options
 
 __all__ = [
     "Minibatches",
@@ -332,7 +332,7 @@ def _orders(order: Callable[..., Array], examples: int) -> Callable[..., Int[Arr
     orders = jax.vmap(lambda key, epoch: order(key, epoch, examples))
     # Whole numbers, which the compiler cannot round in another way. Optimised, they sort in three quarters of the time,
     # which takes a second of compiling.
-    return jax.jit(orders, compiler_options=fast_to_compile())
+    return jax.jit(orders, compiler_options=quick_options())
 
 
 def prefetch(iterator: Iterable[PyTree], depth: int = 2) -> Generator[PyTree, None, None]:

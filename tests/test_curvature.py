@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 from compiled import compiled_programs
 
+from jaxopt_notes import _jaxpr
 from jaxopt_notes.curvature import (
     Kind,
     classify,
@@ -450,6 +451,33 @@ def test_a_fresh_lambda_with_fresh_data_does_not_recompile(method):
     assert not any(COMPILED[method] in name for name in names)
     assert (first.kind_name, second.kind_name) == ("minimum", "saddle")
     np.testing.assert_allclose(second.smallest, -1.63, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", COMPILED)
+def test_a_first_verdict_and_its_words_are_one_program(method):
+    weights, x = jnp.asarray([1.0, -2.0, 3.0]), jnp.zeros(3)
+    jax.clear_caches()  # of single operations as well, each of which would be a program
+    with compiled_programs() as names:
+        assert "saddle" in str(classify(lambda x: jnp.sum(weights * x**2), x, method=method))
+    assert names == [f"jit_{COMPILED[method]}"]
+
+
+def test_only_programs_that_take_longer_to_compile_than_to_run_are_compiled_quickly(monkeypatch):
+    quick = []
+    monkeypatch.setattr(_jaxpr, "quick_options", lambda: quick.append(1))
+    small = lambda x: 0.823 * jnp.sum(x**2)
+    assert classify(small, jnp.zeros(3)).kind_name == classify(small, jnp.ones(3), polish=1).kind_name == "minimum"
+    assert len(quick) == 2  # the verdict and the polish
+    many = jnp.ones(2**20)
+    others = {
+        "large": lambda x: jnp.mean(many[:, None] * x[None] ** 2),
+        "of many steps": lambda x: jax.lax.fori_loop(0, 9, lambda _, sum: sum + jnp.sum(x**2), 0.0),
+    }
+    for name, loss in others.items():
+        assert classify(loss, jnp.zeros(3)).kind_name == "minimum", name
+    assert int(jax.jit(lambda x: classify(small, x).kind)(jnp.zeros(4))) == Kind.MINIMUM
+    assert np.asarray(jax.vmap(lambda x: classify(small, x).kind)(jnp.zeros((2, 4)))).tolist() == [Kind.MINIMUM] * 2
+    assert len(quick) == 2
 
 
 @pytest.mark.parametrize("method", ["dense", "lanczos"])

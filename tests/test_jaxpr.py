@@ -218,6 +218,20 @@ def test_bytes_are_those_of_every_result():
     assert _jaxpr.bytes_computed(jaxpr) == expected, "sizes are no longer read off: sweeps and planes choose bad widths"
 
 
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x: jnp.sin(x) + 1, False),
+        (jax.jit(lambda x: jax.lax.fori_loop(0, 9, lambda _, y: 2 * y, x)), True),
+        (lambda x: jax.lax.while_loop(lambda y: y < 9, lambda y: 2 * y, x), True),
+        (lambda x: jax.lax.map(jnp.sin, x[None]), True),
+    ],
+)
+def test_loops_are_found(function, expected):
+    jaxpr = _jaxpr.trace(function, jnp.float32(1)).jaxpr
+    assert _jaxpr.has_loop(jaxpr) == expected, "long loops are compiled quickly, into slow programs"
+
+
 LAYER = jnp.ones((3, 2))
 SUMS = {
     "sum": (lambda x: jnp.sum(x @ LAYER), True),
@@ -336,8 +350,8 @@ def test_running_out_of_memory_is_recognised():
 
 
 def test_xla_takes_the_options_for_programs_that_run_once():
-    function = jax.jit(lambda x: x + 1, compiler_options=_jaxpr.fast_to_compile())
-    assert function(1) == 2, "XLA refuses an option: losses that add up are no longer found"
+    function = jax.jit(lambda x: x + 1, compiler_options=_jaxpr.quick_options())
+    assert function(1) == 2, "XLA refuses an option: losses that add up are no longer found, and no verdict is made"
 
 
 # What tests read

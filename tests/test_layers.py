@@ -29,6 +29,7 @@ LEVELS = {
             "_callbacks",
             "_kept",
             "_numerics",
+            "_host_random",
             "_digests",
             "_files",
             "_partials",
@@ -51,8 +52,8 @@ LEVELS = {
 }
 # Inside a level too there is an order: a name stands above all that its files may import.
 FLOORS = [
-    ["_version", "_jaxpr", "_columns", "_numerics", "_files", "_kept", "_warnings"],
-    ["_host", "_checks", "_callbacks", "_digests", "_derivatives"],
+    ["_version", "_jaxpr", "_columns", "_numerics", "_host_random", "_files", "_warnings"],
+    ["_host", "_checks", "_callbacks", "_digests", "_derivatives", "_kept"],
     ["_contract"],
     ["_partials", "_hoist", "devices", "minibatches", "problems"],
     ["_means", "_streams", "schedules", "wrappers"],

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxopt_notes._host_random import normal_on_host
 from jaxopt_notes._numerics import divide, reciprocal, sqrt, tree_norm
 
 X = jnp.array([0.0, 0.25, 4.0])
@@ -39,3 +40,11 @@ def test_a_nan_is_never_hidden():
     assert jnp.isnan(divide(broken, jnp.ones(2))[1])
     assert jnp.isnan(divide(jnp.ones(2), broken)[1])
     assert jnp.isnan(tree_norm({"a": broken}))
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("float32", 1e-5), ("float64", 1e-13)])
+@pytest.mark.parametrize("seed", [0, 1, 2**31])
+def test_normal_numbers_on_the_host_are_those_of_jax(dtype, error, seed):
+    with jax.enable_x64(dtype == "float64"):
+        expected = jax.random.normal(jax.random.key(seed), (5000,), dtype)
+    np.testing.assert_allclose(normal_on_host(5000, np.dtype(dtype), seed), expected, rtol=error, atol=error)

@@ -10,7 +10,6 @@ from .compiled import bytes_needed as bytes_needed
 from .compiled import collectives_in as collectives_in
 from .compiled import cost_of as cost_of
 from .compiled import devices_are_made as devices_are_made
-from .compiled import fast_to_compile as fast_to_compile
 from .compiled import is_out_of_memory as is_out_of_memory
 from .compiled import memory_limit as memory_limit
 from .compiled import quick_flags as quick_flags
@@ -20,6 +19,7 @@ from .equations import UNKNOWN as UNKNOWN
 from .equations import bytes_computed as bytes_computed
 from .equations import callbacks as callbacks
 from .equations import has_custom_rule as has_custom_rule
+from .equations import has_loop as has_loop
 from .equations import needs_custom_tangent as needs_custom_tangent
 from .equations import wrapped_parts as wrapped_parts
 from .programs import Jaxpr as Jaxpr

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "collective-broadcast", "reduce-scatter")
 
+# Options that make XLA do less work, by the version of JAX in which they were seen to.
+_QUICK: Final[dict[tuple[int, ...], dict[str, Any]]] = {
+    (0, 10): {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1},
+    (0, 12): {"xla_cpu_parallel_codegen_split_count": 1},
+}
+_ONCE: Final[dict[str, Any]] = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_embed_ir_in_executable": False,
+}
 
-def fast_to_compile() -> dict[str, Any] | None:
-    """Options of `jax.jit(compiler_options=)` for a program that takes longer to compile than to run; None for none.
 
-    Not promised: the names of the options, which are the CPU's; XLA refuses one it does not know.
+def quick_options() -> dict[str, Any] | None:
+    """Options of `jax.jit(compiler_options=)` for a program that runs once; None where it does not run on the CPU.
+
+    Not promised: the names of the options; XLA refuses one it does not know; `jax.version`.
     """
     if jax.default_backend() != "cpu":
         return None
-    return {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-
-
-# Flags that make XLA do less work, by the version of JAX in which they were seen to.
-_QUICK = {
-    (0, 10): ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"),
-    (0, 12): ("--xla_cpu_parallel_codegen_split_count=1",),
-}
+    return {**_QUICK.get(jax.version.__version_info__[:2], {}), **_ONCE}
 
 
 def quick_flags(level: int) -> str | None:
@@ -36,7 +40,8 @@ def quick_flags(level: int) -> str | None:
     known = _QUICK.get(jax.version.__version_info__[:2])
     if known is None or "XLA_FLAGS" in os.environ:
         return None
-    return " ".join([*known, f"--xla_backend_optimization_level={level}"])
+    flags = [f"--{name}={str(value).lower()}" for name, value in known.items()]
+    return " ".join([*flags, f"--xla_backend_optimization_level={level}"])
 
 
 def use_flags(flags: str) -> None:

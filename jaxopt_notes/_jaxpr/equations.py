@@ -65,6 +65,14 @@ def needs_custom_tangent(push: Callable[..., Any], like: PyTree) -> bool:
     return any(equation.primitive.name == "custom_lin" for equation in equations(trace(push, like).jaxpr))
 
 
+def has_loop(jaxpr: Jaxpr) -> bool:
+    """Whether a program repeats a part of itself.
+
+    Not promised: as `equations`; the names of the operations.
+    """
+    return any(equation.primitive.name in ("while", "scan") for equation in equations(jaxpr))
+
+
 def bytes_computed(jaxpr: Jaxpr) -> int:
     """The size of everything that a program computes, an upper bound of what it holds at once.
 

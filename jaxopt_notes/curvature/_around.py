@@ -11,12 +11,15 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, PyTree
 
 from .._hoist import Program
-from .._numerics import underflow
+from .._host_random import normal_on_host
+from .._numerics import power_of_two, underflow
 from ._lanczos import euclidean_norm
 from ._operators import Product, coarsest_dtype, flatten, linearised
 
 _STEP = 2.0**12  # from one length tried to the next
 _EXPONENTS = np.arange(-120, 121, 12)  # of the lengths tried, in powers of two: those of float32
+_LEAST = 2.0**-120  # of the units of the loss
+_ON_HOST = 20_000  # parameters up to which a direction is a constant of a program
 _ROUNDINGS = 16  # of the loss that hide a change
 
 
@@ -78,6 +81,7 @@ class Around(NamedTuple):
         value: phi(0).
         length: in units of the parameters: near `natural`. Shape ().
         scale: in units of 1 / loss, so that phi changes by about 1 over a distance of 1. Shape ().
+        per_slope, per_curvature: one of phi's derivatives is this many of the loss's.
         natural: the distance over which the loss changes by its own size, in units of `length`; 0 where none was seen.
         point: x as a flat vector.
         distance: |x| / length.
@@ -92,6 +96,8 @@ class Around(NamedTuple):
     value: Float[Array, ""]
     length: Float[Array, ""]
     scale: Float[Array, ""]
+    per_slope: Float[Array, ""]
+    per_curvature: Float[Array, ""]
     natural: Float[Array, ""]
     point: Float[Array, " n"]
     distance: Float[Array, ""]
@@ -116,11 +122,11 @@ class Around(NamedTuple):
 
     def slope(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """Components of the gradient of phi in units of that of the loss."""
-        return _times(value, 1 / (self.scale * self.length))
+        return _times(value, self.per_slope)
 
     def curvature(self, value: Float[Array, "..."]) -> Float[Array, "..."]:
         """Entries of the Hessian of phi in units of that of the loss; infinite or 0 where those have no such number."""
-        return _times(value, 1 / (self.scale * self.length) / self.length)
+        return _times(value, self.per_curvature)
 
     def of_curvature(self, value: Any) -> Float[Array, ""]:
         """The inverse of `curvature`."""
@@ -142,8 +148,7 @@ def around(
         `Around`; its units are 1 where no length shows a change of the loss.
     """
     point, unflatten = flatten(params)
-    returned = jax.eval_shape(program, constants, params, *args)
-    dtype = coarsest_dtype(*jax.tree.leaves(params), returned)
+    dtype = coarsest_dtype(*jax.tree.leaves(params), program.output())
 
     def loss(vector: Float[Array, " n"]) -> Float[Array, ""]:
         return program(constants, unflatten(vector), *args).astype(point.dtype)
@@ -161,6 +166,8 @@ def around(
         value=scale * value,
         length=length,
         scale=scale,
+        per_slope=1 / (scale * length),
+        per_curvature=1 / (scale * length) / length,
         natural=natural / length,
         point=point,
         distance=euclidean_norm(point / length),
@@ -174,8 +181,11 @@ def around(
 
 def random_unit(size: int, dtype: Any, seed: int = 0) -> Float[Array, " n"]:
     """A unit vector of random direction, always the same."""
-    vector = jax.random.normal(jax.random.key(seed), (size,), dtype)
-    return vector / euclidean_norm(vector)
+    if size > _ON_HOST:
+        vector = jax.random.normal(jax.random.key(seed), (size,), dtype)
+        return vector / euclidean_norm(vector)
+    numbers = normal_on_host(size, np.dtype(dtype), seed)
+    return jnp.asarray(numbers / np.linalg.norm(numbers), dtype)
 
 
 def each(function: Callable[[Any], Array], values: Any) -> Float[Array, " k"]:
@@ -229,11 +239,11 @@ def _units(trials: Trials) -> tuple[Array, Array, Array, Array]:
     rise = trials.fold(longer, begin)
     (below, _), (above, _), target = rise.below, rise.above, aim(rise.first)
     size, length = _chosen((below == 0) | (above / target < target / below), rise.above, rise.below)
-    exponent = jnp.clip(-jnp.floor(jnp.log2(jnp.where(rise.found, size, 1))), -120, 120).astype(jnp.int32)
+    scale = 1 / jnp.clip(power_of_two(jnp.where(rise.found, size, 2)), _LEAST, 1 / _LEAST)
     # Between two of the lengths tried, as for a quadratic.
     between = jnp.clip(jnp.sqrt(value / size), _STEP**-0.5, _STEP**0.5)
     natural = jnp.where(rise.found, jnp.where(nothing, rise.first[1], length * between), 0)
-    return length, jnp.where(rise.found, jnp.ldexp(one, exponent), one), natural, rise.least
+    return length, scale, natural, rise.least
 
 
 def _chosen(which: Bool[Array, ""], new: tuple[Array, Array], old: tuple[Array, Array]) -> tuple[Array, Array]:

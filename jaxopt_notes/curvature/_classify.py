@@ -25,6 +25,8 @@ from ._spectrum import dense_spectrum, lanczos_spectrum
 from ._verdict import CriticalPoint
 
 _DENSE_LIMIT = 1500  # parameters; the dense Hessian and its eigenvalues take seconds at most up to here
+_EVALUATIONS = 100  # of the loss, beside Hessian products
+_SMALL = 2**30  # bytes that all evaluations compute: half a second's work of two cores
 
 
 def classify(
@@ -64,7 +66,8 @@ def classify(
     far from 1 a kink at a point of loss zero may be missed.
 
     Compiled once per program, also for a fresh lambda: arrays that `loss` closes over become arguments. Works under
-    `jit` and `vmap` over points.
+    `jit` and `vmap` over points. On the CPU, outside of both, a loss that takes little time is compiled quickly, into a
+    slower program: judge many points under `jit` and `vmap`.
 
     Arguments:
         loss: `loss(params, *args)`, a real scalar, twice differentiable.
@@ -106,25 +109,33 @@ def classify(
     probability = checked_probability(probability)
     if gradient_tolerance is not None:
         gradient_tolerance = _checks.number("gradient_tolerance", gradient_tolerance, low=0.0)
-    key = checked_key(key)
+    key = None if key is None else checked_key(key)
     params, program, constants = prepared(loss, params, args)
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     dense = method == "dense" or (method == "auto" and size <= _DENSE_LIMIT)
     if dense:
         check_dense(size)
     polish = _checks.count("polish", polish, low=0)
+    run = _runner(program, (1 + polish) * (2 * (size if dense else matvecs) + _EVALUATIONS))
     moved: Any = 0.0
     if polish:
         products = 0 if dense else min(max(matvecs // 2, 1), size)
-        params, moved = polished(program, constants, params, args, steps=polish, products=products)
+        params, moved = run(polished)(program, constants, params, args, steps=polish, products=products)
     asked = Asked(gradient_tolerance, moved)
     # After polishing, as the directions of a symmetry depend on the point.
     directions = null_directions(params) if callable(null_directions) else null_directions
     if directions is not None:
         directions = checked_null_directions(directions, params)
     if dense:
-        return dense_verdict(program, constants, params, args, asked, directions)
-    return _lanczos_verdict(program, constants, params, args, asked, directions, key, probability, matvecs=matvecs)
+        return run(dense_verdict)(program, constants, params, args, asked, directions)
+    verdict = run(_lanczos_verdict)
+    return verdict(program, constants, params, args, asked, directions, key, probability, matvecs=matvecs)
+
+
+def _runner(program: Program, evaluations: int) -> Callable[[PerProgram], Callable[..., Any]]:
+    """How to call what is compiled for one verdict: a small loss is evaluated in less time than it takes to compile."""
+    small = not program.has_loop() and evaluations * program.bytes_computed() <= _SMALL
+    return lambda compiled: compiled.at_once if small else compiled
 
 
 @PerProgram
@@ -139,11 +150,12 @@ def dense_verdict(
     """The verdict from all eigenvalues."""
     asked = asked or Asked()
     flat = flatten(params)[0]
-    here = around(program, constants, params, args, random_unit(flat.size, flat.dtype))
+    units = jnp.stack([random_unit(flat.size, flat.dtype, seed) for seed in range(2)])
+    here = around(program, constants, params, args, units[0])
     _, gradient, product = here.derivatives(jnp.zeros_like(flat))
     space = None if directions is None else null_space(directions)
     slope = gradient if space is None else space.complement(gradient)
-    spectrum = dense_spectrum(product, slope, space, here.dtype, here.of_curvature(asked.curvature), here.unit)
+    spectrum = dense_spectrum(product, slope, space, here.dtype, here.of_curvature(asked.curvature), units)
     return judge(gather(here, gradient, product, spectrum, space), params, asked)
 
 

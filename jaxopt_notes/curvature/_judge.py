@@ -72,15 +72,12 @@ def gather(
 
 
 def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
-    """The verdict: the re-evaluated escape direction, the counts, and criticality."""
+    """The verdict: the counts, and criticality."""
     here, spectrum, ahead = seen.here, seen.spectrum, seen.ahead
     values, zero = spectrum.eigenvalues, spectrum.zero_level
     uphill = jnp.vdot(seen.gradient, spectrum.direction, precision="highest") > 0
     direction = jnp.where(uphill, -1, 1) * spectrum.direction
-    # One more product checks the escape direction on its own, whatever found it. Only if that confirms it, negative
-    # curvature is claimed.
-    below = jnp.vdot(direction, seen.product(direction), precision="highest")
-    size = euclidean_norm(seen.gradient)
+    size, length = euclidean_norm(seen.gradient), euclidean_norm(spectrum.step)
     finite = spectrum.finite & jnp.isfinite(here.value) & jnp.isfinite(size) & ~jnp.isnan(values[0])
     around = here.distance + (asked.moved + asked.length) / here.length
     curvature = jnp.maximum(spectrum.norm, here.of_curvature(asked.curvature))
@@ -94,7 +91,7 @@ def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
         critical = finite & (gradient_norm <= tolerance)
     # Away from critical points the signs are those of the point itself.
     counts = ahead.settled | ~critical
-    negative = _number(counts & (values < -zero)) * (below < -zero).astype(jnp.int32)
+    negative = _number(counts & (values < -zero)) * (spectrum.below < -zero).astype(jnp.int32)
     positive = _number(counts & (values > zero))
     turning = critical & jnp.any((jnp.abs(values) > zero) & ~ahead.settled)
     interval = spectrum.interval + jnp.stack([-zero, zero])
@@ -110,13 +107,14 @@ def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
     def in_units(value: Array) -> Array:
         return known(here.curvature(value))
 
+    eigenvalues = in_units(values)
     return CriticalPoint(
         kind=kind,
         index=jnp.where(finite, negative, 0),
         positive=jnp.where(finite, positive, 0),
-        eigenvalues=in_units(values),
+        eigenvalues=eigenvalues,
         residuals=in_units(spectrum.residuals),
-        smallest=in_units(values[0]),
+        smallest=eigenvalues[0],
         largest=in_units(spectrum.largest),
         interval=in_units(interval),
         loss=here.loss(here.value),
@@ -126,14 +124,14 @@ def judge(seen: Evidence, params: PyTree, asked: Asked) -> CriticalPoint:
         gradient_tolerance=tolerance,
         critical=critical,
         zero_level=in_units(zero),
-        curvature_below=in_units(below),
+        curvature_below=in_units(spectrum.below),
         escape_direction=flatten(params)[1](known(direction)),
         flatness=known(_flatness(spectrum, size)),
         smooth=seen.smooth,
         settled=~turning,
         hessian_change=known(jnp.max(ahead.change)),
-        newton_step=known(here.length * euclidean_norm(spectrum.step)),
-        polish_helps=_polish_helps(seen, size, finite & ~critical & seen.smooth),
+        newton_step=known(here.length * length),
+        polish_helps=_polish_helps(seen, size, length, finite & ~critical & seen.smooth),
         moved=jnp.asarray(asked.moved, here.length.dtype),
         null_rank=rank,
         null_defect=in_units(lost),
@@ -159,11 +157,10 @@ def _hidden(here: Around, value: Array, distance: Array, norm: Array) -> Float[A
     return _ROUNDINGS * (here.eps * jnp.abs(value) + norm * (here.eps * distance) ** 2 + here.floor)
 
 
-def _polish_helps(seen: Evidence, size: Array, asked: Bool[Array, ""]) -> Bool[Array, ""]:
+def _polish_helps(seen: Evidence, size: Array, length: Array, asked: Bool[Array, ""]) -> Bool[Array, ""]:
     """Whether one Newton step, over which the inertia holds, leads to a critical point."""
     here, spectrum, ahead = seen.here, seen.spectrum, seen.ahead
     fall = jnp.where(size > 0, ahead.gradient_norm / jnp.where(size > 0, size, 1), 0)
-    length = euclidean_norm(spectrum.step)
     hidden = _hidden(here, ahead.value, here.distance + length, spectrum.norm)
     settled = jnp.all(ahead.settled | ~(jnp.abs(spectrum.eigenvalues) > spectrum.zero_level))
     return asked & settled & (length > 0) & (spectrum.decrease * fall * fall <= hidden)

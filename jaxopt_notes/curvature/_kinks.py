@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ._around import Around, Trial, each
 from ._lanczos import euclidean_norm
 
 _SCALES = 8
 _RATIO = 4.0  # from one scale to the next
+_FACTORS = _RATIO ** -np.arange(_SCALES)
 _SMOOTH = _RATIO**2.5  # fall of what the derivatives leave unexplained: at least 4^3 where they are continuous
 _BROKEN = _RATIO**1.25  # at most 4 where the slope or the loss jumps
 _BENT = _RATIO**2  # where the curvature jumps; a cloud of kinks nearby makes up nearly this, less regularly
@@ -63,84 +64,112 @@ def is_smooth(
     usual = jnp.where(here.value == 0, 1 / here.length, 0)
     widest = eps**0.2 * jnp.maximum(jnp.maximum(usual, here.distance), here.natural)
     widest = jnp.maximum(widest, lowest * _RATIO**4)
-    factors = _RATIO ** -jnp.arange(_SCALES, dtype=gradient.dtype)
-    scales = [widest * factor for factor in factors]
     slope = euclidean_norm(gradient)
     slopes = jnp.matmul(units, gradient, precision="highest")
+    seen, least = _look(here, units, widest, lowest)
 
-    # At every scale, from the widest to the smallest, ahead and behind on each line.
-    rays, of_line = 2 * len(units), np.repeat(np.arange(len(units)), 2)
-    signs = jnp.tile(jnp.asarray([1, -1], gradient.dtype), len(units))
-    steps = jnp.outer(factors, signs).ravel(), jnp.tile(jnp.asarray(of_line, jnp.int32), _SCALES)
-    every = each(lambda step: here.phi(widest * step[0] * units[step[1]]), steps)
-    losses = [every[start : start + rays] for start in range(0, rays * _SCALES, rays)]
-    seen = [h >= lowest for h in scales]
-    least = _smallest_change(losses, here.value, seen)
-
-    def ray(broken: Array, along: tuple[list[Array], Array, Array]) -> tuple[Array, None]:
-        values, slope_along, curvature = along
-        curved = [h * (h * curvature / 2) for h in scales]  # h^2 may overflow
-        linear = [h * slope_along for h in scales]
-        rest = [abs(value - here.value - a - b) for value, a, b in zip(values, linear, curved, strict=True)]
-        sizes = [jnp.maximum(abs(value), abs(here.value)) for value in values]
+    def fall(state: tuple[Array, _Fall], at: _Seen) -> tuple[tuple[Array, _Fall], None]:
+        h, first = widest * at.step.factor, at.step.factor == 1
+        curved = h * (h * curvatures[at.step.line] / 2)  # h^2 may overflow
+        rest = jnp.abs(at.loss - here.value - h * (at.step.sign * slopes[at.step.line]) - curved)
         # Terms that cancel at the point do so less at the widest scale.
-        largest = functools.reduce(jnp.maximum, [jnp.where(jnp.isfinite(size), size, 0) for size in sizes])
-        hidden = _MOVES * least + _TERMS * eps * largest
-        rounding = [
-            _ROUNDINGS * (eps * (size + (h + here.distance) * slope) + here.floor)
-            + hidden
+        largest = jnp.where(first, at.largest, state[0])
+        rounding = (
+            _ROUNDINGS * (eps * (_size(here, at.loss) + (h + here.distance) * slope) + here.floor)
+            + (_MOVES * least + _TERMS * eps * largest)
             + (_MOVES * eps * here.distance * norm * h + h * (h * zero_level))
-            for size, h in zip(sizes, scales, strict=True)
-        ]
-        return broken | _is_broken(rest, rounding, curved, seen), None
+        )
+        return (largest, _fallen(state[1], first, rest, rounding, curved, h >= lowest)), None
 
-    none = jnp.zeros_like(lowest, bool)
-    broken, _ = jax.lax.scan(ray, none, (losses, signs * slopes[of_line], curvatures[of_line]))
-    return ~broken | _explained_below(here, curvatures[0], zero_level, scales[-1])
-
-
-def _smallest_change(
-    losses: list[Float[Array, " rays"]], value: Float[Array, ""], seen: list[Bool[Array, ""]]
-) -> Float[Array, ""]:
-    """The smallest change that is not zero, if some are: about the rounding of the terms of the loss."""
-
-    def ray(found: tuple[Array, Array], along: list[Array]) -> tuple[tuple[Array, Array], None]:
-        some, least = found
-        for loss, counts in zip(along, seen, strict=True):
-            change = abs(loss - value)
-            some |= (change == 0) & counts
-            least = jnp.minimum(least, jnp.where((change > 0) & counts, change, jnp.inf))
-        return (some, least), None
-
-    (some, least), _ = jax.lax.scan(ray, (jnp.zeros_like(value, bool), jnp.full_like(value, jnp.inf)), losses)
-    return jnp.where(some & (least < jnp.inf), least, 0)
+    no, none = jnp.zeros_like(lowest, bool), jnp.zeros_like(lowest)
+    fallen = jax.lax.scan(fall, (none, _Fall(none, no, no, no, no, no, no)), seen)[0][1]
+    return ~(fallen.known | fallen.broken) | _explained_below(here, curvatures[0], zero_level, widest * _FACTORS[-1])
 
 
-def _is_broken(
-    rest: list[Float[Array, ""]],
-    rounding: list[Float[Array, ""]],
-    curved: list[Float[Array, ""]],
-    seen: list[Bool[Array, ""]],
-) -> Bool[Array, ""]:
-    """Whether what is left falls, from scale to scale, as it does where f or a derivative jumps."""
-    broken = jumped = bent = hidden = jnp.zeros_like(seen[0])
-    clear = []
-    for left, size, counts in zip(rest, rounding, seen, strict=True):
-        # Down to the first scale that rounding hides, or at which the step itself is rounding; above, f may be
-        # infinite.
-        hidden |= (left <= size) | ~counts
-        clear.append((left > size) & ~hidden)
-    for i in range(1, len(rest)):
-        # Products in place of the quotient of the two, which a compiler would store.
-        above, below = rest[i - 1], jnp.maximum(rest[i], rounding[i])
-        finite = below < jnp.inf
-        jumps = clear[i] & (above <= _BROKEN * below) & (above < jnp.inf)
-        bends = clear[i] & (abs(above - _BENT * below) <= _REGULAR * _BENT * below) & finite
-        bends &= rest[i] >= abs(curved[i]) / 4
-        smooth = clear[i - 1] & (above >= _SMOOTH * below) & finite & seen[i]
-        broken = (broken | (jumps & jumped) | (bends & bent)) & ~smooth
-        jumped, bent = jumps, bends
-    return broken
+class _Step(NamedTuple):
+    """A place where the loss is looked at."""
+
+    line: Int[Array, ""]
+    sign: Float[Array, ""]  # 1 ahead of the point, -1 behind it
+    factor: Float[Array, ""]  # of the widest scale; 1 at the first step of a ray
+
+
+class _Seen(NamedTuple):
+    """What was seen there."""
+
+    step: _Step
+    loss: Float[Array, ""]
+    largest: Float[Array, ""]  # finite loss from here to the point; at the first step, of the ray
+
+
+def _look(
+    here: Around, units: Float[Array, "directions n"], widest: Float[Array, ""], lowest: Float[Array, ""]
+) -> tuple[_Seen, Float[Array, ""]]:
+    """The loss at every step, and the smallest change that is not zero, if some are: the rounding of its terms.
+
+    Ray by ray, ahead and behind on each line, and on each ray from the widest scale to the smallest.
+    """
+    places = np.meshgrid(np.arange(len(units)), [1.0, -1.0], _FACTORS, indexing="ij")
+    line, sign, factor = (place.ravel() for place in places)
+    steps = _Step(jnp.asarray(line, jnp.int32), jnp.asarray(sign, units.dtype), jnp.asarray(factor, units.dtype))
+
+    losses = each(lambda step: here.phi(widest * step.factor * step.sign * units[step.line]), steps)
+
+    def wider(state: tuple[Array, Array, Array], at: tuple[_Step, Array]) -> tuple[tuple[Array, Array, Array], Array]:
+        (some, least, largest), (step, loss) = state, at
+        h = widest * step.factor
+        change, size = jnp.abs(loss - here.value), _size(here, loss)
+        some |= (change == 0) & (h >= lowest)
+        least = jnp.minimum(least, jnp.where((change > 0) & (h >= lowest), change, jnp.inf))
+        smaller = jnp.where(step.factor == factor[-1], 0, largest)  # the last step of a ray is its smallest scale
+        largest = jnp.maximum(smaller, jnp.where(jnp.isfinite(size), size, 0))
+        return (some, least, largest), largest
+
+    begin = jnp.zeros_like(lowest, bool), jnp.full_like(lowest, jnp.inf), jnp.zeros_like(lowest)
+    (some, least, _), largest = jax.lax.scan(wider, begin, (steps, losses), reverse=True)
+    return _Seen(steps, losses, largest), jnp.where(some & (least < jnp.inf), least, 0)
+
+
+def _size(here: Around, loss: Float[Array, ""]) -> Float[Array, ""]:
+    return jnp.maximum(jnp.abs(loss), jnp.abs(here.value))
+
+
+class _Fall(NamedTuple):
+    """What the scales of a ray so far showed."""
+
+    rest: Float[Array, ""]  # at the last scale
+    clear: Bool[Array, ""]  # whether that was more than rounding
+    hidden: Bool[Array, ""]
+    jumped: Bool[Array, ""]
+    bent: Bool[Array, ""]
+    broken: Bool[Array, ""]
+    known: Bool[Array, ""]  # whether a ray before was broken
+
+
+def _fallen(
+    before: _Fall,
+    first: Bool[Array, ""],
+    rest: Float[Array, ""],
+    rounding: Float[Array, ""],
+    curved: Float[Array, ""],
+    counts: Bool[Array, ""],
+) -> _Fall:
+    """Whether what is left falls, from scale to scale, as it does where f or a derivative jumps.
+
+    A loop over scalars: under `vmap` arrays with an axis of so few entries are slow and take memory.
+    """
+    # Down to the first scale that rounding hides, or at which the step itself is rounding; above, f may be infinite.
+    hidden = (before.hidden & ~first) | (rest <= rounding) | ~counts
+    clear = (rest > rounding) & ~hidden
+    # Products in place of the quotient of the two, which a compiler would store.
+    above, below = before.rest, jnp.maximum(rest, rounding)
+    falls = ~first & (below < jnp.inf)
+    jumps = ~first & clear & (above <= _BROKEN * below) & (above < jnp.inf)
+    bends = falls & clear & (jnp.abs(above - _BENT * below) <= _REGULAR * _BENT * below)
+    bends &= rest >= jnp.abs(curved) / 4
+    smooth = falls & before.clear & (above >= _SMOOTH * below) & counts
+    broken = (before.broken & ~first) | (jumps & before.jumped) | (bends & before.bent)
+    return _Fall(rest, clear, hidden, jumps, bends, broken & ~smooth, before.known | (first & before.broken))
 
 
 def _explained_below(

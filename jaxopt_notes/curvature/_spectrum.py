@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from .._numerics import reciprocal
@@ -33,7 +34,8 @@ class Spectrum(NamedTuple):
     zero_level: Float[Array, ""]
     decrease: Float[Array, ""]
     image_of_gradient: Float[Array, ""]  # |Hg|
-    direction: Float[Array, " n"]
+    direction: Float[Array, " n"]  # an eigenvector of the smallest eigenvalue
+    below: Float[Array, ""]  # its curvature by one more product: negative curvature is claimed only if that confirms it
     step: Float[Array, " n"]  # Newton's, nothing along eigenvalues that are rounding
     probes: Probes
     along: Callable[[Float[Array, " n"]], Float[Array, " m"]]  # components along the eigenvectors
@@ -51,7 +53,7 @@ def dense_spectrum(
     space: NullSpace | None,
     dtype: Any,
     scale: Any,
-    unit: Float[Array, " n"],
+    units: Float[Array, "directions n"],
 ) -> Spectrum:
     """All eigenvalues, those along known null directions left out (NaN, at the end).
 
@@ -65,22 +67,23 @@ def dense_spectrum(
     hessian = (raw + raw.T) / 2
     # What symmetrising removes is rounding, and a measure of it.
     asymmetry = euclidean_norm(raw - hessian)
+    kept: Any = np.ones(n, bool)
+    count: Any = n
     if space is None:
         eigenvalues, vectors = eigenpairs(hessian)
-        kept = jnp.ones(n, bool)
     else:
         hessian = space.complement(space.complement(hessian).T)
         eigenvalues, vectors, kept = _without(hessian, space)
+        count = jnp.sum(kept)
     residuals = _column_norms(jnp.matmul(hessian, vectors, precision="highest") - vectors * eigenvalues[None, :])
     known = jnp.where(kept, eigenvalues, jnp.nan)
-    largest = jnp.nanmax(known)
-    norm = jnp.nanmax(jnp.abs(known))
+    smallest, largest = known[0], known[count - 1]  # NaN if none is kept
+    norm = jnp.maximum(jnp.abs(smallest), jnp.abs(largest))
     zero = zero_level(jnp.maximum(norm, jnp.asarray(scale, norm.dtype)), n, dtype, asymmetry)
 
     def along(vector: Float[Array, " n"]) -> Float[Array, " n"]:
         return jnp.where(kept, jnp.matmul(vector, vectors, precision="highest"), 0)
 
-    units = jnp.stack([unit, random_unit(n, unit.dtype, seed=1)])
     components = along(gradient)
     weights = probe_weights(known, zero, norm)
     probes = jnp.matmul(mixing(n, n, 2).astype(weights.dtype) * weights[None], vectors.T, precision="highest")
@@ -88,12 +91,13 @@ def dense_spectrum(
         eigenvalues=known,
         residuals=jnp.where(kept, residuals, jnp.nan),
         largest=largest,
-        interval=jnp.stack([known[0], largest]),
+        interval=jnp.stack([smallest, largest]),
         norm=norm,
         zero_level=zero,
         decrease=_decrease(eigenvalues, components, zero),
         image_of_gradient=euclidean_norm(eigenvalues * components),
         direction=vectors[:, 0],
+        below=jnp.vdot(vectors[:, 0], product(vectors[:, 0]), precision="highest"),
         step=jnp.matmul(vectors, newton_move(eigenvalues, components, zero), precision="highest"),
         probes=Probes(weights, probes, jnp.matmul(probes, raw.T, precision="highest")),
         along=along,
@@ -161,7 +165,9 @@ def lanczos_spectrum(
     other = random_unit(n, start.dtype, seed=1)
     other = other if space is None else space.complement(other)
     probes = inside + orthogonalise(krylov.basis, other)[1][None]
-    images = jax.vmap(whole)(probes)
+    direction = ritz_vector(krylov, values, 0)
+    images = jax.vmap(whole)(jnp.concatenate([probes, direction[None]]))
+    below, images = jnp.vdot(direction, images[-1], precision="highest"), images[:-1]
     shrink = reciprocal(jax.vmap(euclidean_norm)(probes))[:, None]
     unit, image = shrink * probes, shrink * images
     return Spectrum(
@@ -173,7 +179,8 @@ def lanczos_spectrum(
         zero_level=zero,
         decrease=_quadrature(slopes, gradient, zero),
         image_of_gradient=euclidean_norm(gradient) * jnp.hypot(downhill.alphas[0], downhill.betas[0]),
-        direction=ritz_vector(krylov, values, 0),
+        direction=direction,
+        below=below,
         step=krylov_step(downhill, slopes, gradient, zero),
         probes=Probes(weights, probes, images),
         along=along,

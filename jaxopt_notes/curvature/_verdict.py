@@ -118,8 +118,9 @@ class CriticalPoint(NamedTuple):
             return "undecided: the null directions given span the whole space, so no curvature is left to judge."
         if np.isnan(self.smallest):
             return "undecided: the loss, its gradient or its Hessian is not finite here, so nothing can be proved."
-        polished = f" Judged {float(self.moved):.2g} from the point given, after polishing." if self.moved else ""
-        return f"{_criticality(self)} {_curvature(self)} {_cost(self)}{polished}"
+        point = jax.device_get(self)  # every comparison of arrays of JAX is a program to compile
+        polished = f" Judged {float(point.moved):.2g} from the point given, after polishing." if point.moved else ""
+        return f"{_criticality(point)} {_curvature(point)} {_cost(point)}{polished}"
 
     def _repr_html_(self) -> str:
         """The verdict for a notebook: the kind, what was proved in words, and the numbers as a table."""

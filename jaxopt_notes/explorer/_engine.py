@@ -262,7 +262,8 @@ def _look(program: Program, constants: list[Any], lanes: list[_End], reach: Floa
 
 def _measured(program: Program, constants: list[Any], point: Float[Array, " n"]) -> _Local:
     """What of a function a verdict depends on."""
-    here = around(program, constants, point, (), random_unit(point.size, point.dtype))
+    units = jnp.stack([random_unit(point.size, point.dtype, seed) for seed in range(2)])
+    here = around(program, constants, point, (), units[0])
 
     def derivatives(displacement: Float[Array, " n"]) -> tuple[Array, Array, Array]:
         value, gradient, product = here.derivatives(displacement)
@@ -271,7 +272,6 @@ def _measured(program: Program, constants: list[Any], point: Float[Array, " n"])
     _, gradient, hessian = derivatives(jnp.zeros_like(point))
     step = -_solved(hessian, gradient)
     ahead = derivatives(jnp.where(jnp.all(jnp.isfinite(step)), step, 0))
-    units = jnp.stack([here.unit, random_unit(point.size, point.dtype, seed=1)])
     curvatures = jnp.sum(units * jnp.matmul(units, hessian, precision="highest"), axis=1)
     norm = jnp.linalg.norm(hessian)
     zero = zero_level(norm, point.size, here.dtype)
@@ -305,7 +305,7 @@ def _judge(local: _Local) -> CriticalPoint:
 
     def one(at: _Local) -> CriticalPoint:
         product = partial(_times, at.hessian)
-        spectrum = dense_spectrum(product, at.gradient, None, at.point.dtype, 0.0, at.here.unit)
+        spectrum = dense_spectrum(product, at.gradient, None, at.point.dtype, 0.0, at.here.unit[None])
         value, gradient, hessian = at.ahead
         there = (value, gradient, partial(_times, hessian))
         ahead = look_ahead(there, spectrum.probes, spectrum.along, spectrum.norm, spectrum.zero_level)

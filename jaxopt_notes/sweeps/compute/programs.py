@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from ..._columns import is_key
 from ..._hoist import Program
-from ..._jaxpr import fast_to_compile, is_weakly_typed
+from ..._jaxpr import is_weakly_typed, quick_options
 from ..._kept import kept_with
 from ..._numerics import tree_where
 from ...minibatches import gather
@@ -214,7 +214,7 @@ def programs(static: Static) -> Programs:
     begin = sharded(functools.partial(_begin, static), (EVERYWHERE, TRIALS, EVERYWHERE), lanes)
     advanced = sharded(segment, (lanes, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE, EVERYWHERE), lanes)
     # To begin takes a step in hundreds, and compiling it with all optimisations as long as the segment.
-    begun = jax.jit(begin, compiler_options=fast_to_compile())
+    begun = jax.jit(begin, compiler_options=quick_options())
     # Lanes are most of a chunk's memory. Donated, they are overwritten; otherwise every segment would hold them twice.
     return Programs(begun, jax.jit(advanced, donate_argnums=0), traces)
 

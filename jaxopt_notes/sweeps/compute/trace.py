@@ -17,7 +17,7 @@ from ... import _checks
 from ..._contract import asked, check_values, in_one_form, loss_key
 from ..._hoist import Program, hoist
 from ..._host import stacked, taken
-from ..._jaxpr import fast_to_compile
+from ..._jaxpr import quick_options
 from ..._kept import kept_with
 from ..._means import is_sum, warn_of_sum
 from ...minibatches import Minibatches, batch_shapes, check_batch_size, examples_per_step, reshuffle
@@ -170,7 +170,7 @@ def _start(program: Program) -> Callable[..., PyTree]:
     """The compiled `(constants, key, numbers) -> (params, aux)`."""
     size = sum(leaf.size for leaf in jax.tree.leaves(program.output()))
     # Few numbers are drawn sooner than a program is optimised that draws them.
-    options = fast_to_compile() if size < 2**20 else None
+    options = quick_options() if size < 2**20 else None
     return jax.jit(lambda *arguments: program(*arguments), compiler_options=options)
 
 

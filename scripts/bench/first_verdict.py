@@ -3,7 +3,7 @@
 By hand: gradient norm and eigenvalues in one `jax.jit`, from `jax.hessian` for two parameters and from 64 products of
 Lanczos for the 4,810 of a network on the digits. Every run is a process of its own, and the two alternate.
 
-    python scripts/bench/first.py [--repeats 5]
+    python scripts/bench/first_verdict.py [--repeats 5]
 """
 
 import argparse

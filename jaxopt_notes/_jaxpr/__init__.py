@@ -13,6 +13,7 @@ from .compiled import devices_are_made as devices_are_made
 from .compiled import is_out_of_memory as is_out_of_memory
 from .compiled import memory_limit as memory_limit
 from .compiled import quick_flags as quick_flags
+from .compiled import quick_options as quick_options
 from .compiled import set_cpu_devices as set_cpu_devices
 from .compiled import use_flags as use_flags
 from .equations import UNKNOWN as UNKNOWN

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from typing import Any
 
@@ -123,17 +122,6 @@ def tree_norm(tree: PyTree) -> Float[Array, ""]:
 def tree_finite(tree: PyTree) -> Bool[Array, ""]:
     """Whether every entry of every leaf is finite."""
     return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]).all()
-
-
-def full_precision() -> contextlib.AbstractContextManager[None]:
-    """A context in which what is traced multiplies float32 matrices in float32, unless the user chose a precision.
-
-    On GPUs JAX rounds the factors to 10 bits unless told otherwise, and on TPUs to 8 bits. A step of training bears
-    that; the sign of a small eigenvalue does not. Products in a rule of `custom_vjp` are traced later, and keep theirs.
-    """
-    if jax.config.jax_default_matmul_precision is not None:  # type: ignore[attr-defined]
-        return contextlib.nullcontext()
-    return jax.default_matmul_precision("highest")
 
 
 def tree_where(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from . import _checks
+from ._jaxpr import chosen_precision
 from ._version import __version__
 from .cli_sweeps import classify, sweep
 from .devices import compile_quickly, use_compilation_cache, use_cpu_cores
@@ -203,7 +204,7 @@ def doctor() -> int:
     for name in ("jax", "jaxlib", "optax", "flax", "numpy", "scipy", "xarray"):
         print(f"  {name:8s} {metadata.version(name)}")
     print(f"sweeps run on {devices} {jax.default_backend()} devices: {', '.join(map(str, jax.local_devices()))}")
-    chosen = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    chosen = chosen_precision()
     print(
         f"matrices are multiplied in {chosen or 'the default precision of the device'} in training, and in "
         f"{chosen or 'full float32'} in verdicts and eigenvalues"

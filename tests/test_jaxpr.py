@@ -354,6 +354,12 @@ def test_xla_takes_the_options_for_programs_that_run_once():
     assert function(1) == 2, "XLA refuses an option: losses that add up are no longer found, and no verdict is made"
 
 
+def test_the_precision_that_a_user_chose_is_read():
+    assert _jaxpr.chosen_precision() is None, "verdicts no longer multiply in full precision"
+    with jax.default_matmul_precision("bfloat16"):
+        assert _jaxpr.chosen_precision() == "bfloat16", "verdicts overrule the precision of the user"
+
+
 # What tests read
 
 

@@ -1,5 +1,7 @@
 """Square roots, quotients and norms: values as in numpy, derivatives at zero in both modes, NaN that stays NaN."""
 
+from statistics import NormalDist
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,9 +44,12 @@ def test_a_nan_is_never_hidden():
     assert jnp.isnan(tree_norm({"a": broken}))
 
 
-@pytest.mark.parametrize(("dtype", "error"), [("float32", 1e-5), ("float64", 1e-13)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("seed", [0, 1, 2**31])
-def test_normal_numbers_on_the_host_are_those_of_jax(dtype, error, seed):
+def test_normal_numbers_on_the_host_are_those_of_jax(dtype, seed):
     with jax.enable_x64(dtype == "float64"):
-        expected = jax.random.normal(jax.random.key(seed), (5000,), dtype)
-    np.testing.assert_allclose(normal_on_host(5000, np.dtype(dtype), seed), expected, rtol=error, atol=error)
+        expected = np.asarray(jax.random.normal(jax.random.key(seed), (5000,), dtype), np.float64)
+    # As probabilities: in the tails, where a number stands for few of them, it is not known to the last digit.
+    probability = np.vectorize(NormalDist().cdf)
+    found = probability(normal_on_host(5000, np.dtype(dtype), seed))
+    np.testing.assert_allclose(found, probability(expected), rtol=0, atol=8 * np.finfo(dtype).eps)

@@ -7,9 +7,11 @@ what broke with a new JAX, and fails on any such use elsewhere in the package.
 """
 
 from .compiled import bytes_needed as bytes_needed
+from .compiled import chosen_precision as chosen_precision
 from .compiled import collectives_in as collectives_in
 from .compiled import cost_of as cost_of
 from .compiled import devices_are_made as devices_are_made
+from .compiled import full_precision as full_precision
 from .compiled import is_out_of_memory as is_out_of_memory
 from .compiled import memory_limit as memory_limit
 from .compiled import quick_flags as quick_flags

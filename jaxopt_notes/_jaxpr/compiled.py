@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import Any, Final, NamedTuple
@@ -30,6 +31,26 @@ def quick_options() -> dict[str, Any] | None:
     if jax.default_backend() != "cpu":
         return None
     return {**_QUICK.get(jax.version.__version_info__[:2], {}), **_ONCE}
+
+
+def chosen_precision() -> str | None:
+    """The precision of matrix products that a user chose; None for the default of the device.
+
+    Not promised: that the option `jax_default_matmul_precision` can be read as an attribute of `jax.config`.
+    """
+    chosen = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+    return None if chosen is None else str(chosen)
+
+
+def full_precision() -> contextlib.AbstractContextManager[None]:
+    """A context in which what is traced multiplies float32 matrices in float32, unless the user chose a precision.
+
+    On GPUs JAX rounds the factors to 10 bits unless told otherwise, and on TPUs to 8 bits. A step of training bears
+    that; the sign of a small eigenvalue does not. Products in a rule of `custom_vjp` are traced later, and keep theirs.
+    """
+    if chosen_precision() is not None:
+        return contextlib.nullcontext()
+    return jax.default_matmul_precision("highest")
 
 
 def quick_flags(level: int) -> str | None:

@@ -13,8 +13,9 @@ from jaxtyping import Array, Float, PyTree
 from .. import _checks
 from .._derivatives import jacobian, linearised
 from .._hoist import Program, hoist
+from .._jaxpr import full_precision
 from .._means import is_sum, refuse_sum
-from .._numerics import full_precision, working_dtype
+from .._numerics import working_dtype
 from ._operators import coarsest_dtype, real_tree
 from ._symmetric import SymmetricOperator
 

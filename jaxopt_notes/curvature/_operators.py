@@ -15,8 +15,9 @@ from .. import _checks
 from .._derivatives import linearised as linearised
 from .._derivatives import matrix as matrix
 from .._hoist import Program, hoist
+from .._jaxpr import full_precision
 from .._kept import PerProgram
-from .._numerics import full_precision, rounded, working_dtype
+from .._numerics import rounded, working_dtype
 
 DENSE_LIMIT = 20_000  # parameters: the float32 matrix takes 1.6 GB, and its columns several times that while computed
 Product = Callable[[Float[Array, " n"]], Float[Array, " n"]]

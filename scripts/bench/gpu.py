@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxopt_notes as jon
+from jaxopt_notes._jaxpr import chosen_precision
 from jaxopt_notes.curvature import HessianOperator, eigsh
 from jaxopt_notes.sweeps.compute.engine import Engine
 from jaxopt_notes.sweeps.compute.programs import programs
@@ -52,7 +53,7 @@ def device(smoke):
         "devices": jax.local_device_count(),
         "memory": one.memory_stats(),
         "versions": {module.__name__: module.__version__ for module in (jax, np)},
-        "matmul_precision": jax.config.jax_default_matmul_precision,
+        "matmul_precision": chosen_precision(),
     }
 
 

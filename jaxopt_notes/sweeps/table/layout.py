@@ -12,6 +12,7 @@ import numpy as np
 
 from ... import _checks
 from ..._columns import own_dims, stored
+from ..._jaxpr import chosen_precision
 from ..._numerics import scale_of
 from ..._version import __version__
 from ...minimize import HISTORIES, Status
@@ -244,7 +245,7 @@ def _attributes(plan: GroupPlan) -> dict[str, str | int | float]:
         "key": plan.root_text,
         "fingerprint": plan.fingerprint,
         "precision": plan.precision,
-        "matmul_precision": jax.config.jax_default_matmul_precision or "default",  # type: ignore[attr-defined]
+        "matmul_precision": chosen_precision() or "default",
         "width": plan.width,
         "platform": plan.platform,
         "version": __version__,

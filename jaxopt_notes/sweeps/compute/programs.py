@@ -134,6 +134,7 @@ class Static(NamedTuple):
         capped: whether a number of every lane is the most steps that it takes.
         streamed: whether all lanes see one batch of a window that comes from the host.
         record: the names of the histories.
+        small: whether one lane has so few parameters that to begin takes less time than to compile it well.
     """
 
     factory: Callable[..., Any]
@@ -149,6 +150,7 @@ class Static(NamedTuple):
     capped: bool = False
     streamed: bool = False
     record: tuple[str, ...] = tuple(HISTORIES)
+    small: bool = False
 
     @property
     def norms(self) -> tuple[str, ...]:
@@ -213,8 +215,8 @@ def programs(static: Static) -> Programs:
 
     begin = sharded(functools.partial(_begin, static), (EVERYWHERE, TRIALS, EVERYWHERE), lanes)
     advanced = sharded(segment, (lanes, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE, EVERYWHERE), lanes)
-    # To begin takes a step in hundreds, and compiling it with all optimisations as long as the segment.
-    begun = jax.jit(begin, compiler_options=quick_options())
+    # To begin takes one step in hundreds, and compiling it with all optimisations as long as compiling the segment.
+    begun = jax.jit(begin, compiler_options=quick_options() if static.small else None)
     # Lanes are most of a chunk's memory. Donated, they are overwritten; otherwise every segment would hold them twice.
     return Programs(begun, jax.jit(advanced, donate_argnums=0), traces)
 

@@ -32,6 +32,7 @@ from .programs import Static, Watch, trials_mesh
 # Lanes run fastest when their carries together fit a core's cache; an accelerator wants as many as its memory takes.
 CARRY_BYTES = {"cpu": 2**21}
 MOST_LANES = {"cpu": 64}
+SMALL = 2**15  # parameters of a lane
 
 
 def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Device] | None) -> GroupPlan:
@@ -88,6 +89,7 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
         STEPS in group.own and STEPS not in problem.numbers,
         source is not None,
         options.record,
+        sum(leaf.size for leaf in jax.tree.leaves(one)) < SMALL,
     )
     lanes = _lanes_of_cache(group, one, mesh.devices.flat[0].platform)
     return GroupPlan(

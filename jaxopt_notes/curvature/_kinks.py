@@ -83,7 +83,7 @@ def is_smooth(
 
     no, none = jnp.zeros_like(lowest, bool), jnp.zeros_like(lowest)
     fallen = jax.lax.scan(fall, (none, _Fall(none, no, no, no, no, no, no)), seen)[0][1]
-    return ~(fallen.known | fallen.broken) | _explained_below(here, curvatures[0], zero_level, widest * _FACTORS[-1])
+    return ~(fallen.known | fallen.broken) | _explained_below(here, curvatures[0], zero_level, widest * float(_FACTORS[-1]))
 
 
 class _Step(NamedTuple):
@@ -121,7 +121,7 @@ def _look(
         change, size = jnp.abs(loss - here.value), _size(here, loss)
         some |= (change == 0) & (h >= lowest)
         least = jnp.minimum(least, jnp.where((change > 0) & (h >= lowest), change, jnp.inf))
-        smaller = jnp.where(step.factor == factor[-1], 0, largest)  # the last step of a ray is its smallest scale
+        smaller = jnp.where(step.factor == steps.factor[-1], 0, largest)  # a ray ends at its smallest scale
         largest = jnp.maximum(smaller, jnp.where(jnp.isfinite(size), size, 0))
         return (some, least, largest), largest
 

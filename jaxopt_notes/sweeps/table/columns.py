@@ -25,7 +25,8 @@ def columns_of(plan: GroupPlan, finished: dict[str, Any]) -> Columns:
     judged = {**finished}
     # It decides between `completed` and `stuck`, and is no column of its own.
     unmoved = judged.pop("unmoved", None)
-    judged["status"] = end_status(status, initial, final, baseline, unmoved, xp=np)
+    with np.errstate(invalid="ignore", over="ignore"):  # an infinite loss less its rounding is NaN, and no end
+        judged["status"] = end_status(status, initial, final, baseline, unmoved, xp=np)
     kept = {name: judged.pop(name) for name in KEPT if name in judged}
     named = [column for name, tree in kept.items() for column in named_leaves(tree, name)]
     return {name: stored_column(name, column) for name, column in (*judged.items(), *named)}

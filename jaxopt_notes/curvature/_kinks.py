@@ -83,7 +83,8 @@ def is_smooth(
 
     no, none = jnp.zeros_like(lowest, bool), jnp.zeros_like(lowest)
     fallen = jax.lax.scan(fall, (none, _Fall(none, no, no, no, no, no, no)), seen)[0][1]
-    return ~(fallen.known | fallen.broken) | _explained_below(here, curvatures[0], zero_level, widest * float(_FACTORS[-1]))
+    nearest = widest * float(_FACTORS[-1])
+    return ~(fallen.known | fallen.broken) | _explained_below(here, curvatures[0], zero_level, nearest)
 
 
 class _Step(NamedTuple):

@@ -40,7 +40,7 @@ def normal_on_host(size: int, dtype: np.dtype, seed: int) -> np.ndarray:
 
 
 def _threefry(key: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two words for each count, the lower of two words of which the upper is zero."""
+    """Two random words for each count; a count is the lower word of the generator's input, whose upper word is zero."""
     keys = (*key, key[0] ^ key[1] ^ _PARITY)
     high, low = np.full_like(counts, keys[0]), counts + keys[1]
     for turn in range(5):

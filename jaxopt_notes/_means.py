@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 
 from . import _checks
 from ._hoist import Program, hoist
+from ._host import taken
 from ._jaxpr import Value, adds_up, output_value, quick_options
 from ._kept import made_for
 from ._warnings import warn
@@ -63,7 +64,7 @@ def refuse_sum(name: str, batch_size: int, examples: int) -> None:
 
 
 def _is_sum(loss: Callable[..., Any], before: tuple[Any, ...], data: PyTree, after: tuple[Any, ...]) -> bool:
-    few = jax.tree.map(lambda leaf: np.asarray(leaf)[: min(2, _checks.examples("data", data))], data)
+    few = taken(data, slice(min(2, _checks.examples("data", data))))
     first, count = len(jax.tree.leaves(before)), len(jax.tree.leaves(few))
 
     def traced(times: int) -> Value | None:

@@ -456,7 +456,7 @@ def test_a_fresh_lambda_with_fresh_data_does_not_recompile(method):
 @pytest.mark.parametrize("method", COMPILED)
 def test_a_first_verdict_and_its_words_are_one_program(method):
     weights, x = jnp.asarray([1.0, -2.0, 3.0]), jnp.zeros(3)
-    jax.clear_caches()  # of single operations as well, each of which would be a program
+    jax.clear_caches()  # the caches of single operations too, as each operation would count as a program
     with compiled_programs() as names:
         assert "saddle" in str(classify(lambda x: jnp.sum(weights * x**2), x, method=method))
     assert names == [f"jit_{COMPILED[method]}"]

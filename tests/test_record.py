@@ -1,5 +1,6 @@
 """`record=`: a sweep computes only the histories that are asked for, and everything else stays what it is."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -88,8 +89,25 @@ def test_a_store_of_other_histories_is_another_sweep(digits, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("record", "words"), [("los", "did you mean 'loss'"), (["grad_norm"], "record must hold 'loss'")]
+    ("record", "words"),
+    [
+        ("los", "did you mean 'loss'"),
+        (["grad_norm"], "record must hold 'loss'"),
+        (5, "record must be a name or a list"),
+    ],
 )
 def test_a_wrong_record_is_named(digits, record, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((TypeError, ValueError), match=words):
         swept(digits, record=record)
+
+
+def test_examples_may_hold_typed_keys():
+    keys = jax.random.split(jax.random.key(0), 12)
+
+    def loss(w, batch):
+        noise = jax.vmap(lambda key: jax.random.normal(key, (3,)))(batch)
+        return jnp.mean((noise @ w - 1) ** 2)
+
+    problem = jon.Problem(loss, init=jnp.zeros(3), data=keys)
+    table = jon.sweep(problem, jon.momentum, jon.grid(learning_rate=[0.1]), steps=5, batch_size=4, progress=False)
+    assert table.final_loss.item() < table.initial_loss.item()

@@ -43,7 +43,9 @@ class Work(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What a device gives, measured: float32 matrix products and copies; and what starting a kernel takes.
+    """What a device gives: products of float32 matrices in the precision of training, and copies, measured.
+
+    What starting a kernel takes is a usual figure.
 
     Attributes:
         flops: additions and multiplications per second.

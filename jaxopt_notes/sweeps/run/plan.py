@@ -181,7 +181,8 @@ def plan(
 
     Making it checks and traces everything, once, and runs nothing unless width is "fastest". `sweep(plan)` runs exactly
     this plan, and traces nothing again. Printing it compiles each program for one and for two lanes, from whose memory
-    the cost of a chunk and of a lane follow. So does making it, if the width is not given and might be too much for the
+    and arithmetic the cost of a chunk and of a lane follow; once timed, it names what binds and how near to it the
+    sweep runs. So does making it, if the width is not given and might be too much for the
     memory; it is then the largest power of two that fits.
 
     Arguments:

@@ -6,7 +6,7 @@ What differs between groups (optimizer, problem, batch size) is in `group`; how 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -117,6 +117,8 @@ def _histories(record: Any) -> tuple[str, ...]:
     """The names of the histories that a user wants, in the order of all."""
     if record is None:
         return tuple(HISTORIES)
+    if not isinstance(record, (str, Collection)):
+        raise TypeError(f"record must be a name or a list of names from {', '.join(HISTORIES)}; got {record!r}")
     wanted = [record] if isinstance(record, str) else list(record)
     for name in wanted:
         _checks.choice("record", name, HISTORIES)

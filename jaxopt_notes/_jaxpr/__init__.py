@@ -25,6 +25,9 @@ from .equations import has_custom_rule as has_custom_rule
 from .equations import has_loop as has_loop
 from .equations import needs_custom_tangent as needs_custom_tangent
 from .equations import wrapped_parts as wrapped_parts
+from .listing import Listing as Listing
+from .listing import Operation as Operation
+from .listing import listed as listed
 from .programs import Jaxpr as Jaxpr
 from .programs import Traced as Traced
 from .programs import constants_inside as constants_inside

@@ -1,0 +1,150 @@
+"""A loss as a function of real numbers: traced once in double precision, its derivatives taken here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from .. import _checks
+from .._jaxpr import listed
+from ._interval import Interval, stacked
+from ._lanes import Lanes
+from ._rules import is_known, run
+from ._slopes import gradient, hessian
+from ._symbols import OnTape, Symbols
+from ._tape import Node, Tape
+
+_LONGEST = 200_000  # operations of a function, beyond which it is taken as whole arrays
+
+
+class Point:
+    """A pytree of real numbers as one vector of doubles, and back.
+
+    Arguments:
+        name: of the argument, for errors.
+        tree: a pytree of real arrays.
+    """
+
+    def __init__(self, name: str, tree: PyTree) -> None:
+        leaves, self.structure = jax.tree.flatten(_checks.params(name, tree))
+        self.shapes = [np.shape(leaf) for leaf in leaves]
+        parts = [np.asarray(leaf, np.float64).ravel() for leaf in leaves]
+        self.vector = np.concatenate(parts) if parts else np.zeros(0)
+
+    @property
+    def size(self) -> int:
+        """How many numbers."""
+        return self.vector.size
+
+    def tree(self, vector: Any) -> PyTree:
+        """Arrays of doubles in the structure of the point; `vector` may have leading axes."""
+        vector = np.asarray(vector)
+        sizes = [int(np.prod(shape, dtype=int)) for shape in self.shapes]
+        parts = np.split(vector, np.cumsum(sizes)[:-1], axis=-1) if sizes else []
+        lead = vector.shape[:-1]
+        return self.structure.unflatten(
+            [part.reshape(*lead, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        )
+
+
+class Function:
+    """A scalar function on a tape, with its derivatives where they are asked for.
+
+    Attributes:
+        size: number of variables.
+        tape: the operations.
+        output: the node of the value.
+        demands: what must be above 0 (of logarithms and roots) or not 0 (of quotients) where the function is defined.
+    """
+
+    def __init__(self, tape: Tape, output: Node, size: int) -> None:
+        self.tape, self.output, self.size = tape, output, size
+        self.demands = tuple(tape.demands)
+
+    @functools.cached_property
+    def slope(self) -> list[Node]:
+        """The nodes of the gradient."""
+        return gradient(self.tape, self.output, self.size)
+
+    @functools.cached_property
+    def curvature(self) -> list[list[Node]]:
+        """The nodes of the Hessian, on and below the diagonal."""
+        return hessian(self.tape, self.slope)
+
+    @functools.cached_property
+    def value_lanes(self) -> Lanes:
+        """The value on boxes, and then all that is demanded."""
+        return Lanes(self.tape, [self.output, *(node for _, node in self.demands)])
+
+    @functools.cached_property
+    def slope_lanes(self) -> Lanes:
+        """The gradient on boxes."""
+        return Lanes(self.tape, self.slope)
+
+    @functools.cached_property
+    def curvature_lanes(self) -> Lanes:
+        """The lower half of the Hessian on boxes, row after row."""
+        return Lanes(self.tape, [node for row in self.curvature for node in row])
+
+    def slope_on(self, box: Interval) -> Interval:
+        """The gradient over boxes of shape (boxes, n)."""
+        count = box.shape[:1]
+        return stacked(self.slope_lanes(self._variables(box)), axis=-1, shape=count)
+
+    def curvature_on(self, box: Interval) -> Interval:
+        """The Hessian over boxes, (boxes, n, n)."""
+        half = iter(self.curvature_lanes(self._variables(box)))
+        lower, upper = np.empty((2, *box.shape[:1], self.size, self.size))
+        for i in range(self.size):
+            for j in range(i + 1):
+                entry = next(half)
+                lower[:, i, j] = lower[:, j, i] = entry.lower
+                upper[:, i, j] = upper[:, j, i] = entry.upper
+        return Interval(lower, upper)
+
+    def value_on(self, box: Interval) -> tuple[Interval, np.ndarray]:
+        """The value over boxes, and where all that is demanded holds."""
+        value, *demanded = self.value_lanes(self._variables(box))
+        count = box.shape[:1]
+        defined = np.isfinite(np.broadcast_to(value.lower, count)) & np.isfinite(np.broadcast_to(value.upper, count))
+        for (kind, _), argument in zip(self.demands, demanded, strict=True):
+            defined = defined & ((argument.lower > 0) | ((kind == "inverse") & (argument.upper < 0)))
+        return Interval(np.broadcast_to(value.lower, count), np.broadcast_to(value.upper, count)), defined
+
+    def _variables(self, box: Interval) -> list[Interval]:
+        lower, upper = (np.ascontiguousarray(side.T) for side in (box.lower, box.upper))
+        return [Interval(low, high) for low, high in zip(lower, upper, strict=True)]
+
+
+def traced(loss: Callable[..., Any], point: Point, args: tuple[Any, ...], most: int = _LONGEST) -> Function:
+    """The loss as a function of the numbers of the point, with `args` as constants.
+
+    It is traced for doubles, so numbers written in the program are the doubles nearest to them. What the program holds
+    in lower precision, such as data, is taken as exactly what it is.
+
+    Raises:
+        TypeError: if it returns no real scalar.
+        Unsupported, TooLong: see there.
+    """
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        start = jax.tree.map(jnp.asarray, point.tree(point.vector))
+        _checks.scalar_loss(loss, start, *args)
+        listing, _ = listed(lambda tree: loss(tree, *args), start)
+    tape = Tape()
+    variables = Symbols(np.array([tape.variable(i) for i in range(point.size)], int))
+    offsets = np.cumsum([0, *(int(np.prod(shape, dtype=int)) for shape in point.shapes)])
+    inputs = [
+        Symbols(variables.nodes[first:last].reshape(shape))
+        for first, last, shape in zip(offsets[:-1], offsets[1:], point.shapes, strict=True)
+    ]
+    arithmetic = OnTape(tape, most)
+    output = run(listing, inputs, arithmetic)[0]
+    if is_known(output):
+        output = arithmetic.wrap(output)
+    return Function(tape, int(output.nodes.reshape(-1)[0]), point.size)

@@ -1,0 +1,412 @@
+"""What each primitive of JAX means for real numbers: one table, for every arithmetic.
+
+A program is run on values that are known exactly (integers, booleans, constants: numpy arrays) and on values of an
+arithmetic: nodes of a tape, or arrays of intervals. Integers and booleans are computed as JAX computes them. Real
+numbers never are: also what only constants decide, such as 0.1 * 0.3, is computed by the arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from .._jaxpr import Listing, Operation
+
+Value = Any
+
+
+class Unsupported(NotImplementedError):
+    """A primitive, or a use of one, that has no rule."""
+
+
+class Arithmetic(Protocol):
+    """What a program is run on. Values have a `shape`; `wrap` makes one of a known array."""
+
+    def wrap(self, known: np.ndarray) -> Value:
+        """Exact doubles, or 0 and 1 for booleans."""
+
+    def moved(self, move: Callable[..., Any], *values: Value) -> Value:
+        """Values rearranged by a function of arrays that computes nothing."""
+
+    def elementwise(self, name: str, *values: Value, **static: Any) -> Value:
+        """An operation of `Tape`, number by number; shapes broadcast."""
+
+    def dot(self, x: Value, y: Value, dimensions: Any) -> Value:
+        """A contraction as `dot_general` describes it."""
+
+    def total(self, x: Value, axes: Sequence[int]) -> Value:
+        """A sum along axes."""
+
+
+def run(listing: Listing, inputs: Sequence[Value], arithmetic: Arithmetic) -> list[Value]:
+    """The outputs of a program, known arrays or values."""
+    slots: dict[int, Value] = dict(zip(listing.inputs, inputs, strict=True))
+
+    def read(item: Any) -> Value:
+        return slots[item] if isinstance(item, int) else item
+
+    for operation in listing.operations:
+        slots.update(zip(operation.outputs, _outputs(operation, list(map(read, operation.inputs)), arithmetic), strict=True))
+    return [read(item) for item in listing.outputs]
+
+
+def is_known(value: Value) -> bool:
+    """Whether a value is an array of numpy, or what numpy does not know, such as a key, and not of an arithmetic."""
+    return isinstance(value, np.ndarray) or not hasattr(value, "of_arithmetic")
+
+
+def _outputs(operation: Operation, inputs: list[Value], arithmetic: Arithmetic) -> list[Value]:
+    name = operation.name
+    if name in _PROGRAMS:
+        return _PROGRAMS[name](operation, inputs, arithmetic)
+    known = all(map(is_known, inputs))
+    if known and (name in _EXACT or not any(np.issubdtype(dtype, np.inexact) for dtype in operation.dtypes)):
+        return _exactly(operation, inputs)
+    if name == "convert_element_type" and operation.dtypes[0].kind in "iu" and operation.takes[0].kind not in "biu":
+        raise Unsupported("rounding to an integer, in 'convert_element_type', has no derivative")
+    if name in _MOVES:
+        move = _MOVES[name](operation)
+        first = [value if not is_known(value) else arithmetic.wrap(value) for value in inputs]
+        moved = arithmetic.moved(move, *first)
+        return list(moved) if isinstance(moved, (list, tuple)) else [moved]
+    if name in _RULES:
+        values = [arithmetic.wrap(value) if is_known(value) else value for value in inputs]
+        return [_RULES[name](operation, arithmetic, *values)]
+    if name in _POSITIONS:
+        return [_by_position(operation, inputs, arithmetic)]
+    raise Unsupported(
+        f"the operation {name!r} has no rule for real numbers; those that have one: {', '.join(supported())}"
+    )
+
+
+def supported() -> list[str]:
+    """The primitives with a rule."""
+    return sorted({*_RULES, *_MOVES, *_POSITIONS, *_PROGRAMS, "iota"})
+
+
+_EXACT: Final = {"iota", "convert_element_type", "copy", "stop_gradient", "select_n", "gather", "dynamic_slice", "scatter"}
+_EXACT |= {"bitcast_convert_type", "reshape", "squeeze", "transpose", "broadcast_in_dim", "slice", "rev", "concatenate"}
+_EXACT |= {"split", "pad", "expand_dims", "neg", "dynamic_update_slice"}
+
+
+def _exactly(operation: Operation, inputs: list[Any]) -> list[np.ndarray]:
+    """What no rounding touches; what only moves, in numpy, which compiles nothing."""
+    if operation.name == "convert_element_type":
+        return [np.asarray(inputs[0]).astype(_double_of(operation.dtypes[0]))]
+    if operation.name in ("copy", "stop_gradient"):
+        return inputs
+    if operation.name == "iota":
+        shape, axis = operation.shapes[0], operation.params["dimension"]
+        along = np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+        return [np.broadcast_to(along, shape).astype(_double_of(operation.dtypes[0]))]
+    if operation.name in _MOVES:
+        moved = _MOVES[operation.name](operation)(*map(np.asarray, inputs))
+        return list(moved) if isinstance(moved, (list, tuple)) else [moved]
+    return operation.run(*inputs)
+
+
+def _double_of(dtype: Any) -> Any:
+    """Real numbers are doubles here, whatever the program keeps them in."""
+    return np.float64 if np.issubdtype(dtype, np.inexact) or dtype.kind == "V" else dtype
+
+
+def _broadcast(operation: Operation) -> Callable[..., Any]:
+    shape, places = operation.shapes[0], operation.params["broadcast_dimensions"]
+
+    def move(x: np.ndarray) -> np.ndarray:
+        full = [1] * len(shape)
+        for axis, place in enumerate(places):
+            full[place] = x.shape[axis]
+        return np.broadcast_to(x.reshape(full), shape)
+
+    return move
+
+
+def _slice(operation: Operation) -> Callable[..., Any]:
+    params = operation.params
+    strides = params["strides"] or (1,) * len(params["start_indices"])
+    where = tuple(map(slice, params["start_indices"], params["limit_indices"], strides))
+    return lambda x: x[where]
+
+
+def _pad(operation: Operation) -> Callable[..., Any]:
+    config = operation.params["padding_config"]
+
+    def move(x: np.ndarray, fill: np.ndarray) -> np.ndarray:
+        whole = [slice(max(low, 0), max(low, 0) + max((n - 1) * (inner + 1) + 1, 0), inner + 1)
+                 for (low, _, inner), n in zip(config, x.shape, strict=True)]  # fmt: skip
+        size = [max(low, 0) + max((n - 1) * (inner + 1) + 1, 0) + max(high, 0)
+                for (low, high, inner), n in zip(config, x.shape, strict=True)]  # fmt: skip
+        padded = np.full(size, fill, x.dtype)
+        padded[tuple(whole)] = x
+        return padded[tuple(slice(max(-low, 0), n - max(-high, 0)) for (low, high, _), n in zip(config, size, strict=True))]
+
+    return move
+
+
+def _split(operation: Operation) -> Callable[..., Any]:
+    cuts, axis = np.cumsum(operation.params["sizes"])[:-1], operation.params["axis"]
+    return lambda x: np.split(x, cuts, axis)
+
+
+_MOVES: Final[dict[str, Callable[[Operation], Callable[..., Any]]]] = {
+    "reshape": lambda operation: lambda x: x.reshape(operation.shapes[0]),
+    "expand_dims": lambda operation: lambda x: x.reshape(operation.shapes[0]),
+    "squeeze": lambda operation: lambda x: x.reshape(operation.shapes[0]),
+    "transpose": lambda operation: lambda x: x.transpose(operation.params["permutation"]),
+    "broadcast_in_dim": _broadcast,
+    "slice": _slice,
+    "rev": lambda operation: lambda x: np.flip(x, operation.params["dimensions"]),
+    "concatenate": lambda operation: lambda *xs: np.concatenate(xs, operation.params["dimension"]),
+    "split": _split,
+    "pad": _pad,
+    "convert_element_type": lambda operation: lambda x: x,
+    "reduce_precision": lambda operation: lambda x: x,
+    "copy": lambda operation: lambda x: x,
+    "optimization_barrier": lambda operation: lambda *xs: xs,
+}
+
+_POSITIONS: Final = ("gather", "dynamic_slice", "dynamic_update_slice", "scatter")
+
+
+def _by_position(operation: Operation, inputs: list[Value], arithmetic: Arithmetic) -> Value:
+    """What moves as known indices say: JAX moves the positions of the numbers, and the numbers follow."""
+    moving = {"gather": 1, "dynamic_slice": 1, "dynamic_update_slice": 2, "scatter": 3}[operation.name]
+    places: list[Any] = list(inputs)
+    sources, count = [], 1  # position 0 stands for what a gather fills in, out of bounds
+    for i in [0, *([1] if moving == 2 else [2] if moving == 3 else [])]:
+        value = arithmetic.wrap(inputs[i]) if is_known(inputs[i]) else inputs[i]
+        size = int(np.prod(value.shape, dtype=int))
+        places[i] = np.arange(count, count + size, dtype=float).reshape(value.shape)
+        sources.append(arithmetic.moved(np.ravel, value))
+        count += size
+    if not all(map(is_known, places)):
+        raise Unsupported(f"{operation.name!r} with indices that depend on the parameters has no derivative")
+    moved = operation.run(*places)[0]
+    if not np.isfinite(moved).all() or (moved < 1).any():
+        raise Unsupported(f"{operation.name!r} reads outside of its array")
+    where = moved.astype(np.int64) - 1
+    return arithmetic.moved(lambda *parts: np.concatenate(parts)[where], *sources)
+
+
+Rule = Callable[..., Value]
+
+
+def _plain(name: str) -> Rule:
+    return lambda operation, arithmetic, *values: arithmetic.elementwise(name, *values)
+
+
+def _composed(*names: str) -> Rule:
+    """Functions one after the other, the first one first."""
+
+    def rule(operation: Operation, arithmetic: Arithmetic, x: Value) -> Value:
+        for name in names:
+            x = arithmetic.elementwise(name, x)
+        return x
+
+    return rule
+
+
+def _with(number: float, *names: str) -> Rule:
+    """The first operation acts on a constant and the value, the others on what comes of it."""
+
+    def rule(operation: Operation, arithmetic: Arithmetic, x: Value) -> Value:
+        first, *others = names
+        x = arithmetic.elementwise(first, arithmetic.wrap(np.float64(number)), x)
+        return _composed(*others)(operation, arithmetic, x)
+
+    return rule
+
+
+def _div(operation: Operation, arithmetic: Arithmetic, x: Value, y: Value) -> Value:
+    return arithmetic.elementwise("multiply", x, arithmetic.elementwise("inverse", y))
+
+
+def _hyperbolic(sign: float) -> Rule:
+    def rule(operation: Operation, arithmetic: Arithmetic, x: Value) -> Value:
+        grows = arithmetic.elementwise("exp", x)
+        falls = arithmetic.elementwise("exp", arithmetic.elementwise("negative", x))
+        both = arithmetic.elementwise("add" if sign > 0 else "subtract", grows, falls)
+        return arithmetic.elementwise("multiply", arithmetic.wrap(np.float64(0.5)), both)
+
+    return rule
+
+
+def _tan(operation: Operation, arithmetic: Arithmetic, x: Value) -> Value:
+    return _div(operation, arithmetic, arithmetic.elementwise("sin", x), arithmetic.elementwise("cos", x))
+
+
+def _exp2(operation: Operation, arithmetic: Arithmetic, x: Value) -> Value:
+    log2 = arithmetic.elementwise("log", arithmetic.wrap(np.float64(2)))
+    return arithmetic.elementwise("exp", arithmetic.elementwise("multiply", log2, x))
+
+
+def _compare(swap: bool, at_equality: bool) -> Rule:
+    def rule(operation: Operation, arithmetic: Arithmetic, x: Value, y: Value) -> Value:
+        return arithmetic.elementwise("above", *((y, x) if swap else (x, y)), at_equality=at_equality)
+
+    return rule
+
+
+def _differ(operation: Operation, arithmetic: Arithmetic, x: Value, y: Value) -> Value:
+    return arithmetic.elementwise("negation", arithmetic.elementwise("equal", x, y))
+
+
+def _select(operation: Operation, arithmetic: Arithmetic, where: Value, *cases: Value) -> Value:
+    if len(cases) != 2:
+        raise Unsupported("'select_n' between more than two cases has no rule")
+    return arithmetic.elementwise("select", where, cases[1], cases[0])
+
+
+def _clamp(operation: Operation, arithmetic: Arithmetic, low: Value, x: Value, high: Value) -> Value:
+    return arithmetic.elementwise("minimum", arithmetic.elementwise("maximum", low, x), high)
+
+
+def _fold(name: str) -> Rule:
+    """A reduction, number after number along each axis."""
+
+    def rule(operation: Operation, arithmetic: Arithmetic, x: Value) -> Value:
+        for axis in sorted(operation.params["axes"], reverse=True):
+            if x.shape[axis] == 0:
+                raise Unsupported(f"{operation.name!r} of nothing has no rule")
+            parts = [arithmetic.moved(lambda a, i=i: np.take(a, i, axis), x) for i in range(x.shape[axis])]
+            x = parts[0]
+            for part in parts[1:]:
+                x = arithmetic.elementwise(name, x, part)
+        return x
+
+    return rule
+
+
+def _cumulative(name: str) -> Rule:
+    def rule(operation: Operation, arithmetic: Arithmetic, x: Value) -> Value:
+        axis, reverse = operation.params["axis"], operation.params["reverse"]
+        order = range(x.shape[axis])[:: -1 if reverse else 1]
+        parts: list[Value] = []
+        for i in order:
+            part = arithmetic.moved(lambda a, i=i: np.take(a, [i], axis), x)
+            parts.append(arithmetic.elementwise(name, parts[-1], part) if parts else part)
+        return arithmetic.moved(lambda *each: np.concatenate(each, axis), *parts[:: -1 if reverse else 1])
+
+    return rule
+
+
+def _true(operation: Operation, arithmetic: Arithmetic, x: Value) -> Value:
+    return np.ones(operation.shapes[0], bool)
+
+
+_RULES: Final[dict[str, Rule]] = {
+    "add": _plain("add"),
+    "add_any": _plain("add"),
+    "sub": _plain("subtract"),
+    "mul": _plain("multiply"),
+    "div": _div,
+    "neg": _plain("negative"),
+    "square": _plain("square"),
+    "integer_pow": lambda operation, arithmetic, x: arithmetic.elementwise("power", x, exponent=operation.params["y"]),
+    "pow": _plain("real_power"),
+    "sqrt": _plain("sqrt"),
+    "rsqrt": _composed("sqrt", "inverse"),
+    "exp": _plain("exp"),
+    "exp2": _exp2,
+    "expm1": lambda operation, arithmetic, x: _with(-1.0, "add")(operation, arithmetic, arithmetic.elementwise("exp", x)),
+    "log": _plain("log"),
+    "log1p": _with(1.0, "add", "log"),
+    "logistic": _plain("logistic"),
+    "sin": _plain("sin"),
+    "cos": _plain("cos"),
+    "tan": _tan,
+    "tanh": _plain("tanh"),
+    "sinh": _hyperbolic(-1.0),
+    "cosh": _hyperbolic(1.0),
+    "asin": _plain("asin"),
+    "acos": _plain("acos"),
+    "atan": _plain("atan"),
+    "erf": _plain("erf"),
+    "erfc": lambda operation, arithmetic, x: _composed("negation")(operation, arithmetic, arithmetic.elementwise("erf", x)),
+    "abs": _plain("absolute"),
+    "sign": _plain("sign"),
+    "max": _plain("maximum"),
+    "min": _plain("minimum"),
+    "clamp": _clamp,
+    "gt": _compare(swap=False, at_equality=False),
+    "ge": _compare(swap=False, at_equality=True),
+    "lt": _compare(swap=True, at_equality=False),
+    "le": _compare(swap=True, at_equality=True),
+    "eq": _plain("equal"),
+    "ne": _differ,
+    "and": _plain("multiply"),
+    "or": _plain("maximum"),
+    "not": _plain("negation"),
+    "select_n": _select,
+    "is_finite": _true,
+    "stop_gradient": _plain("held"),
+    "reduce_sum": lambda operation, arithmetic, x: arithmetic.total(x, operation.params["axes"]),
+    "reduce_max": _fold("maximum"),
+    "reduce_min": _fold("minimum"),
+    "reduce_prod": _fold("multiply"),
+    "cumsum": _cumulative("add"),
+    "cumprod": _cumulative("multiply"),
+    "dot_general": lambda operation, arithmetic, x, y: arithmetic.dot(x, y, operation.params["dimension_numbers"]),
+}
+
+
+def _scan(operation: Operation, inputs: list[Value], arithmetic: Arithmetic) -> list[Value]:
+    params = operation.params
+    constants, carried = params["num_consts"], params["num_carry"]
+    fixed, carry, rows = inputs[:constants], inputs[constants : constants + carried], inputs[constants + carried :]
+    collected: list[list[Value]] = []
+    for i in range(params["length"])[:: -1 if params["reverse"] else 1]:
+        row = [_move(arithmetic, lambda a, i=i: a[i], value) for value in rows]
+        outputs = run(params["jaxpr"], [*fixed, *carry, *row], arithmetic)
+        carry = outputs[:carried]
+        collected.append(outputs[carried:])
+    if params["reverse"]:
+        collected.reverse()
+    stacks = []
+    for place, shape in enumerate(operation.shapes[carried:]):
+        column = [outputs[place] for outputs in collected]
+        if not column:
+            stacks.append(np.zeros(shape))
+        elif all(map(is_known, column)):
+            stacks.append(np.stack(column))
+        else:
+            column = [arithmetic.wrap(value) if is_known(value) else value for value in column]
+            stacks.append(arithmetic.moved(lambda *each: np.stack(each), *column))
+    return [*carry, *stacks]
+
+
+def _while(operation: Operation, inputs: list[Value], arithmetic: Arithmetic) -> list[Value]:
+    params = operation.params
+    of_test, of_body = params["cond_nconsts"], params["body_nconsts"]
+    test, body, carry = inputs[:of_test], inputs[of_test : of_test + of_body], inputs[of_test + of_body :]
+    while True:
+        goes_on = run(params["cond_jaxpr"], [*test, *carry], arithmetic)[0]
+        if not is_known(goes_on):
+            raise Unsupported("a 'while' whose number of steps depends on the parameters has no rule")
+        if not goes_on:
+            return carry
+        carry = run(params["body_jaxpr"], [*body, *carry], arithmetic)
+
+
+def _cond(operation: Operation, inputs: list[Value], arithmetic: Arithmetic) -> list[Value]:
+    which, *arguments = inputs
+    branches = operation.params["branches"]
+    if is_known(which):
+        return run(branches[int(np.clip(which, 0, len(branches) - 1))], arguments, arithmetic)
+    if len(branches) != 2:
+        raise Unsupported("'cond' between more than two branches has no rule")
+    outputs = []
+    for no, yes in zip(*(run(branch, arguments, arithmetic) for branch in branches), strict=True):
+        no, yes = (arithmetic.wrap(value) if is_known(value) else value for value in (no, yes))
+        outputs.append(arithmetic.elementwise("select", which, yes, no))
+    return outputs
+
+
+def _move(arithmetic: Arithmetic, move: Callable[..., Any], value: Value) -> Value:
+    return move(value) if is_known(value) else arithmetic.moved(move, value)
+
+
+_PROGRAMS: Final = {"scan": _scan, "while": _while, "cond": _cond}

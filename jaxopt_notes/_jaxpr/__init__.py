@@ -42,6 +42,11 @@ from .programs import lifted as lifted
 from .programs import output_shapes as output_shapes
 from .programs import text as text
 from .programs import trace as trace
+from .real import Arithmetic as Arithmetic
+from .real import Unsupported as Unsupported
+from .real import is_known as is_known
+from .real import run_on as run_on
+from .real import supported as supported
 from .sums import Value as Value
 from .sums import adds_up as adds_up
 from .sums import output_value as output_value

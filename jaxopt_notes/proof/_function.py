@@ -9,48 +9,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
 from .. import _checks
-from .._jaxpr import listed
+from .._jaxpr import is_known, listed, run_on
 from ._interval import Interval, stacked
 from ._lanes import Lanes
-from ._rules import is_known, run
+from ._levels import Levels
+from ._point import Point
 from ._slopes import gradient, hessian
 from ._symbols import OnTape, Symbols
 from ._tape import Node, Tape
 
-_LONGEST = 200_000  # operations of a function, beyond which it is taken as whole arrays
-
-
-class Point:
-    """A pytree of real numbers as one vector of doubles, and back.
-
-    Arguments:
-        name: of the argument, for errors.
-        tree: a pytree of real arrays.
-    """
-
-    def __init__(self, name: str, tree: PyTree) -> None:
-        leaves, self.structure = jax.tree.flatten(_checks.params(name, tree))
-        self.shapes = [np.shape(leaf) for leaf in leaves]
-        parts = [np.asarray(leaf, np.float64).ravel() for leaf in leaves]
-        self.vector = np.concatenate(parts) if parts else np.zeros(0)
-
-    @property
-    def size(self) -> int:
-        """How many numbers."""
-        return self.vector.size
-
-    def tree(self, vector: Any) -> PyTree:
-        """Arrays of doubles in the structure of the point; `vector` may have leading axes."""
-        vector = np.asarray(vector)
-        sizes = [int(np.prod(shape, dtype=int)) for shape in self.shapes]
-        parts = np.split(vector, np.cumsum(sizes)[:-1], axis=-1) if sizes else []
-        lead = vector.shape[:-1]
-        return self.structure.unflatten(
-            [part.reshape(*lead, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
-        )
+_LONGEST = 2_000_000  # operations of a function
+_SYMBOLIC = 10  # parameters up to which the Hessian has a tape of its own
 
 
 class Function:
@@ -92,13 +63,24 @@ class Function:
         """The lower half of the Hessian on boxes, row after row."""
         return Lanes(self.tape, [node for row in self.curvature for node in row])
 
+    @functools.cached_property
+    def slope_levels(self) -> Levels:
+        """The gradient and its derivatives on one box, for functions of many parameters."""
+        return Levels(self.tape, self.slope, self.size, derivatives=True)
+
     def slope_on(self, box: Interval) -> Interval:
         """The gradient over boxes of shape (boxes, n)."""
+        if self.size > _SYMBOLIC:
+            rows = [self.slope_levels.values(self._variables(box[i : i + 1])) for i in range(len(box.lower))]
+            return stacked(rows)
         count = box.shape[:1]
         return stacked(self.slope_lanes(self._variables(box)), axis=-1, shape=count)
 
     def curvature_on(self, box: Interval) -> Interval:
         """The Hessian over boxes, (boxes, n, n)."""
+        if self.size > _SYMBOLIC:
+            rows = [self.slope_levels.derivatives(self._variables(box[i : i + 1])) for i in range(len(box.lower))]
+            return Interval(*(_mirrored(np.stack([getattr(row, side) for row in rows])) for side in ("lower", "upper")))
         half = iter(self.curvature_lanes(self._variables(box)))
         lower, upper = np.empty((2, *box.shape[:1], self.size, self.size))
         for i in range(self.size):
@@ -120,6 +102,12 @@ class Function:
     def _variables(self, box: Interval) -> list[Interval]:
         lower, upper = (np.ascontiguousarray(side.T) for side in (box.lower, box.upper))
         return [Interval(low, high) for low, high in zip(lower, upper, strict=True)]
+
+
+def _mirrored(matrices: np.ndarray) -> np.ndarray:
+    """The lower halves on both sides: a Hessian is symmetric, so each half holds the other."""
+    lower = np.tril(matrices)
+    return lower + np.swapaxes(np.tril(matrices, -1), -1, -2)
 
 
 def traced(loss: Callable[..., Any], point: Point, args: tuple[Any, ...], most: int = _LONGEST) -> Function:
@@ -144,7 +132,7 @@ def traced(loss: Callable[..., Any], point: Point, args: tuple[Any, ...], most: 
         for first, last, shape in zip(offsets[:-1], offsets[1:], point.shapes, strict=True)
     ]
     arithmetic = OnTape(tape, most)
-    output = run(listing, inputs, arithmetic)[0]
+    output = run_on(listing, inputs, arithmetic)[0]
     if is_known(output):
         output = arithmetic.wrap(output)
     return Function(tape, int(output.nodes.reshape(-1)[0]), point.size)

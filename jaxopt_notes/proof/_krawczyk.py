@@ -78,7 +78,9 @@ def approximate_inverse(matrices: np.ndarray) -> np.ndarray:
         return np.linalg.inv(matrices)
     except np.linalg.LinAlgError:
         sizes = np.abs(matrices).max((1, 2), keepdims=True)
-        beside = np.where(sizes > 0, sizes, 1.0) * 1e-10 * np.arange(1, matrices.shape[-1] + 1) * np.eye(matrices.shape[-1])
+        beside = (
+            np.where(sizes > 0, sizes, 1.0) * 1e-10 * np.arange(1, matrices.shape[-1] + 1) * np.eye(matrices.shape[-1])
+        )
         singular = ~(np.abs(np.linalg.det(matrices)) > 0)
         return np.linalg.inv(np.where(singular[:, None, None], matrices + beside, matrices))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -58,7 +58,8 @@ _VERBS: Final[dict[str, Callable[..., Interval]]] = {
 }
 
 
-def _verb(name: str) -> Callable[..., Interval]:
+def verb(name: str) -> Callable[..., Interval]:
+    """An operation of a tape on intervals; `power` takes its exponent besides."""
     return (lambda x: special(name, x)) if name in SPECIAL else _VERBS[name]
 
 
@@ -86,13 +87,13 @@ class Lanes:
             if name == "variable" or any(part in varies for part in tape.operands(node)):
                 varies.add(node)
             if node not in varies:
-                self._constants[node] = _constant(tape, node, self._constants)
+                self._constants[node] = constant(tape, node, self._constants)
             elif name == "variable":
                 self._steps.append((node, parts[0], (), []))
             elif name == "power":
                 self._steps.append((node, _power(parts[1]), (parts[0],), dying.get(node, [])))
             else:
-                self._steps.append((node, _verb(name), tuple(parts), dying.get(node, [])))
+                self._steps.append((node, verb(name), tuple(parts), dying.get(node, [])))
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -112,14 +113,15 @@ def _power(exponent: int) -> Callable[[Interval], Interval]:
     return lambda x: x.power(exponent)
 
 
-def _constant(tape: Tape, node: Node, values: dict[Node, Interval]) -> Interval:
+def constant(tape: Tape, node: Node, values: dict[Node, Interval]) -> Interval:
+    """The value of a node that does not vary, from those of its operands."""
     name, *parts = tape.nodes[node]
     if name == "constant":
         value = parts[0]
         return Interval(-np.inf, np.inf) if not np.isfinite(value) else _double(value)
     if name == "power":
         return values[parts[0]].power(parts[1])
-    return _verb(name)(*[values[part] for part in parts])
+    return verb(name)(*[values[part] for part in parts])
 
 
 def _double(value: float) -> Interval:

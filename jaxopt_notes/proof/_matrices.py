@@ -67,7 +67,9 @@ def eigenvalues(matrices: Interval) -> Interval:
     skew = Ball(skew.middle - np.eye(size), up(skew.radius + 2 * _U * (1 + np.abs(skew.middle))))
     scaled = vectors * values[:, None, :]  # the rounding of this product is u |V| |D|
     model = product(vectors, Ball(np.swapaxes(scaled, 1, 2), up(2 * _U * np.abs(np.swapaxes(scaled, 1, 2)))))
-    left = Ball(middle - model.middle, up(each.radius + model.radius + 4 * _U * (np.abs(middle) + np.abs(model.middle))))
+    left = Ball(
+        middle - model.middle, up(each.radius + model.radius + 4 * _U * (np.abs(middle) + np.abs(model.middle)))
+    )
     skewness, rest = (_row_norm(part) for part in (skew, left))
     around = up(np.abs(values) * skewness[:, None] + rest[:, None])
     known &= skewness < 0.5

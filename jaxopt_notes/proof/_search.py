@@ -133,7 +133,9 @@ def _mean_value(tested: Tested, box: Interval) -> Interval:
     reach = np.maximum(up(box.upper - tested.middle), up(tested.middle - box.lower))
     with np.errstate(invalid="ignore"):
         change = up((tested.curvature.magnitude() @ reach[..., None])[..., 0] * (1 + 2.0**-40))
-    return tested.slope + Interval(np.where(np.isnan(change), -np.inf, -change), np.where(np.isnan(change), np.inf, change))
+    return tested.slope + Interval(
+        np.where(np.isnan(change), -np.inf, -change), np.where(np.isnan(change), np.inf, change)
+    )
 
 
 def _halves(box: Interval, cut: np.ndarray, sizes: np.ndarray, narrow: np.ndarray, scale: np.ndarray) -> Interval:

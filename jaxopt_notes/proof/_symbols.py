@@ -51,7 +51,7 @@ class OnTape:
             raise TooLong(f"more than {self._most} operations")
         verb = getattr(self._tape, name, None)
         if verb is None:
-            verb = lambda node: self._tape.unary(name, node)
+            verb = lambda node: self._tape.plain(name, node)
         shape = np.broadcast_shapes(*(value.shape for value in values))
         columns = [np.broadcast_to(value.nodes, shape).ravel().tolist() for value in values]
         made = [verb(*nodes, **static) for nodes in zip(*columns, strict=True)]
@@ -77,16 +77,19 @@ class OnTape:
         return Symbols(summed.nodes.reshape(*left.shape[:-2], *of_left, *of_right))
 
     def total(self, x: Symbols, axes: Sequence[int]) -> Symbols:
-        """Sums, number after number."""
+        """Sums in pairs, of pairs, ...: as short a chain as there is, which rounds least."""
         kept = [axis for axis in range(len(x.shape)) if axis not in axes]
         rows = x.nodes.transpose(*kept, *axes)
         shape = rows.shape[: len(kept)]
-        sums = np.full(shape, self._tape.constant(0.0))
-        result = Symbols(sums)
         flat = rows.reshape(*shape, int(np.prod(rows.shape[len(kept) :], dtype=int)))
-        for i in range(flat.shape[-1]):
-            result = self.elementwise("add", result, Symbols(flat[..., i]))
-        return result
+        if flat.shape[-1] == 0:
+            return Symbols(np.full(shape, self._tape.constant(0.0)))
+        while (count := flat.shape[-1]) > 1:
+            pairs = self.elementwise(
+                "add", Symbols(flat[..., : count // 2]), Symbols(flat[..., count // 2 : count // 2 * 2])
+            )
+            flat = np.concatenate([pairs.nodes, flat[..., count // 2 * 2 :]], axis=-1)
+        return Symbols(flat[..., 0])
 
 
 class TooLong(RuntimeError):

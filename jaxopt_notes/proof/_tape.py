@@ -277,9 +277,9 @@ class Tape:
             self._known[("held", a)] = a
         return a
 
-    def unary(self, name: str, a: Node) -> Node:
-        """A function without simplifications: "sin", "tanh", "erf", "step", ..."""
-        return self._node(name, a)
+    def plain(self, name: str, *operands: int) -> Node:
+        """An operation without simplifications: "sin", "tanh", "erf", "step", ..."""
+        return self._node(name, *operands)
 
     def softplus(self, a: Node) -> Node:
         """log(1 + e^a)."""
@@ -288,7 +288,7 @@ class Tape:
     def logistic(self, a: Node) -> Node:
         """1 / (1 + e^-a) = (1 + tanh(a / 2)) / 2."""
         half = self.constant(0.5)
-        return self.multiply(half, self.add(self.constant(1.0), self.unary("tanh", self.multiply(half, a))))
+        return self.multiply(half, self.add(self.constant(1.0), self.plain("tanh", self.multiply(half, a))))
 
     def negation(self, a: Node) -> Node:
         """1 - a, of what is 0 or 1."""

@@ -3,6 +3,8 @@
 A program is run on values that are known exactly (integers, booleans, constants: numpy arrays) and on values of an
 arithmetic: nodes of a tape, or arrays of intervals. Integers and booleans are computed as JAX computes them. Real
 numbers never are: also what only constants decide, such as 0.1 * 0.3, is computed by the arithmetic.
+
+Not promised: the names of the primitives and of their parameters.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from .._jaxpr import Listing, Operation
+from .listing import Listing, Operation
 
 Value = Any
 
@@ -40,7 +42,7 @@ class Arithmetic(Protocol):
         """A sum along axes."""
 
 
-def run(listing: Listing, inputs: Sequence[Value], arithmetic: Arithmetic) -> list[Value]:
+def run_on(listing: Listing, inputs: Sequence[Value], arithmetic: Arithmetic) -> list[Value]:
     """The outputs of a program, known arrays or values."""
     slots: dict[int, Value] = dict(zip(listing.inputs, inputs, strict=True))
 
@@ -48,7 +50,9 @@ def run(listing: Listing, inputs: Sequence[Value], arithmetic: Arithmetic) -> li
         return slots[item] if isinstance(item, int) else item
 
     for operation in listing.operations:
-        slots.update(zip(operation.outputs, _outputs(operation, list(map(read, operation.inputs)), arithmetic), strict=True))
+        slots.update(
+            zip(operation.outputs, _outputs(operation, list(map(read, operation.inputs)), arithmetic), strict=True)
+        )
     return [read(item) for item in listing.outputs]
 
 
@@ -86,7 +90,16 @@ def supported() -> list[str]:
     return sorted({*_RULES, *_MOVES, *_POSITIONS, *_PROGRAMS, "iota"})
 
 
-_EXACT: Final = {"iota", "convert_element_type", "copy", "stop_gradient", "select_n", "gather", "dynamic_slice", "scatter"}
+_EXACT: Final = {
+    "iota",
+    "convert_element_type",
+    "copy",
+    "stop_gradient",
+    "select_n",
+    "gather",
+    "dynamic_slice",
+    "scatter",
+}
 _EXACT |= {"bitcast_convert_type", "reshape", "squeeze", "transpose", "broadcast_in_dim", "slice", "rev", "concatenate"}
 _EXACT |= {"split", "pad", "expand_dims", "neg", "dynamic_update_slice"}
 
@@ -141,7 +154,9 @@ def _pad(operation: Operation) -> Callable[..., Any]:
                 for (low, high, inner), n in zip(config, x.shape, strict=True)]  # fmt: skip
         padded = np.full(size, fill, x.dtype)
         padded[tuple(whole)] = x
-        return padded[tuple(slice(max(-low, 0), n - max(-high, 0)) for (low, high, _), n in zip(config, size, strict=True))]
+        return padded[
+            tuple(slice(max(-low, 0), n - max(-high, 0)) for (low, high, _), n in zip(config, size, strict=True))
+        ]
 
     return move
 
@@ -311,7 +326,9 @@ _RULES: Final[dict[str, Rule]] = {
     "rsqrt": _composed("sqrt", "inverse"),
     "exp": _plain("exp"),
     "exp2": _exp2,
-    "expm1": lambda operation, arithmetic, x: _with(-1.0, "add")(operation, arithmetic, arithmetic.elementwise("exp", x)),
+    "expm1": lambda operation, arithmetic, x: _with(-1.0, "add")(
+        operation, arithmetic, arithmetic.elementwise("exp", x)
+    ),
     "log": _plain("log"),
     "log1p": _with(1.0, "add", "log"),
     "logistic": _plain("logistic"),
@@ -325,7 +342,9 @@ _RULES: Final[dict[str, Rule]] = {
     "acos": _plain("acos"),
     "atan": _plain("atan"),
     "erf": _plain("erf"),
-    "erfc": lambda operation, arithmetic, x: _composed("negation")(operation, arithmetic, arithmetic.elementwise("erf", x)),
+    "erfc": lambda operation, arithmetic, x: _composed("negation")(
+        operation, arithmetic, arithmetic.elementwise("erf", x)
+    ),
     "abs": _plain("absolute"),
     "sign": _plain("sign"),
     "max": _plain("maximum"),
@@ -360,7 +379,7 @@ def _scan(operation: Operation, inputs: list[Value], arithmetic: Arithmetic) -> 
     collected: list[list[Value]] = []
     for i in range(params["length"])[:: -1 if params["reverse"] else 1]:
         row = [_move(arithmetic, lambda a, i=i: a[i], value) for value in rows]
-        outputs = run(params["jaxpr"], [*fixed, *carry, *row], arithmetic)
+        outputs = run_on(params["jaxpr"], [*fixed, *carry, *row], arithmetic)
         carry = outputs[:carried]
         collected.append(outputs[carried:])
     if params["reverse"]:
@@ -383,23 +402,23 @@ def _while(operation: Operation, inputs: list[Value], arithmetic: Arithmetic) ->
     of_test, of_body = params["cond_nconsts"], params["body_nconsts"]
     test, body, carry = inputs[:of_test], inputs[of_test : of_test + of_body], inputs[of_test + of_body :]
     while True:
-        goes_on = run(params["cond_jaxpr"], [*test, *carry], arithmetic)[0]
+        goes_on = run_on(params["cond_jaxpr"], [*test, *carry], arithmetic)[0]
         if not is_known(goes_on):
             raise Unsupported("a 'while' whose number of steps depends on the parameters has no rule")
         if not goes_on:
             return carry
-        carry = run(params["body_jaxpr"], [*body, *carry], arithmetic)
+        carry = run_on(params["body_jaxpr"], [*body, *carry], arithmetic)
 
 
 def _cond(operation: Operation, inputs: list[Value], arithmetic: Arithmetic) -> list[Value]:
     which, *arguments = inputs
     branches = operation.params["branches"]
     if is_known(which):
-        return run(branches[int(np.clip(which, 0, len(branches) - 1))], arguments, arithmetic)
+        return run_on(branches[int(np.clip(which, 0, len(branches) - 1))], arguments, arithmetic)
     if len(branches) != 2:
         raise Unsupported("'cond' between more than two branches has no rule")
     outputs = []
-    for no, yes in zip(*(run(branch, arguments, arithmetic) for branch in branches), strict=True):
+    for no, yes in zip(*(run_on(branch, arguments, arithmetic) for branch in branches), strict=True):
         no, yes = (arithmetic.wrap(value) if is_known(value) else value for value in (no, yes))
         outputs.append(arithmetic.elementwise("select", which, yes, no))
     return outputs

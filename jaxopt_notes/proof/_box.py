@@ -1,0 +1,41 @@
+"""Boxes that users give: checked, and as two vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from ._point import Point
+
+
+def checked_box(box: Any, like: Any = None) -> tuple[Point, Point]:
+    """The lower and the upper side of a box, as points of one structure."""
+    if not isinstance(box, (tuple, list)) or len(box) != 2:
+        raise ValueError(f"box must be (lower, upper), two pytrees like the parameters, got {box!r}")
+    as_arrays = [jax.tree.map(np.asarray, _lists_as_arrays(side)) for side in box]
+    lower, upper = Point("box[0]", as_arrays[0]), Point("box[1]", as_arrays[1])
+    if lower.structure != upper.structure or lower.shapes != upper.shapes:
+        raise ValueError(
+            f"both sides of box must have the same structure and shapes, got {lower.structure} with {lower.shapes} "
+            f"and {upper.structure} with {upper.shapes}"
+        )
+    for name, side in (("box[0]", lower), ("box[1]", upper)):
+        if not np.isfinite(side.vector).all():
+            raise ValueError(f"{name} must be finite, got {side.vector.tolist()}: a proof needs a bounded box")
+    above = lower.vector > upper.vector
+    if above.any():
+        i = int(above.argmax())
+        raise ValueError(
+            f"box must have its lower side below its upper side, got {lower.vector[i]} and {upper.vector[i]} for "
+            f"parameter {i}"
+        )
+    return lower, upper
+
+
+def _lists_as_arrays(side: Any) -> Any:
+    """A list of numbers is a vector: ([-5, -5], [5, 5]) is the box of a function of two numbers."""
+    if isinstance(side, (list, tuple)) and side and all(isinstance(x, (int, float, np.number)) for x in side):
+        return np.asarray(side, float)
+    return side

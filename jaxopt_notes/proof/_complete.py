@@ -1,0 +1,396 @@
+"""Every critical point in a box, each with its proof, and the proof that there is no other."""
+
+from __future__ import annotations
+
+import collections
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+import scipy.sparse
+import scipy.spatial
+import tqdm
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from .. import _checks
+from . import _search
+from ._boundary import boundary_index_sum
+from ._box import checked_box
+from ._certificate import FLOAT64, Certificate, kind_of
+from ._certify import Proof, proofs
+from ._function import Function, traced
+from ._interval import Interval
+from ._point import Point
+from ._prove import certificate_of
+from ._search import Boxes, search
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+BOXES = 1_000_000
+_FINEST = 1e-10  # of the box: parts that are smaller in every parameter are not divided any more
+
+
+@dataclass(frozen=True)
+class AllCriticalPoints:
+    """The critical points in a box, sorted by loss, each proved; `complete` if it is proved that there is no other.
+
+    `found[i]` is the `Certificate` of point i. `print` it for a summary.
+
+    Attributes:
+        complete: whether every part of the box is decided.
+        points: close to the points, a pytree of doubles with a leading axis.
+        radius: a point is at most this far from `points` in every parameter.
+        index: number of negative eigenvalues of the Hessian.
+        kind: "minimum", "maximum" or "saddle".
+        loss: (lower, upper) of the loss at each.
+        eigenvalues: (lower, upper) of the eigenvalues of the Hessian at each, ascending.
+        on_boundary: which of the points lie on the boundary of the box, as far as doubles show.
+        undecided: (lower, upper) of the places that could not be decided, pytrees with a leading axis: degenerate
+            points, kinks, poles, or whole curves of critical points.
+        left: share of the box that was not examined, because a limit was reached.
+        boxes: number of boxes examined.
+        ended: for each reason how many boxes were dropped, or decided.
+        index_sum: sum of (-1)^index over the points, which must be that of the boundary if the list is complete.
+        boundary_index_sum: the degree of the gradient on the boundary, proved by itself (Poincare and Hopf). None for
+            more than two parameters, and where a point lies too close to the boundary.
+        history: (reason, lower, upper) of every box that ended, where `history=True` asked for it.
+    """
+
+    complete: bool
+    points: PyTree
+    radius: Float[np.ndarray, " points"]
+    index: Int[np.ndarray, " points"]
+    kind: list[str]
+    loss: Float[np.ndarray, "points 2"]
+    eigenvalues: Float[np.ndarray, "points n 2"]
+    on_boundary: Bool[np.ndarray, " points"]
+    undecided: tuple[PyTree, PyTree]
+    left: float
+    boxes: int
+    ended: dict[str, int]
+    index_sum: int
+    boundary_index_sum: int | None
+    history: list[tuple[str, np.ndarray, np.ndarray]] | None
+    _task: _Task = field(repr=False)
+    _known: Boxes = field(repr=False)
+    _proof: Proof = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, number: int) -> Certificate:
+        return certificate_of(self._task.function, self._task.lower, self._proof, number, 0.0, FLOAT64)
+
+    def __iter__(self) -> Iterator[Certificate]:
+        return (self[i] for i in range(len(self)))
+
+    @property
+    def certificates(self) -> list[Certificate]:
+        """The certificate of every point."""
+        return list(self)
+
+    @property
+    def index_counts(self) -> dict[int, int]:
+        """Index to number of points."""
+        return {int(i): int(n) for i, n in zip(*np.unique(self.index, return_counts=True), strict=True)}
+
+    def resume(self, boxes: int = BOXES, seconds: float | None = None, progress: bool = True) -> AllCriticalPoints:
+        """Go on with what a limit left over.
+
+        Arguments:
+            boxes: how many more to examine at most.
+            seconds: how long at most; no limit when None.
+            progress: whether a terminal shows how much of the box is decided.
+        """
+        known = self._known
+        fresh = Boxes(known.alone, known.image, known.undecided, known.left, known.examined, dict(known.counts))
+        fresh.history = None if known.history is None else list(known.history)
+        return _searched(self._task, fresh, boxes, seconds, progress)
+
+    def __str__(self) -> str:
+        kinds = ", ".join(f"{count} {_plural(kind, count)}" for kind, count in collections.Counter(self.kind).items())
+        number = f"{len(self)} critical point{'' if len(self) == 1 else 's'}"
+        lines = [f"{number} in the box, each proved" + (f": {kinds}" if kinds else "")]
+        if self.on_boundary.any():
+            lines.append(f"{int(self.on_boundary.sum())} of these on the boundary of the box, within rounding")
+        lines.append(self._completeness())
+        if self.boundary_index_sum is not None and self.complete:
+            lines.append(f"sum of (-1)^index {self.index_sum}, as the gradient on the boundary requires")
+        lines.append(f"{self.boxes:,} boxes: " + ", ".join(f"{n:,} {name}" for name, n in self.ended.items() if n))
+        return "\n".join(lines)
+
+    def _completeness(self) -> str:
+        places = len(jax.tree.leaves(self.undecided[0])[0])
+        if self.complete:
+            return "complete: it is proved that there is no other"
+        parts = []
+        if places:
+            where = ", ".join(_place(*self._place(i)) for i in range(min(places, 3)))
+            more = f" and {places - 3} more" if places > 3 else ""
+            parts.append(f"{places} {'place is' if places == 1 else 'places are'} undecided: {where}{more}")
+        if self.left:
+            parts.append(f"{100 * self.left:.3g} % of the box was not examined; .resume(boxes=...) goes on")
+        return "not complete: " + "; ".join(parts)
+
+    def _place(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        lower, upper = (
+            np.concatenate([np.asarray(leaf)[number].ravel() for leaf in jax.tree.leaves(side)])
+            for side in self.undecided
+        )
+        return lower, upper
+
+    def to_dataset(self) -> xr.Dataset:
+        """The points as a Dataset over `point`, for `plots.index_against_loss`, `jon.save` and reports.
+
+        `loss`, `index`, `kind`, `radius` of every point, its `eigenvalues` over `mode`, ascending, and where it is,
+        `position` over `parameter`, named by their paths. Losses and eigenvalues are the middles of their ranges.
+
+        Example:
+            >>> import jaxopt_notes as jon
+            >>> found = jon.find_critical_points(lambda x: (x**2 - 1) ** 2, box=(-2.0, 2.0), complete=True)
+            >>> found.to_dataset()["kind"].values.tolist()
+            ['minimum', 'minimum', 'maximum']
+        """
+        import xarray as xr
+
+        count = len(self)
+        rows = [np.asarray(leaf).reshape(count, math.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(self.points)]
+        names = [
+            f"{jax.tree_util.keystr(path)}{list(index) if index else ''}"
+            for path, leaf in jax.tree_util.tree_leaves_with_path(self.points)
+            for index in np.ndindex(leaf.shape[1:])
+        ]
+        variables: dict[str, Any] = {
+            "loss": ("point", self.loss.mean(1)),
+            "index": ("point", self.index),
+            "kind": ("point", np.array(self.kind, str)),
+            "radius": ("point", self.radius),
+            "eigenvalues": (("point", "mode"), self.eigenvalues.mean(2)),
+            "position": (("point", "parameter"), np.concatenate(rows, axis=1)),
+        }
+        attributes = {"parameters": len(names), "complete": int(self.complete), "boxes": self.boxes}
+        return xr.Dataset(variables, {"parameter": names}, attributes | {"index_sum": self.index_sum})
+
+
+def all_critical_points(
+    loss: Callable[..., Float[Array, ""]],
+    box: tuple[PyTree, PyTree],
+    *args: Any,
+    period: Any = None,
+    boxes: int = BOXES,
+    seconds: float | None = None,
+    finest: float = _FINEST,
+    progress: bool = True,
+    history: bool = False,
+) -> AllCriticalPoints:
+    """All critical points in a box, as `find_critical_points(..., complete=True)`, which says more.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> found = jon.proof.all_critical_points(lambda x: x[0] ** 3 - 3 * x[0] + x[1] ** 2, ([-2.0, -1.0], [2.0, 1.0]))
+        >>> found.complete, found.index_counts
+        (True, {0: 1, 1: 1})
+    """
+    lower, upper = checked_box(box)
+    boxes = _checks.count("boxes", boxes)
+    finest = float(_checks.number("finest", finest, low=0.0, high=1.0))
+    if seconds is not None:
+        seconds = float(_checks.number("seconds", seconds, low=0.0))
+    function = traced(loss, lower, args)
+    task = _Task(function, lower, upper, _periods(period, lower), finest, history)
+    return _searched(task, _search.start(lower.vector, upper.vector, history), boxes, seconds, progress)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is asked."""
+
+    function: Function
+    lower: Point
+    upper: Point
+    periods: np.ndarray
+    finest: float
+    history: bool
+
+
+def _periods(period: Any, like: Point) -> np.ndarray:
+    if period is None:
+        return np.full(like.size, np.inf)
+    leaves = jax.tree.leaves(period)
+    if len(leaves) == 1 and np.ndim(leaves[0]) == 0:
+        return np.full(like.size, float(leaves[0]))
+    given = Point("period", jax.tree.map(np.asarray, period))
+    if given.shapes != like.shapes:
+        raise ValueError(f"period must be a number or of the shapes of the box, {like.shapes}, got {given.shapes}")
+    if not (given.vector > 0).all():
+        raise ValueError(f"period must be above 0, got {period}")
+    return given.vector
+
+
+def _searched(task: _Task, known: Boxes, boxes: int, seconds: float | None, progress: bool) -> AllCriticalPoints:
+    """Search, and then prove what was found."""
+    lower, upper = task.lower.vector, task.upper.vector
+    total = max(float(np.prod(upper - lower)), 5e-324)
+    with np.errstate(all="ignore"), _bar(progress) as bar:
+
+        def report(known: Boxes) -> None:
+            decided = 100 * (1 - _volume(known.left) / total)
+            bar.n = round(decided, 2)
+            bar.set_postfix_str(f"{len(known.alone.lower)} found, {known.examined:,} boxes", refresh=False)
+            bar.refresh()
+
+        search(
+            task.function,
+            known,
+            tolerance=task.finest * (upper - lower),
+            boxes=boxes,
+            seconds=math.inf if seconds is None else seconds,
+            report=report,
+        )
+        return _result(task, known, total)
+
+
+def _bar(progress: bool) -> Any:
+    """A bar in a terminal, for searches that take more than two seconds."""
+    options: dict[str, Any] = {"total": 100, "unit": "%", "delay": 2, "leave": False}
+    return tqdm.tqdm(disable=None if progress else True, bar_format="{l_bar}{bar}| {elapsed} {postfix}", **options)
+
+
+def _volume(box: Interval) -> float:
+    return float(np.prod(box.upper - box.lower, axis=-1).sum())
+
+
+def _result(task: _Task, known: Boxes, total: float) -> AllCriticalPoints:
+    proof = proofs(task.function, known.alone, known.image)
+    sure = proof.defined & (proof.index >= 0)
+    open_places = _search.joined(known.undecided, Interval(proof.lower[~sure], proof.upper[~sure]))
+    proof, twice = _distinct(_rows(proof, sure), task)
+    open_places = _places(_search.joined(open_places, twice), task)
+    proof, edge = _inside(proof, task)
+    order = np.argsort(proof.loss.mean(1), kind="stable")
+    proof, edge = _rows(proof, order), edge[order]
+    index_sum = int(np.sum((-1) ** proof.index))
+    left = _volume(known.left) / total if len(known.left.lower) else 0.0
+    complete = not len(open_places.lower) and not len(known.left.lower)
+    periodic = np.isfinite(task.periods).any()
+    degree = None
+    if not periodic and not edge.any():
+        degree = boundary_index_sum(task.function, task.lower.vector, task.upper.vector)
+    if complete and degree is not None and degree != index_sum:  # two proofs that contradict each other
+        raise AssertionError(f"the points have index sum {index_sum}, the boundary {degree}: please report this")
+    return AllCriticalPoints(
+        complete=complete,
+        points=task.lower.tree(proof.point),
+        radius=proof.radius,
+        index=proof.index,
+        kind=[kind_of(int(i), task.function.size) for i in proof.index],
+        loss=proof.loss,
+        eigenvalues=proof.bounds,
+        on_boundary=edge,
+        undecided=(task.lower.tree(open_places.lower), task.lower.tree(open_places.upper)),
+        left=left,
+        boxes=known.examined,
+        ended=dict(known.counts),
+        index_sum=index_sum,
+        boundary_index_sum=degree,
+        history=known.history,
+        _task=task,
+        _known=known,
+        _proof=proof,
+    )
+
+
+def _rows(proof: Proof, rows: np.ndarray) -> Proof:
+    return Proof(*(part[rows] for part in proof))
+
+
+def _distinct(proof: Proof, task: _Task) -> tuple[Proof, Interval]:
+    """Each critical point once, and places where two boxes may or may not hold the same one.
+
+    A point on the side that two boxes share is found in both. Two are the same if one's range lies where the other is
+    proved to be alone, and different if their ranges do not touch.
+    """
+    count = len(proof.index)
+    none = Interval(np.zeros((0, task.function.size)))
+    if count < 2:
+        return proof, none
+    point = _wrapped(proof.point, task)
+    reach = 4 * float(proof.radius.max()) + 1e-12 * float(np.abs(point).max())
+    tree = scipy.spatial.cKDTree(_scaled(point, task), boxsize=_boxsize(task))
+    drop, unsure = np.zeros(count, bool), np.zeros(count, bool)
+    for i, j in sorted(tree.query_pairs(reach, p=np.inf)):
+        shift = _shift(proof.point[j] - proof.point[i], task)
+        low, high = proof.lower_of_zero[j] - shift, proof.upper_of_zero[j] - shift
+        if (low > proof.upper_of_zero[i]).any() or (high < proof.lower_of_zero[i]).any():
+            continue
+        same = (low > proof.lower[i]).all() and (high < proof.upper[i]).all()
+        drop[j] = True
+        unsure[j] |= not same
+    return _rows(proof, ~drop), Interval(proof.lower_of_zero[unsure], proof.upper_of_zero[unsure])
+
+
+def _shift(difference: np.ndarray, task: _Task) -> np.ndarray:
+    """Whole periods between two points."""
+    periodic = np.isfinite(task.periods)
+    periods = np.where(periodic, task.periods, 1.0)
+    return np.where(periodic, np.rint(difference / periods) * periods, 0.0)
+
+
+def _wrapped(point: np.ndarray, task: _Task) -> np.ndarray:
+    periodic = np.isfinite(task.periods)
+    periods = np.where(periodic, task.periods, 1.0)
+    lower = task.lower.vector
+    return np.where(periodic, lower + np.mod(point - lower, periods), point)
+
+
+def _scaled(point: np.ndarray, task: _Task) -> np.ndarray:
+    """Positions as the tree wants them: periodic ones in [0, period)."""
+    periodic = np.isfinite(task.periods)
+    offset = np.where(periodic, point - task.lower.vector, point)
+    return np.where(periodic, np.minimum(offset, np.nextafter(np.where(periodic, task.periods, 1), 0)), offset)
+
+
+def _boxsize(task: _Task) -> np.ndarray | None:
+    periodic = np.isfinite(task.periods)
+    return np.where(periodic, task.periods, 0.0) if periodic.any() else None
+
+
+def _inside(proof: Proof, task: _Task) -> tuple[Proof, np.ndarray]:
+    """The points in the box, and which of them may lie on its boundary; what repeats has no boundary."""
+    lower, upper = task.lower.vector, task.upper.vector
+    free = np.isfinite(task.periods)
+    outside = ((proof.upper_of_zero < lower) | (proof.lower_of_zero > upper)) & ~free
+    across = ((proof.lower_of_zero <= lower) | (proof.upper_of_zero >= upper)) & ~free
+    keep = ~outside.any(1)
+    return _rows(proof, keep), across.any(1)[keep]
+
+
+def _places(boxes: Interval, task: _Task) -> Interval:
+    """Undecided boxes that touch, as one place each."""
+    count = len(boxes.lower)
+    if count < 2:
+        return boxes
+    span = np.where(task.upper.vector > task.lower.vector, task.upper.vector - task.lower.vector, 1.0)
+    middle, width = (boxes.lower + boxes.upper) / (2 * span), ((boxes.upper - boxes.lower) / span).max()
+    pairs = scipy.spatial.cKDTree(middle).query_pairs(1.01 * width, p=np.inf, output_type="ndarray")
+    graph = scipy.sparse.coo_matrix((np.ones(len(pairs)), tuple(pairs.T)), shape=(count, count))
+    number, label = scipy.sparse.csgraph.connected_components(graph, directed=False)
+    lower, upper = np.full((number, boxes.shape[1]), np.inf), np.full((number, boxes.shape[1]), -np.inf)
+    np.minimum.at(lower, label, boxes.lower)
+    np.maximum.at(upper, label, boxes.upper)
+    return Interval(lower, upper)
+
+
+def _place(lower: np.ndarray, upper: np.ndarray) -> str:
+    """A small box in words."""
+    middle, half = 0.5 * (lower + upper), float((upper - lower).max(initial=0.0)) / 2
+    numbers = ", ".join(f"{x:.6g}" for x in middle[:6]) + (", ..." if len(middle) > 6 else "")
+    return f"({numbers}) +- {half:.1g}"
+
+
+def _plural(kind: str, count: int) -> str:
+    return kind if count == 1 else {"minimum": "minima", "maximum": "maxima"}.get(kind, f"{kind}s")

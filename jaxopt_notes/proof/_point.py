@@ -1,0 +1,41 @@
+"""A pytree of real numbers as one vector of doubles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from .. import _checks
+
+
+class Point:
+    """A pytree of real numbers as one vector of doubles, and back.
+
+    Arguments:
+        name: of the argument, for errors.
+        tree: a pytree of real arrays.
+    """
+
+    def __init__(self, name: str, tree: PyTree) -> None:
+        leaves, self.structure = jax.tree.flatten(_checks.params(name, tree))
+        self.shapes = [np.shape(leaf) for leaf in leaves]
+        parts = [np.asarray(leaf, np.float64).ravel() for leaf in leaves]
+        self.vector = np.concatenate(parts) if parts else np.zeros(0)
+
+    @property
+    def size(self) -> int:
+        """How many numbers."""
+        return self.vector.size
+
+    def tree(self, vector: Any) -> PyTree:
+        """Arrays of doubles in the structure of the point; `vector` may have leading axes."""
+        vector = np.asarray(vector)
+        sizes = [int(np.prod(shape, dtype=int)) for shape in self.shapes]
+        parts = np.split(vector, np.cumsum(sizes)[:-1], axis=-1) if sizes else []
+        lead = vector.shape[:-1]
+        return self.structure.unflatten(
+            [np.reshape(part, (*lead, *shape)) for part, shape in zip(parts, self.shapes, strict=True)]
+        )

@@ -300,8 +300,9 @@ def test_data_that_are_read_while_it_runs_are_those_of_a_sweep():
     options = dict(problem=made, metric="validation_loss", batch=3)
     run(study, RATE, **options, data=ROWS, batch_size=8, trials=6)
     rates = [trial.params["learning_rate"] for trial in study.trials]
+    width = study.user_attrs[bridge.STUDY]["width"]  # floats depend on it, on processors with wide registers
     alone = jon.sweep(
-        made, jon.momentum, jon.trials({"learning_rate": rates}), data=ROWS, batch_size=8, steps=20, width=3
+        made, jon.momentum, jon.trials({"learning_rate": rates}), data=ROWS, batch_size=8, steps=20, width=width
     )
     assert [trial.value for trial in study.trials] == alone.validation_loss.values[:, 0].tolist()
     with pytest.raises(ValueError, match=r"begun with another definition; stream: 60 examples by number, .* there"):

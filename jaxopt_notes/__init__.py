@@ -15,6 +15,7 @@ from . import landscape as landscape
 from . import minibatches as minibatches
 from . import optimizers as optimizers
 from . import problems as problems
+from . import proof as proof
 from . import schedules as schedules
 from . import sweeps as sweeps
 from ._version import __version__ as __version__
@@ -47,6 +48,9 @@ from .optimizers._second_order import *  # noqa: F403
 from .problems import Metric as Metric
 from .problems import Problem as Problem
 from .problems import maximize as maximize
+from .proof import Certificate as Certificate
+from .proof import prove as prove
+from .proof import prove_minimum_below as prove_minimum_below
 from .report import Section as Section
 from .report import report as report
 from .suggest import Suggestion as Suggestion

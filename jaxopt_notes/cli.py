@@ -16,6 +16,7 @@ import tyro
 from . import _checks
 from ._jaxpr import chosen_precision
 from ._version import __version__
+from .cli_proofs import prove
 from .cli_sweeps import classify, sweep
 from .devices import compile_quickly, use_compilation_cache, use_cpu_cores
 from .sweeps import open_sweep
@@ -244,11 +245,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return tyro.extras.subcommand_cli_from_dict(
             {
-                **{"tour": tour, "sweep": sweep, "classify": classify, "study": study},
+                **{"tour": tour, "sweep": sweep, "classify": classify, "prove": prove, "study": study},
                 **{"explore": explore, "report": report, "doctor": doctor},
             },
             prog="jaxopt-notes",
-            description="Functional optimization in JAX: vmapped sweeps and proved verdicts on critical points.",
+            description="Functional optimization in JAX: vmapped sweeps, verdicts and proofs about critical points.",
             args=arguments,
         )
     except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:

@@ -91,7 +91,7 @@ def sweep(
     values = _space(axes, {**_arguments(maker), **arguments_of(family), **_BATCH_SIZE})
     own = {name: values[name][0] for name in _own(maker, values)}
     first = _made(problem, maker, own)
-    with _no_exit(problem):
+    with no_exit(problem):
         known = measured(first)
     _checks.choice("metric", metric, known)
     direction = declared_direction(first, metric, direction)
@@ -99,14 +99,14 @@ def sweep(
     definition: dict[str, Any] = {"seeds": seeds, "steps": steps, "every": every, "key": jax.random.key(seed)}
     definition["batch_size"] = batch_size or None
     if plan:
-        with _no_exit(problem):
+        with no_exit(problem):
             print(make_plan(made, family, space, **definition))
         return 0
     if store is None:
         numbers = (steps, seeds, batch_size, every, seed, keep_params)
         store = Path("runs") / _folder_name(problem, optimizer, values, numbers)
     try:
-        with _no_exit(problem):
+        with no_exit(problem):
             table = run(made, family, space, **definition, store=store, keep_params=keep_params, extend=extend)
     except StoreError as error:
         raise StoreError(f"{error}\n  another folder is --store runs/NAME") from error
@@ -143,7 +143,7 @@ def classify(
     seed: int = 0,
     polish: int = 0,
 ) -> int:
-    """Say what kind of point it is, and prove what can be proved: of a test function, or of a sweep's best end point.
+    """Say what kind of point it is, as far as rounding shows: of a test function, or of a sweep's best end point.
 
     For example: jaxopt-notes classify himmelblau --at 3 2
 
@@ -171,7 +171,7 @@ def classify(
         params, words = _point(problem, made, at), ""
     else:
         made, params, words = _best_end_point(problem, maker, sweep, metric, direction, seed)
-    with _no_exit(problem):
+    with no_exit(problem):
         verdict = judge(made.loss, params, *(() if made.data is None else (made.data,)), polish=polish)
     print(f"{words}{verdict}")
     return 0
@@ -217,7 +217,7 @@ def _problem(name: str) -> Any:
 
     path, colon, member = name.rpartition(":")
     if colon:
-        found = getattr(_module(Path(path)), member, None)
+        found = member_of(name)
         if not (callable(found) or isinstance(found, problems.Problem)):
             raise ValueError(f"{path} holds no problem {member!r}: it must be a Problem or a function that makes one")
         return found
@@ -229,6 +229,17 @@ def _problem(name: str) -> Any:
         and not _needed(value)
     ]
     return getattr(problems, _checks.choice("problem", name, makers))
+
+
+def member_of(name: str) -> Any:
+    """What file.py:name names, None if the file has nothing of that name."""
+    path, _, member = name.rpartition(":")
+    return getattr(_module(Path(path)), member, None)
+
+
+def problem_called(name: str) -> Problem:
+    """The problem of that name, with the defaults of its maker."""
+    return _made(name, _problem(name), {})
 
 
 def _needed(function: Any) -> list[str]:
@@ -260,7 +271,7 @@ def _made(name: str, maker: Any, arguments: dict[str, Any]) -> Problem:
     if missing:
         wanted = f"{name} must be a Problem or a function that makes one"
         raise TypeError(f"{wanted}; to call it, a value of {', '.join(missing)} is missing")
-    with _no_exit(name):
+    with no_exit(name):
         made = maker(**arguments)
     if not isinstance(made, Problem):
         raise TypeError(f"{name} must be a Problem or a function that makes one; it gave a {type(made).__name__}")
@@ -279,7 +290,7 @@ def _module(path: Path) -> Any:
     sys.modules[name] = module  # where dataclasses look up their annotations
     sys.path.insert(0, str(path.parent.resolve()))
     try:
-        with _no_exit(str(path)):
+        with no_exit(str(path)):
             spec.loader.exec_module(module)
     except SyntaxError as error:
         raise ValueError(f"{error.filename}, line {error.lineno}: {error.msg}") from error
@@ -287,7 +298,7 @@ def _module(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def _no_exit(name: str) -> Iterator[None]:
+def no_exit(name: str) -> Iterator[None]:
     """`sys.exit` in what a user gave as an error of the command, which would end here without a word."""
     try:
         yield

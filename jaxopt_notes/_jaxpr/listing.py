@@ -88,6 +88,7 @@ def _operations(
 ) -> Iterator[Operation]:
     names.update(zip(jaxpr.constvars, map(_known, constants), strict=True))
     for equation in jaxpr.eqns:
+        takes: list[Any] = [atom.aval for atom in equation.invars]
         inputs = [_read(atom, names) for atom in equation.invars]
         body = next((equation.params[key] for key in _BODY if key in equation.params), None)
         if equation.primitive.name in _IN_PLACE and body is not None:
@@ -106,7 +107,7 @@ def _operations(
             outputs,
             tuple(kind.shape for kind in kinds),
             tuple(kind.dtype for kind in kinds),
-            tuple(atom.aval.dtype for atom in equation.invars),
+            tuple(kind.dtype for kind in takes),
             partial(_run, equation),
         )
 
@@ -118,7 +119,10 @@ def _run(equation: Any, *known: np.ndarray) -> list[np.ndarray]:
 
 
 def _read(atom: Any, names: dict[Any, Slot | np.ndarray]) -> Slot | np.ndarray:
-    return _known(atom.val, atom.aval.dtype) if isinstance(atom, jex.Literal) else names[atom]
+    if not isinstance(atom, jex.Literal):
+        return names[atom]
+    kind: Any = atom.aval
+    return _known(atom.val, kind.dtype)
 
 
 def _known(value: Any, dtype: Any = None) -> np.ndarray:

@@ -91,17 +91,10 @@ def supported() -> list[str]:
 
 
 _EXACT: Final = {
-    "iota",
-    "convert_element_type",
-    "copy",
-    "stop_gradient",
-    "select_n",
-    "gather",
-    "dynamic_slice",
-    "scatter",
+    *("iota", "convert_element_type", "bitcast_convert_type", "copy", "stop_gradient", "select_n", "neg"),
+    *("reshape", "squeeze", "expand_dims", "transpose", "broadcast_in_dim", "slice", "rev", "concatenate", "split"),
+    *("pad", "gather", "scatter", "dynamic_slice", "dynamic_update_slice"),
 }
-_EXACT |= {"bitcast_convert_type", "reshape", "squeeze", "transpose", "broadcast_in_dim", "slice", "rev", "concatenate"}
-_EXACT |= {"split", "pad", "expand_dims", "neg", "dynamic_update_slice"}
 
 
 def _exactly(operation: Operation, inputs: list[Any]) -> list[np.ndarray]:
@@ -229,7 +222,7 @@ def _with(number: float, *names: str) -> Rule:
 
     def rule(operation: Operation, arithmetic: Arithmetic, x: Value) -> Value:
         first, *others = names
-        x = arithmetic.elementwise(first, arithmetic.wrap(np.float64(number)), x)
+        x = arithmetic.elementwise(first, arithmetic.wrap(np.array(number)), x)
         return _composed(*others)(operation, arithmetic, x)
 
     return rule
@@ -244,7 +237,7 @@ def _hyperbolic(sign: float) -> Rule:
         grows = arithmetic.elementwise("exp", x)
         falls = arithmetic.elementwise("exp", arithmetic.elementwise("negative", x))
         both = arithmetic.elementwise("add" if sign > 0 else "subtract", grows, falls)
-        return arithmetic.elementwise("multiply", arithmetic.wrap(np.float64(0.5)), both)
+        return arithmetic.elementwise("multiply", arithmetic.wrap(np.array(0.5)), both)
 
     return rule
 
@@ -254,7 +247,7 @@ def _tan(operation: Operation, arithmetic: Arithmetic, x: Value) -> Value:
 
 
 def _exp2(operation: Operation, arithmetic: Arithmetic, x: Value) -> Value:
-    log2 = arithmetic.elementwise("log", arithmetic.wrap(np.float64(2)))
+    log2 = arithmetic.elementwise("log", arithmetic.wrap(np.array(2.0)))
     return arithmetic.elementwise("exp", arithmetic.elementwise("multiply", log2, x))
 
 
@@ -286,7 +279,7 @@ def _fold(name: str) -> Rule:
         for axis in sorted(operation.params["axes"], reverse=True):
             if x.shape[axis] == 0:
                 raise Unsupported(f"{operation.name!r} of nothing has no rule")
-            parts = [arithmetic.moved(lambda a, i=i: np.take(a, i, axis), x) for i in range(x.shape[axis])]
+            parts = [_taken(arithmetic, x, i, axis) for i in range(x.shape[axis])]
             x = parts[0]
             for part in parts[1:]:
                 x = arithmetic.elementwise(name, x, part)
@@ -295,13 +288,17 @@ def _fold(name: str) -> Rule:
     return rule
 
 
+def _taken(arithmetic: Arithmetic, x: Value, where: int | list[int], axis: int) -> Value:
+    return arithmetic.moved(lambda a: np.take(a, where, axis), x)
+
+
 def _cumulative(name: str) -> Rule:
     def rule(operation: Operation, arithmetic: Arithmetic, x: Value) -> Value:
         axis, reverse = operation.params["axis"], operation.params["reverse"]
         order = range(x.shape[axis])[:: -1 if reverse else 1]
         parts: list[Value] = []
         for i in order:
-            part = arithmetic.moved(lambda a, i=i: np.take(a, [i], axis), x)
+            part = _taken(arithmetic, x, [i], axis)
             parts.append(arithmetic.elementwise(name, parts[-1], part) if parts else part)
         return arithmetic.moved(lambda *each: np.concatenate(each, axis), *parts[:: -1 if reverse else 1])
 

@@ -14,6 +14,7 @@ from .. import _checks
 from .._hoist import Program
 from .._kept import PerProgram
 from .._numerics import divide
+from ..proof import prove as certificate_of
 from ._around import around, random_unit
 from ._bounds import checked_probability
 from ._judge import Asked, gather, judge
@@ -40,8 +41,9 @@ def classify(
     gradient_tolerance: float | Float[Array, ""] | None = None,
     null_directions: PyTree | Callable[[PyTree], PyTree] = None,
     polish: int = 0,
+    prove: bool = False,
 ) -> CriticalPoint:
-    """Say whether a point is critical and prove what can be proved about its curvature.
+    """Say whether a point is critical and what its curvature is, as far as rounding lets it show.
 
     The point is critical if the decrease that the quadratic model predicts, with |eigenvalues| at least zero_level z,
     is within what rounding hides:
@@ -87,6 +89,8 @@ def classify(
         polish: first take up to this many Newton steps towards the critical point nearby, whatever its index; a step
             has to lower the gradient norm. Without the matrix each costs `matvecs // 2` products. `moved` is the
             distance. Static.
+        prove: also prove that there is exactly one critical point close by, and of which kind; the result has it as
+            `certificate`, see `jon.prove`. Not under `jit` or `vmap`.
 
     Returns:
         A `CriticalPoint`. A loss, gradient or Hessian that is not finite gives `undecided` with NaN.
@@ -116,6 +120,22 @@ def classify(
     if dense:
         check_dense(size)
     polish = _checks.count("polish", polish, low=0)
+    if _checks.boolean("prove", prove):
+        if any(map(_checks.is_traced, jax.tree.leaves((params, args)))):
+            raise ValueError("prove=True needs a point that is known: call it outside of jit and vmap")
+        judged = classify(
+            loss,
+            params,
+            *args,
+            key=key,
+            method=method,
+            matvecs=matvecs,
+            probability=probability,
+            gradient_tolerance=gradient_tolerance,
+            null_directions=null_directions,
+            polish=polish,
+        )
+        return judged._replace(certificate=certificate_of(loss, judged.point, *args))
     run = _runner(program, (1 + polish) * (2 * (size if dense else matvecs) + _EVALUATIONS))
     moved: Any = 0.0
     if polish:

@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
 from .._kept import PerProgram
+from ..proof import AllCriticalPoints, all_critical_points
 from ._classify import dense_verdict
 from ._judge import Asked
 from ._merging import Ends, Families, families
@@ -130,6 +131,7 @@ class CriticalPoints:
         return "the list misses at least one point"
 
 
+@overload
 def find_critical_points(
     loss: Callable[..., Float[Array, ""]],
     starts: PyTree,
@@ -141,8 +143,39 @@ def find_critical_points(
     expected_index_sum: int | None = None,
     null_directions: PyTree | Callable[[PyTree], PyTree] = None,
     period: Any = None,
-) -> CriticalPoints:
-    """Find critical points of every index by Newton's method on the gradient, from many starts at once.
+    complete: Literal[False] = False,
+) -> CriticalPoints: ...
+
+
+@overload
+def find_critical_points(
+    loss: Callable[..., Float[Array, ""]],
+    starts: None = None,
+    *args: Any,
+    box: tuple[Any, Any],
+    period: Any = None,
+    complete: Literal[True],
+    boxes: int = 1_000_000,
+    seconds: float | None = None,
+) -> AllCriticalPoints: ...
+
+
+def find_critical_points(
+    loss: Callable[..., Float[Array, ""]],
+    starts: PyTree = None,
+    *args: Any,
+    box: tuple[Any, Any] | None = None,
+    steps: int = 60,
+    max_step: float | None = None,
+    merge: float | None = None,
+    expected_index_sum: int | None = None,
+    null_directions: PyTree | Callable[[PyTree], PyTree] = None,
+    period: Any = None,
+    complete: bool = False,
+    boxes: int = 1_000_000,
+    seconds: float | None = None,
+) -> CriticalPoints | AllCriticalPoints:
+    """Find critical points of every index: from many starts at once, or all that are in a box, with proof.
 
         x <- x - t H^-1 g,   |t H^-1 g| <= max_step,   t the longest of 1, 1/2, ..., 1/64 that lowers |g|
 
@@ -156,9 +189,18 @@ def find_critical_points(
     `degenerate` if they differ in the signs or the size of their curvature: a multiple root, or several close ones.
     Ends connected by a walk over critical points are one continuum. One of its points is listed, with its `dimension`.
 
+    With `complete=True` there are no starts. The box is divided until every part of it is shown to hold no critical
+    point, or exactly one, by intervals that hold the gradient and the Hessian for every real number in the part:
+
+        K(X) = x - Y g(x) + (I - Y H(X)) (X - x);   K(X) outside X: no point in X;   K(X) inside X: exactly one
+
+    Every point comes with a `Certificate`, and the list is proved complete, or says which places are undecided: a
+    degenerate point, a kink or a curve of points stays undecided. It takes milliseconds for most functions of two
+    parameters and grows fast with their number: six are many. The loss is traced for doubles.
+
     Arguments:
         loss: `loss(params, *args)`, a real scalar, twice differentiable.
-        starts: a pytree like the parameters, every leaf with one leading axis of starts.
+        starts: a pytree like the parameters, every leaf with one leading axis of starts; None if `complete`.
         args: further arguments of `loss`.
         box: (lower, upper), numbers or pytrees like one start: points outside count as `left_box`. None is everywhere.
         steps: the most Newton steps of one start, at least 1. Static.
@@ -173,9 +215,12 @@ def find_critical_points(
         period: > 0, number or pytree like one start: the loss repeats after it, as in an angle; infinite along what
             does not repeat. Points are compared modulo the period, and listed within one period above the lower side
             of the box, or above 0.
+        complete: whether to prove which critical points the box holds, and that there is no other.
+        boxes: parts of the box to examine at most, if `complete`; the result can `resume`.
+        seconds: how long to search at most, if `complete`; no limit when None.
 
     Returns:
-        `CriticalPoints`; print it.
+        `CriticalPoints`, or `AllCriticalPoints` if `complete`; print it.
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.
@@ -188,10 +233,21 @@ def find_critical_points(
         >>> found = find_critical_points(double_well, starts, expected_index_sum=1)
         >>> found.index_counts, found.index_sum
         ({0: 2, 1: 1}, 1)
+        >>> found = find_critical_points(double_well, box=([-2.0, -2.0], [2.0, 2.0]), complete=True)
+        >>> found.complete, found.index_counts, found[0].kind
+        (True, {0: 2, 1: 1}, 'minimum')
 
     Source: index-blind search Doye and Wales, 2002; gradient-flat points Frye et al., 2021; multiple roots
-    Schroeder, 1870.
+    Schroeder, 1870; branch and bound with Krawczyk's test Moore and Jones, 1977.
     """
+    if _checks.boolean("complete", complete):
+        given = {"starts": starts, "max_step": max_step, "merge": merge, "null_directions": null_directions}
+        _refuse_unused(given | {"steps": None if steps == 60 else steps, "expected_index_sum": expected_index_sum})
+        if box is None:
+            raise ValueError("box must be (lower, upper) with complete=True: a proof needs a bounded box")
+        return all_critical_points(loss, box, *args, period=period, boxes=boxes, seconds=seconds)
+    if starts is None:
+        raise ValueError("starts must be points to search from; for all points in a box pass box=... and complete=True")
     field, flat = checked_field(loss, starts, args, null_directions)
     lower, upper = checked_limits(box, field.like, flat)
     periods = checked_periods(period, field, flat)
@@ -232,6 +288,13 @@ def find_critical_points(
         index_sum=_index_sum(kept),
         expected_index_sum=expected_index_sum,
     )
+
+
+def _refuse_unused(given: dict[str, Any]) -> None:
+    """Refuse what only a search from starts uses."""
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name} is of a search from starts; with complete=True the box is divided, leave it out")
 
 
 def _verdicts(field: Field, ends: Float[Array, "starts n"], asked: Asked) -> CriticalPoint:

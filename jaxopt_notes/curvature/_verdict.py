@@ -9,6 +9,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from ..proof import Certificate
+
 _FLAT = 1e-3  # |Hg| / (|H| |g|) below which the gradient lies in the kernel of the Hessian
 _FAR = 1e-2  # of |x|: a Newton step longer than that is worth a word although rounding hides what it gains
 
@@ -62,6 +64,7 @@ class CriticalPoint(NamedTuple):
         probability: of `interval`, over the random start; 1 for the dense Hessian.
         matvecs: Hessian products spent.
         exact: whether all eigenvalues were computed.
+        certificate: the `Certificate` of `prove=True`, or None.
     """
 
     kind: Int[Array, ""]
@@ -94,6 +97,7 @@ class CriticalPoint(NamedTuple):
     probability: Float[Array, ""]
     matvecs: Int[Array, ""]
     exact: Bool[Array, ""]
+    certificate: Certificate | None = None
 
     @property
     def gradient_flat(self) -> Bool[Array | np.ndarray, "*points"] | np.bool_:
@@ -120,7 +124,8 @@ class CriticalPoint(NamedTuple):
             return "undecided: the loss, its gradient or its Hessian is not finite here, so nothing can be proved."
         point = jax.device_get(self)  # every comparison of arrays of JAX is a program to compile
         polished = f" Judged {float(point.moved):.2g} from the point given, after polishing." if point.moved else ""
-        return f"{_criticality(point)} {_curvature(point)} {_cost(point)}{polished}"
+        words = f"{_criticality(point)} {_curvature(point)} {_cost(point)}{polished}"
+        return words if self.certificate is None else f"{words}\nProof: {self.certificate}"
 
     def _repr_html_(self) -> str:
         """The verdict for a notebook: the kind, what was proved in words, and the numbers as a table."""

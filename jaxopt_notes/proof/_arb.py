@@ -1,4 +1,4 @@
-"""Krawczyk's test and the signs of eigenvalues once more in Arb's balls: other arithmetic, other elementary functions."""
+"""Krawczyk's test and the signs of eigenvalues in Arb's balls: other arithmetic, other elementary functions."""
 
 from __future__ import annotations
 

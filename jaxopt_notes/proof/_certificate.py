@@ -14,8 +14,10 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from .. import _files
+from ._certify import proofs
 from ._function import Function
 from ._interval import Interval
+from ._krawczyk import krawczyk
 from ._stored import as_json, from_json
 
 FORMAT: Final = "jaxopt-notes certificate 1"
@@ -57,7 +59,7 @@ class Certificate:
 
     proved: bool
     kind: str
-    index: int | None  # type: ignore[assignment]
+    index: int | None
     point: PyTree
     radius: float
     alone_within: float
@@ -161,9 +163,8 @@ def digest(content: dict[str, Any]) -> str:
 def check_certificate(path: str | PathLike[str]) -> str:
     """Prove the statement of a saved certificate again, from the file alone.
 
-    The file holds the function as a list of operations. Its derivatives are taken anew, Krawczyk's test and the signs of
-    the eigenvalues are computed anew, and the eigenvalues and the loss must lie in the ranges that the file states. JAX
-    is not involved.
+    The file holds the function as a list of operations. Its derivatives, Krawczyk's test and the signs of the
+    eigenvalues are computed anew, and must agree with the ranges that the file states. JAX is not involved.
 
     Arguments:
         path: of a file that `Certificate.save` wrote.
@@ -183,9 +184,6 @@ def check_certificate(path: str | PathLike[str]) -> str:
         >>> jon.proof.check_certificate(path).splitlines()[0][:29]
         'strict local minimum, proved:'
     """
-    from ._certify import proofs
-    from ._krawczyk import krawczyk
-
     content = _content(Path(path))
     lower, upper, point = (_doubles(content[name]) for name in ("lower", "upper", "point"))
     function = from_json(content["function"])

@@ -35,7 +35,7 @@ class Proof(NamedTuple):
     upper: np.ndarray
     radius: np.ndarray
     bounds: np.ndarray
-    index: np.ndarray
+    index: np.ndarray  # type: ignore[assignment]
     loss: np.ndarray
     defined: np.ndarray
     lower_of_zero: np.ndarray

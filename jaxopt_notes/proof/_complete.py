@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-import scipy.sparse
-import scipy.spatial
-import tqdm
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .. import _checks
@@ -191,7 +188,8 @@ def all_critical_points(
 
     Example:
         >>> import jaxopt_notes as jon
-        >>> found = jon.proof.all_critical_points(lambda x: x[0] ** 3 - 3 * x[0] + x[1] ** 2, ([-2.0, -1.0], [2.0, 1.0]))
+        >>> loss = lambda x: x[0] ** 3 - 3 * x[0] + x[1] ** 2
+        >>> found = jon.proof.all_critical_points(loss, ([-2.0, -1.0], [2.0, 1.0]))
         >>> found.complete, found.index_counts
         (True, {0: 1, 1: 1})
     """
@@ -256,6 +254,8 @@ def _searched(task: _Task, known: Boxes, boxes: int, seconds: float | None, prog
 
 def _bar(progress: bool) -> Any:
     """A bar in a terminal, for searches that take more than two seconds."""
+    import tqdm
+
     options: dict[str, Any] = {"total": 100, "unit": "%", "delay": 2, "leave": False}
     return tqdm.tqdm(disable=None if progress else True, bar_format="{l_bar}{bar}| {elapsed} {postfix}", **options)
 
@@ -314,6 +314,8 @@ def _distinct(proof: Proof, task: _Task) -> tuple[Proof, Interval]:
     A point on the side that two boxes share is found in both. Two are the same if one's range lies where the other is
     proved to be alone, and different if their ranges do not touch.
     """
+    import scipy.spatial
+
     count = len(proof.index)
     none = Interval(np.zeros((0, task.function.size)))
     if count < 2:
@@ -371,6 +373,9 @@ def _inside(proof: Proof, task: _Task) -> tuple[Proof, np.ndarray]:
 
 def _places(boxes: Interval, task: _Task) -> Interval:
     """Undecided boxes that touch, as one place each."""
+    import scipy.sparse
+    import scipy.spatial
+
     count = len(boxes.lower)
     if count < 2:
         return boxes

@@ -2,8 +2,8 @@
 
     K(X) = x - Y g(x) + (I - Y H(X)) (X - x),     x in X, Y close to the inverse of H
 
-Every zero of g in X lies in K(X). If K(X) lies in the interior of X, there is exactly one (Krawczyk, 1969; Moore, 1977).
-Nothing depends on how accurate Y is.
+Every zero of g in X lies in K(X). If K(X) lies in the interior of X, there is exactly one. Nothing depends on how
+accurate Y is (Krawczyk, 1969; Moore, 1977).
 """
 
 from __future__ import annotations

@@ -53,8 +53,8 @@ def product(known: np.ndarray, x: Ball) -> Ball:
 def eigenvalues(matrices: Interval) -> Interval:
     """Bounds of the eigenvalues, ascending, of every symmetric matrix in `matrices` of shape (m, n, n); (m, n).
 
-    With approximate eigenvectors V and values d, H = V D V' + E and V'V = I + F. By Ostrowski the k-th eigenvalue of V D
-    V' is d_k times a number within |F| of 1, and by Weyl that of H is within |E| of it. Norms are those of rows.
+    With approximate eigenvectors V and values d, H = V D V' + E and V'V = I + F. By Ostrowski the k-th eigenvalue of
+    V D V' is d_k times a number within |F| of 1, and by Weyl that of H is within |E| of it. Norms are those of rows.
     """
     each = ball(matrices)
     known = np.isfinite(each.middle).all((1, 2))
@@ -62,8 +62,7 @@ def eigenvalues(matrices: Interval) -> Interval:
     middle = np.where(known[:, None, None], each.middle, np.eye(size))
     values, vectors = np.linalg.eigh(middle)
     turned = np.swapaxes(vectors, 1, 2)
-    exact = lambda array: Ball(array, np.zeros_like(array))
-    skew = product(turned, exact(vectors))
+    skew = product(turned, Ball(vectors, np.zeros_like(vectors)))
     skew = Ball(skew.middle - np.eye(size), up(skew.radius + 2 * _U * (1 + np.abs(skew.middle))))
     scaled = vectors * values[:, None, :]  # the rounding of this product is u |V| |D|
     model = product(vectors, Ball(np.swapaxes(scaled, 1, 2), up(2 * _U * np.abs(np.swapaxes(scaled, 1, 2)))))

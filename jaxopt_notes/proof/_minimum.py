@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, PyTree
 from .. import _checks
 from ._box import checked_box
 from ._function import Function, traced
-from ._interval import Interval, down, up
+from ._interval import Interval, up
 from ._krawczyk import approximate_inverse
 from ._matrices import ball, eigenvalues
 
@@ -226,7 +226,7 @@ class _Task:
         lower, upper = self._sides
         grows, falls = (slope.lower > 0) & (box.lower < box.upper), (slope.upper < 0) & (box.lower < box.upper)
         at_lower, at_upper = box.lower <= lower, box.upper >= upper
-        keep = ~((grows & ~at_lower) | (falls & ~at_upper)).any(1)
+        keep = ~np.any((grows & ~at_lower) | (falls & ~at_upper), axis=1)
         moved = Interval(np.where(falls, box.upper, box.lower), np.where(grows, box.lower, box.upper))
         return moved, keep
 
@@ -283,7 +283,5 @@ class _Task:
         self._keep(halves, np.concatenate([bounds, bounds[~finest]]))
 
     def _keep(self, box: Interval, bounds: np.ndarray) -> None:
-        self.left = Interval(
-            np.concatenate([self.left.lower, box.lower]), np.concatenate([self.left.upper, box.upper])
-        )
+        self.left = Interval(np.concatenate([self.left.lower, box.lower]), np.concatenate([self.left.upper, box.upper]))
         self._bounds = np.concatenate([self._bounds, bounds])

@@ -20,6 +20,7 @@ class Point:
     """
 
     def __init__(self, name: str, tree: PyTree) -> None:
+        self.structure: Any
         leaves, self.structure = jax.tree.flatten(_checks.params(name, tree))
         self.shapes = [np.shape(leaf) for leaf in leaves]
         parts = [np.asarray(leaf, np.float64).ravel() for leaf in leaves]

@@ -12,10 +12,11 @@ from .. import _checks
 from . import _arb
 from ._certificate import ARB, FLOAT64, Certificate, kind_of
 from ._certify import Proof, proofs, refined, tested_around
-from ._function import Function, Point, traced
+from ._function import Function, traced
 from ._interval import Interval, down, up
 from ._krawczyk import Tested
 from ._matrices import eigenvalues
+from ._point import Point
 from ._search import holds_zero
 from ._special import has_flint
 
@@ -86,7 +87,10 @@ def certified(function: Function, given: Point, limit: float) -> Certificate:
         return _undecided(given, proof.point[0], moved, reason, (proof.lower[0], proof.upper[0]))
     arithmetic = FLOAT64
     if function.size <= _arb.MOST and has_flint():
-        again = _arb.confirmed(function, proof.lower[0], proof.upper[0], proof.point[0])
+        # On a box of the size of rounding: over a wide one, balls bound less closely than intervals do.
+        point, reach = proof.point[0], 16 * (proof.upper_of_zero[0] - proof.lower_of_zero[0])
+        near = np.maximum(proof.lower[0], point - reach), np.minimum(proof.upper[0], point + reach)
+        again = _arb.confirmed(function, *near, point)
         if again.alone and again.index == proof.index[0]:
             arithmetic = ARB
     return certificate_of(function, given, proof, 0, moved, arithmetic)

@@ -125,7 +125,7 @@ def _examined(
 
 def holds_zero(slope: Interval) -> np.ndarray:
     """Where no component excludes zero."""
-    return ((slope.lower <= 0) & (slope.upper >= 0)).all(-1)
+    return np.all((slope.lower <= 0) & (slope.upper >= 0), axis=-1)
 
 
 def _mean_value(tested: Tested, box: Interval) -> Interval:

@@ -70,8 +70,9 @@ def slopes(tape: Tape, node: Node, backward: Node) -> list[tuple[Node, Node]]:
         a, b = parts
         return [(a, tape.multiply(backward, b)), (b, tape.multiply(backward, a))]
     if name == "maximum":
-        first = tape.above(*parts, at_equality=True)
-        return [(parts[0], tape.multiply(backward, first)), (parts[1], tape.multiply(backward, tape.negation(first)))]
+        a, b = parts
+        first = tape.above(a, b, at_equality=True)
+        return [(a, tape.multiply(backward, first)), (b, tape.multiply(backward, tape.negation(first)))]
     if name == "select":
         where, inside, outside = parts
         jump = tape.multiply(backward, tape.subtract(inside, outside))

@@ -1,0 +1,141 @@
+"""The command `prove`: critical points of a function as theorems, from the command line."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+
+from .cli_sweeps import member_of, no_exit, problem_called
+
+if TYPE_CHECKING:
+    from .problems import Problem
+
+
+def prove(
+    function: Annotated[str, tyro.conf.Positional] = "",
+    box: tuple[float, ...] = (),
+    at: tuple[float, ...] = (),
+    boxes: int = 1_000_000,
+    save: Path | None = None,
+    check: Path | None = None,
+) -> int:
+    """Prove which critical points a function has in a box and that it has no other, or what kind of point one is.
+
+    For example: jaxopt-notes prove himmelblau, or jaxopt-notes prove file.py:f --box -5 5 -5 5
+
+    Args:
+        function: a function of jaxopt_notes.problems such as himmelblau, or your own: file.py:name, a loss of one
+            vector, a Problem or a function that makes one.
+        box: lower and upper bound of every parameter, one after the other; the domain of a known function by default.
+        at: the coordinates of a point: prove that a critical point is there, and its kind.
+        boxes: how many parts of the box to examine at most.
+        save: a JSON file for the proof, which --check proves again.
+        check: prove again what such a file states; no function is needed.
+    """
+    from . import proof
+
+    if check is not None:
+        if function or box or at or save is not None:
+            raise ValueError("--check takes a file and nothing else")
+        print(f"{proof.check_certificate(check)}\nproved again, from {check} alone")
+        return 0
+    if not function:
+        raise ValueError("name a function such as himmelblau or file.py:f, or a file with --check")
+    if at and box:
+        raise ValueError("give a point with --at or a box with --box, not both")
+    loss, like, domain = _loss(function, len(at) or len(box) // 2)
+    with no_exit(function):
+        if at:
+            found: Any = proof.prove(loss, _shaped(function, np.asarray(at), like))
+        else:
+            sides = _sides(function, box, domain)
+            found = proof.all_critical_points(loss, tuple(_shaped(function, side, like) for side in sides), boxes=boxes)
+            for certificate in found:
+                print(f"{_coordinates(certificate.point)}  {_kind(certificate)}  loss {_value(*certificate.loss)}")
+    print(found)
+    if save is not None:
+        found.save(save)
+        print(f"saved   {save}\ncheck   jaxopt-notes prove --check {save}")
+    return 0 if (found.proved if at else found.complete) else 1
+
+
+def _loss(name: str, size: int) -> tuple[Any, Any, Any]:
+    """The loss, arrays like its parameters, and its domain, both None where they are not known."""
+    import jax
+
+    from .problems import Problem
+
+    member = member_of(name) if ":" in name else None
+    if member is not None and not isinstance(member, Problem) and _takes_one(member):
+        return member, np.zeros(size) if size != 1 or not _takes_number(member) else np.zeros(()), None
+    problem: Problem = problem_called(name)
+    shapes = problem.start_shapes()[0]
+    like = jax.tree.map(lambda leaf: np.zeros(leaf.shape), shapes)
+    domain = None if problem.facts is None else problem.facts.domain
+    data = () if problem.data is None else (problem.data,)
+    return (lambda params: problem.loss(params, *data)), like, domain
+
+
+def _takes_one(function: Any) -> bool:
+    """Whether a function needs one argument, as a loss does, and not none, as what makes a problem."""
+    import inspect
+
+    parameters = inspect.signature(function).parameters.values()
+    return sum(one.default is inspect.Parameter.empty for one in parameters) == 1
+
+
+def _takes_number(function: Any) -> bool:
+    """Whether a function of one parameter is one of a number, and not of a vector."""
+    import jax
+    import jax.numpy as jnp
+
+    try:
+        return jax.eval_shape(function, jnp.zeros(())).shape == ()
+    except Exception:
+        return False
+
+
+def _sides(name: str, box: tuple[float, ...], domain: Any) -> tuple[np.ndarray, np.ndarray]:
+    if not box:
+        if domain is None:
+            raise ValueError(f"--box is needed: lower and upper bound of every parameter of {name}")
+        return np.asarray(domain[0], float), np.asarray(domain[1], float)
+    if len(box) % 2:
+        raise ValueError(
+            f"--box must be pairs, the lower and the upper bound of every parameter, got {len(box)} numbers"
+        )
+    return np.asarray(box[::2]), np.asarray(box[1::2])
+
+
+def _shaped(name: str, numbers: np.ndarray, like: Any) -> Any:
+    """The numbers in the structure of the parameters."""
+    import jax
+
+    structure: Any
+    leaves, structure = jax.tree.flatten(like)
+    sizes = [math.prod(leaf.shape) for leaf in leaves]
+    if sum(sizes) != len(numbers):
+        raise ValueError(f"{len(numbers)} parameters are given, {name} has {sum(sizes)}")
+    parts = np.split(numbers, np.cumsum(sizes)[:-1])
+    return structure.unflatten([np.reshape(part, leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
+
+
+def _coordinates(point: Any) -> str:
+    import jax
+
+    numbers = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(point)])
+    return "(" + ", ".join(f"{x:.12g}" for x in numbers) + ")"
+
+
+def _value(lower: float, upper: float) -> str:
+    """A number with the digits that are proved."""
+    middle, half = 0.5 * (lower + upper), 0.5 * (upper - lower)
+    return f"{middle:.10g}" if half < 1e-11 * abs(middle) else f"{middle:.3g} +- {half:.1g}"
+
+
+def _kind(certificate: Any) -> str:
+    return f"saddle of index {certificate.index}" if certificate.kind == "saddle" else str(certificate.kind)

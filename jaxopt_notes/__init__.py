@@ -1,4 +1,4 @@
-"""Functional optimization in JAX: pure optimizer pairs, vmapped sweeps, and proved verdicts on critical points.
+"""Functional optimization in JAX: pure optimizer pairs, vmapped sweeps, verdicts and proofs about critical points.
 
     problems -> (optimizer, space) -> minimize / sweep -> xarray.Dataset -> best -> classify -> plots, report
 

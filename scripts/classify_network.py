@@ -28,7 +28,7 @@ def main(hidden: int = 16, learning_rate: float = 0.05, steps: int = 2000, seed:
     print(run)
     for where, params in (("start", start), ("end", run.params)):
         print(f"\n{where}: {jon.classify(problem.loss, params, problem.data, key=jax.random.key(1))}")
-    # The ends of the spectrum, each proved, and how much of it is negative.
+    # The ends of the spectrum, each verified, and how much of it is negative.
     operator = jon.curvature.HessianOperator(problem.loss, run.params, problem.data)
     print(f"\n{jon.curvature.eigsh(operator, k=2, which='BE')}")
     print(f"\n{jon.stability(optimizer, run.state, problem.loss, run.params, problem.data)}")

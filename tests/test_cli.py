@@ -53,7 +53,7 @@ def test_the_quick_tour_writes_and_prints_everything(toured):
         "stability bound",
         "quadratic theory",
         "not critical",
-        "proved",
+        "x rounding",
     ):
         assert words in done.stdout
     for name in ("momentum", "nesterov", "adam"):

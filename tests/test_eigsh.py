@@ -1,4 +1,4 @@
-"""`eigsh` and its operators against LAPACK, scipy and prescribed spectra; its counts, its proofs and its memory."""
+"""`eigsh` and its operators against LAPACK, scipy and prescribed spectra; counts, verification, memory."""
 
 import importlib
 from functools import partial
@@ -89,18 +89,18 @@ def test_what_is_said_to_be_proved_is_what_lapack_finds(bits, which, n, k, ncv):
         size = np.abs(matrices[i]).max().astype(float) or 1.0
         matrix, found, residuals = matrices[i] / size, one.values / size, one.residuals / size
         spectrum = np.linalg.eigvalsh(matrix)
-        expected, proved = wanted(spectrum, k, which), one.converged > 0
+        expected, verified = wanted(spectrum, k, which), one.converged > 0
         if which == "LM":  # of equal modulus either sign will do
-            proved = proved[np.argsort(np.abs(found))]
+            verified = verified[np.argsort(np.abs(found))]
             expected, found = np.sort(np.abs(expected)), np.sort(np.abs(found))
         slack = eps**0.5 * np.abs(expected) + k**0.5 * residuals.max() + 2 * one.zero_level / size
-        assert np.all(np.abs(found - expected)[proved] <= slack[proved]), name
+        assert np.all(np.abs(found - expected)[verified] <= slack[verified]), name
         true = np.linalg.norm(one.vectors @ matrix - one.values[:, None] / size * one.vectors, axis=1)
         assert np.all(true <= residuals), name
         np.testing.assert_allclose(one.vectors @ one.vectors.T, np.eye(k), atol=60 * eps, err_msg=name)
         assert one.interval[0] / size <= spectrum[0], name
         assert one.interval[1] / size >= spectrum[-1], name
-        assert proved.all() or "hard" in name, (name, one)
+        assert verified.all() or "hard" in name, (name, one)
 
 
 SPECTRA = {
@@ -156,7 +156,7 @@ def test_sparse_matrices_of_scipy_and_of_jax():
 def test_without_the_second_run_repeated_eigenvalues_are_missed():
     matrix = symmetric(SPECTRA["repeated"]).astype(np.float32)
     started = eigsh(jnp.diag(jnp.arange(1.0, 31.0)), 1, v0=jnp.eye(30)[3], verify=False)
-    assert not started.converged[0]  # the residual of a given start proves an eigenvalue, not the largest
+    assert not started.converged[0]  # the residual of a given start shows an eigenvalue, not the largest
     pairs = eigsh(matrix, 3, verify=False)
     np.testing.assert_allclose(pairs.values, [3, 4, 5], atol=1e-4)
     assert int(pairs.verification_matvecs) == 0
@@ -209,7 +209,7 @@ def test_vmap_over_operators_equals_a_loop_and_failure_is_data():
         np.testing.assert_array_equal(batch.converged[i], one.converged)
         np.testing.assert_allclose(batch.interval[i], one.interval, atol=2e-2)
     text = str(one).splitlines()
-    assert text[0] == "5 of 5 proved; every pair converged."
+    assert text[0] == "5 of 5 verified; every pair converged."
     assert text[5].startswith("5: an eigenvalue lies within ")
     assert text[5].endswith("; none further out was missed, with probability 0.99.")
     assert text[6].startswith("All eigenvalues lie between -5")
@@ -217,7 +217,7 @@ def test_vmap_over_operators_equals_a_loop_and_failure_is_data():
     assert np.isnan(batch.vectors[2]).all()
     assert str(batch) == "3 operators: 2 converged, 1 non_finite"
     assert "not finite" in batch.status_text[2]
-    assert str(jax.tree.map(lambda leaf: leaf[2], batch)).startswith("nothing is proved; a product was not finite")
+    assert str(jax.tree.map(lambda leaf: leaf[2], batch)).startswith("nothing is verified; a product was not finite")
 
 
 # Operators

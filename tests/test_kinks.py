@@ -1,4 +1,4 @@
-"""A kink at the point: derivatives there prove nothing, and the verdict says so."""
+"""A kink at the point: derivatives there describe nothing, and the verdict reports it."""
 
 import jax
 import jax.numpy as jnp

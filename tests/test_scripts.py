@@ -42,7 +42,7 @@ def printed(tmp_path_factory):
     ("name", "words"),
     [
         ("sweep_custom_loss", ["median final_loss", "report.html"]),
-        ("classify_network", ["start: not critical", "directions of negative curvature", "proved", "of the limit"]),
+        ("classify_network", ["start: not critical", "directions of negative curvature", "verified", "of the limit"]),
         ("seeds_with_halving", ["of the steps of a full sweep", "chosen by 1 other seed"]),
         ("saddle_statistics", ["dimension", "rank correlation"]),
     ],

@@ -10,7 +10,7 @@ Not promised: the names of the primitives and of their parameters.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class Unsupported(NotImplementedError):
     """A primitive, or a use of one, that has no rule."""
 
 
+@runtime_checkable
 class Arithmetic(Protocol):
     """What a program is run on. Values have a `shape`; `wrap` makes one of a known array."""
 

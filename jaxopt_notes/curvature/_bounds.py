@@ -73,11 +73,11 @@ def lies_within(
     valid: Bool[Array, " m"],
     target: Float[Array, ""],
 ) -> Bool[Array, ""]:
-    """Whether the bounds from these roots and this target prove that the spectrum lies in [low, high]."""
+    """Whether the bounds from these roots and this target show that the spectrum lies in [low, high]."""
 
     distances = jnp.maximum(jnp.stack([high - roots, roots - low]), 0)
     # As sums of logarithms: products over hundreds of roots would leave the range of float32. Where a root lies beyond
-    # the interval, its logarithm is -inf and nothing is proved.
+    # the interval, its logarithm is -inf and nothing is shown.
     return jnp.all(jnp.sum(jnp.where(valid[None, :], jnp.log(distances), 0), axis=1) >= target)
 
 

@@ -55,7 +55,7 @@ def classify(
     Signs have to hold as far as the critical point nearby: two products with the Hessian after the Newton step -H^-1 g
     see a change of it, and an eigenvalue that changes by more than a quarter of itself counts for neither sign.
     A point that is not critical, but whose gradient lies in the kernel of the Hessian, is named gradient-flat.
-    A negative direction is proved by one more product, v'Hv < -z. Up to 1,500 parameters all eigenvalues of the dense
+    One more product, v'Hv < -z, confirms a negative direction. Up to 1,500 parameters all eigenvalues of the dense
     Hessian decide. Beyond, Lanczos: counts are lower bounds, and bounds on all eigenvalues hold with `probability`.
 
     Derivatives describe a loss only where it has them. 32 evaluations around the point look for a jump of the loss, of
@@ -78,7 +78,7 @@ def classify(
         key: of the random start of Lanczos; `jax.random.key(0)` when None.
         method: "dense", "lanczos", or "auto" by the number of parameters. Static.
         matvecs: Hessian products to spend without the matrix, at least 5: one in eight on the predicted decrease,
-            one on the proof, two on the Newton step, the rest on the spectrum. Static.
+            one on the confirmation, two on the Newton step, the rest on the spectrum. Static.
         probability: in [0.5, 1), of the bounds without the matrix.
         gradient_tolerance: call the point critical if the gradient norm is at most this, in place of the rule above.
         null_directions: directions along which a symmetry keeps the loss constant (translations, rescalings of a ReLU,

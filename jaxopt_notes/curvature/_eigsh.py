@@ -1,4 +1,4 @@
-"""`eigsh`: a few eigenpairs of a symmetric operator on pytrees, with proof that none was missed."""
+"""`eigsh`: a few eigenpairs of a symmetric operator on pytrees, with a check that none was missed."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class EigshStatus(enum.IntEnum):
 
 _ADVICE = {
     EigshStatus.CONVERGED: "every pair converged",
-    EigshStatus.BUDGET_SPENT: "the products were spent before every pair was proved: raise maxiter, ncv or tol, or go "
-    "on from these vectors (v0=pairs.vectors)",
+    EigshStatus.BUDGET_SPENT: "the products were spent before every pair was verified: raise maxiter, ncv or tol, or "
+    "go on from these vectors (v0=pairs.vectors)",
     EigshStatus.NON_FINITE: "a product was not finite: look at the loss and its gradient at these parameters",
     EigshStatus.NOT_SYMMETRIC: "the operator is not symmetric, or not the same at every call (dropout without a fixed "
     "key, an unordered sum): nothing here can be relied on",
@@ -49,7 +49,7 @@ class Eigenpairs(NamedTuple):
         vectors: unit eigenvectors, a pytree like the operator's vectors with a leading axis of k.
         residuals: at least |A v - value v|, so an eigenvalue lies within this of the value: the recurrence's
             |beta s| and the rounding of the product (`zero_level`). Shape (k,).
-        converged: per pair, whether its residual is within tolerance and it is proved, with `probability`, that no
+        converged: per pair, whether its residual is within tolerance and it is verified, with `probability`, that no
             eigenvalue beyond it was missed. Shape (k,).
         interval: (lower, upper), which hold every eigenvalue with `probability`, rounding included.
         norm: the largest |A v| met, at most |A| and close to it.
@@ -79,16 +79,16 @@ class Eigenpairs(NamedTuple):
         return str(texts) if np.ndim(texts) == 0 else texts
 
     def __str__(self) -> str:
-        """What is proved of each pair and of the whole spectrum, and the cost; counts of endings for a batch."""
+        """What is verified of each pair and of the whole spectrum, and the cost; counts of endings for a batch."""
         if np.ndim(self.status):
             codes, counts = np.unique(np.asarray(self.status), return_counts=True)
             ends = (f"{count} {EigshStatus(code).name.lower()}" for code, count in zip(codes, counts, strict=True))
             return f"{np.size(self.status)} operators: " + ", ".join(ends)
         if self.status >= EigshStatus.NON_FINITE:
-            return f"nothing is proved; {self.status_text}."
+            return f"nothing is verified; {self.status_text}."
         chance = f"with probability {float(self.probability):.6g}"
         lower, upper = np.asarray(self.interval)
-        lines = [f"{int(np.sum(self.converged))} of {np.size(self.values)} proved; {self.status_text}."]
+        lines = [f"{int(np.sum(self.converged))} of {np.size(self.values)} verified; {self.status_text}."]
         for value, radius, shown in zip(self.values, self.residuals, self.converged, strict=True):
             claim = f"none further out was missed, {chance}" if shown else "whether any further out was missed is open"
             lines.append(f"{value:.6g}: an eigenvalue lies within {radius:.1g}; {claim}.")
@@ -111,11 +111,11 @@ def eigsh(
     probability: float | Float[Array, ""] = 0.99,
     verify: bool = True,
 ) -> Eigenpairs:
-    """A few eigenvalues and eigenvectors of a symmetric operator on pytrees, proved to be the extreme ones.
+    """A few eigenvalues and eigenvectors of a symmetric operator on pytrees, verified to be the extreme ones.
 
         A v_i = theta_i v_i
 
-    Thick-restart Lanczos with full reorthogonalisation, one compiled program. A small residual proves *an* eigenvalue,
+    Thick-restart Lanczos with full reorthogonalisation, one compiled program. A small residual shows *an* eigenvalue,
     not the extreme one, and Lanczos sees one vector of a repeated eigenvalue. So the search goes on until the bound of
     `spectrum_bounds` meets the extreme value, and then a second run, from a fresh random vector orthogonal to what was
     found, goes on until its bound shows that no eigenvalue beyond the found ones was missed; one that was missed is
@@ -138,8 +138,8 @@ def eigsh(
         ncv: number of basis vectors, at least k + 4, or n if that is less; max(2k + 1, 20) when None. Static.
         v0: where to start: one vector, or a stack such as `vectors` of an earlier result. Random when None.
         key: of random vectors; `jax.random.key(0)` when None.
-        probability: in [0.5, 1), of what is proved.
-        verify: False leaves out the second run: repeated eigenvalues may be missed, and with `v0` nothing is proved
+        probability: in [0.5, 1), of what is verified.
+        verify: False leaves out the second run: repeated eigenvalues may be missed, and with `v0` nothing is verified
             to be extreme. Static.
 
     Returns:

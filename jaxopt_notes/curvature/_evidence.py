@@ -115,13 +115,13 @@ def _polynomial(state: State, plan: Plan) -> tuple[Array, Array, Array]:
     return roots, valid, log_target(plan.n, failure, state.log_betas)
 
 
-def proves(state: State, plan: Plan, low: Array, high: Array) -> Bool[Array, ""]:
-    """Whether what this phase sees of the spectrum is proved to lie in [low, high]."""
+def confines(state: State, plan: Plan, low: Array, high: Array) -> Bool[Array, ""]:
+    """Whether what this phase sees of the spectrum lies, with the probability, in [low, high]."""
     return lies_within(low, high, *_polynomial(state, plan))
 
 
 def beyond(state: State, plan: Plan) -> tuple[Bool[Array, " rows"], Array, Array]:
-    """The extreme Ritz values beyond the locked pairs, and the interval to prove of the rest for the phase to settle.
+    """The extreme Ritz values beyond the locked pairs, and the interval to verify of the rest for the phase to settle.
 
     That interval ends where the locked pairs say, or at the Ritz value where one lies beyond; in the search all do.
     """
@@ -141,8 +141,8 @@ def beyond(state: State, plan: Plan) -> tuple[Bool[Array, " rows"], Array, Array
     return outside, jnp.where(low_out, bottom - slack[0], low), jnp.where(high_out, top + slack[1], high)
 
 
-def proved(state: State, values: Float[Array, " k"], bounds: Float[Array, " 2"], plan: Plan) -> Bool[Array, " k"]:
-    """Of which of these pairs this phase, with its `spectrum_ends`, proves that nothing beyond them was missed.
+def verified(state: State, values: Float[Array, " k"], bounds: Float[Array, " 2"], plan: Plan) -> Bool[Array, " k"]:
+    """For each of these pairs, whether this phase, with its `spectrum_ends`, shows that nothing beyond it was missed.
 
     A phase in the complement shows how far it reaches. The search from a random start shows that its extreme pairs are
     extreme; if no verification is asked for, that has to do for all. From a given start it shows nothing.

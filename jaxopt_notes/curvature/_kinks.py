@@ -1,4 +1,4 @@
-"""Whether a loss has the derivatives around a point that JAX computes at it, without which they prove nothing."""
+"""Whether a loss has the derivatives around a point that JAX computes at it, without which they describe nothing."""
 
 from __future__ import annotations
 

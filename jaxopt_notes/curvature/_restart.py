@@ -25,7 +25,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from .._numerics import divide, power_of_two, sqrt
-from ._evidence import Plan, Ritz, State, accurate, beyond, interval, proved, proves, rounding, spectrum_ends, tolerance
+from ._evidence import (
+    Plan,
+    Ritz,
+    State,
+    accurate,
+    beyond,
+    confines,
+    interval,
+    rounding,
+    spectrum_ends,
+    tolerance,
+    verified,
+)
 from ._lanczos import euclidean_norm, orthogonalise
 from ._operators import Product
 from ._wanted import rank, rank_wanted
@@ -41,7 +53,7 @@ def thick_restart(
     failure: Float[Array, ""],
     plan: Plan,
 ) -> State:
-    """Run phases until every pair is proved or the products are spent; the pairs are then the locked ones.
+    """Run phases until every pair is verified or the products are spent; the pairs are then the locked ones.
 
     The search starts from a random vector if `start` is zero.
     """
@@ -190,8 +202,8 @@ def _judge(state: State, plan: Plan) -> State:
     relevant = jnp.where(searching, wanted, outside)
     exact = jnp.all(accurate(state, plan) | ~relevant)
     enough = ~searching | (state.filled >= plan.k)
-    shown = proves(state, plan, low, high) | (searching & (not plan.random))
-    early = exact & enough & shown & (plan.rows < plan.n)  # the whole space is cheaper than a proof
+    shown = confines(state, plan, low, high) | (searching & (not plan.random))
+    early = exact & enough & shown & (plan.rows < plan.n)  # the whole space is cheaper than verifying
     spent = state.products >= plan.most
     return state._replace(settled=early | (state.filled == plan.n) | spent | ~jnp.isfinite(state.norm))
 
@@ -277,7 +289,7 @@ def _rotate(basis: Float[Array, "rows n"], weights: Float[Array, "rows rows"]) -
 
 
 def _close(state: State, plan: Plan) -> State:
-    """After a phase: lock the k most wanted pairs, ascending, and say what is proved of them."""
+    """After a phase: lock the k most wanted pairs, ascending, and report what is verified of them."""
     ritz, searching, bounds = state.ritz, state.locked == 0, spectrum_ends(state, plan)
     exact = accurate(state, plan)
     missed = ~searching & jnp.any(beyond(state, plan)[0] & exact)
@@ -291,7 +303,7 @@ def _close(state: State, plan: Plan) -> State:
     weights = jnp.pad(_matmul(columns, chosen.T), ((0, 1), (0, plan.rows + 1 - plan.k)))
     values, residuals = _matmul(chosen, values), _matmul(chosen, residuals)
     complete, spent = state.filled == plan.n, state.products >= plan.most
-    shown = complete | (proved(state, values, bounds, plan) & ~missed)
+    shown = complete | (verified(state, values, bounds, plan) & ~missed)
     over = complete | spent | ~jnp.isfinite(state.norm) | jnp.where(searching, not plan.verify, ~missed)
     return state._replace(
         basis=_rotate(state.basis, weights),

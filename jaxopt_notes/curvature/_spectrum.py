@@ -138,7 +138,7 @@ def lanczos_spectrum(
     probability: Any,
     matvecs: int,
 ) -> Spectrum:
-    """Ritz values from a few products; `matvecs` of them at most, less one for the proof and one ahead of the point."""
+    """Ritz values from a few products; `matvecs` of them at most, less one to confirm and one ahead of the point."""
     n = gradient.size
     whole = product
     if space is not None:

@@ -1,4 +1,4 @@
-"""`CriticalPoint`: what was proved about the Hessian at a point, as arrays inside and in words outside."""
+"""`CriticalPoint`: what a point is and what its curvature is, as arrays inside and in words outside."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class CriticalPoint(NamedTuple):
 
     Attributes:
         kind: a `Kind` code; `kind_name` is its name.
-        index: number of eigenvalues proved negative (below -zero_level); without the matrix a lower bound. At a
+        index: number of negative eigenvalues (below -zero_level); without the matrix a lower bound. At a
             critical point only those count whose sign holds over the Newton step.
-        positive: number of eigenvalues proved positive (above zero_level); likewise.
+        positive: number of positive eigenvalues (above zero_level); likewise.
         eigenvalues: ascending; all n of the dense Hessian, or the Ritz values (NaN where there are fewer).
         residuals: an eigenvalue lies within `residuals[i]` of `eigenvalues[i]`, rounding apart.
         smallest, largest: the extreme entries of `eigenvalues`.
@@ -49,7 +49,7 @@ class CriticalPoint(NamedTuple):
         critical: whether the gradient is zero within that tolerance.
         zero_level: the size below which an eigenvalue is rounding.
         curvature_below: v'Hv of the unit vector v = escape_direction by a separate product; below -zero_level it
-            proves negative curvature.
+            confirms negative curvature.
         escape_direction: eigenvector of the smallest eigenvalue, pointing downhill; a pytree like the parameters.
         flatness: |Hg| / (|H| |g|); `gradient_flat` where it is at most 1e-3 and the point is not critical.
         smooth: False where the loss, its slope or its curvature was seen to jump at the point.
@@ -114,21 +114,21 @@ class CriticalPoint(NamedTuple):
         return str(names) if np.ndim(names) == 0 else names
 
     def __str__(self) -> str:
-        """What was proved, by what margin, with what probability, at what cost; counts of kinds for a batch."""
+        """What was found, by what margin, with what probability, at what cost; counts of kinds for a batch."""
         if np.ndim(self.kind):
             names, counts = np.unique(self.kind_name, return_counts=True)
             return f"{np.size(self.kind)} points: " + ", ".join(f"{n} {s}" for s, n in zip(names, counts, strict=True))
         if np.isnan(self.smallest) and self.null_rank:
             return "undecided: the null directions given span the whole space, so no curvature is left to judge."
         if np.isnan(self.smallest):
-            return "undecided: the loss, its gradient or its Hessian is not finite here, so nothing can be proved."
+            return "undecided: the loss, its gradient or its Hessian is not finite here, so nothing can be said."
         point = jax.device_get(self)  # every comparison of arrays of JAX is a program to compile
         polished = f" Judged {float(point.moved):.2g} from the point given, after polishing." if point.moved else ""
         words = f"{_criticality(point)} {_curvature(point)} {_cost(point)}{polished}"
         return words if self.certificate is None else f"{words}\nProof: {self.certificate}"
 
     def _repr_html_(self) -> str:
-        """The verdict for a notebook: the kind, what was proved in words, and the numbers as a table."""
+        """The verdict for a notebook: the kind, what was found in words, and the numbers as a table."""
         from html import escape
 
         if np.ndim(self.kind):
@@ -145,7 +145,7 @@ def _criticality(point: CriticalPoint) -> str:
     size = _gradient_size(point)
     if not point.smooth:
         broken = "the loss, its slope or its curvature jumps here (a kink)"
-        return f"undecided: {size}, but {broken}, so the derivatives at the point prove nothing around it."
+        return f"undecided: {size}, but {broken}, so the derivatives at the point describe nothing around it."
     if point.kind == Kind.UNDECIDED:
         return f"undecided: critical ({size}), but {_why_undecided(point)}."
     if point.kind == Kind.DEGENERATE:
@@ -184,8 +184,8 @@ def _why_undecided(point: CriticalPoint) -> str:
         change = f"the Hessian changes by {100 * float(point.hessian_change):.0f} %"
         return f"{change} over the Newton step of {float(point.newton_step):.1g} to the critical point nearby"
     if not (point.index or point.positive):
-        return "no sign of curvature was proved"
-    return f"only {'negative' if point.index else 'positive'} curvature was proved, and no bound excludes the rest"
+        return "no curvature stands out from rounding"
+    return f"only {'negative' if point.index else 'positive'} curvature was shown, and no bound excludes the rest"
 
 
 def _null_enough(point: CriticalPoint) -> bool:
@@ -203,13 +203,13 @@ def _curvature(point: CriticalPoint) -> str:
 
 def _below(point: CriticalPoint) -> str:
     if point.index:
-        margin = f"proved, {_ratio(-point.curvature_below, point.zero_level)} x rounding"
+        margin = f"{_ratio(-point.curvature_below, point.zero_level)} x rounding"
         steepest = f"the steepest {float(point.curvature_below):.3g} ({margin})"
         return f"{_directions(point, point.index)} of negative curvature, {steepest}"
     smallest = f"the smallest {float(point.smallest):.3g} (rounding {float(point.zero_level):.1g})"
     if point.interval[0] > 0:
         return f"every eigenvalue is positive, {smallest}"
-    return f"no negative curvature was {'found' if point.exact else 'proved'}, {smallest}"
+    return f"no negative curvature was {'found' if point.exact else 'shown'}, {smallest}"
 
 
 def _above(point: CriticalPoint) -> str:
@@ -218,7 +218,7 @@ def _above(point: CriticalPoint) -> str:
     largest = f"the largest eigenvalue {float(point.largest):.3g} +- {error:.1g}"
     if point.positive:
         return f"{_directions(point, point.positive)} of positive curvature, {largest}"
-    return f"no positive curvature was {'found' if point.exact else 'proved'}, {largest}"
+    return f"no positive curvature was {'found' if point.exact else 'shown'}, {largest}"
 
 
 def _bounds(point: CriticalPoint) -> str:

@@ -45,7 +45,7 @@ def extremes(program: Program, settings: Any, inputs: Inputs, params: PyTree) ->
     else:
         operator = HessianOperator(lambda params: program(inputs.constants, params, *inputs.args), params)
         # Without the second run: it finds repeated eigenvalues, and these change neither end of the spectrum. From a
-        # random start the search itself proves the ends.
+        # random start the search itself verifies the ends.
         pairs = eigsh(operator, 2, which="BE", tol=tol, maxiter=maxiter, verify=False)
         ends, converged = pairs.values, jnp.all(pairs.converged)
     dtype = flatten(params)[0].dtype

@@ -232,7 +232,7 @@ def curvature_map(
 
     Returns:
         Dataset over (y, x) with `loss`, `smallest`, `largest`, `ratio` = -smallest / largest where the smallest is
-        negative (0 is convex), and `converged`, whether both were proved at that point.
+        negative (0 is convex), and `converged`, whether both were verified at that point.
 
     Raises:
         TypeError, ValueError: as `plane`.

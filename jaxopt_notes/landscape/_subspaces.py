@@ -50,7 +50,7 @@ def hessian_directions(
         tol, maxiter: as in `eigsh`.
 
     Returns:
-        `Directions`, with `eigenvalue_x`, `eigenvalue_y`, ... in `attrs`, and `converged`, 1 if all were proved.
+        `Directions`, with `eigenvalue_x`, `eigenvalue_y`, ... in `attrs`, and `converged`, 1 if all were verified.
 
     Raises:
         TypeError, ValueError: naming the argument, its value and what is accepted; a Hessian that is not finite.
@@ -74,17 +74,22 @@ def hessian_directions(
         _check_finite(matrix)
         values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
         chosen = _ends(values, count, which)
-        values, rows, proved = values[chosen], vectors.T[chosen], True
+        values, rows, verified = values[chosen], vectors.T[chosen], True
     else:
         loss_of_params = (lambda p: function(p, *inputs)) if inputs else function
         pairs = eigsh(HessianOperator(loss_of_params, params), count, which=which, tol=tol, maxiter=maxiter, key=key)
         values, rows = np.asarray(pairs.values, np.float64), flat_rows(pairs.vectors)
         chosen = np.argsort(-values)
-        values, rows, proved = values[chosen], rows[chosen], bool(jnp.all(pairs.converged))
+        values, rows, verified = values[chosen], rows[chosen], bool(jnp.all(pairs.converged))
     _check_finite(values)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     rows *= np.sign(rows[np.arange(len(rows)), np.argmax(np.abs(rows), axis=1)])[:, None]  # of two signs always one
-    attrs: dict[str, str | float | int] = {"kind": "hessian", "normalize": "unit", "seed": "", "converged": int(proved)}
+    attrs: dict[str, str | float | int] = {
+        "kind": "hessian",
+        "normalize": "unit",
+        "seed": "",
+        "converged": int(verified),
+    }
     attrs |= {f"eigenvalue_{name}": float(value) for name, value in zip(_names(count), values, strict=True)}
     return Directions(jax.vmap(unflatten)(jnp.asarray(rows, flatten(params)[0].dtype)), attrs)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from ._interval import LARGEST, Interval, down, up
 
-Array = np.ndarray
+Array = np.ndarray | np.float64
 
 _U: Final = 2.0**-53
 

@@ -8,7 +8,7 @@ accurate Y is (Krawczyk, 1969; Moore, 1977).
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ._interval import Interval, down, up
 from ._matrices import Ball, ball, product
 
 
+@runtime_checkable
 class Differentiable(Protocol):
     """What the test needs of a function: enclosures over boxes, bounds of shape (boxes, n)."""
 

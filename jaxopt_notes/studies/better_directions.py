@@ -256,7 +256,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     ends.set(xlabel="share of the starts", xlim=(0, 1))
     ends.invert_yaxis()
     ends.legend(frameon=False, fontsize=8.5, ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.32))
-    plots.set_title(ends, "Where they end, from anywhere", "Himmelblau's function, verdicts proved")
+    plots.set_title(ends, "Where they end, from anywhere", "Himmelblau's function, with verdicts")
     plots.describe(ends, "Only undamped Newton ends at saddles and maxima; all others end in minima.")
     places = np.arange(dataset.sizes["solver"])
     cost.bar(places - 0.2, dataset.steps, 0.4, color="#0072B2", label="steps")

@@ -283,8 +283,8 @@ def _kind_claims(dataset: xarray.Dataset) -> list[Claim]:
         ),
         Claim(
             "only_degenerate_in_one_dimension",
-            "A saddle in one dimension has no curvature at all: x^3 has no proved eigenvalue of either sign at 0.",
-            axis_saddles, 0, 0, unit="eigenvalues proved not zero",
+            "A saddle in one dimension has no curvature at all: x^3 has no eigenvalue of either sign at 0.",
+            axis_saddles, 0, 0, unit="eigenvalues that are not zero",
         ),
     ]  # fmt: skip
 

@@ -98,14 +98,14 @@ def by_eigsh(operator, gradient, repeats):
     products = int(pairs.matvecs + pairs.verification_matvecs)
     worst = residuals(operator, pairs.values, flat_rows(pairs.vectors))
     split = f"{int(pairs.matvecs)}+{int(pairs.verification_matvecs)}"
-    proved = f"{int(pairs.converged.sum())} of {TOP} proved at 99 %"
+    verified = f"{int(pairs.converged.sum())} of {TOP} verified at 99 %"
     show(
         "eigsh, search + verification",
         pairs.values,
         split,
         taken,
         worst,
-        f"{worth / products:.2f} gradients each; {proved}",
+        f"{worth / products:.2f} gradients each; {verified}",
     )
     return taken, alone, int(pairs.matvecs)
 
@@ -220,7 +220,7 @@ def by_pyhessian(operator, params, data):
 
 
 def smallest(operator):
-    """How many products the smallest eigenvalue takes, and what is proved on the way."""
+    """How many products the smallest eigenvalue takes, and what is verified on the way."""
     exact = float(eigsh(operator, 1, which="SA", tol=1e-3, maxiter=600).values[0])
     print(f"  smallest eigenvalue {exact:.4e}")
     for most in (20, 40, 60, 100, 150, 200):

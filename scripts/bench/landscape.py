@@ -24,9 +24,9 @@ def map_of_eigenvalues(problem, params, directions, data, points: int) -> None:
         began = time.perf_counter()
         table = jon.landscape.curvature_map(problem.loss, params, directions, data=data, points=points)
         taken.append(time.perf_counter() - began)
-    proved = float(table.converged.mean())
+    verified = float(table.converged.mean())
     print(f"eigenvalues at {points} x {points} points: {taken[0]:.1f} s with compiling, {taken[1]:.1f} s again")
-    print(f"  {taken[1] / points**2 * 1e3:.0f} ms a point, both ends proved at {proved:.0%} of the points")
+    print(f"  {taken[1] / points**2 * 1e3:.0f} ms a point, both ends verified at {verified:.0%} of the points")
 
 
 def main() -> None:

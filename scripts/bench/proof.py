@@ -150,9 +150,7 @@ def main():
         kind, *arguments = options.one
         print(json.dumps(proved(arguments[0]) if kind == "function" else network(*map(int, arguments))))
         return
-    print(
-        f"{'function':20s} {'points':>7s} {'complete':>9s} {'boxes':>8s} {'first s':>8s} {'again s':>8s} {'MB':>6s}  codac"
-    )
+    print(f"{'function':20s} {'points':>7s} {'complete':>9s} {'boxes':>8s}  first s  again s     MB  codac")
     for name in ("himmelblau", "rastrigin 2-D") if options.quick else (*CATALOGUE, *LARGER):
         row = alone("function", name)
         first, again = row["seconds"]

@@ -148,7 +148,7 @@ def sets_and_networks(dataset: xarray.Dataset) -> list[Claim]:
     negative = dataset.negative.values
     fall = negative[:, 0] - negative[:, -1]
     minima = dataset.ended.values == Kind.MINIMUM
-    proved = int(minima.sum())
+    minimal = int(minima.sum())
     around = (dataset.convex_around.values[minima] == 1).sum(0).tolist()
     by_distance = ", ".join(f"{n} at {r:g}" for n, r in zip(around, dataset.distance.values, strict=True))
     return [
@@ -179,7 +179,7 @@ def sets_and_networks(dataset: xarray.Dataset) -> list[Claim]:
             "Near its minima a network often shows some convexity: no Hessian within a hundredth of the length of its "
             "parameters has a negative eigenvalue.",
             around[0] / len(minima), low=0.5, interval=exact_interval(around[0], len(minima)), unit="of the networks",
-            conditions=f"With a ridge {proved} of {len(minima)} end at a minimum by verdict. Convex around it are "
+            conditions=f"With a ridge {minimal} of {len(minima)} end at a minimum by verdict. Convex around it are "
             f"{by_distance} lengths of the parameters, in {DIRECTIONS} directions each.",
         ),
     ]  # fmt: skip

@@ -156,7 +156,7 @@ def what_is_known(dataset: xarray.Dataset) -> list[Claim]:
 def by_width(dataset: xarray.Dataset) -> list[Claim]:
     """How close together the minima are that training ends in."""
     train, test = dataset.train_loss.values, dataset.test_loss.values
-    proved = dataset.network_kind.values == Kind.MINIMUM
+    minimal = dataset.network_kind.values == Kind.MINIMUM
     gradient = dataset.gradient.values
     # How much of what training gains on chance each minimum gives away to the best of its width.
     best = train.min(axis=1, keepdims=True)
@@ -200,7 +200,7 @@ def by_width(dataset: xarray.Dataset) -> list[Claim]:
         Claim(
             "ends_are_optima",
             "What the histogram shows are local optima: where training ends is a minimum, by verdict.",
-            float(proved.mean()), low=0.9, unit="of the networks",
+            float(minimal.mean()), low=0.9, unit="of the networks",
             conditions=f"With a ridge of {RIDGE:g} and trained until the gradient is at most {gradient.max():.0e}. A "
             "run that is stopped earlier does not end at one.",
         ),

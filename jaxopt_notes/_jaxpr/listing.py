@@ -112,7 +112,7 @@ def _operations(
 
 
 def _run(equation: Any, *known: np.ndarray) -> list[np.ndarray]:
-    with jax.ensure_compile_time_eval():
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():  # else doubles and long integers lose digits
         outputs = equation.primitive.bind(*map(jnp.asarray, known), **equation.params)
     return [np.asarray(output) for output in (outputs if equation.primitive.multiple_results else [outputs])]
 

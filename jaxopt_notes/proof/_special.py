@@ -138,7 +138,7 @@ def _verbs() -> dict[str, Callable[..., Any]]:
         "absolute": abs,
         "sign": lambda x: switched(x, one, -one),
         "step": lambda x: switched(x, one, zero),
-        "equal": lambda x: one if _is_zero(x) else zero if x > 0 or x < 0 else zero.union(one),
+        "equal": lambda x: zero if x > 0 or x < 0 else zero.union(one),
         "kink": lambda x: zero if x > 0 or x < 0 else everything,
         "maximum": lambda x, y: x if x > y else y if y > x else x.max(y),
         "select": select,

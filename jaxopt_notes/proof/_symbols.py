@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._jaxpr import doubles
 from ._tape import Tape
 
 
@@ -37,7 +38,7 @@ class OnTape:
 
     def wrap(self, known: np.ndarray) -> Symbols:
         """Constants."""
-        values = np.asarray(known, float)
+        values = doubles(known)
         return Symbols(np.reshape([self._tape.constant(value) for value in values.ravel()], values.shape))
 
     def moved(self, move: Callable[..., Any], *values: Symbols) -> Any:

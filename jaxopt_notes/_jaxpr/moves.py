@@ -60,6 +60,8 @@ MOVES: Final[dict[str, Callable[[Operation], Callable[..., Any]]]] = {
     "slice": _slice,
     "rev": lambda operation: lambda x: np.flip(x, operation.params["dimensions"]),
     "concatenate": lambda operation: lambda *xs: np.concatenate(xs, operation.params["dimension"]),
+    "stack": lambda operation: lambda *xs: np.stack(xs, operation.params["axis"]),
+    "tile": lambda operation: lambda x: np.tile(x, operation.params["reps"]),
     "split": _split,
     "pad": _pad,
     "convert_element_type": lambda operation: lambda x: x,

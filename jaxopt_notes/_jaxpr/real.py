@@ -124,7 +124,7 @@ _EXACT: Final = {
     "scatter",
 }
 _EXACT |= {"bitcast_convert_type", "reshape", "squeeze", "transpose", "broadcast_in_dim", "slice", "rev", "concatenate"}
-_EXACT |= {"split", "pad", "expand_dims", "neg", "dynamic_update_slice"}
+_EXACT |= {"split", "stack", "tile", "pad", "expand_dims", "neg", "dynamic_update_slice"}
 
 
 # A compiled program compares numbers below 2^-1022 as if they were zero.
@@ -174,7 +174,8 @@ def _by_position(operation: Operation, inputs: list[Value], arithmetic: Arithmet
     """What moves as known indices say: JAX moves the positions of the numbers, and the numbers follow."""
     moving = {"gather": 1, "dynamic_slice": 1, "dynamic_update_slice": 2, "scatter": 3}[operation.name]
     places: list[Any] = list(inputs)
-    if operation.params.get("fill_value") is not None:
+    fill = operation.params.get("fill_value")
+    if fill is not None and not np.isnan(fill):
         raise Unsupported(f"{operation.name!r} with a fill_value has no rule")
     sources, count = [], 1  # position 0 stands for what a gather fills in, out of bounds
     for i in [0, *([1] if moving == 2 else [2] if moving == 3 else [])]:

@@ -14,8 +14,9 @@ from ._tape import SPECIAL, Node, Tape
 
 
 def _select(where: Interval, inside: Interval, outside: Interval) -> Interval:
+    """A condition is 0 or 1, and rounding outward may have moved its bounds."""
     either = inside.hull(outside)
-    chosen, other = where.lower == 1, where.upper == 0
+    chosen, other = where.lower > 0, where.upper < 1
     return Interval(
         np.where(chosen, inside.lower, np.where(other, outside.lower, either.lower)),
         np.where(chosen, inside.upper, np.where(other, outside.upper, either.upper)),

@@ -124,7 +124,7 @@ def _verbs() -> dict[str, Callable[..., Any]]:
         return above if x > 0 else below if x < 0 else above.union(below)
 
     def select(where: Any, inside: Any, outside: Any) -> Any:
-        return inside if where == 1 else outside if where == 0 else inside.union(outside)
+        return inside if where > 0 else outside if where < 1 else inside.union(outside)
 
     verbs: dict[str, Callable[..., Any]] = {
         "anything": lambda: everything,

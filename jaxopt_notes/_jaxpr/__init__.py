@@ -44,6 +44,7 @@ from .programs import text as text
 from .programs import trace as trace
 from .real import Arithmetic as Arithmetic
 from .real import Unsupported as Unsupported
+from .real import doubles as doubles
 from .real import is_known as is_known
 from .real import run_on as run_on
 from .real import supported as supported

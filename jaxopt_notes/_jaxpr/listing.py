@@ -15,7 +15,17 @@ from jax.extend import core as jex
 Slot = int
 """The number of a value. A value that is known is the numpy array itself."""
 
-_IN_PLACE = ("jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "custom_jvp_call", "custom_vjp_call")
+_IN_PLACE = (
+    "jit",
+    "pjit",
+    "closed_call",
+    "core_call",
+    "remat",
+    "remat2",
+    "checkpoint",
+    "custom_jvp_call",
+    "custom_vjp_call",
+)
 _BODY = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 
@@ -113,9 +123,9 @@ def _operations(
 
 
 def _run(equation: Any, *known: np.ndarray) -> list[np.ndarray]:
-    with jax.ensure_compile_time_eval():
+    with jax.enable_x64(True), jax.ensure_compile_time_eval():  # else doubles and long integers lose digits
         outputs = equation.primitive.bind(*map(jnp.asarray, known), **equation.params)
-    return [np.asarray(output) for output in (outputs if equation.primitive.multiple_results else [outputs])]
+    return [_known(output) for output in (outputs if equation.primitive.multiple_results else [outputs])]
 
 
 def _read(atom: Any, names: dict[Any, Slot | np.ndarray]) -> Slot | np.ndarray:

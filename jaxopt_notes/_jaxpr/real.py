@@ -12,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, runtime_checkable
 
+import jax.numpy as jnp
 import numpy as np
 
 from .listing import Listing, Operation
+from .moves import MOVES
 
 Value = Any
 
@@ -66,13 +68,15 @@ def _outputs(operation: Operation, inputs: list[Value], arithmetic: Arithmetic) 
     name = operation.name
     if name in _PROGRAMS:
         return _PROGRAMS[name](operation, inputs, arithmetic)
-    known = all(map(is_known, inputs))
-    if known and (name in _EXACT or not any(np.issubdtype(dtype, np.inexact) for dtype in operation.dtypes)):
+    if any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in (*operation.dtypes, *operation.takes)):
+        raise Unsupported(f"complex numbers, in {name!r}, have no rule")
+    if all(map(is_known, inputs)) and (name in _EXACT or not any(map(_is_real, operation.dtypes))):
         return _exactly(operation, inputs)
-    if name == "convert_element_type" and operation.dtypes[0].kind in "iu" and operation.takes[0].kind not in "biu":
-        raise Unsupported("rounding to an integer, in 'convert_element_type', has no derivative")
-    if name in _MOVES:
-        move = _MOVES[name](operation)
+    _refuse_integers(operation)
+    if name == "convert_element_type" and operation.dtypes[0].kind == "b" and operation.takes[0].kind != "b":
+        return [_differ(operation, arithmetic, inputs[0], arithmetic.wrap(np.array(0.0)))]
+    if name in MOVES:
+        move = MOVES[name](operation)
         first = [value if not is_known(value) else arithmetic.wrap(value) for value in inputs]
         moved = arithmetic.moved(move, *first)
         return list(moved) if isinstance(moved, (list, tuple)) else [moved]
@@ -86,96 +90,76 @@ def _outputs(operation: Operation, inputs: list[Value], arithmetic: Arithmetic) 
     )
 
 
+def _is_real(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.inexact)
+
+
+def _refuse_integers(operation: Operation) -> None:
+    """Integers wrap around and their quotients are cut off, and an `and` of them acts on bits: no rule of ours does."""
+    name, to = operation.name, operation.dtypes[0]
+    if name == "convert_element_type":
+        taken = operation.takes[0]
+        whole = taken.kind == "b" or (not _is_real(taken) and np.can_cast(taken, to))
+        if jnp.issubdtype(to, jnp.integer) and not whole:
+            raise Unsupported(f"rounding to an integer, in {name!r}, has no derivative")
+    elif name in _RULES and not _is_real(to) and name not in (_OF_BOOLEANS if to.kind == "b" else ("select_n",)):
+        raise Unsupported(f"{name!r} of {to} that depend on the parameters has no rule")
+
+
+_OF_BOOLEANS: Final = ("gt", "ge", "lt", "le", "eq", "ne", "and", "or", "not", "select_n", "is_finite", "max", "min")
+
+
 def supported() -> list[str]:
     """The primitives with a rule."""
-    return sorted({*_RULES, *_MOVES, *_POSITIONS, *_PROGRAMS, "iota"})
+    return sorted({*_RULES, *MOVES, *_POSITIONS, *_PROGRAMS, "iota"})
 
 
 _EXACT: Final = {
     *("iota", "convert_element_type", "bitcast_convert_type", "copy", "stop_gradient", "select_n", "neg"),
     *("reshape", "squeeze", "expand_dims", "transpose", "broadcast_in_dim", "slice", "rev", "concatenate", "split"),
-    *("pad", "gather", "scatter", "dynamic_slice", "dynamic_update_slice"),
+    *("stack", "tile", "pad", "gather", "scatter", "dynamic_slice", "dynamic_update_slice"),
+}
+
+
+# A compiled program compares numbers below 2^-1022 as if they were zero.
+_COMPARED: Final[dict[str, Callable[..., Any]]] = {
+    **{"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal},
+    **{"eq": np.equal, "ne": np.not_equal},
 }
 
 
 def _exactly(operation: Operation, inputs: list[Any]) -> list[np.ndarray]:
     """What no rounding touches; what only moves, in numpy, which compiles nothing."""
     if operation.name == "convert_element_type":
-        return [np.asarray(inputs[0]).astype(_double_of(operation.dtypes[0]))]
+        to = operation.dtypes[0]
+        return [doubles(inputs[0]) if _is_real(to) else np.asarray(inputs[0]).astype(to)]
     if operation.name in ("copy", "stop_gradient"):
         return inputs
     if operation.name == "iota":
         shape, axis = operation.shapes[0], operation.params["dimension"]
         along = np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
-        return [np.broadcast_to(along, shape).astype(_double_of(operation.dtypes[0]))]
-    if operation.name in _MOVES:
-        moved = _MOVES[operation.name](operation)(*map(np.asarray, inputs))
+        return [
+            np.broadcast_to(along, shape).astype(np.float64 if _is_real(operation.dtypes[0]) else operation.dtypes[0])
+        ]
+    if operation.name in _COMPARED:
+        return [_COMPARED[operation.name](*inputs)]
+    if operation.name in MOVES:
+        moved = MOVES[operation.name](operation)(*map(np.asarray, inputs))
         return list(moved) if isinstance(moved, (list, tuple)) else [moved]
     return operation.run(*inputs)
 
 
-def _double_of(dtype: Any) -> Any:
-    """Real numbers are doubles here, whatever the program keeps them in."""
-    return np.float64 if np.issubdtype(dtype, np.inexact) or dtype.kind == "V" else dtype
+def doubles(known: Any) -> np.ndarray:
+    """Known numbers as doubles, exactly: real numbers are doubles here, whatever a program keeps them in.
 
+    Raises:
+        Unsupported: for integers that no double is equal to.
+    """
+    known = np.asarray(known)
+    if known.dtype.kind in "iu" and known.size and max(int(known.max()), -int(known.min())) > 2**53:
+        raise Unsupported("integers beyond 2^53 as real numbers have no rule")
+    return known.astype(np.float64)
 
-def _broadcast(operation: Operation) -> Callable[..., Any]:
-    shape, places = operation.shapes[0], operation.params["broadcast_dimensions"]
-
-    def move(x: np.ndarray) -> np.ndarray:
-        full = [1] * len(shape)
-        for axis, place in enumerate(places):
-            full[place] = x.shape[axis]
-        return np.broadcast_to(x.reshape(full), shape)
-
-    return move
-
-
-def _slice(operation: Operation) -> Callable[..., Any]:
-    params = operation.params
-    strides = params["strides"] or (1,) * len(params["start_indices"])
-    where = tuple(map(slice, params["start_indices"], params["limit_indices"], strides))
-    return lambda x: x[where]
-
-
-def _pad(operation: Operation) -> Callable[..., Any]:
-    config = operation.params["padding_config"]
-
-    def move(x: np.ndarray, fill: np.ndarray) -> np.ndarray:
-        whole = [slice(max(low, 0), max(low, 0) + max((n - 1) * (inner + 1) + 1, 0), inner + 1)
-                 for (low, _, inner), n in zip(config, x.shape, strict=True)]  # fmt: skip
-        size = [max(low, 0) + max((n - 1) * (inner + 1) + 1, 0) + max(high, 0)
-                for (low, high, inner), n in zip(config, x.shape, strict=True)]  # fmt: skip
-        padded = np.full(size, fill, x.dtype)
-        padded[tuple(whole)] = x
-        return padded[
-            tuple(slice(max(-low, 0), n - max(-high, 0)) for (low, high, _), n in zip(config, size, strict=True))
-        ]
-
-    return move
-
-
-def _split(operation: Operation) -> Callable[..., Any]:
-    cuts, axis = np.cumsum(operation.params["sizes"])[:-1], operation.params["axis"]
-    return lambda x: np.split(x, cuts, axis)
-
-
-_MOVES: Final[dict[str, Callable[[Operation], Callable[..., Any]]]] = {
-    "reshape": lambda operation: lambda x: x.reshape(operation.shapes[0]),
-    "expand_dims": lambda operation: lambda x: x.reshape(operation.shapes[0]),
-    "squeeze": lambda operation: lambda x: x.reshape(operation.shapes[0]),
-    "transpose": lambda operation: lambda x: x.transpose(operation.params["permutation"]),
-    "broadcast_in_dim": _broadcast,
-    "slice": _slice,
-    "rev": lambda operation: lambda x: np.flip(x, operation.params["dimensions"]),
-    "concatenate": lambda operation: lambda *xs: np.concatenate(xs, operation.params["dimension"]),
-    "split": _split,
-    "pad": _pad,
-    "convert_element_type": lambda operation: lambda x: x,
-    "reduce_precision": lambda operation: lambda x: x,
-    "copy": lambda operation: lambda x: x,
-    "optimization_barrier": lambda operation: lambda *xs: xs,
-}
 
 _POSITIONS: Final = ("gather", "dynamic_slice", "dynamic_update_slice", "scatter")
 
@@ -184,6 +168,9 @@ def _by_position(operation: Operation, inputs: list[Value], arithmetic: Arithmet
     """What moves as known indices say: JAX moves the positions of the numbers, and the numbers follow."""
     moving = {"gather": 1, "dynamic_slice": 1, "dynamic_update_slice": 2, "scatter": 3}[operation.name]
     places: list[Any] = list(inputs)
+    fill = operation.params.get("fill_value")
+    if fill is not None and not np.isnan(fill):
+        raise Unsupported(f"{operation.name!r} with a fill_value has no rule")
     sources, count = [], 1  # position 0 stands for what a gather fills in, out of bounds
     for i in [0, *([1] if moving == 2 else [2] if moving == 3 else [])]:
         value = arithmetic.wrap(inputs[i]) if is_known(inputs[i]) else inputs[i]

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._certify import Proof
 from ._function import Function
 from ._interval import Interval
 from ._krawczyk import approximate_inverse
 from ._matrices import ball
-from ._special import ball_of, evaluate, flint, precision
+from ._special import ball_of, evaluate, flint, has_flint, precision
 
 BITS = 128
 MOST = 40  # parameters for which this is tried
@@ -22,6 +23,19 @@ class Confirmed(NamedTuple):
 
     alone: bool
     index: int | None  # type: ignore[assignment]
+
+
+def agrees(function: Function, proof: Proof, row: int) -> bool:
+    """Whether Arb is installed, the function is small, and Arb proves the same of row `row` of a proof.
+
+    On a box of the size of rounding: over a wide one, balls bound less closely than intervals do.
+    """
+    if function.size > MOST or not has_flint():
+        return False
+    point, reach = proof.point[row], 16 * (proof.upper_of_zero[row] - proof.lower_of_zero[row])
+    near = np.maximum(proof.lower[row], point - reach), np.minimum(proof.upper[row], point + reach)
+    again = confirmed(function, *near, point)
+    return again.alone and again.index == proof.index[row]
 
 
 def confirmed(function: Function, lower: np.ndarray, upper: np.ndarray, point: np.ndarray) -> Confirmed:

@@ -12,7 +12,9 @@ _ROUNDS = 40
 
 
 def boundary_index_sum(function: Differentiable, lower: np.ndarray, upper: np.ndarray) -> int | None:
-    """The sum of (-1)^index over all critical points inside, from the boundary alone; None where it is not proved.
+    """The degree of the gradient on the boundary of the box; None where it is not proved.
+
+    Where the function is smooth inside, it is the sum of (-1)^index over the critical points, if none is degenerate.
 
     With one parameter the signs of the slope at both ends decide. With two, the boundary is cut until on every piece
     one component of the gradient has a sign. Those signs say to which of four half-planes the gradient points, so it

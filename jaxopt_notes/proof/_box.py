@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from ._interval import SMALLEST, is_subnormal
 from ._point import Point
 
 
@@ -24,6 +25,8 @@ def checked_box(box: Any, like: Any = None) -> tuple[Point, Point]:
     for name, side in (("box[0]", lower), ("box[1]", upper)):
         if not np.isfinite(side.vector).all():
             raise ValueError(f"{name} must be finite, got {side.vector.tolist()}: a proof needs a bounded box")
+        if is_subnormal(side.vector).any():
+            raise ValueError(f"{name} must be 0 or at least {SMALLEST} in size, got {side.vector.tolist()}")
     above = lower.vector > upper.vector
     if above.any():
         i = int(above.argmax())

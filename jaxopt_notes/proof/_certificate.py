@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from decimal import ROUND_CEILING as CEILING
+from decimal import ROUND_FLOOR as FLOOR
+from decimal import Context
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +17,10 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from .. import _files
-from ._certify import proofs
+from . import _arb
+from ._certify import Proof, proofs
 from ._function import Function
-from ._interval import Interval
+from ._interval import Interval, down, up
 from ._krawczyk import krawczyk
 from ._stored import as_json, from_json
 
@@ -77,12 +81,15 @@ class Certificate:
 
     def __str__(self) -> str:
         if not self.proved:
-            near = f" within {self.radius:.1g} of this point" if self.kind == "not critical" else ""
+            near = f" within {_shown(self.radius, 1, FLOOR)} of this point" if self.kind == "not critical" else ""
             return f"{self.kind}{near}: {self.reason}."
-        where = f"there is exactly one critical point within {self.alone_within:.2g} of this point"
+        near, alone = _shown(self.radius, 1, CEILING), _shown(self.alone_within, 2, FLOOR)
+        where = f"there is exactly one critical point within {alone} of this point, and it lies within {near}"
+        if float(near) > float(alone):
+            where = f"there is a critical point within {near} of this point, and no other within {alone}"
         return "\n".join(
             [
-                f"{self._name()}, proved: {where}, and it lies within {self.radius:.1g}.",
+                f"{self._name()}, proved: {where}.",
                 f"Eigenvalues there: {_ranges(self.eigenvalues)}. Loss there: {_range(*self.loss)}.",
                 f"Computed with {self.arithmetic}.",
             ]
@@ -124,18 +131,20 @@ class Certificate:
         _files.write_whole(Path(path), lambda temporary: temporary.write_text(text))
 
 
+def _shown(number: float, digits: int, rounding: str) -> str:
+    """A number in so many digits, rounded to the side on which what is said of it stays true."""
+    return f"{Context(prec=digits, rounding=rounding).create_decimal(number).normalize():g}"
+
+
 def _range(lower: float, upper: float) -> str:
-    """[a, b], with as many digits as tell the two apart, and no more than a double holds."""
+    """[a, b], rounded outward, with as many digits as tell the two apart, and no more than a double holds."""
     if not (np.isfinite(lower) and np.isfinite(upper)):
         return "not bounded"
     for digits in range(4, 18):
-        # Printed bounds must hold what the exact ones hold, so the text is moved outward where it was rounded inward.
-        low, high = (float(f"{x:.{digits}g}") for x in (lower, upper))
-        width = 10.0 ** (np.floor(np.log10(max(abs(lower), abs(upper), 1e-300))) - digits + 1)
-        low, high = low - width * (low > lower), high + width * (high < upper)
-        if upper - lower >= 0.2 * (high - low) or digits == 17:
-            return f"[{low:.{digits}g}, {high:.{digits}g}]"
-    raise AssertionError("17 digits suffice")
+        low, high = _shown(lower, digits, FLOOR), _shown(upper, digits, CEILING)
+        if upper - lower >= 0.2 * (float(high) - float(low)):
+            break
+    return f"[{low}, {high}]"
 
 
 def _ranges(bounds: np.ndarray) -> str:
@@ -170,7 +179,7 @@ def check_certificate(path: str | PathLike[str]) -> str:
         path: of a file that `Certificate.save` wrote.
 
     Returns:
-        The statement.
+        The statement, in the words of what is proved now and not of the file.
 
     Raises:
         ValueError: naming what does not hold, or what in the file was changed.
@@ -185,32 +194,61 @@ def check_certificate(path: str | PathLike[str]) -> str:
         'strict local minimum, proved:'
     """
     content = _content(Path(path))
-    lower, upper, point = (_doubles(content[name]) for name in ("lower", "upper", "point"))
-    function = from_json(content["function"])
-    if not len(lower) == len(upper) == len(point) == function.size:
-        raise ValueError(f"{path}: the point and the box do not have the {function.size} parameters of the function")
-    box = Interval(lower[None], upper[None])
-    tested = krawczyk(function, box, point[None])
-    if not tested.alone[0]:
-        raise ValueError(f"{path}: the box is not shown to hold exactly one critical point")
-    proof = proofs(function, box, tested.image)
-    if not proof.defined[0] or not np.abs(proof.lower[0] - point).max() < np.inf:
-        raise ValueError(f"{path}: the function is not shown to be smooth all over the box")
-    found = {"index": int(proof.index[0]), "kind": kind_of(int(proof.index[0]), function.size)}
-    for name, value in found.items():
-        if content[name] != value:
-            raise ValueError(f"{path}: the {name} is {value}, and the file states {content[name]}")
-    stated = np.array([_doubles(pair) for pair in content["eigenvalues"]])
-    radius = float.fromhex(content["radius"])
-    beyond = np.maximum(proof.upper_of_zero[0] - point, point - proof.lower_of_zero[0]).max(initial=0.0)
+    try:
+        lower, upper, point, loss = (_doubles(content[name]) for name in ("lower", "upper", "point", "loss"))
+        stated = np.array([_doubles(pair) for pair in content["eigenvalues"]])
+        radius, function = float.fromhex(content["radius"]), from_json(content["function"])
+        sizes = {len(lower), len(upper), len(point), function.size}
+        inside = (lower <= point).all() and (point <= upper).all() and np.isfinite([lower, upper]).all()
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"{path} is no certificate: {error}") from error
+    if len(sizes) > 1 or not function.size or not inside:
+        raise ValueError(f"{path}: the point and the box must have the {function.size} parameters of the function")
+    with np.errstate(all="ignore"):
+        box = Interval(lower[None], upper[None])
+        tested = krawczyk(function, box, point[None])
+        if not tested.alone[0]:
+            raise ValueError(f"{path}: the box is not shown to hold exactly one critical point")
+        proof = proofs(function, box, tested.image)
+        arithmetic = ARB if _arb.agrees(function, proof, 0) else FLOAT64
+    if not proof.defined[0] or proof.index[0] < 0:
+        raise ValueError(f"{path}: the function is not shown to be smooth all over the box, with a known index")
+    beyond = up(np.maximum(proof.upper_of_zero - point, point - proof.lower_of_zero)).max(1)
+    found = certificate_of(function, point, proof._replace(point=point[None], radius=beyond), 0, 0.0, arithmetic)
     for name, holds in {
-        "eigenvalues": overlap(stated, proof.bounds[0]),
-        "loss": overlap(_doubles(content["loss"])[None], proof.loss),
-        "radius": bool(beyond <= 2 * radius),
+        "index": content["index"] == found.index,
+        "kind": content["kind"] == found.kind,
+        "eigenvalues": overlap(stated, found.eigenvalues),
+        "loss": overlap(loss[None], np.array([found.loss])),
+        "radius": found.radius <= 2 * radius,
     }.items():
         if not holds:
-            raise ValueError(f"{path}: the {name} of the file do not hold what is proved")
-    return str(content["statement"])
+            raise ValueError(f"{path}: the {name} of the file is not what is proved")
+    return str(found)
+
+
+def certificate_of(
+    function: Function, point: PyTree, proof: Proof, row: int, moved: float, arithmetic: str
+) -> Certificate:
+    """The certificate that row `row` of a proof is worth."""
+    middle, lower, upper = proof.point[row], proof.lower[row], proof.upper[row]
+    index = int(proof.index[row])
+    return Certificate(
+        proved=True,
+        kind=kind_of(index, function.size),
+        index=index,
+        point=point,
+        radius=float(proof.radius[row]),
+        alone_within=max(0.0, float(np.minimum(down(upper - middle), down(middle - lower)).min())),
+        eigenvalues=proof.bounds[row],
+        loss=(float(proof.loss[row, 0]), float(proof.loss[row, 1])),
+        moved=moved,
+        reason="",
+        box=None,
+        arithmetic=arithmetic,
+        _function=function,
+        _region=(lower, upper),
+    )
 
 
 def overlap(stated: np.ndarray, found: np.ndarray) -> bool:
@@ -228,7 +266,7 @@ def kind_of(index: int, size: int) -> str:
 def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no certificate: {error}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ValueError(f"{path} is no certificate of this version ({FORMAT!r})")

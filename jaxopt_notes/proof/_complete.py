@@ -16,12 +16,11 @@ from .. import _checks
 from . import _search
 from ._boundary import boundary_index_sum
 from ._box import checked_box
-from ._certificate import FLOAT64, Certificate, kind_of
+from ._certificate import FLOAT64, Certificate, certificate_of, kind_of
 from ._certify import Proof, proofs
 from ._function import Function, traced
 from ._interval import Interval
 from ._point import Point
-from ._prove import certificate_of
 from ._search import Boxes, search
 
 if TYPE_CHECKING:
@@ -80,7 +79,8 @@ class AllCriticalPoints:
         return len(self.index)
 
     def __getitem__(self, number: int) -> Certificate:
-        return certificate_of(self._task.function, self._task.lower, self._proof, number, 0.0, FLOAT64)
+        point = self._task.lower.tree(self._proof.point[number])
+        return certificate_of(self._task.function, point, self._proof, number, 0.0, FLOAT64)
 
     def __iter__(self) -> Iterator[Certificate]:
         return (self[i] for i in range(len(self)))
@@ -220,13 +220,15 @@ def _periods(period: Any, like: Point) -> np.ndarray:
         return np.full(like.size, np.inf)
     leaves = jax.tree.leaves(period)
     if len(leaves) == 1 and np.ndim(leaves[0]) == 0:
-        return np.full(like.size, float(leaves[0]))
-    given = Point("period", jax.tree.map(np.asarray, period))
-    if given.shapes != like.shapes:
-        raise ValueError(f"period must be a number or of the shapes of the box, {like.shapes}, got {given.shapes}")
-    if not (given.vector > 0).all():
+        periods = np.full(like.size, float(leaves[0]))
+    else:
+        given = Point("period", jax.tree.map(np.asarray, period))
+        if given.shapes != like.shapes:
+            raise ValueError(f"period must be a number or of the shapes of the box, {like.shapes}, got {given.shapes}")
+        periods = given.vector
+    if not (periods > 0).all():
         raise ValueError(f"period must be above 0, got {period}")
-    return given.vector
+    return periods
 
 
 def _searched(task: _Task, known: Boxes, boxes: int, seconds: float | None, progress: bool) -> AllCriticalPoints:
@@ -268,9 +270,9 @@ def _result(task: _Task, known: Boxes, total: float) -> AllCriticalPoints:
     proof = proofs(task.function, known.alone, known.image)
     sure = proof.defined & (proof.index >= 0)
     open_places = _search.joined(known.undecided, Interval(proof.lower[~sure], proof.upper[~sure]))
-    proof, twice = _distinct(_rows(proof, sure), task)
+    proof, twice = _distinct(_inside(_rows(proof, sure), task), task)
     open_places = _places(_search.joined(open_places, twice), task)
-    proof, edge = _inside(proof, task)
+    edge = _on_boundary(proof, task)
     order = np.argsort(proof.loss.mean(1), kind="stable")
     proof, edge = _rows(proof, order), edge[order]
     index_sum = int(np.sum((-1) ** proof.index))
@@ -361,14 +363,17 @@ def _boxsize(task: _Task) -> np.ndarray | None:
     return np.where(periodic, task.periods, 0.0) if periodic.any() else None
 
 
-def _inside(proof: Proof, task: _Task) -> tuple[Proof, np.ndarray]:
-    """The points in the box, and which of them may lie on its boundary; what repeats has no boundary."""
-    lower, upper = task.lower.vector, task.upper.vector
-    free = np.isfinite(task.periods)
-    outside = ((proof.upper_of_zero < lower) | (proof.lower_of_zero > upper)) & ~free
-    across = ((proof.lower_of_zero <= lower) | (proof.upper_of_zero >= upper)) & ~free
-    keep = ~outside.any(1)
-    return _rows(proof, keep), across.any(1)[keep]
+def _inside(proof: Proof, task: _Task) -> Proof:
+    """The points that may be in the box: boxes were enlarged. Along what repeats there is a copy of them inside."""
+    slack = np.where(np.isfinite(task.periods), 1e-9 * task.periods, 0.0)
+    outside = (proof.upper_of_zero < task.lower.vector - slack) | (proof.lower_of_zero > task.upper.vector + slack)
+    return _rows(proof, np.asarray(~outside.any(1)))
+
+
+def _on_boundary(proof: Proof, task: _Task) -> np.ndarray:
+    """Which points may lie on the boundary; what repeats has none."""
+    across = (proof.lower_of_zero <= task.lower.vector) | (proof.upper_of_zero >= task.upper.vector)
+    return (across & ~np.isfinite(task.periods)).any(1)
 
 
 def _places(boxes: Interval, task: _Task) -> Interval:

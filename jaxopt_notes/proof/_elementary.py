@@ -105,7 +105,7 @@ def log(x: Interval) -> Interval:
 
 
 def _sin_near(x: Array, quarter: int) -> tuple[Array, Array]:
-    """Bounds of sin(x + quarter pi / 2) for |x| below FARTHEST_ANGLE."""
+    """sin(x + quarter pi / 2) for |x| up to FARTHEST_ANGLE, off by less than WAVE_ERROR times the second array."""
     k = np.rint(x * (2 / math.pi))
     r = ((x - k * _HALF_PI[0]) - k * _HALF_PI[1]) - k * _HALF_PI[2]
     square = r * r
@@ -113,8 +113,7 @@ def _sin_near(x: Array, quarter: int) -> tuple[Array, Array]:
     turn = (k.astype(np.int64) + quarter) & 3
     value = np.where(turn & 1, cosine, sine) * np.where(turn & 2, -1.0, 1.0)
     exact = (k == 0) & (turn & 1 == 0)  # the argument of a sine was not reduced: the error is relative
-    error = _WAVE_ERROR * np.where(exact, np.abs(r), 1.0)
-    return _around(value, error, relative=False)
+    return value, np.where(exact, np.abs(r), 1.0)
 
 
 def _wave(x: Interval, quarter: int) -> Interval:
@@ -122,7 +121,8 @@ def _wave(x: Interval, quarter: int) -> Interval:
     limits = -_FARTHEST_ANGLE, _FARTHEST_ANGLE
     near = (x.lower > limits[0]) & (x.upper < limits[1])
     ends = [np.clip(side, *limits) for side in (x.lower, x.upper)]
-    (lower, upper), (lower_too, upper_too) = (_sin_near(end, quarter) for end in ends)
+    near_ends = [_sin_near(end, quarter) for end in ends]
+    (lower, upper), (lower_too, upper_too) = (_around(at, _WAVE_ERROR * size, False) for at, size in near_ends)
     # The turns are off by less than 1e-10; where that leaves doubt, the extremum counts as inside.
     first, last = (end * (0.5 / math.pi) + (quarter - 1) / 4 for end in ends)
     top = np.floor(last + 1e-9) >= np.ceil(first - 1e-9)

@@ -16,6 +16,7 @@ import numpy as np
 EPSILON: Final = 2.0**-52  # two roundings to nearest
 FLUSHED: Final = 2.0**-1020  # more than what is lost when numbers below 2^-1022 become zero
 LARGEST: Final = np.finfo(float).max
+SMALLEST: Final = 2.0**-1022  # what is below it, some processors take for zero
 
 Array = np.ndarray | np.float64 | float
 
@@ -32,6 +33,12 @@ def up(x: Any) -> Any:
 def down(x: Any) -> Any:
     """A lower bound of every real number that rounds to `x`; minus infinity for NaN."""
     return np.fmax(x - (np.abs(x) * EPSILON + FLUSHED), -np.inf)
+
+
+def is_subnormal(x: Any) -> Any:
+    """Whether doubles are below 2^-1022 and not zero, from their bits: a comparison may take them for zero."""
+    bits = np.asarray(x, np.float64).view(np.int64) & 0x7FFF_FFFF_FFFF_FFFF
+    return (bits > 0) & (bits < 1 << 52)
 
 
 class Interval:
@@ -128,7 +135,8 @@ class Interval:
     def square(self) -> Interval:
         """x^2."""
         with np.errstate(over="ignore"):
-            return Interval(np.maximum(down(self.mignitude() ** 2), 0.0), up(self.magnitude() ** 2))
+            least, most = self.mignitude(), self.magnitude()
+            return Interval(np.maximum(down(least * least), 0.0), up(most * most))
 
     def power(self, exponent: int) -> Interval:
         """x^n for odd n > 0, which grows with x."""

@@ -8,14 +8,15 @@ from typing import Final
 import numpy as np
 
 from . import _elementary as elementary
-from ._interval import Interval
+from ._interval import SMALLEST, Interval, is_subnormal
 from ._special import special
 from ._tape import SPECIAL, Node, Tape
 
 
 def _select(where: Interval, inside: Interval, outside: Interval) -> Interval:
+    """A condition is 0 or 1, and rounding outward may have moved its bounds."""
     either = inside.hull(outside)
-    chosen, other = where.lower == 1, where.upper == 0
+    chosen, other = where.lower > 0, where.upper < 1
     return Interval(
         np.where(chosen, inside.lower, np.where(other, outside.lower, either.lower)),
         np.where(chosen, inside.upper, np.where(other, outside.upper, either.upper)),
@@ -23,9 +24,8 @@ def _select(where: Interval, inside: Interval, outside: Interval) -> Interval:
 
 
 def _equal(x: Interval) -> Interval:
-    zero = (x.lower == 0) & (x.upper == 0)
-    holds_zero = (x.lower <= 0) & (x.upper >= 0)
-    return Interval(np.where(zero, 1.0, 0.0), np.where(holds_zero, 1.0, 0.0))
+    """Also where x is exactly 0 it may be either: a derivative there is that of the numbers around it."""
+    return Interval(np.zeros(x.shape), np.where((x.lower <= 0) & (x.upper >= 0), 1.0, 0.0))
 
 
 def _kink(x: Interval) -> Interval:
@@ -126,5 +126,4 @@ def constant(tape: Tape, node: Node, values: dict[Node, Interval]) -> Interval:
 
 def _double(value: float) -> Interval:
     """A double; one so small that a processor may take it for zero is enclosed."""
-    tiny = 2.0**-1022
-    return Interval(value) if value == 0 or abs(value) >= tiny else Interval(-tiny, tiny)
+    return Interval(-SMALLEST, SMALLEST) if is_subnormal(value) else Interval(value)

@@ -22,9 +22,13 @@ class Point:
     def __init__(self, name: str, tree: PyTree) -> None:
         self.structure: Any
         leaves, self.structure = jax.tree.flatten(_checks.params(name, tree))
+        if any(np.iscomplexobj(leaf) for leaf in leaves):
+            raise TypeError(f"{name} must hold real numbers, got {tree!r}")
         self.shapes = [np.shape(leaf) for leaf in leaves]
         parts = [np.asarray(leaf, np.float64).ravel() for leaf in leaves]
-        self.vector = np.concatenate(parts) if parts else np.zeros(0)
+        self.vector = np.concatenate(parts)
+        if not self.vector.size:
+            raise ValueError(f"{name} must hold at least one number, got {tree!r}")
 
     @property
     def size(self) -> int:

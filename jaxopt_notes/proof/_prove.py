@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
 from . import _arb
-from ._certificate import ARB, FLOAT64, Certificate, kind_of
+from ._certificate import ARB, FLOAT64, Certificate, certificate_of
 from ._certify import Proof, proofs, refined, tested_around
 from ._function import Function, traced
 from ._interval import Interval, down, up
@@ -18,7 +18,6 @@ from ._krawczyk import Tested
 from ._matrices import eigenvalues
 from ._point import Point
 from ._search import holds_zero
-from ._special import has_flint
 
 _CLOSE = 0.01  # of the largest parameter, or of 1: how far Newton's method may move the point
 _AWAY = 1e-3  # of its distance to Newton's next point: where it is tried to show that the gradient is not zero
@@ -85,39 +84,8 @@ def certified(function: Function, given: Point, limit: float) -> Certificate:
     reason = _missing(proof)
     if reason:
         return _undecided(given, proof.point[0], moved, reason, (proof.lower[0], proof.upper[0]))
-    arithmetic = FLOAT64
-    if function.size <= _arb.MOST and has_flint():
-        # On a box of the size of rounding: over a wide one, balls bound less closely than intervals do.
-        point, reach = proof.point[0], 16 * (proof.upper_of_zero[0] - proof.lower_of_zero[0])
-        near = np.maximum(proof.lower[0], point - reach), np.minimum(proof.upper[0], point + reach)
-        again = _arb.confirmed(function, *near, point)
-        if again.alone and again.index == proof.index[0]:
-            arithmetic = ARB
-    return certificate_of(function, given, proof, 0, moved, arithmetic)
-
-
-def certificate_of(
-    function: Function, like: Point, proof: Proof, row: int, moved: float, arithmetic: str
-) -> Certificate:
-    """The certificate that row `row` of a proof is worth."""
-    point, lower, upper = proof.point[row], proof.lower[row], proof.upper[row]
-    index = int(proof.index[row])
-    return Certificate(
-        proved=True,
-        kind=kind_of(index, function.size),
-        index=index,
-        point=like.tree(point),
-        radius=float(proof.radius[row]),
-        alone_within=float(np.minimum(down(upper - point), down(point - lower)).min(initial=np.inf)),
-        eigenvalues=proof.bounds[row],
-        loss=(float(proof.loss[row, 0]), float(proof.loss[row, 1])),
-        moved=moved,
-        reason="",
-        box=None,
-        arithmetic=arithmetic,
-        _function=function,
-        _region=(lower, upper),
-    )
+    arithmetic = ARB if _arb.agrees(function, proof, 0) else FLOAT64
+    return certificate_of(function, given.tree(proof.point[0]), proof, 0, moved, arithmetic)
 
 
 def _by_arb(function: Function, given: Point, end: np.ndarray, moved: float) -> Certificate | None:

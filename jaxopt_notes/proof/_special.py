@@ -124,7 +124,7 @@ def _verbs() -> dict[str, Callable[..., Any]]:
         return above if x > 0 else below if x < 0 else above.union(below)
 
     def select(where: Any, inside: Any, outside: Any) -> Any:
-        return inside if where == 1 else outside if where == 0 else inside.union(outside)
+        return inside if where > 0 else outside if where < 1 else inside.union(outside)
 
     verbs: dict[str, Callable[..., Any]] = {
         "anything": lambda: everything,
@@ -138,7 +138,7 @@ def _verbs() -> dict[str, Callable[..., Any]]:
         "absolute": abs,
         "sign": lambda x: switched(x, one, -one),
         "step": lambda x: switched(x, one, zero),
-        "equal": lambda x: one if _is_zero(x) else zero if x > 0 or x < 0 else zero.union(one),
+        "equal": lambda x: zero if x > 0 or x < 0 else zero.union(one),
         "kink": lambda x: zero if x > 0 or x < 0 else everything,
         "maximum": lambda x, y: x if x > y else y if y > x else x.max(y),
         "select": select,

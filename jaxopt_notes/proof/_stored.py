@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from ._function import Function
-from ._tape import Tape
+from ._tape import ARITHMETIC, ELEMENTARY, SPECIAL, SWITCHES, Tape
+
+_OPERANDS: Final = {
+    **dict.fromkeys([*ARITHMETIC, *ELEMENTARY, *SPECIAL, *SWITCHES], 1),
+    **{"pi": 0, "anything": 0, "add": 2, "multiply": 2, "maximum": 2, "select": 3},
+}
+_HIGHEST: Final = 100_000  # exponent
 
 
 def as_json(function: Function) -> dict[str, Any]:
@@ -32,18 +38,38 @@ def as_json(function: Function) -> dict[str, Any]:
 
 
 def from_json(content: dict[str, Any]) -> Function:
-    """The function of such a list, operation by operation, without simplifications."""
-    tape = Tape()
+    """The function of such a list, operation by operation, without simplifications.
+
+    Raises:
+        ValueError: for what is no operation, or acts on what does not come before it.
+    """
+    tape, size = Tape(), content["size"]
     places: list[int] = []
+
+    def at(place: Any) -> int:
+        if not isinstance(place, int) or not 0 <= place < len(places):
+            raise ValueError(f"operation {len(places)} acts on {place!r}, and operations before it are meant")
+        return places[place]
+
     for name, *parts in content["operations"]:
         if name == "constant":
-            places.append(tape.constant(float.fromhex(parts[0])))
+            (value,) = parts
+            places.append(tape.constant(float.fromhex(value)))
         elif name == "variable":
-            places.append(tape.variable(parts[0]))
+            (number,) = parts
+            if not isinstance(number, int) or not 0 <= number < size:
+                raise ValueError(f"variable {number!r} is none of {size}")
+            places.append(tape.variable(number))
         elif name == "power":
-            places.append(tape.plain(name, places[parts[0]], parts[1]))
+            operand, exponent = parts
+            if not isinstance(exponent, int) or not 0 < exponent < _HIGHEST or exponent % 2 == 0:
+                raise ValueError(f"the exponent of a power must be odd and above 0, got {exponent!r}")
+            places.append(tape.plain(name, at(operand), exponent))
+        elif len(parts) != _OPERANDS[name]:
+            raise ValueError(f"{name!r} takes {_OPERANDS[name]} numbers, got {parts!r}")
         else:
-            places.append(tape.plain(name, *(places[part] for part in parts)))
-    function = Function(tape, places[content["value"]], content["size"])
-    function.demands = tuple((kind, places[place]) for kind, place in content["demands"])
-    return function
+            operands = [at(part) for part in parts]
+            places.append(tape.demanding(name, *operands))
+    for kind, place in content["demands"]:
+        tape.demands[str(kind), at(place)] = None
+    return Function(tape, at(content["value"]), size)

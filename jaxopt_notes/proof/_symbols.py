@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._jaxpr import doubles
 from ._tape import Tape
 
 
@@ -37,7 +38,7 @@ class OnTape:
 
     def wrap(self, known: np.ndarray) -> Symbols:
         """Constants."""
-        values = np.asarray(known, float)
+        values = doubles(known)
         return Symbols(np.reshape([self._tape.constant(value) for value in values.ravel()], values.shape))
 
     def moved(self, move: Callable[..., Any], *values: Symbols) -> Any:
@@ -74,7 +75,7 @@ class OnTape:
         right, of_right = arranged(y, batch_too, contracted_too)
         products = self.elementwise("multiply", Symbols(left[..., :, None, :]), Symbols(right[..., None, :, :]))
         summed = self.total(products, (products.nodes.ndim - 1,))
-        return Symbols(summed.nodes.reshape(*left.shape[:-2], *of_left, *of_right))
+        return Symbols(summed.nodes.reshape((*left.shape[:-2], *of_left, *of_right)))
 
     def total(self, x: Symbols, axes: Sequence[int]) -> Symbols:
         """Sums in pairs, of pairs, ...: as short a chain as there is, which rounds least."""

@@ -13,11 +13,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from ._interval import is_subnormal
+
 Node = int
 
 ARITHMETIC: Final = ("add", "multiply", "negative", "inverse", "square", "power", "sqrt")
 ELEMENTARY: Final = ("exp", "log", "sin", "cos", "tanh", "softplus")
 SPECIAL: Final = ("asin", "acos", "atan", "erf")
+LEAVES: Final = ("constant", "variable", "pi", "anything")
 SWITCHES: Final = ("absolute", "sign", "step", "equal", "kink", "maximum", "select")
 
 
@@ -39,6 +42,9 @@ class Tape:
         self.demands: dict[tuple[str, Node], None] = {}
 
     def _node(self, *operation: Any) -> Node:
+        name, *parts = operation
+        if name not in LEAVES and not all(map(self._is_number, parts[:1] if name == "power" else parts)):
+            self.demands["log", self.constant(0.0)] = None  # what acts on no number is defined nowhere
         found = self._known.get(operation)
         if found is None:
             found = self._known[operation] = len(self.nodes)
@@ -52,16 +58,23 @@ class Tape:
     def constant(self, value: float) -> Node:
         """A double; NaN, which is no number, may be anything."""
         value = float(value)
-        return self._node("anything") if value != value else self._node("constant", value + 0.0)
+        if value != value:
+            return self._node("anything")
+        return self._node("constant", value if is_subnormal(value) else value + 0.0)
 
     def pi(self) -> Node:
         """pi itself."""
         return self._node("pi")
 
     def value(self, node: Node) -> float | None:
-        """The double that a node is, if it is one."""
-        operation = self.nodes[node]
-        return operation[1] if operation[0] == "constant" else None
+        """The double that a node is, if it is one, and none that a processor may take for zero."""
+        name, *parts = self.nodes[node]
+        return parts[0] if name == "constant" and not is_subnormal(parts[0]) else None
+
+    def _is_number(self, node: Node) -> bool:
+        """Whether a node is not a constant that is NaN or infinite."""
+        name, *parts = self.nodes[node]
+        return name != "anything" and (name != "constant" or bool(np.isfinite(parts[0])))
 
     def _is(self, node: Node, name: str) -> bool:
         return self.nodes[node][0] == name
@@ -129,7 +142,7 @@ class Tape:
             a, b = b, a
         p, q = self.value(a), self.value(b)
         if p == 0 or q == 0:
-            return self.constant(0.0)
+            return self.constant(0.0 if self._is_number(a) and self._is_number(b) else np.nan)
         if p == 1:
             return b
         if p == -1:
@@ -281,6 +294,22 @@ class Tape:
         """An operation without simplifications: "sin", "tanh", "erf", "step", ..."""
         return self._node(name, *operands)
 
+    def asin(self, a: Node) -> Node:
+        """The arc sine, smooth where |a| < 1."""
+        return self.demanding("asin", a)
+
+    def acos(self, a: Node) -> Node:
+        """The arc cosine, smooth where |a| < 1."""
+        return self.demanding("acos", a)
+
+    def demanding(self, name: str, *operands: int) -> Node:
+        """An operation without simplifications, with what it demands."""
+        if name in ("inverse", "sqrt", "log"):
+            self.demands[name, operands[0]] = None
+        elif name in ("asin", "acos"):
+            self.demands["sqrt", self.subtract(self.constant(1.0), self.square(operands[0]))] = None
+        return self._node(name, *operands)
+
     def softplus(self, a: Node) -> Node:
         """log(1 + e^a)."""
         return self._node("softplus", a)
@@ -329,6 +358,8 @@ class Tape:
 
     def above(self, a: Node, b: Node, at_equality: bool) -> Node:
         """1 where a > b, 0 where a < b."""
+        if self._is(a, "anything") or self._is(b, "anything"):
+            return self.constant(np.nan)
         p, q = self.value(a), self.value(b)
         if a == b or (p is not None and q is not None):
             return self.constant(float(at_equality if a == b else p > q or (at_equality and p == q)))  # type: ignore[operator]
@@ -336,6 +367,8 @@ class Tape:
 
     def equal(self, a: Node, b: Node) -> Node:
         """1 where a and b are equal, else 0."""
+        if self._is(a, "anything") or self._is(b, "anything"):
+            return self.constant(np.nan)
         p, q = self.value(a), self.value(b)
         if a == b or (p is not None and q is not None):
             return self.constant(float(a == b or p == q))
@@ -359,6 +392,6 @@ class Tape:
     def operands(self, node: Node) -> tuple[Node, ...]:
         """The nodes that a node acts on."""
         name, *parts = self.nodes[node]
-        if name in ("constant", "variable", "pi", "anything"):
+        if name in LEAVES:
             return ()
         return tuple(parts[:1] if name == "power" else parts)

@@ -14,6 +14,7 @@ from .compiled import devices_are_made as devices_are_made
 from .compiled import full_precision as full_precision
 from .compiled import is_out_of_memory as is_out_of_memory
 from .compiled import memory_limit as memory_limit
+from .compiled import products_are_rounded as products_are_rounded
 from .compiled import quick_flags as quick_flags
 from .compiled import quick_options as quick_options
 from .compiled import set_cpu_devices as set_cpu_devices

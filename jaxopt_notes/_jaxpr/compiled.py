@@ -42,6 +42,15 @@ def chosen_precision() -> str | None:
     return None if chosen is None else str(chosen)
 
 
+def products_are_rounded() -> bool:
+    """Whether a user chose that float32 matrices may be multiplied with rounded factors, on a device that does so.
+
+    Not promised: the names of JAX's precisions; one that is not known counts as lower.
+    """
+    chosen = chosen_precision()
+    return chosen is not None and not chosen.lower().startswith(("highest", "float32", "float64", "f32_", "f64_"))
+
+
 def full_precision() -> contextlib.AbstractContextManager[None]:
     """A context in which what is traced multiplies float32 matrices in float32, unless the user chose a precision.
 

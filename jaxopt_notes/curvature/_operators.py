@@ -15,7 +15,7 @@ from .. import _checks
 from .._derivatives import linearised as linearised
 from .._derivatives import matrix as matrix
 from .._hoist import Program, hoist
-from .._jaxpr import full_precision
+from .._jaxpr import full_precision, products_are_rounded
 from .._kept import PerProgram
 from .._numerics import rounded, working_dtype
 
@@ -166,8 +166,13 @@ def flat_space(like: PyTree) -> tuple[Any, Callable[[Float[Array, " n"]], PyTree
 
 
 def coarsest_dtype(*arrays: Any) -> Any:
-    """The dtype with the largest rounding unit: it decides what a computation through all of them can resolve."""
-    return max((array.dtype for array in arrays), key=lambda dtype: float(jnp.finfo(dtype).eps))
+    """The dtype with the largest rounding unit: it decides what a computation through all of them can resolve.
+
+    Where the user chose a lower precision of matrix products, float32 resolves no more than bfloat16, whose 8 bits are
+    the fewest to which a device rounds factors. On the CPU nothing is rounded, and the levels are then too careful.
+    """
+    coarsest = max((array.dtype for array in arrays), key=lambda dtype: float(jnp.finfo(dtype).eps))
+    return jnp.dtype(jnp.bfloat16) if coarsest == jnp.float32 and products_are_rounded() else coarsest
 
 
 def second_order(

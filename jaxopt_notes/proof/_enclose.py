@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from .._jaxpr import is_known, listed, run_on
+from .._jaxpr import is_known, run_on
 from ._box import checked_box
+from ._function import listed_with
 from ._interval import Interval
 from ._lanes import Lanes
 from ._symbols import OnTape, Symbols
@@ -60,13 +60,11 @@ def enclose(fun: Callable[..., PyTree], box: tuple[PyTree, PyTree], *args: Any) 
     Source: Moore, 1966.
     """
     lower, upper = checked_box(box)
-    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        start = jax.tree.map(jnp.asarray, lower.tree(lower.vector))
-        listing, structure = listed(lambda tree: fun(tree, *args), start)
+    listing, structure, known = listed_with(fun, lower, args)
     tape = Tape()
     arithmetic = OnTape(tape, _MOST)
     nodes = lower.tree(np.array([tape.variable(i) for i in range(lower.size)]))
-    outputs = run_on(listing, [Symbols(leaf) for leaf in jax.tree.leaves(nodes)], arithmetic)
+    outputs = run_on(listing, [*map(Symbols, jax.tree.leaves(nodes)), *known], arithmetic)
     outputs = [arithmetic.wrap(output) if is_known(output) else output for output in outputs]
     flat = [int(node) for output in outputs for node in output.nodes.ravel()]
     with np.errstate(all="ignore"):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import _checks
-from .._jaxpr import is_known, listed, run_on
+from .._jaxpr import Listing, is_known, listed, run_on
 from ._interval import Interval, stacked
 from ._lanes import Lanes
 from ._levels import Levels
@@ -110,6 +110,31 @@ def _mirrored(matrices: np.ndarray) -> np.ndarray:
     return lower + np.swapaxes(np.tril(matrices, -1), -1, -2)
 
 
+def listed_with(fun: Callable[..., Any], point: Point, args: tuple[Any, ...]) -> tuple[Listing, Any, list[np.ndarray]]:
+    """The program of fun(tree, *args), the structure of what it returns, and the inputs that follow those of the tree.
+
+    The real numbers among `args` are inputs: what a program makes of them is in the program too. Numpy or Python would
+    compute with them, and round, while it is traced.
+    """
+    leaves, structure = jax.tree.flatten(args)
+    real = [
+        isinstance(leaf, float)
+        or (isinstance(leaf, (np.ndarray, jax.Array)) and jnp.issubdtype(leaf.dtype, jnp.inexact))
+        for leaf in leaves
+    ]
+
+    def called(tree: Any, numbers: list[Any]) -> Any:
+        rest = iter(numbers)
+        filled = [next(rest) if is_real else leaf for leaf, is_real in zip(leaves, real, strict=True)]
+        return fun(tree, *structure.unflatten(filled))
+
+    known = [leaf for leaf, is_real in zip(leaves, real, strict=True) if is_real]
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        start = jax.tree.map(jnp.asarray, point.tree(point.vector))
+        listing, returned = listed(called, start, known)
+    return listing, returned, list(map(np.asarray, known))
+
+
 def traced(loss: Callable[..., Any], point: Point, args: tuple[Any, ...], most: int = _LONGEST) -> Function:
     """The loss as a function of the numbers of the point, with `args` as constants.
 
@@ -121,9 +146,8 @@ def traced(loss: Callable[..., Any], point: Point, args: tuple[Any, ...], most: 
         Unsupported, TooLong: see there.
     """
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        start = jax.tree.map(jnp.asarray, point.tree(point.vector))
-        _checks.scalar_loss(loss, start, *args)
-        listing, _ = listed(lambda tree: loss(tree, *args), start)
+        _checks.scalar_loss(loss, jax.tree.map(jnp.asarray, point.tree(point.vector)), *args)
+    listing, _, known = listed_with(loss, point, args)
     tape = Tape()
     variables = Symbols(np.array([tape.variable(i) for i in range(point.size)], int))
     offsets = np.cumsum([0, *(int(np.prod(shape, dtype=int)) for shape in point.shapes)])
@@ -132,7 +156,7 @@ def traced(loss: Callable[..., Any], point: Point, args: tuple[Any, ...], most: 
         for first, last, shape in zip(offsets[:-1], offsets[1:], point.shapes, strict=True)
     ]
     arithmetic = OnTape(tape, most)
-    output = run_on(listing, inputs, arithmetic)[0]
+    output = run_on(listing, [*inputs, *known], arithmetic)[0]
     if is_known(output):
         output = arithmetic.wrap(output)
     return Function(tape, int(output.nodes.reshape(-1)[0]), point.size)

@@ -2,7 +2,7 @@
 
 from .._jaxpr import supported as supported
 from ._certificate import Certificate as Certificate
-from ._certificate import check_certificate as check_certificate
+from ._check import check_certificate as check_certificate
 from ._complete import AllCriticalPoints as AllCriticalPoints
 from ._complete import all_critical_points as all_critical_points
 from ._enclose import Enclosure as Enclosure

@@ -15,7 +15,7 @@ def checked_box(box: Any, like: Any = None) -> tuple[Point, Point]:
     """The lower and the upper side of a box, as points of one structure."""
     if not isinstance(box, (tuple, list)) or len(box) != 2:
         raise ValueError(f"box must be (lower, upper), two pytrees like the parameters, got {box!r}")
-    as_arrays = [jax.tree.map(np.asarray, _lists_as_arrays(side)) for side in box]
+    as_arrays = [jax.tree.map(np.asarray, lists_as_arrays(side)) for side in box]
     lower, upper = Point("box[0]", as_arrays[0]), Point("box[1]", as_arrays[1])
     if lower.structure != upper.structure or lower.shapes != upper.shapes:
         raise ValueError(
@@ -37,7 +37,7 @@ def checked_box(box: Any, like: Any = None) -> tuple[Point, Point]:
     return lower, upper
 
 
-def _lists_as_arrays(side: Any) -> Any:
+def lists_as_arrays(side: Any) -> Any:
     """A list of numbers is a vector: ([-5, -5], [5, 5]) is the box of a function of two numbers."""
     if isinstance(side, (list, tuple)) and side and all(isinstance(x, (int, float, np.number)) for x in side):
         return np.asarray(side, float)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING as CEILING
 from decimal import ROUND_FLOOR as FLOOR
 from decimal import Context
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from .. import _files
-from . import _arb
-from ._certify import Proof, proofs
+from ._certify import Proof
 from ._function import Function
-from ._interval import Interval, down, up
-from ._krawczyk import krawczyk
-from ._stored import as_json, from_json
+from ._interval import down
+from ._stored import as_json, hexadecimal, write
 
 FORMAT: Final = "jaxopt-notes certificate 1"
 FLOAT64: Final = "intervals of doubles, rounded outward (IEEE 754), with elementary functions of proved error"
@@ -114,21 +109,18 @@ class Certificate:
         if not self.proved or self._function is None or self._region is None:
             raise ValueError(f"only what was proved can be saved: {self}")
         content = {
-            "format": FORMAT,
             "statement": str(self),
             "kind": self.kind,
             "index": self.index,
-            "point": _hexadecimal(flat_of(self.point)),
-            "lower": _hexadecimal(self._region[0]),
-            "upper": _hexadecimal(self._region[1]),
+            "point": hexadecimal(flat_of(self.point)),
+            "lower": hexadecimal(self._region[0]),
+            "upper": hexadecimal(self._region[1]),
             "radius": self.radius.hex(),
-            "eigenvalues": [_hexadecimal(pair) for pair in self.eigenvalues],
-            "loss": _hexadecimal(self.loss),
+            "eigenvalues": [hexadecimal(pair) for pair in self.eigenvalues],
+            "loss": hexadecimal(self.loss),
             "function": as_json(self._function),
         }
-        content["sha256"] = digest(content)
-        text = json.dumps(content, indent=1)
-        _files.write_whole(Path(path), lambda temporary: temporary.write_text(text))
+        write(Path(path), FORMAT, content)
 
 
 def _shown(number: float, digits: int, rounding: str) -> str:
@@ -159,76 +151,6 @@ def flat_of(tree: PyTree) -> np.ndarray:
     return np.concatenate(leaves) if leaves else np.zeros(0)
 
 
-def _hexadecimal(numbers: Any) -> list[str]:
-    return [float(number).hex() for number in np.ravel(numbers)]
-
-
-def digest(content: dict[str, Any]) -> str:
-    """Of everything else in the file."""
-    text = json.dumps({name: value for name, value in content.items() if name != "sha256"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def check_certificate(path: str | PathLike[str]) -> str:
-    """Prove the statement of a saved certificate again, from the file alone.
-
-    The file holds the function as a list of operations. Its derivatives, Krawczyk's test and the signs of the
-    eigenvalues are computed anew, and must agree with the ranges that the file states. JAX is not involved.
-
-    Arguments:
-        path: of a file that `Certificate.save` wrote.
-
-    Returns:
-        The statement, in the words of what is proved now and not of the file.
-
-    Raises:
-        ValueError: naming what does not hold, or what in the file was changed.
-
-    Example:
-        >>> import tempfile, pathlib
-        >>> import jax.numpy as jnp
-        >>> import jaxopt_notes as jon
-        >>> path = pathlib.Path(tempfile.mkdtemp()) / "bowl.json"
-        >>> jon.prove(lambda x: jnp.sum(x**2), jnp.zeros(2)).save(path)
-        >>> jon.proof.check_certificate(path).splitlines()[0][:29]
-        'strict local minimum, proved:'
-    """
-    content = _content(Path(path))
-    try:
-        lower, upper, point, loss = (_doubles(content[name]) for name in ("lower", "upper", "point", "loss"))
-        stated = np.array([_doubles(pair) for pair in content["eigenvalues"]])
-        radius, function = float.fromhex(content["radius"]), from_json(content["function"])
-        sizes = {len(lower), len(upper), len(point), function.size}
-        inside = (lower <= point).all() and (point <= upper).all() and np.isfinite([lower, upper]).all()
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise ValueError(f"{path} is no certificate: {error}") from error
-    if len(sizes) > 1 or not function.size or not inside:
-        raise ValueError(f"{path}: the point and the box must have the {function.size} parameters of the function")
-    with np.errstate(all="ignore"):
-        box = Interval(lower[None], upper[None])
-        tested = krawczyk(function, box)
-        if not tested.alone[0]:
-            tested = krawczyk(function, box, point[None])
-        if not tested.alone[0]:
-            raise ValueError(f"{path}: the box is not shown to hold exactly one critical point")
-        proof = proofs(function, box, tested.image)
-        arithmetic = ARB if _arb.agrees(function, proof, 0) else FLOAT64
-    if not proof.defined[0] or proof.index[0] < 0:
-        raise ValueError(f"{path}: the function is not shown to be smooth all over the box, with a known index")
-    beyond = up(np.maximum(proof.upper_of_zero - point, point - proof.lower_of_zero)).max(1)
-    found = certificate_of(function, point, proof._replace(point=point[None], radius=beyond), 0, 0.0, arithmetic)
-    for name, holds in {
-        "index": content.get("index") == found.index,
-        "kind": content.get("kind") == found.kind,
-        "eigenvalues": overlap(stated, found.eigenvalues),
-        "loss": overlap(loss[None], np.array([found.loss])),
-        "radius": found.radius <= 2 * radius,
-    }.items():
-        if not holds:
-            raise ValueError(f"{path}: what the file states of the {name} is not what is proved")
-    return str(found)
-
-
 def certificate_of(
     function: Function, point: PyTree, proof: Proof, row: int, moved: float, arithmetic: str
 ) -> Certificate:
@@ -253,29 +175,6 @@ def certificate_of(
     )
 
 
-def overlap(stated: np.ndarray, found: np.ndarray) -> bool:
-    """Whether ranges of the same numbers, each proved, have numbers in common."""
-    if stated.shape != found.shape:
-        return False
-    return bool(((stated[:, 0] <= found[:, 1]) & (found[:, 0] <= stated[:, 1])).all())
-
-
 def kind_of(index: int, size: int) -> str:
     """The name of the kind of a point with that many negative eigenvalues."""
     return {0: "minimum", size: "maximum"}.get(index, "saddle") if index >= 0 else "undecided"
-
-
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no certificate: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise ValueError(f"{path} is no certificate of this version ({FORMAT!r})")
-    if content.get("sha256") != digest(content):
-        raise ValueError(f"{path} was changed after it was written: its digest does not fit")
-    return content
-
-
-def _doubles(numbers: list[str]) -> np.ndarray:
-    return np.array([float.fromhex(number) for number in numbers])

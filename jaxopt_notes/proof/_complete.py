@@ -6,7 +6,9 @@ import collections
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import jax
 import numpy as np
@@ -15,17 +17,19 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from .. import _checks
 from . import _search
 from ._boundary import boundary_index_sum
-from ._box import checked_box
+from ._box import checked_box, lists_as_arrays
 from ._certificate import FLOAT64, Certificate, certificate_of, kind_of
 from ._certify import Proof, proofs
 from ._function import Function, traced
 from ._interval import Interval
 from ._point import Point
 from ._search import Boxes, search
+from ._stored import as_json, hexadecimal, write
 
 if TYPE_CHECKING:
     import xarray as xr
 
+LIST: Final = "jaxopt-notes list of critical points 1"
 BOXES = 1_000_000
 _FINEST = 1e-10  # of the box: parts that are smaller in every parameter are not divided any more
 
@@ -108,10 +112,32 @@ class AllCriticalPoints:
         fresh.history = None if known.history is None else list(known.history)
         return _searched(self._task, fresh, boxes, seconds, progress)
 
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the list and the function that it is about, as JSON that `check_certificate` proves again.
+
+        Arguments:
+            path: of the file.
+        """
+        task = self._task
+        content = {
+            "statement": str(self),
+            "complete": self.complete,
+            "lower": hexadecimal(task.lower.vector),
+            "upper": hexadecimal(task.upper.vector),
+            "periods": hexadecimal(task.periods),
+            "finest": task.finest.hex(),
+            "boxes": self.boxes,
+            "points": [hexadecimal(point) for point in self._proof.point],
+            "radius": hexadecimal(self.radius),
+            "index": self.index.tolist(),
+            "function": as_json(task.function),
+        }
+        write(Path(path), LIST, content)
+
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {_plural(kind, count)}" for kind, count in collections.Counter(self.kind).items())
         number = f"{len(self)} critical point{'' if len(self) == 1 else 's'}"
-        lines = [f"{number} in the box, each proved" + (f": {kinds}" if kinds else "")]
+        lines = [f"{number} in the box, each proved: {kinds}" if kinds else "no critical point was found in the box"]
         if self.on_boundary.any():
             lines.append(f"{int(self.on_boundary.sum())} of these on the boundary of the box, within rounding")
         lines.append(self._completeness())
@@ -203,6 +229,14 @@ def all_critical_points(
     return _searched(task, _search.start(lower.vector, upper.vector, history), boxes, seconds, progress)
 
 
+def searched_again(
+    function: Function, lower: np.ndarray, upper: np.ndarray, periods: np.ndarray, finest: float, boxes: int
+) -> AllCriticalPoints:
+    """The search for all critical points of a function that was read from a file."""
+    task = _Task(function, Point("lower", lower), Point("upper", upper), periods, finest, False)
+    return _searched(task, _search.start(lower, upper), boxes, None, progress=False)
+
+
 @dataclass(frozen=True)
 class _Task:
     """What is asked."""
@@ -222,7 +256,7 @@ def _periods(period: Any, like: Point) -> np.ndarray:
     if len(leaves) == 1 and np.ndim(leaves[0]) == 0:
         periods = np.full(like.size, float(leaves[0]))
     else:
-        given = Point("period", jax.tree.map(np.asarray, period))
+        given = Point("period", jax.tree.map(np.asarray, lists_as_arrays(period)))
         if given.shapes != like.shapes:
             raise ValueError(f"period must be a number or of the shapes of the box, {like.shapes}, got {given.shapes}")
         periods = given.vector

@@ -116,6 +116,7 @@ def listed_with(fun: Callable[..., Any], point: Point, args: tuple[Any, ...]) ->
     The real numbers among `args` are inputs: what a program makes of them is in the program too. Numpy or Python would
     compute with them, and round, while it is traced.
     """
+    structure: Any
     leaves, structure = jax.tree.flatten(args)
     real = [
         isinstance(leaf, float)

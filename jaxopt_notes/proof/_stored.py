@@ -1,9 +1,15 @@
-"""Functions as plain lists of operations, for files."""
+"""Functions as plain lists of operations, and files that notice when a digit of them was changed."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
+from .. import _files
 from ._function import Function
 from ._tape import ARITHMETIC, ELEMENTARY, SPECIAL, SWITCHES, Tape
 
@@ -73,3 +79,39 @@ def from_json(content: dict[str, Any]) -> Function:
     for kind, place in content["demands"]:
         tape.demands[str(kind), at(place)] = None
     return Function(tape, at(content["value"]), size)
+
+
+def write(path: Path, kind: str, content: dict[str, Any]) -> None:
+    """Write JSON of a kind with a digest of all of it."""
+    content = {"format": kind, **content}
+    text = json.dumps(content | {"sha256": digest(content)}, indent=1)
+    _files.write_whole(path, lambda temporary: temporary.write_text(text))
+
+
+def read(path: Path, kinds: tuple[str, ...]) -> dict[str, Any]:
+    """The content of a file of one of these kinds that is as it was written."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no certificate: {error}") from error
+    if not isinstance(content, dict) or content.get("format") not in kinds:
+        raise ValueError(f"{path} is no certificate of this version ({' or '.join(map(repr, kinds))})")
+    if content.get("sha256") != digest(content):
+        raise ValueError(f"{path} was changed after it was written: its digest does not fit")
+    return content
+
+
+def digest(content: dict[str, Any]) -> str:
+    """Of everything else in the file."""
+    text = json.dumps({name: value for name, value in content.items() if name != "sha256"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hexadecimal(numbers: Any) -> list[str]:
+    """Doubles as texts that lose no bit."""
+    return [float(number).hex() for number in np.ravel(numbers)]
+
+
+def doubles(texts: list[str]) -> np.ndarray:
+    """The doubles of such texts."""
+    return np.array([float.fromhex(text) for text in texts])

@@ -16,6 +16,7 @@ from . import minibatches as minibatches
 from . import optimizers as optimizers
 from . import problems as problems
 from . import proof as proof
+from . import race as race
 from . import schedules as schedules
 from . import sweeps as sweeps
 from ._version import __version__ as __version__
@@ -51,6 +52,10 @@ from .problems import maximize as maximize
 from .proof import Certificate as Certificate
 from .proof import prove as prove
 from .proof import prove_minimum_below as prove_minimum_below
+from .race import Sensitivity as Sensitivity
+from .race import budget_curve as budget_curve
+from .race import sensitivity as sensitivity
+from .race import time_to_target as time_to_target
 from .report import Section as Section
 from .report import report as report
 from .suggest import Suggestion as Suggestion

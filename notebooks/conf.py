@@ -50,6 +50,7 @@ PAGES = {
     "diagnose": ("Naming a loss curve", "diagnose"),
     "suggest": ("Suggesting a learning rate", "suggest"),
     "sweeps": ("Sweeps", "sweeps"),
+    "race": ("Comparing methods", "race"),
     "plots": ("Figures", "plots"),
     "report": ("Reports", "report"),
     "studies": ("Studies", "studies"),

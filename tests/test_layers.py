@@ -46,7 +46,7 @@ LEVELS = {
     ),
     **dict.fromkeys(["minimize", "proof", "curvature", "landscape"], 1),
     **dict.fromkeys(["sweeps", "diagnose", "suggest"], 2),
-    "plots": 3,
+    **dict.fromkeys(["plots", "race"], 3),
     **dict.fromkeys(["report", "tour", "explorer", "studies"], 4),
     **dict.fromkeys(["cli", "cli_proofs", "cli_sweeps", "__init__"], 5),
 }

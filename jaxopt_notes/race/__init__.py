@@ -1,0 +1,10 @@
+"""Comparing methods: the best after every tuning budget, the time to a target, the width of the good range."""
+
+from ._budget import budget_curve as budget_curve
+from ._budget import expected_best as expected_best
+from ._sensitivity import Sensitivity as Sensitivity
+from ._sensitivity import sensitivity as sensitivity
+from ._target import reaches as reaches
+from ._target import time_to_target as time_to_target
+
+__all__ = ["Sensitivity", "budget_curve", "expected_best", "reaches", "sensitivity", "time_to_target"]

@@ -1,0 +1,171 @@
+"""Comparisons of methods: closed forms, known widths, and the published results of a public track."""
+
+import itertools
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+import xarray
+
+import jaxopt_notes as jon
+from jaxopt_notes import Status
+from jaxopt_notes.race import expected_best, reaches
+
+TRACK = json.loads((Path(__file__).parent / "golden/nanogpt_track_3.json").read_text())
+
+
+def table_of(values, rates=None, **coordinates):
+    """A table with these final losses, one row per configuration and a column per seed."""
+    values = np.asarray(values, float)
+    rates = np.arange(1, len(values) + 1) / 10 if rates is None else rates
+    status = np.where(np.isfinite(values), Status.COMPLETED, Status.DIVERGED).astype(np.int32)
+    variables = {
+        "final_loss": (("learning_rate", "seed"), values),
+        "accuracy": (("learning_rate", "seed"), 1 / (1 + values), {"direction": "max", "direction_of": "accuracy"}),
+        "status": (("learning_rate", "seed"), status),
+    }
+    return xarray.Dataset(variables, {"learning_rate": rates, "seed": np.arange(values.shape[1]), **coordinates})
+
+
+def test_the_expected_best_is_the_mean_over_all_subsets():
+    values = np.random.default_rng(0).exponential(size=9)
+    curve = expected_best(values)
+    for budget in range(1, 10):
+        subsets = itertools.combinations(values, budget)
+        assert curve[budget - 1] == pytest.approx(np.mean([min(subset) for subset in subsets]), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("draw", "exact"),
+    [
+        (lambda random, n: random.uniform(size=n), lambda k: 1 / (k + 1)),
+        (lambda random, n: random.exponential(size=n), lambda k: 1 / k),
+        (lambda random, n: random.weibull(2.0, size=n), lambda k: 0.886226925452758 / np.sqrt(k)),
+    ],
+)
+def test_the_curve_of_a_known_distribution(draw, exact):
+    random, budgets = np.random.default_rng(1), np.arange(1, 65)
+    curves = [expected_best(draw(random, 2000), 64) for _ in range(40)]
+    np.testing.assert_allclose(np.mean(curves, axis=0), exact(budgets), rtol=0.03)
+    np.testing.assert_allclose(np.mean(curves, axis=0)[:8], exact(budgets)[:8], rtol=0.01)
+
+
+def test_the_band_covers_the_curve_of_other_configurations():
+    random, covered = np.random.default_rng(2), []
+    for _ in range(60):
+        curve = jon.budget_curve(table_of(random.exponential(size=(64, 1))), most=8)
+        covered.append((curve.lower.values <= 1 / np.arange(1, 9)) & (1 / np.arange(1, 9) <= curve.upper.values))
+    assert np.mean(covered, axis=0)[:4].min() > 0.85
+
+
+def test_curves_of_metrics_of_failures_and_of_families():
+    losses = np.array([[1.0, 3.0], [2.0, 2.0], [np.inf, np.inf], [4.0, 4.0]])
+    curve = jon.budget_curve(table_of(losses))
+    np.testing.assert_allclose(curve.expected, expected_best([2.0, 2.0, 4.0, 4.0]))  # a failure counts as the worst
+    np.testing.assert_allclose(jon.budget_curve(table_of(losses), failed=10.0).expected[0], (2 + 2 + 10 + 4) / 4)
+    higher = jon.budget_curve(table_of(losses), "accuracy")
+    assert (np.diff(higher.expected) >= 0).all()
+    assert (higher.lower <= higher.expected).all()
+    assert (higher.expected <= higher.upper).all()
+    tree = xarray.DataTree.from_dict({"momentum": table_of(losses), "adam": table_of(losses[:2] / 2)})
+    both = jon.budget_curve(tree)
+    assert both.optimizer.values.tolist() == ["momentum", "adam"]
+    assert np.isnan(both.expected.sel(optimizer="adam")[2:]).all()
+    np.testing.assert_allclose(both.expected.sel(optimizer="adam")[:2], [1.0, 1.0])
+    with pytest.raises(ValueError, match="no configuration has a finite final_loss"):
+        jon.budget_curve(table_of(np.full((3, 2), np.inf)))
+
+
+@pytest.mark.parametrize("name", TRACK["results"])
+def test_the_rule_of_the_public_track_accepts_and_rejects_as_published(name):
+    result = TRACK["results"][name]
+    losses = np.array(result["losses"]).T
+    accepted = reaches(losses, TRACK["target"], sigma=TRACK["sigma"])
+    published = (TRACK["target"] - losses.mean(axis=1)) * np.sqrt(losses.shape[1]) >= 0.004
+    assert accepted.tolist() == published.tolist()
+    assert result["steps"][int(np.argmax(accepted))] == result["reported_step"]
+
+
+def test_a_target_is_reached_by_chance_as_often_as_stated():
+    random = np.random.default_rng(3)
+    draws = random.normal(1.0, 0.2, (100_000, 5))  # the mean is at the target
+    for level in (0.05, 0.001):
+        for sigma in (None, 0.2):
+            rate = reaches(draws, 1.0, level=level, sigma=sigma).mean()
+            assert scipy.stats.binomtest(int(rate * 100_000), 100_000, level).pvalue > 1e-3
+    assert reaches(draws - 0.5, 1.0, sigma=0.2).mean() > 0.9
+    assert not reaches([0.1, 0.1, np.nan], 1.0, sigma=0.1)
+
+
+def test_all_seeds_stop_at_one_step():
+    steps = np.arange(0, 100, 10)
+    mean = 1.0 - 0.01 * steps
+    noise = np.random.default_rng(4).normal(0, 0.01, (8, 1))
+    curve = (mean[None] + noise - noise.mean())[None]
+    table = table_of([[0.1] * 8]).assign_coords(step=steps)
+    table["loss"] = (("learning_rate", "seed", "step"), curve)
+    found = jon.time_to_target(table, 0.55, sigma=0.01)
+    expected = next(s for s, m in zip(steps, mean, strict=True) if (0.55 - m) * np.sqrt(8) >= 3.0902 * 0.01)
+    assert found.step.values.tolist() == [expected]
+    never = jon.time_to_target(table, -1.0, sigma=0.01)
+    assert np.isnan(never.step.values).all()
+    assert not never.reached.values.any()
+    assert never["mean"].values == pytest.approx([mean[-1]])
+    with pytest.raises(ValueError, match="one seed shows no spread"):
+        jon.time_to_target(table.isel(seed=[0]), 0.5)
+    with pytest.raises(ValueError, match="unknown metric 'final_loss'; accepted: loss"):
+        jon.time_to_target(table, 0.5, "final_loss")
+
+
+@pytest.mark.parametrize("per_decade", [4, 8, 24])
+def test_the_width_of_a_known_valley(per_decade):
+    """log v = a (log10 x)^2: within a factor f of the best for 2 sqrt(log f / a) decades."""
+    rates = 10.0 ** np.arange(-3, 3 + 1e-9, 1 / per_decade)
+    curvature = 2.5
+    losses = np.exp(curvature * np.log10(rates) ** 2)[:, None] * np.ones(4)
+    found = jon.sensitivity(table_of(losses, rates), factor=3.0)
+    exact = 2 * np.sqrt(np.log(3.0) / curvature)
+    assert found.decades == pytest.approx(exact, abs=0.05 if per_decade >= 8 else 0.1)
+    assert found.clipped == ()
+    assert found.interval == pytest.approx((found.decades, found.decades))
+    assert found.best == pytest.approx(1.0)
+
+
+def test_the_width_on_a_quadratic_is_that_of_its_formula():
+    """Gradient descent on x^2 / 2 for T steps ends at (1 - rate)^2T / 2, which is 0 at rate 1."""
+    space = jon.grid(learning_rate=jnp.geomspace(0.05, 0.6, 40))
+    table = jon.sweep(jon.problems.quadratic([1.0]), jon.gradient_descent, space, steps=4, progress=False)
+    found = jon.sensitivity(table, factor=100.0)
+    low = 1 - 0.4 * 100.0 ** (1 / 8)  # the best is at the largest rate, 0.6
+    assert found.clipped == ("high",)
+    assert found.decades == pytest.approx(np.log10(0.6 / low), abs=0.05)
+    assert "at least" in str(found)
+
+
+def test_the_interval_of_a_width_shows_the_noise_of_the_seeds():
+    random = np.random.default_rng(5)
+    rates = 10.0 ** np.arange(-2, 2 + 1e-9, 1 / 8)
+    true = 2 * np.sqrt(np.log(2.0) / 1.5)
+    covered = 0
+    for _ in range(40):
+        noise = np.exp(random.normal(0, 0.1, (len(rates), 16)))
+        found = jon.sensitivity(table_of(np.exp(1.5 * np.log10(rates) ** 2)[:, None] * noise, rates))
+        covered += found.interval[0] - 0.1 <= true <= found.interval[1] + 0.1
+    assert covered >= 34
+
+
+def test_wrong_arguments_of_a_comparison():
+    table = table_of(np.ones((4, 2)))
+    for message, call in [
+        ("factor must be above 1", lambda: jon.sensitivity(table, factor=1.0)),
+        ("unknown axis 'beta'; accepted: learning_rate", lambda: jon.sensitivity(table, "beta")),
+        ("at least three positive values", lambda: jon.sensitivity(table.isel(learning_rate=[0, 1]))),
+        ("is not everywhere", lambda: jon.sensitivity(table_of(-2 * np.ones((4, 2))))),
+        ("most must be", lambda: expected_best([1.0, 2.0], 3)),
+        ("level must be above 0", lambda: reaches([1.0, 2.0], 3.0, level=0.0)),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            call()

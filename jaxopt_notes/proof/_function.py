@@ -126,7 +126,7 @@ def listed_with(fun: Callable[..., Any], point: Point, args: tuple[Any, ...]) ->
     def called(tree: Any, numbers: list[Any]) -> Any:
         rest = iter(numbers)
         filled = [next(rest) if is_real else leaf for leaf, is_real in zip(leaves, real, strict=True)]
-        return fun(tree, *structure.unflatten(filled))
+        return fun(tree, *jax.tree.unflatten(structure, filled))
 
     known = [leaf for leaf, is_real in zip(leaves, real, strict=True) if is_real]
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):

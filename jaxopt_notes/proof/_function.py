@@ -119,7 +119,7 @@ def listed_with(fun: Callable[..., Any], point: Point, args: tuple[Any, ...]) ->
     leaves, structure = jax.tree.flatten(args)
     real = [
         isinstance(leaf, float)
-        or (isinstance(leaf, (np.ndarray, jax.Array)) and jnp.issubdtype(leaf.dtype, jnp.inexact))
+        or (isinstance(leaf, (np.ndarray, np.generic, jax.Array)) and jnp.issubdtype(leaf.dtype, jnp.inexact))
         for leaf in leaves
     ]
 

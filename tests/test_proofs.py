@@ -16,6 +16,7 @@ from known_points import judged, random_case
 from jaxopt_notes.proof import all_critical_points, check_certificate, prove
 from jaxopt_notes.proof._boundary import boundary_index_sum
 from jaxopt_notes.proof._certificate import Certificate, _range, digest
+from jaxopt_notes.proof._complete import _distinct
 from jaxopt_notes.proof._function import traced
 from jaxopt_notes.proof._point import Point
 
@@ -164,6 +165,17 @@ def test_what_repeats_has_each_point_once():
     assert len(part) == 0, "-0.001 is not in the box"
     with pytest.raises(ValueError, match="period must be above 0"):
         searched(loss, (np.zeros(2), np.ones(2)), period=-1.0)
+
+
+def test_two_ranges_that_meet_are_one_point_only_if_that_is_proved():
+    found = searched(lambda x: jnp.sin(50 * x), (-0.05, 0.1))
+    first = found._proof
+    for beside, places in ((0.0, 0), (2.0, 1)):  # inside of where the other is alone, and reaching out of it
+        wide = first._replace(upper_of_zero=first.upper_of_zero + beside)
+        both = type(first)(*(np.concatenate(parts) for parts in zip(first, wide, strict=True)))
+        rows, unsure = _distinct(both, found._task)
+        assert len(rows.index) == len(found)
+        assert (len(unsure.lower) > 0) == places
 
 
 @pytest.mark.parametrize(("box", "match"), [
@@ -351,9 +363,6 @@ def test_demands_left_out_of_a_file_are_made_again(tmp_path):
 def test_only_what_is_proved_is_saved(tmp_path):
     with pytest.raises(ValueError, match="proved"):
         prove(lambda x: x**4, 0.0).save(tmp_path / "one.json")
-
-
-# Degrees
 
 
 DEGREES = {

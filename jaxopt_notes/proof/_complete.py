@@ -280,7 +280,7 @@ def _searched(task: _Task, known: Boxes, boxes: int, seconds: float | None, prog
         search(
             task.function,
             known,
-            tolerance=task.finest * (upper - lower),
+            tolerance=np.maximum(task.finest * (upper - lower), 4 * np.spacing(np.abs([lower, upper]).max(0))),
             boxes=boxes,
             seconds=math.inf if seconds is None else seconds,
             report=report,

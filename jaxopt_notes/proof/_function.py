@@ -120,14 +120,14 @@ def listed_with(fun: Callable[..., Any], point: Point, args: tuple[Any, ...]) ->
     leaves, structure = jax.tree.flatten(args)
     real = [
         isinstance(leaf, float)
-        or (isinstance(leaf, (np.ndarray, jax.Array)) and jnp.issubdtype(leaf.dtype, jnp.inexact))
+        or (isinstance(leaf, (np.ndarray, np.generic, jax.Array)) and jnp.issubdtype(leaf.dtype, jnp.inexact))
         for leaf in leaves
     ]
 
     def called(tree: Any, numbers: list[Any]) -> Any:
         rest = iter(numbers)
         filled = [next(rest) if is_real else leaf for leaf, is_real in zip(leaves, real, strict=True)]
-        return fun(tree, *structure.unflatten(filled))
+        return fun(tree, *jax.tree.unflatten(structure, filled))
 
     known = [leaf for leaf, is_real in zip(leaves, real, strict=True) if is_real]
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):

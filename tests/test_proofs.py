@@ -15,10 +15,11 @@ from known_points import judged, random_case
 
 from jaxopt_notes.proof import all_critical_points, check_certificate, prove
 from jaxopt_notes.proof._boundary import boundary_index_sum
-from jaxopt_notes.proof._certificate import Certificate, _range, digest
+from jaxopt_notes.proof._certificate import Certificate, _range
 from jaxopt_notes.proof._complete import _distinct
 from jaxopt_notes.proof._function import traced
 from jaxopt_notes.proof._point import Point
+from jaxopt_notes.proof._stored import digest
 
 
 def searched(loss, box, *args, boxes=4000, **options):

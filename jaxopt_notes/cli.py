@@ -223,6 +223,7 @@ def doctor() -> int:
         "uvicorn": "explorer",
         "anywidget": "explorer",
         "equinox": "equinox",
+        "flint": "proof",
     }
     for module, extra in extras.items():
         found = util.find_spec(module) is not None

@@ -54,6 +54,7 @@ from .proof import prove as prove
 from .proof import prove_minimum_below as prove_minimum_below
 from .race import Sensitivity as Sensitivity
 from .race import budget_curve as budget_curve
+from .race import compare as compare
 from .race import sensitivity as sensitivity
 from .race import time_to_target as time_to_target
 from .report import Section as Section

@@ -12,7 +12,7 @@ import xarray
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status
-from jaxopt_notes.race import expected_best, reaches
+from jaxopt_notes.race import expected_best, holm, reaches, sign_flip_test
 
 TRACK = json.loads((Path(__file__).parent / "golden/nanogpt_track_3.json").read_text())
 
@@ -169,3 +169,65 @@ def test_wrong_arguments_of_a_comparison():
     ]:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_the_test_by_signs_is_that_of_scipy():
+    random = np.random.default_rng(6)
+    for count in (2, 5, 8):
+        differences = random.normal(0.3, 1.0, count)
+        exact = scipy.stats.permutation_test(
+            (differences,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
+        )
+        assert sign_flip_test(differences) == pytest.approx(exact.pvalue)
+
+
+def test_the_test_by_signs_is_calibrated_and_has_power():
+    random = np.random.default_rng(7)
+    for count in (8, 12, 30):
+        null = sign_flip_test(random.standard_t(3, (2000, count)))  # any symmetric noise
+        for level in (0.05, 0.01):
+            assert scipy.stats.binomtest(int((null <= level).sum()), 2000, level, alternative="greater").pvalue > 1e-3
+        assert (null <= 0.05).mean() > 0.03
+        assert (sign_flip_test(random.normal(2.0, 1.0, (500, count))) <= 0.05).mean() > 0.95
+
+
+def test_holms_correction():
+    """By hand: 4 x 0.001, 3 x 0.01, 2 x 0.02, 1 x 0.8."""
+    np.testing.assert_allclose(holm([0.8, 0.01, 0.001, 0.02]), [0.8, 0.03, 0.004, 0.04])
+    assert holm([0.6, 0.7]).tolist() == [1.0, 1.0]
+    random = np.random.default_rng(8)
+    wrong = [(holm(random.uniform(size=6)) <= 0.05).any() for _ in range(4000)]
+    assert scipy.stats.binomtest(sum(wrong), 4000, 0.05, alternative="greater").pvalue > 1e-3
+
+
+def test_families_are_compared_on_seeds_that_did_not_choose():
+    random = np.random.default_rng(9)
+    common = random.normal(0, 0.5, 16)  # of the seed: paired differences do not see it
+    level = {"good": 1.0, "same": 1.0, "bad": 1.3}
+    tables = {}
+    for name, mean in level.items():
+        losses = mean + common + random.normal(0, 0.01, (3, 16)) + np.array([[0.0], [0.2], [0.4]])
+        losses[1, :8] = 0.0  # the second is best in the seeds that choose
+        tables[name] = table_of(losses)
+    found = jon.compare(tables, report_seeds=8)
+    assert found.attrs == {"metric": "final_loss", "direction": "min", "seeds": 8}
+    by_pair = {pair: i for i, pair in enumerate(zip(found["first"].values, found["second"].values, strict=True))}
+    bad = by_pair["good", "bad"]
+    expected = (tables["good"].final_loss - tables["bad"].final_loss)[1, 8:].mean()
+    assert found.difference[bad] == pytest.approx(float(expected))
+    assert found.p[bad] == 2 / 2**8
+    assert found.p_adjusted[bad] == pytest.approx(3 * 2 / 2**8)
+    assert found.better.values[bad] == "good"
+    assert found.effect[bad] < -5
+    assert found.p_adjusted[by_pair["good", "same"]] > 0.05
+    higher = jon.compare(tables, "accuracy", report_seeds=8)
+    assert higher.better.values[bad] == "good"
+    tables["bad"].final_loss[1, 12] = np.inf
+    for message, trees in [
+        ("at least two families", {"good": tables["good"]}),
+        ("the same seeds", {"good": tables["good"], "same": tables["same"].assign_coords(seed=np.arange(1, 17))}),
+        ("failed from a seed that compares", {"good": tables["good"], "bad": tables["bad"]}),
+        ("at least 4 entries", {name: table.isel(seed=[0, 1]) for name, table in tables.items()}),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            jon.compare(trees)

@@ -2,9 +2,22 @@
 
 from ._budget import budget_curve as budget_curve
 from ._budget import expected_best as expected_best
+from ._compare import compare as compare
+from ._compare import holm as holm
+from ._compare import sign_flip_test as sign_flip_test
 from ._sensitivity import Sensitivity as Sensitivity
 from ._sensitivity import sensitivity as sensitivity
 from ._target import reaches as reaches
 from ._target import time_to_target as time_to_target
 
-__all__ = ["Sensitivity", "budget_curve", "expected_best", "reaches", "sensitivity", "time_to_target"]
+__all__ = [
+    "Sensitivity",
+    "budget_curve",
+    "compare",
+    "expected_best",
+    "holm",
+    "reaches",
+    "sensitivity",
+    "sign_flip_test",
+    "time_to_target",
+]

@@ -35,7 +35,7 @@ def agrees(function: Function, proof: Proof, row: int) -> bool:
     point, reach = proof.point[row], 16 * (proof.upper_of_zero[row] - proof.lower_of_zero[row])
     near = np.maximum(proof.lower[row], point - reach), np.minimum(proof.upper[row], point + reach)
     again = confirmed(function, *near, point)
-    return again.alone and again.index == proof.index[row]
+    return again.alone and again.index == int(proof.index[row])
 
 
 def confirmed(function: Function, lower: np.ndarray, upper: np.ndarray, point: np.ndarray) -> Confirmed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 RESAMPLES = 1000
 
 
-def expected_best(values: Float[np.ndarray, " n"], most: int | None = None) -> Float[np.ndarray, " budgets"]:
+def expected_best(
+    values: Float[np.ndarray, " n"] | Sequence[float], most: int | None = None
+) -> Float[np.ndarray, " budgets"]:
     """The expected smallest of k values drawn from n without replacement, for k = 1, 2, ..., exactly.
 
         E_k = sum_i v_(i) C(n - i, k - 1) / C(n, k),     v_(1) <= v_(2) <= ... <= v_(n)

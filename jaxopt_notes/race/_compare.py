@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,9 @@ _EXACT = 14  # seeds up to which all signs are tried
 _SIGNS = 20_000  # drawn for more
 
 
-def sign_flip_test(differences: Float[np.ndarray, "*others seeds"]) -> Float[np.ndarray, "*others"]:
+def sign_flip_test(
+    differences: Float[np.ndarray, "*others seeds"] | Sequence[float],
+) -> Float[np.ndarray, "*others"] | np.floating:
     """The two-sided p-value of paired differences whose sign would be a coin toss if nothing differed.
 
         p = share of all 2^n choices of signs with |mean of the signed differences| >= |mean|
@@ -52,7 +54,7 @@ def sign_flip_test(differences: Float[np.ndarray, "*others seeds"]) -> Float[np.
     return (sums >= seen * (1 - 1e-12)).mean(axis=-1)
 
 
-def holm(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
+def holm(p: Float[np.ndarray, " tests"] | Sequence[float]) -> Float[np.ndarray, " tests"]:
     """p-values adjusted for their number: the chance of any wrong claim among all that are below a level is the level.
 
         p_(i) <- max over j <= i of min(1, (m - j + 1) p_(j)),     p_(1) <= ... <= p_(m)
@@ -125,11 +127,9 @@ def compare(
     mean = differences.mean(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         effect = np.where(mean == 0, 0.0, mean / differences.std(axis=1, ddof=1))
-    p = sign_flip_test(differences)
-    sign = 1 if direction == "min" else -1
-    better = [
-        (first if gap * sign < 0 else second) if gap else "" for (first, second), gap in zip(pairs, mean, strict=True)
-    ]
+    p = np.asarray(sign_flip_test(differences))
+    gaps = SIGNS[direction] * mean
+    better = [(first if gap < 0 else second) if gap else "" for (first, second), gap in zip(pairs, gaps, strict=True)]
     variables = {
         "difference": ("pair", mean),
         "effect": ("pair", effect),

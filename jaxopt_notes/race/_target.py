@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,11 @@ _STEPS = ("evaluation_step", "step")
 
 
 def reaches(
-    values: Float[np.ndarray, "*others seeds"], target: float, *, level: float = 0.001, sigma: float | None = None
+    values: Float[np.ndarray, "*others seeds"] | Sequence[float],
+    target: float,
+    *,
+    level: float = 0.001,
+    sigma: float | None = None,
 ) -> Bool[np.ndarray, "*others"]:
     """Whether values of several seeds show that their mean lies below a target.
 
@@ -100,7 +105,7 @@ def time_to_target(
         >>> valley = jon.problems.quadratic([1.0, 20.0])
         >>> table = jon.sweep(valley, jon.gradient_descent, space, steps=50, seeds=3, progress=False)
         >>> jon.time_to_target(table, 0.1, sigma=1e-3).step.values.tolist()
-        [nan, 17.0]
+        [nan, 13.0]
 
     Source: the optimization track of modded-nanogpt (Jordan et al., 2026); AlgoPerf, Dahl et al., 2023.
     """

@@ -45,6 +45,7 @@ PAGES = {
     "projection": ("Constraints", "wrappers.projection"),
     "problems": ("Problems", "problems"),
     "curvature": ("Curvature and verdicts", "curvature"),
+    "proof": ("Proofs", "proof"),
     "landscape": ("Landscapes", "landscape"),
     "diagnose": ("Naming a loss curve", "diagnose"),
     "suggest": ("Suggesting a learning rate", "suggest"),

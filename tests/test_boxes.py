@@ -96,7 +96,10 @@ def test_what_krawczyks_test_cut_off_has_its_colour(himmelblau):
     (background,) = patch(plots.boxes(himmelblau), "cut off")
     assert background.get_bbox().extents.tolist() == [-5, -5, 5, 5]
     # Of x^2 - y^2 the first box is decided at once, and nothing is cut off.
-    assert not patch(plots.boxes(search("saddle")), "cut off")
+    saddle, nothing = plots.boxes(search("saddle")), plots.boxes(search("trough"), name="Trough")
+    assert not patch(saddle, "cut off")
+    assert nothing.get_title("left") == "Trough: no critical point"
+    assert plots.alt_text(nothing).startswith("Trough: no critical point. 1 box.")
 
 
 def test_degenerate_points_are_undecided_and_ringed():
@@ -148,7 +151,7 @@ def test_boxes_can_be_told_apart_in_light_and_in_dark(himmelblau, look):
         assert np.abs(np.array(text) - to_rgb(ax.figure.get_facecolor())).min() > 0.5
 
 
-@pytest.mark.parametrize("name", ["himmelblau", "six_hump_camel", "monkey_saddle"])
+@pytest.mark.parametrize("name", ["himmelblau", "six_hump_camel", "monkey_saddle", "rosenbrock", "trough"])
 def test_nothing_is_cut_off_by_the_edge_of_the_figure(name):
     ax = plots.boxes(search(name), name=name)
     ax.figure.draw_without_rendering()

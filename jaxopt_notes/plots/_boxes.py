@@ -73,7 +73,7 @@ def boxes(found: AllCriticalPoints, ax: Axes | None = None, *, name: str = "", c
     """
     lower, upper, history = _checked(found)
     wide, high = upper - lower
-    ax = style.new_axes(ax, size=(7.9, float(np.clip(4.0 * high / wide, 2.2, 4.4)) + 0.9))
+    ax = style.new_axes(ax, size=(7.7, float(np.clip(4.0 * high / wide, 2.2, 4.4)) + 0.9))
     parts = {reason: [(low, high) for why, low, high in history if why == reason] for reason in REASONS}
     left = list(zip(found._known.left.lower, found._known.left.upper, strict=True))
     shares = [np.prod(high - low) / np.prod(upper - lower) for each in (*parts.values(), left) for low, high in each]
@@ -91,7 +91,7 @@ def boxes(found: AllCriticalPoints, ax: Axes | None = None, *, name: str = "", c
     ax.set(**dict(zip(("xlabel", "ylabel"), _names(found), strict=True)))
     ax.locator_params(nbins=6)
     if max(wide, high) <= 2.5 * min(wide, high):
-        ax.set_aspect("equal")
+        ax.set_aspect("equal", anchor="W")  # beside it the legend has all the room that is left
     marks = _points(found, ax)
     _legend(ax, found, marks, cut_off)
     _say(ax, found, name)
@@ -178,7 +178,7 @@ def _points(found: AllCriticalPoints, ax: Axes) -> list[Line2D]:
 
 
 def _counted(count: int, word: str) -> str:
-    plural = {"minimum": "minima", "maximum": "maxima"}.get(word, f"{word}s")
+    plural = {"minimum": "minima", "maximum": "maxima", "box": "boxes"}.get(word, f"{word}s")
     return f"{count:,} {word if count == 1 else plural}"
 
 
@@ -204,16 +204,17 @@ def _say(ax: Axes, found: AllCriticalPoints, name: str) -> None:
     """The finding as title and as alternative text."""
     number, places = _counted(len(found), "critical point"), len(jax.tree.leaves(found.undecided[0])[0])
     if found.complete:
-        finding = f"{number}, and no other"
+        finding = f"{number}, and no other" if len(found) else "no critical point"
     else:
         finding = f"{number} proved, {_counted(places, 'place')} undecided"
         finding += f", {found.left:.1%} of the box not examined" if found.left else ""
     title = f"{name}: {finding}" if name else finding
+    total = _counted(found.boxes, "box")
     sums = f"; sum of (-1)^index {found.index_sum}" if found.complete else ""
     if sums and found.boundary_index_sum is not None:
         sums += ", as the boundary requires"
-    style.set_title(ax, title, f"{found.boxes:,} boxes{sums}")
+    style.set_title(ax, title, f"{total}{sums}")
     kinds = style.names(_counted(count, kind) for kind, count in collections.Counter(found.kind).items())
     ended = ", ".join(f"{look.words} {found.ended[reason]:,}" for reason, look in REASONS.items())
     zeros = f"Zeros of the gradient in boxes that ended: {ended}"
-    style.describe(ax, f"{title}{f': {kinds}' if kinds else ''}. {found.boxes:,} boxes. {zeros}.")
+    style.describe(ax, f"{title}{f': {kinds}' if kinds else ''}. {total}. {zeros}.")

@@ -31,6 +31,7 @@ from jaxopt_notes.explorer._answer import answer, opening, reply_to, sentence, s
 from jaxopt_notes.explorer._controls import CONTROLS, LOOKS
 from jaxopt_notes.explorer._engine import Settings, descend
 from jaxopt_notes.explorer._presets import PRESETS
+from jaxopt_notes.explorer._proofs import prove_ends, prove_window
 from jaxopt_notes.explorer._request import LARGEST, decoded, parse
 from jaxopt_notes.explorer._scenes import catalogue, of_function, of_problem, plain
 from jaxopt_notes.explorer._survey import HEIGHT, WIDTH, levels, survey
@@ -178,6 +179,75 @@ def test_the_rate_decays_as_the_schedule_says():
     decayed = descend(SCENES["parabola"], {"gradient_descent": {"learning_rate": 0.1}}, [1.0], Settings(3, decay=1.0))
     expected = np.cumprod([1.0, 1 - 0.2, 1 - 0.2 / 2, 1 - 0.2 / 3])
     np.testing.assert_allclose(decayed["gradient_descent"].path[:, 0], expected, rtol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------------ proofs
+
+
+def test_where_a_run_ends_is_proved_and_only_what_is_judged_critical():
+    scene = SCENES["himmelblau"]
+    runs = {"gradient_descent": {"learning_rate": 0.01}, "adam": {"learning_rate": 1e-4}}
+    found = descend(scene, runs, [2.9, 2.1], Settings(100))
+    proofs = prove_ends(scene, found)
+    assert list(proofs) == ["gradient_descent"]  # Adam has not arrived
+    proved, words, certificate = proofs["gradient_descent"]
+    assert proved
+    assert re.fullmatch(r"proved: exactly one critical point within 0\.\d+ of \(3, 2\), a minimum", words)
+    assert certificate.startswith("strict local minimum, proved")
+    alone = float(re.search(r"within (\S+) of", words)[1])
+    others = [p.point for p in jon.problems.himmelblau().facts.critical_points if np.abs(p.point - [3, 2]).max() > 1e-3]
+    assert min(np.abs(np.array(others) - [3, 2]).max(1)) > alone  # by the table there is no other
+
+
+def test_what_is_not_proved_says_why_and_is_not_called_proved():
+    for name, start in (("monkey_saddle", [0.0, 0.0]), ("cubic", [0.0])):
+        scene = SCENES[name]
+        found = descend(scene, {"gradient_descent": {"learning_rate": 0.01}}, start)
+        proved, words, _ = prove_ends(scene, found)["gradient_descent"]
+        assert not proved
+        assert words.startswith("not proved: degenerate within rounding")
+        assert prove_window(scene, scene.domain).summary.endswith("no critical point; 1 place undecided")
+    large = SCENES["network_slice"]
+    found = descend(large, {"newton": {}}, [0.0, 0.0])
+    assert prove_ends(large, found)["newton"].sentence.startswith(
+        "not proved: the function has more than 500 operations"
+    )
+    assert prove_window(large, large.domain).kinds == []
+    unknown = of_function(lambda x: jnp.sum(jnp.sort(x) ** 2), ((-1, 1), (-1, 1)))
+    found = descend(unknown, {"newton": {}}, [0.5, 0.2])
+    assert prove_ends(unknown, found)["newton"].sentence.startswith("not proved: ")
+
+
+def test_the_proved_points_of_a_window_are_those_of_the_table():
+    for name in ("x_cos_pi_x", "double_well", "himmelblau", "six_hump_camel", "mueller_brown", "rosenbrock"):
+        facts = jon.problems.CATALOGUE[name]().facts
+        known = prove_window(SCENES[name], np.asarray(facts.domain, np.float64))
+        table = np.array([point.point for point in facts.critical_points])
+        distance = np.linalg.norm(known.points[:, None] - table, axis=-1)
+        assert known.points.shape == table.shape
+        assert distance.min(0).max() < 1e-5
+        for row, place in enumerate(distance.argmin(1)):
+            negative = int(np.sum(np.asarray(facts.critical_points[place].eigenvalues) < 0))
+            assert known.kinds[row] == {0: "minimum", facts.dimension: "maximum"}.get(negative, "saddle")
+            assert known.values[row] == pytest.approx(facts.critical_points[place].value, abs=1e-5)
+        assert known.summary.endswith("and no other critical point")
+
+
+def test_a_function_is_traced_once_for_all_its_proofs(monkeypatch):
+    calls = []
+
+    def counted(x):
+        calls.append(x)
+        return jnp.sum((x - 0.3) ** 2)
+
+    scene = of_function(counted, ((-1, 1), (-1, 1)))
+    found = [descend(scene, {"newton": {}}, start) for start in ([0.5, 0.5], [-0.5, 0.1])]
+    assert prove_ends(scene, found[0])["newton"].proved
+    known = prove_window(scene, scene.domain)
+    before = len(calls)
+    assert prove_ends(scene, found[1])["newton"].proved
+    assert prove_window(scene, scene.domain) is known
+    assert len(calls) == before
 
 
 # ------------------------------------------------------------------------------------------------ scenes and pictures
@@ -615,13 +685,26 @@ def test_two_pages_do_not_disturb_each_other(client):
         assert [post(client, asked).json() for asked in (ASKED, other)] == alone
 
 
+def test_proofs_are_asked_for_by_a_request_of_their_own(client):
+    asked = {"kind": "proof", "sequence": 4, "function": "himmelblau", "start": [2.5, 2.5]}
+    asked |= {"optimizers": {"gradient_descent": {"learning_rate": 0.01}, "adam": {}}, "window": [[-6, -5], [6, 5]]}
+    reply = post(client, asked).json()
+    assert (reply["sequence"], reply["function"]) == (4, "himmelblau")
+    assert reply["proofs"]["gradient_descent"]["proved"] is True
+    assert len(reply["points"]) == 9
+    assert {point["kind"] for point in reply["points"]} == {"minimum", "saddle", "maximum"}
+    assert reply["summary"] == "Proved of this picture: 4 minima, 4 saddles, 1 maximum, and no other critical point"
+    assert "runs" not in reply
+
+
 def test_extreme_numbers_are_answered_in_legal_json(client):
     for start, rate in (([1e6, -1e6], 1000.0), ([0, 0], 0.0), ([1e-30, 1e-30], 1e-5)):
         for function in ("rosenbrock", "beale", "mueller_brown"):
             asked = {"function": function, "start": start, "optimizers": {"gradient_descent": {"learning_rate": rate}}}
-            reply = post(client, asked)
-            assert reply.status_code == 200
-            json.loads(reply.content, parse_constant=pytest.fail)
+            for kind in ("run", "proof"):
+                reply = post(client, asked | {"kind": kind})
+                assert reply.status_code == 200
+                json.loads(reply.content, parse_constant=pytest.fail)
 
 
 # ------------------------------------------------------------------------------------------------ widget and command

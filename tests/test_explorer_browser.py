@@ -237,6 +237,61 @@ def test_two_tabs_do_not_disturb_each_other(open_page):
     assert path_of(alone) == path_of(second) != kept
 
 
+def proved(page):
+    """Wait until what is proved is of the picture on screen."""
+    page.wait_for_function("() => document.getElementById('explorer').explorer.known !== null")
+
+
+def test_what_is_proved_comes_once_the_picture_rests(open_page):
+    page = open_page()
+    page.get_by_label("Function").select_option("himmelblau")
+    at_rest(page)
+    page.get_by_label("learning rate, gradient descent, exact").fill("0.01")
+    page.get_by_label("steps, exact").fill("200")
+    words = page.locator(".verdict .proved")
+    expect(words.first).to_contain_text(
+        re.compile(r"proved: exactly one critical point within 0\.\d+ of \(3, 2\), a minimum")
+    )
+    expect(page.locator(".known")).to_have_text(
+        "Proved of this picture: 4 minima, 4 saddles, 1 maximum, and no other critical point."
+    )
+    for kind, count in (("minimum", 4), ("saddle", 4), ("maximum", 1)):
+        expect(page.locator(f".terrain .{kind}")).to_have_count(count)
+    page.get_by_label("evidence for gradient descent").click()
+    expect(page.locator(".certificate").first).to_contain_text("Eigenvalues there:")
+    expect(page.locator("[aria-live=polite]")).to_contain_text("exactly one critical point within")
+    page.get_by_role("button", name="Zoom in on the start").click()
+    expect(page.locator(".known")).to_contain_text("1 maximum")  # which alone is near the start
+    expect(page.locator(".known")).not_to_contain_text("4 minima")
+
+
+def test_nothing_is_proved_while_the_button_is_down(open_page):
+    page = open_page()
+    proved(page)
+    x, y = centre(handle(page))
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y)
+    at_rest(page)
+    # Held: what waits for the picture to rest looks, and leaves it.
+    page.evaluate(
+        """() => {
+            const { explorer } = document.getElementById("explorer");
+            const held = explorer.held.bind(explorer);
+            window.looks = 0;
+            explorer.held = () => { window.looks += 1; return held(); };
+            explorer.rest();
+        }"""
+    )
+    asked = "document.getElementById('explorer').explorer.sequence"
+    before = page.evaluate(f"() => {asked}")
+    page.wait_for_function("() => window.looks > 0")
+    assert page.evaluate(f"() => {asked}") == before
+    expect(page.locator(".verdict .proved").first).to_be_empty()
+    page.mouse.up()
+    page.wait_for_function(f"(before) => {asked} > before", arg=before)
+
+
 def test_every_control_is_reached_by_tab_and_has_a_name(open_page):
     page = open_page()
     named = page.evaluate(
@@ -376,14 +431,14 @@ def test_a_start_at_zero_is_written_and_one_out_of_sight_comes_back(open_page):
     assert abs(start_of(page)) < 10
 
 
-def test_a_number_that_cannot_be_is_refused_in_words_and_an_open_proof_stays_open(open_page):
+def test_a_number_that_cannot_be_is_refused_in_words_and_open_evidence_stays_open(open_page):
     page = open_page()
     for label, text in (("steps, exact", "5000"), ("beta, momentum, exact", "5"), ("seed of the noise, exact", "2.5")):
         page.get_by_label(label).fill(text)
         expect(page.get_by_role("alert")).to_contain_text(f"{label.removesuffix(', exact')} must be a")
     page.get_by_label("steps, exact").fill("50")
     expect(page.get_by_role("alert")).to_be_hidden()
-    page.get_by_label("proof for gradient descent").click()
+    page.get_by_label("evidence for gradient descent").click()
     page.get_by_role("checkbox", name="nesterov").check()
     at_rest(page)
     expect(page.locator(".verdict details").first).to_have_attribute("open", "")

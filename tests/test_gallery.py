@@ -53,10 +53,10 @@ def test_every_plot_is_in_it():
     drawing = {
         name
         for name, signature in signatures.items()
-        if next(iter(signature.parameters), "") in ("table", "sweeps")
+        if next(iter(signature.parameters), "") in ("table", "sweeps", "found")
         and re.search("Axes|Figure", signature.return_annotation)
     }
-    assert {"contour", "compare", "rotating_surface", "animate", "plot"} < drawing
+    assert {"contour", "compare", "rotating_surface", "animate", "plot", "boxes"} < drawing
     assert {name for name in drawing if not re.search(rf"\b(plots|jon)\.{name}\(", TEXT)} == set()
 
 

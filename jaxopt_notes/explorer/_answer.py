@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from ._code import as_python
 from ._controls import described
 from ._engine import ROOMS, Descent, descend
 from ._presets import PRESETS
+from ._proofs import prove_ends, prove_window
 from ._request import Request, decoded, parse
 from ._scenes import Scene, Scenes
 from ._survey import HEIGHT, WIDTH, survey
@@ -44,8 +46,10 @@ def answer(request: Request) -> dict[str, Any]:
         return head | _surveyed(request)
     if request.kind == "python":
         return head | {"code": as_python(request)}
-    value, gradient = slope(request.scene, request.start)
     found = descend(request.scene, request.optimizers, request.start, request.settings)
+    if request.kind == "proof":
+        return head | _proved(request, found)
+    value, gradient = slope(request.scene, request.start)
     return head | {
         "start": request.start.tolist(),
         "value": _finite(value),
@@ -67,7 +71,7 @@ def reply_to(message: Any, scenes: Scenes) -> dict[str, Any]:
     Example:
         >>> from jaxopt_notes.explorer._scenes import catalogue
         >>> reply_to(b'{"kind": "walk", "sequence": 3}', catalogue())["error"]
-        "unknown kind 'walk'; accepted: run, survey, python"
+        "unknown kind 'walk'; accepted: run, survey, proof, python"
     """
     fields = message
     try:
@@ -161,7 +165,7 @@ def _described(descent: Descent) -> dict[str, Any]:
         "directions": [[_finite(entry) for entry in direction] for direction in directions],
         "bound": _finite(descent.bound),
         "sentence": sentence(descent),
-        "proof": f"{_place(descent)}: {verdict}",
+        "evidence": f"{_place(descent)}: {verdict}",
     }
 
 
@@ -181,6 +185,20 @@ def _surveyed(request: Request) -> dict[str, Any]:
         "rate": seen.rate,
         "span": list(seen.span),
         "note": seen.note,
+    }
+
+
+def _proved(request: Request, found: Mapping[str, Descent]) -> dict[str, Any]:
+    """The proofs of where runs end, and the critical points of the window."""
+    known = prove_window(request.scene, request.window)
+    return {
+        "window": request.window.tolist(),
+        "proofs": {name: proved._asdict() for name, proved in prove_ends(request.scene, found).items()},
+        "points": [
+            {"point": point, "kind": kind, "value": value}
+            for point, kind, value in zip(known.points.tolist(), known.kinds, known.values.tolist(), strict=True)
+        ],
+        "summary": known.summary,
     }
 
 

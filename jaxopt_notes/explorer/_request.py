@@ -1,7 +1,8 @@
 """What a page may ask for, checked field by field: anything else is a ValueError or a TypeError with a message.
 
-A request is a JSON object. Its `kind` is "run" (the paths), "survey" (what lies under them) or "python" (a cell that
-draws the same picture). All state is in the request, so one server can answer any number of pages.
+A request is a JSON object. Its `kind` is "run" (the paths), "survey" (what lies under them), "proof" (what is proved of
+where runs end and of the window) or "python" (a cell that draws the same picture). All state is in the request, so one
+server can answer any number of pages.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ LARGEST = 16_384  # bytes of a request; a page's own are below 2,000
 _KINDS = {
     "run": ("function", "start", "optimizers", "steps", "noise", "decay", "seed"),
     "survey": ("function", "window"),
+    "proof": ("function", "start", "optimizers", "steps", "noise", "decay", "seed", "window"),
     "python": ("function", "start", "optimizers", "steps", "noise", "decay", "seed", "window"),
 }
 

@@ -2,10 +2,12 @@
 //
 // The model answers requests: model.send({kind, sequence, ...}) is followed by one "msg:custom" with the same sequence.
 // All state lives here, in `state`; every request carries what it needs. At most one request is in flight, and the one
-// after it asks for the newest state: moves are never queued. Only `el` is touched, since a host may put it in a shadow
+// after it asks for the newest state: moves are never queued. What is proved is asked for beside them, once the picture
+// rests, so that no move waits for it. Only `el` is touched, since a host may put it in a shadow
 // root. No styles are set as text, which a strict Content-Security-Policy forbids.
 
 const SVG = "http://www.w3.org/2000/svg";
+const REST = 300; // milliseconds without a change after which proofs are asked for
 const LONGEST = 60000; // milliseconds to wait for an answer, which may have to compile
 const ORANGE = "#ff7f0e"; // the start, in the lectures and everywhere
 
@@ -167,6 +169,8 @@ class Explorer {
     this.wanted = { survey: false, run: false, python: false };
     this.runs = {};
     this.seen = null;
+    this.proving = null; // the last request for proofs: its sequence, and the number of the drawing that it is of
+    this.known = null; // the critical points in the window that are proved
     this.unit = 1;
     this.step = null; // the step shown; null for the last
     this.cleanUp = [];
@@ -188,7 +192,7 @@ class Explorer {
 
   end() {
     this.stop();
-    [this.waiting, this.lost, this.announcing].forEach(clearTimeout);
+    [this.waiting, this.lost, this.announcing, this.resting].forEach(clearTimeout);
     this.cleanUp.forEach((undo) => undo());
     this.el.replaceChildren();
   }
@@ -304,6 +308,7 @@ class Explorer {
     this.parts.note.textContent = "";
     this.stop();
     this.seen = null;
+    this.forget();
     this.runs = {};
     this.step = null;
     this.synchronise();
@@ -356,7 +361,47 @@ class Explorer {
     this.model.send({ ...this.request(kind), sequence: this.sequence });
   }
 
+  // Ask for proofs once nothing moves, runs or is held any more.
+  rest() {
+    clearTimeout(this.resting);
+    this.resting = setTimeout(() => {
+      if (this.held() || this.inFlight) return; // the reply, and letting go, come back here
+      this.sequence += 1;
+      this.proving = { sequence: this.sequence, draws: this.draws };
+      this.model.send({ ...this.request("proof"), sequence: this.sequence });
+    }, REST);
+  }
+
+  held() {
+    return this.dragging !== null && this.dragging !== undefined;
+  }
+
+  // Proofs of another window.
+  forget() {
+    this.known = null;
+    this.parts.known.textContent = "";
+  }
+
+  proved(reply) {
+    if (reply.sequence !== this.proving?.sequence) return;
+    const { draws } = this.proving;
+    this.proving = null;
+    if (draws !== this.draws || reply.error) return; // another has been drawn since, and its proofs follow
+    for (const [name, { proved, sentence, certificate }] of Object.entries(reply.proofs)) {
+      const row = this.rows[name];
+      if (!row) continue;
+      row.proved.textContent = `${sentence}. `;
+      row.proved.classList.toggle("certain", proved);
+      row.certificate.textContent = certificate;
+    }
+    this.parts.known.textContent = `${reply.summary}.`;
+    this.known = reply.points;
+    this.drawTerrain();
+    this.announce();
+  }
+
   receive(reply) {
+    if (reply.kind === "proof") this.proved(reply);
     if (!this.inFlight || reply.sequence !== this.inFlight.sequence) return;
     const { kind, moved } = this.inFlight;
     this.inFlight = null;
@@ -371,6 +416,7 @@ class Explorer {
       else this.showCode(reply.code);
     }
     this.next();
+    this.rest();
   }
 
   // A notebook's kernel that was interrupted or restarted never answers; the next move tries again.
@@ -382,6 +428,7 @@ class Explorer {
 
   surveyed(reply) {
     if (reply.function !== this.state.function) return;
+    this.forget();
     this.seen = { ...reply, curve: floats(reply.curve), arrows: floats(reply.arrows) };
     if (this.suggesting) this.suggest(reply.rate);
     this.drawTerrain();
@@ -475,11 +522,22 @@ class Explorer {
     if (this.seen.note) {
       layers.push(drawn("text", { x: this.width / 2, y: 40 * this.unit, "text-anchor": "middle" }, this.seen.note));
     }
-    for (const { point, value } of this.described.minima) {
-      const [px, py] = [x(point[0]), y(this.flat ? value : point[1])];
-      layers.push(drawn("path", { d: star(px, py, 11 * this.unit), class: "optimum" }, drawn("title", {}, "minimum")));
-    }
+    layers.push(...this.criticalPoints());
     this.parts.terrain.replaceChildren(...layers, ...this.axisLabels());
+  }
+
+  // Stars at the minima that are tabulated, until those that are proved are known, with saddles and maxima.
+  criticalPoints() {
+    const { x, y } = this.scales();
+    const points = this.known?.length ? this.known : this.described.minima.map((one) => ({ ...one, kind: "minimum" }));
+    const crowd = points.length > 60 ? " crowd" : ""; // in smaller marks
+    const size = (crowd ? 0.5 : 1) * this.unit;
+    return points.map(({ point, value, kind }) => {
+      const [px, py] = [x(point[0]), y(this.flat ? value : point[1])];
+      const d = kind === "minimum" ? star(px, py, 11 * size) : `M${px} ${py}${SHAPES[kind === "saddle" ? "x" : "^"](5 * size)}`;
+      const where = this.known?.length ? `, proved: f = ${shown(value)} at (${point.map(shown).join(", ")})` : "";
+      return drawn("path", { d, class: `${kind === "minimum" ? "optimum" : "critical"} ${kind}${crowd}` }, drawn("title", {}, `${kind}${where}`));
+    });
   }
 
   axisLabels() {
@@ -803,18 +861,24 @@ class Explorer {
       this.rows = Object.fromEntries(names.map((name) => [name, this.rows?.[name] ?? this.buildVerdict(name)])); // a proof stays open
       this.parts.verdicts.replaceChildren(...Object.values(this.rows).map(({ row }) => row));
     }
-    const words = [];
     for (const [name, run] of Object.entries(this.runs)) {
-      const { row, text, proof } = this.rows[name];
+      const { row, text, proved, evidence, certificate } = this.rows[name];
       row.className = `verdict ${run.diverged ? "diverged" : run.kind.replace("_", "-")}`;
       text.data = `: ${run.sentence}. `;
-      proof.data = run.proof;
-      words.push(`${this.opening.optimizers[name].title}: ${run.sentence}.`);
+      evidence.data = run.evidence;
+      proved.textContent = certificate.textContent = ""; // until the picture rests
       this.markBound(name, run.bound);
     }
-    // A screen reader hears the result once the point rests, not every move of a drag.
+    this.announce();
+  }
+
+  // A screen reader hears the result once the point rests, not every move of a drag.
+  announce() {
     clearTimeout(this.announcing);
     this.announcing = setTimeout(() => {
+      const words = Object.entries(this.runs).map(([name, run]) => {
+        return `${this.opening.optimizers[name].title}: ${run.sentence}. ${this.rows[name].proved.textContent}`;
+      });
       this.parts.live.textContent = words.join(" ");
       if (this.onPage) this.address();
     }, 600);
@@ -822,10 +886,12 @@ class Explorer {
 
   buildVerdict(name) {
     const { title } = this.opening.optimizers[name];
-    const [text, proof] = [new Text(), new Text()];
-    const summary = element("summary", { "aria-label": `proof for ${title}` }, "proof");
-    const row = element("li", {}, this.swatch(name), element("strong", {}, title), text, element("details", {}, summary, proof));
-    return { row, text, proof };
+    const [text, evidence] = [new Text(), new Text()];
+    const [proved, certificate] = [element("span", { class: "proved" }), element("span", { class: "certificate" })];
+    const summary = element("summary", { "aria-label": `evidence for ${title}` }, "evidence");
+    const details = element("details", {}, summary, evidence, certificate);
+    const row = element("li", {}, this.swatch(name), element("strong", {}, title), text, proved, details);
+    return { row, text, proved, evidence, certificate };
   }
 
   markBound(name, bound) {
@@ -847,6 +913,7 @@ class Explorer {
     this.sliders = {};
     this.parts = {
       verdicts: element("ul", { class: "verdicts", "aria-label": "Where each optimizer ends" }),
+      known: element("p", { class: "known" }),
       live: element("p", { class: "spoken", "aria-live": "polite", role: "status" }),
       error: element("p", { class: "error", role: "alert", hidden: true }),
       busy: element("span", { class: "busy", role: "status" }),
@@ -864,7 +931,7 @@ class Explorer {
         element(
           "div",
           { class: "columns" },
-          element("section", { class: "picture", "aria-label": "Picture" }, this.buildPlane(), this.buildTools(), this.buildPlayer(), this.parts.error, this.parts.verdicts, this.parts.live, this.parts.curves),
+          element("section", { class: "picture", "aria-label": "Picture" }, this.buildPlane(), this.buildTools(), this.buildPlayer(), this.parts.error, this.parts.verdicts, this.parts.known, this.parts.live, this.parts.curves),
           this.buildControls(),
         ),
       ),
@@ -1115,7 +1182,7 @@ class Explorer {
       if (!held) this.dragTo(event);
     });
     on(handle, "pointermove", (event) => event.pointerId === this.dragging && this.dragTo(event));
-    for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) on(handle, name, () => (this.dragging = null));
+    for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) on(handle, name, () => this.letGo());
     // Without this a finger that drags the point scrolls the page: touch-action is not heeded inside an SVG everywhere.
     on(handle, "touchstart", (event) => event.preventDefault(), { passive: false });
     on(handle, "keydown", (event) => this.pressed(event));
@@ -1128,6 +1195,12 @@ class Explorer {
     watch.observe(this.parts.plane);
     this.cleanUp.push(() => watch.disconnect());
     this.resized();
+  }
+
+  letGo() {
+    if (!this.held()) return;
+    this.dragging = null;
+    this.rest();
   }
 
   resized() {

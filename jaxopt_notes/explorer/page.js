@@ -4,7 +4,7 @@ const token = new URL(import.meta.url).searchParams.get("token");
 const headers = { "x-explorer-token": token };
 const main = document.getElementById("explorer");
 
-// One connection for all messages, which is faster than a request for each.
+// A connection for many messages, which is faster than a request for each.
 function openSocket() {
   const address = new URL(`/socket?token=${encodeURIComponent(token)}`, import.meta.url);
   address.protocol = address.protocol.replace("http", "ws");
@@ -26,7 +26,8 @@ async function post(text) {
 }
 
 function makeModel(opening) {
-  const overSocket = openSocket();
+  // Proofs have a connection of their own: the messages of one are answered in turn, and no move shall wait for a proof.
+  const [overSocket, forProofs] = [openSocket(), openSocket()];
   const values = { opening, host: "page" };
   const listeners = new Map();
   const emit = (event, ...details) => (listeners.get(event) ?? []).forEach((listener) => listener(...details));
@@ -48,7 +49,7 @@ function makeModel(opening) {
       try {
         const text = JSON.stringify(message);
         // A request until the socket is open, where there is none, as behind some proxies, and when it breaks.
-        reply = await overSocket(text).catch(() => post(text));
+        reply = await (message.kind === "proof" ? forProofs : overSocket)(text).catch(() => post(text));
       } catch {
         reply = { error: "the explorer's server does not answer; was it stopped?" };
       }

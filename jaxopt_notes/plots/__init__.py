@@ -3,6 +3,7 @@
 from matplotlib.axes import Axes as Axes
 from matplotlib.figure import Figure as Figure
 
+from ._boxes import boxes as boxes
 from ._choose import figures as figures
 from ._choose import plot as plot
 from ._curves import hidden_labels as hidden_labels
@@ -40,6 +41,7 @@ __all__ = [
     "Figure",
     "alt_text",
     "animate",
+    "boxes",
     "compare",
     "contour",
     "convex_set",

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from ..curvature import CriticalPoints, SpectralDensity
 from ..minimize import Run
 from ..problems._metric import Direction
+from ..proof import AllCriticalPoints
 from ..sweeps.spec.space import CONFIGURATION
 from ..sweeps.table.direction import SIGNS
 from . import _flow as flow
@@ -19,6 +20,7 @@ from . import _lines as lines
 from . import _spreads as spreads
 from . import _surfaces as surfaces
 from . import _tables as tables
+from ._boxes import boxes, has_two_parameters
 from ._curves import loss_curves
 from ._heat import heatmap
 from ._samples import numbers, samples
@@ -28,7 +30,9 @@ MOST_SCATTERS = 6
 MOST_CURVES = 6  # of metrics on test data
 
 
-def plot(table: xr.Dataset | Run | CriticalPoints | SpectralDensity, ax: Axes | None = None) -> Axes:
+def plot(
+    table: xr.Dataset | Run | CriticalPoints | AllCriticalPoints | SpectralDensity, ax: Axes | None = None
+) -> Axes:
     """Draw the figure that suits the table.
 
     For a sweep over a list of points those, else the U curve when the learning rate varies, else a heat map when two
@@ -38,7 +42,8 @@ def plot(table: xr.Dataset | Run | CriticalPoints | SpectralDensity, ax: Axes | 
 
     Arguments:
         table: the Dataset of a sweep, of a slice of the `landscape`, or of what else there is a figure for; or a result
-            that has such a `to_dataset()`: one run, critical points, a spectral density.
+            that has such a `to_dataset()`: one run, critical points, a spectral density. Proved critical points are
+            drawn as `boxes` where there are two parameters and the search kept its history.
         ax: where to draw; None makes a figure, `plot(table).figure`.
 
     Returns:
@@ -53,7 +58,9 @@ def plot(table: xr.Dataset | Run | CriticalPoints | SpectralDensity, ax: Axes | 
         >>> plot(xr.Dataset(data, {"learning_rate": [0.01, 0.1]})).get_xlabel()
         'learning rate'
     """
-    if isinstance(table, (Run, CriticalPoints, SpectralDensity)):
+    if isinstance(table, AllCriticalPoints) and table.history is not None and has_two_parameters(table):
+        return boxes(table, ax)
+    if isinstance(table, (Run, CriticalPoints, AllCriticalPoints, SpectralDensity)):
         table = table.to_dataset()
     draw = _other_than_a_sweep(table)
     if draw is not None:

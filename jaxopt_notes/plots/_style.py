@@ -218,7 +218,7 @@ def set_title(ax: Axes, title: str, subtitle: str = "") -> None:
             xycoords="axes fraction",
             textcoords="offset points",
             fontsize=9,
-            color="0.3",
+            alpha=0.7,  # of the colour of text, light or dark
             gid="subtitle",
             parse_math=False,
         )

@@ -1,13 +1,15 @@
-"""Critical points: every published one found, judged, and checked without derivatives; what a diagonal does not say.
+"""Critical points: every published one found, judged, proved, and checked without derivatives; what a diagonal hides.
 
     g(x) = 0;      H positive definite: minimum,   negative definite: maximum,   both signs: saddle,   singular: silent
     sum of (-1)^index over all of them = degree of the gradient on the boundary (Poincare and Hopf)
 
 The test reads eigenvalues, and the diagonal is not enough: [[1, 2], [2, 1]] has the diagonal (1, 1) and the eigenvalues
--1 and 3. A ring of losses around the point says without derivatives what it is.
+-1 and 3. A ring of losses around the point says without derivatives what it is. That there are no others is proved:
+ranges of the gradient over boxes exclude zero where no point is, and Krawczyk's test shows that each point is alone.
 
 Sources: Hopf, 1927 (the sum); Levine, CS 182 lecture 4, 2021, and Zhang, Lipton, Li and Smola, 2023 (the test);
-Dean and Majumdar, 2008 (definite Gaussian matrices); the points as tabulated in `problems.CATALOGUE`.
+Dean and Majumdar, 2008 (definite Gaussian matrices); Krawczyk, 1969 (the proofs); the points as tabulated in
+`problems.CATALOGUE`.
 """
 
 from __future__ import annotations
@@ -21,17 +23,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from .. import landscape, problems
-from ..curvature import CriticalPoints, Kind, find_critical_points
-from ..problems import Facts, Problem
-from ._machinery.claim import Claim
-from ._machinery.intervals import exact_interval
-from ._machinery.registry import Size
+from ... import landscape, problems
+from ...curvature import CriticalPoints, Kind, find_critical_points
+from ...problems import Facts, Problem
+from .._machinery.claim import Claim
+from .._machinery.intervals import exact_interval
+from .._machinery.registry import Size
+from . import proofs
 
 if TYPE_CHECKING:
     import xarray
 
-    from ..plots import Figure
+    from ...plots import Figure
 
 SMALL = ("x_cos_pi_x", "cubic", "saddle", "monkey_saddle", "beale", "himmelblau", "six_hump_camel")
 COERCIVE = ("double_well", "bowl", "rosenbrock", "himmelblau", "six_hump_camel", "styblinski_tang")
@@ -63,7 +66,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
 
     Arguments:
         key: moves the starts, a jittered grid, and draws the matrices.
-        size: seven functions from 576 starts, or all of one or two smooth variables from 4,096.
+        size: seven functions from 576 starts, or all of one or two smooth variables from 4,096; proofs are of all.
 
     Returns:
         Dataset over `point` (all functions together) and `function`, counts of random matrices, and planes to draw.
@@ -89,6 +92,8 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
             ).loss.values
             for name, reach, which in _windows(chosen)
         }
+        proved = proofs.variables()
+        named = proved.pop("proved_function")
         parts = list(found.values())
         together = {
             field: ("point", np.concatenate([getattr(part, field) for part in parts]))
@@ -102,6 +107,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
             {
                 **together,
                 **each,
+                **proved,
                 "of": ("point", np.repeat(np.arange(len(parts)), [len(part.points) for part in parts])),
                 "place": (("point", "axis"), np.concatenate([part.points for part in parts])),
                 "ring": (("point", "turn"), rings),
@@ -116,7 +122,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
             {
                 **{"function": list(chosen), "axis": ["x", "y"], "turn": np.arange(RING) * 2 * np.pi / RING},
                 **{"dimension": list(SHARES), "counted": ["positive_diagonal", "definite"], "drawn": list(drawn)},
-                **{"u": grid, "v": grid},
+                **{"u": grid, "v": grid, "proved_function": named},
             },
             {"starts": PER_AXIS[size] ** 2},
         )  # fmt: skip
@@ -234,7 +240,7 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
         dataset: of `run`.
 
     Returns:
-        Claims: all found, verdicts right, the sums, the second derivative test, and what the diagonal says.
+        Claims: all found, verdicts right, the sums, the second derivative test, all proved, what the diagonal says.
     """
     kind, ring = dataset.kind.values, dataset.ring.values
     points, functions = dataset.sizes["point"], dataset.sizes["function"]
@@ -297,6 +303,7 @@ def claims(dataset: xarray.Dataset) -> list[Claim]:
             int(one_signed.sum()), high=0, unit=f"of {strict.sum()} saddles go one way along both axes",
             conditions="Along some directions, its eigenvectors; the axes need not be among them.",
         ),
+        *proofs.claims(dataset),
         *(_definite(dataset, dimension) for dimension in SHARES),
     ]  # fmt: skip
 
@@ -328,7 +335,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     Returns:
         The figure.
     """
-    from .. import plots
+    from ... import plots
 
     drawn, axes = plots.panels(1, 3, size=(5.0, 4.3))
     looks = {

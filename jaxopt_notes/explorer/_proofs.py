@@ -1,0 +1,163 @@
+"""What is proved of a picture at rest: of the points that runs came to, and of all critical points in the window."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from ..curvature import Kind
+from ..proof import AllCriticalPoints, Certificate, all_critical_points
+from ..proof._function import Function, traced
+from ..proof._point import Point
+from ..proof._prove import certified
+from ..proof._symbols import TooLong
+from ._engine import Descent
+from ._scenes import Scene
+
+_LONGEST = 500  # operations of a function: its proofs take milliseconds; those of the catalogue have up to 61
+_CLOSE = 0.01  # of the width of the domain: how far the critical point may be from the one judged
+_BOXES, _SECONDS = 20_000, 1.0
+_LOCK = threading.Lock()  # two pages may ask at once, and what is traced is shared
+
+
+class Proved(NamedTuple):
+    """The proof for one run.
+
+    Attributes:
+        proved: whether there is exactly one critical point, of known index, close to where the run ended.
+        sentence: that, or why not, in one line.
+        certificate: all that is proved, in words.
+    """
+
+    proved: bool
+    sentence: str
+    certificate: str
+
+
+class Known(NamedTuple):
+    """The critical points in a window that are proved.
+
+    Attributes:
+        points: shape (points, n).
+        kinds: "minimum", "maximum" or "saddle", of each.
+        values: of the function there.
+        summary: how many, and whether it is proved that there is no other, in one line.
+    """
+
+    points: Float[np.ndarray, "points n"]
+    kinds: list[str]
+    values: Float[np.ndarray, " points"]
+    summary: str
+
+
+def prove_ends(scene: Scene, found: Mapping[str, Descent]) -> dict[str, Proved]:
+    """Prove what the runs came to, where their verdicts say that it is a critical point.
+
+    Arguments:
+        scene: the function, which is traced once.
+        found: of `descend`.
+
+    Returns:
+        A `Proved` for each run with such a verdict.
+
+    Example:
+        >>> from jaxopt_notes.explorer._engine import descend
+        >>> from jaxopt_notes.explorer._scenes import catalogue
+        >>> parabola = catalogue()["parabola"]
+        >>> found = descend(parabola, {"newton": {}}, [1.0])
+        >>> prove_ends(parabola, found)["newton"].proved
+        True
+    """
+    judged = {
+        name: np.asarray(descent.verdict.point, np.float64)
+        for name, descent in found.items()
+        if descent.verdict.kind not in (Kind.NOT_CRITICAL, Kind.UNDECIDED)
+    }
+    with _LOCK, np.errstate(all="ignore"):
+        function = _function(scene) if judged else ""
+        if isinstance(function, str):
+            return {name: Proved(False, f"not proved: {function}", "") for name in judged}
+        within = _CLOSE * float(np.max(scene.domain[1] - scene.domain[0]))
+        certificates = {name: certified(function, Point("point", x), within) for name, x in judged.items()}
+    return {name: Proved(bool(one), sentence_of(one), str(one)) for name, one in certificates.items()}
+
+
+def prove_window(scene: Scene, window: Float[np.ndarray, "2 n"]) -> Known:
+    """Prove all critical points of a function in a window; the answer is kept.
+
+    Arguments:
+        scene: the function.
+        window: lower and upper corner, shape (2, n).
+
+    Returns:
+        A `Known`; without points and with the reason where a proof would take too long.
+
+    Example:
+        >>> from jaxopt_notes.explorer._scenes import catalogue
+        >>> double_well = catalogue()["double_well"]
+        >>> prove_window(double_well, double_well.domain).summary
+        'Proved of this picture: 2 minima, 1 maximum, and no other critical point'
+    """
+    with _LOCK, np.errstate(all="ignore"):
+        return _known(scene, *map(tuple, window.tolist()))
+
+
+@functools.lru_cache(maxsize=64)
+def _function(scene: Scene) -> Function | str:
+    """The function as its proofs take it, or why there are none."""
+    try:
+        return traced(scene.loss, Point("start", scene.start), (), most=_LONGEST)
+    except TooLong:
+        return f"the function has more than {_LONGEST} operations, so a proof would take too long here"
+    except NotImplementedError as error:
+        return str(error)
+
+
+@functools.lru_cache(maxsize=256)
+def _known(scene: Scene, lower: tuple[float, ...], upper: tuple[float, ...]) -> Known:
+    function = _function(scene)
+    if isinstance(function, str):
+        return Known(np.zeros((0, scene.dimension)), [], np.zeros(0), f"Nothing is proved of this picture: {function}")
+    box = (np.array(lower), np.array(upper))
+    found = all_critical_points(scene.loss, box, boxes=_BOXES, seconds=_SECONDS, progress=False)
+    return Known(np.asarray(found.points), found.kind, found.loss.mean(1), _summary(found))
+
+
+def sentence_of(certificate: Certificate) -> str:
+    """A certificate in one line.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import jaxopt_notes as jon
+        >>> sentence_of(jon.prove(lambda x: jnp.sum(x**4), jnp.zeros(1)))[:43]
+        'not proved: degenerate within rounding: an '
+    """
+    point = ", ".join(f"{value:.6g}" for value in np.ravel(certificate.point))
+    if certificate.proved:
+        alone = f"exactly one critical point within {certificate.alone_within:.2g} of ({point})"
+        return f"proved: {alone}, a {certificate.kind}"
+    if certificate.kind == "not critical":
+        return f"proved: no critical point within {certificate.radius:.1g} of ({point})"
+    return f"not proved: {certificate.reason}"
+
+
+def _summary(found: AllCriticalPoints) -> str:
+    counts = {kind: found.kind.count(kind) for kind in ("minimum", "saddle", "maximum")}
+    points = ", ".join(_counted(n, kind) for kind, n in counts.items() if n)
+    if found.complete:
+        words = f"{points}, and no other critical point" if points else "no critical point"
+        return f"Proved of this picture: {words}"
+    gaps = [f"{_counted(len(jax.tree.leaves(found.undecided[0])[0]), 'place')} undecided"]
+    gaps += [f"{100 * found.left:.2g} % of it not examined"] if found.left else []
+    return f"Proved in this picture: {points or 'no critical point'}; {', '.join(gaps)}"
+
+
+def _counted(count: int, word: str) -> str:
+    plural = {"minimum": "minima", "maximum": "maxima"}.get(word, f"{word}s")
+    return f"{count} {word if count == 1 else plural}"

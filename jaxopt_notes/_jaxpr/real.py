@@ -110,7 +110,16 @@ _OF_BOOLEANS: Final = ("gt", "ge", "lt", "le", "eq", "ne", "and", "or", "not", "
 
 
 def supported() -> list[str]:
-    """The primitives with a rule."""
+    """The operations of JAX that a proof understands, by their names in a traced program.
+
+    Returns:
+        The names, in order.
+
+    Example:
+        >>> import jaxopt_notes as jon
+        >>> "tanh" in jon.proof.supported(), "sort" in jon.proof.supported()
+        (True, False)
+    """
     return sorted({*_RULES, *MOVES, *_POSITIONS, *_PROGRAMS, "iota"})
 
 

@@ -210,7 +210,25 @@ def all_critical_points(
     progress: bool = True,
     history: bool = False,
 ) -> AllCriticalPoints:
-    """All critical points in a box, as `find_critical_points(..., complete=True)`, which says more.
+    """All critical points in a box, as `find_critical_points(..., complete=True)`, whose page explains the method.
+
+    Arguments:
+        loss: `loss(params, *args)`, a real scalar of operations that have a rule; see `jon.proof.supported`.
+        box: (lower, upper), pytrees like the parameters.
+        args: further arguments of `loss`, which are taken as exactly the numbers that they are.
+        period: > 0, number or pytree like one side of the box: the loss repeats after it.
+        boxes: how many parts of the box to examine at most.
+        seconds: how long at most; no limit when None.
+        finest: of the box: parts that are smaller in every parameter are not divided any more.
+        progress: whether a terminal shows how much of the box is decided.
+        history: whether to keep every part that ended, and why, for `plots.boxes`.
+
+    Returns:
+        `AllCriticalPoints`; print it.
+
+    Raises:
+        TypeError, ValueError: naming the argument, its value and what is accepted.
+        NotImplementedError: naming an operation that has no rule.
 
     Example:
         >>> import jaxopt_notes as jon

@@ -35,6 +35,9 @@ def sign_flip_test(
     Arguments:
         differences: one per seed along the last axis, finite.
 
+    Returns:
+        The p-value of each row of differences, in (0, 1].
+
     Example:
         >>> from jaxopt_notes.race import sign_flip_test
         >>> float(sign_flip_test([1.0, 2.0, 1.5, 0.5]))
@@ -58,6 +61,12 @@ def holm(p: Float[np.ndarray, " tests"] | Sequence[float]) -> Float[np.ndarray, 
     """p-values adjusted for their number: the chance of any wrong claim among all that are below a level is the level.
 
         p_(i) <- max over j <= i of min(1, (m - j + 1) p_(j)),     p_(1) <= ... <= p_(m)
+
+    Arguments:
+        p: the p-values of m tests, in any order.
+
+    Returns:
+        The adjusted p-values, in the same order.
 
     Example:
         >>> from jaxopt_notes.race import holm

@@ -79,6 +79,9 @@ def sensitivity(
         metric: a positive variable over the configurations and `seed`.
         direction: "max" or "min"; as the metric declares it when None.
 
+    Returns:
+        `Sensitivity`; print it.
+
     Raises:
         TypeError, ValueError: as `best`; the axis has fewer than three positive values, or the metric is not positive.
 

@@ -38,6 +38,9 @@ def reaches(
         level: in (0, 0.5], the chance of a wrong yes if the mean is at the target.
         sigma: > 0, the standard deviation over seeds, if it is known.
 
+    Returns:
+        Whether the mean is shown to be below the target, for every row of seeds.
+
     Raises:
         ValueError: one seed and no `sigma`; an argument out of its range.
 

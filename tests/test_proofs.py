@@ -16,10 +16,10 @@ from known_points import judged, random_case
 from jaxopt_notes.proof import all_critical_points, check_certificate, prove
 from jaxopt_notes.proof._boundary import boundary_index_sum
 from jaxopt_notes.proof._certificate import Certificate, _range
-from jaxopt_notes.proof._complete import _distinct
 from jaxopt_notes.proof._function import traced
 from jaxopt_notes.proof._point import Point
 from jaxopt_notes.proof._stored import digest
+from jaxopt_notes.proof._task import distinct
 
 
 def searched(loss, box, *args, boxes=4000, **options):
@@ -174,7 +174,7 @@ def test_two_ranges_that_meet_are_one_point_only_if_that_is_proved():
     for beside, places in ((0.0, 0), (2.0, 1)):  # inside of where the other is alone, and reaching out of it
         wide = first._replace(upper_of_zero=first.upper_of_zero + beside)
         both = type(first)(*(np.concatenate(parts) for parts in zip(first, wide, strict=True)))
-        rows, unsure = _distinct(both, found._task)
+        rows, unsure = distinct(both, found._task)
         assert len(rows.index) == len(found)
         assert (len(unsure.lower) > 0) == places
 

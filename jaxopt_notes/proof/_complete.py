@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from .. import _checks
 from . import _search
 from ._boundary import boundary_index_sum
-from ._box import checked_box, lists_as_arrays
+from ._box import checked_box
 from ._certificate import FLOAT64, Certificate, certificate_of, kind_of
 from ._certify import Proof, proofs
 from ._function import Function, traced
@@ -25,6 +25,7 @@ from ._interval import Interval
 from ._point import Point
 from ._search import Boxes, search
 from ._stored import as_json, hexadecimal, write
+from ._task import Task, distinct, inside, periods_of, places, rows
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,7 +76,7 @@ class AllCriticalPoints:
     index_sum: int
     boundary_index_sum: int | None
     history: list[tuple[str, np.ndarray, np.ndarray]] | None
-    _task: _Task = field(repr=False)
+    _task: Task = field(repr=False)
     _known: Boxes = field(repr=False)
     _proof: Proof = field(repr=False)
 
@@ -243,7 +244,7 @@ def all_critical_points(
     if seconds is not None:
         seconds = float(_checks.number("seconds", seconds, low=0.0))
     function = traced(loss, lower, args)
-    task = _Task(function, lower, upper, _periods(period, lower), finest, history)
+    task = Task(function, lower, upper, periods_of(period, lower), finest, history)
     return _searched(task, _search.start(lower.vector, upper.vector, history), boxes, seconds, progress)
 
 
@@ -251,39 +252,11 @@ def searched_again(
     function: Function, lower: np.ndarray, upper: np.ndarray, periods: np.ndarray, finest: float, boxes: int
 ) -> AllCriticalPoints:
     """The search for all critical points of a function that was read from a file."""
-    task = _Task(function, Point("lower", lower), Point("upper", upper), periods, finest, False)
+    task = Task(function, Point("lower", lower), Point("upper", upper), periods, finest, False)
     return _searched(task, _search.start(lower, upper), boxes, None, progress=False)
 
 
-@dataclass(frozen=True)
-class _Task:
-    """What is asked."""
-
-    function: Function
-    lower: Point
-    upper: Point
-    periods: np.ndarray
-    finest: float
-    history: bool
-
-
-def _periods(period: Any, like: Point) -> np.ndarray:
-    if period is None:
-        return np.full(like.size, np.inf)
-    leaves = jax.tree.leaves(period)
-    if len(leaves) == 1 and np.ndim(leaves[0]) == 0:
-        periods = np.full(like.size, float(leaves[0]))
-    else:
-        given = Point("period", jax.tree.map(np.asarray, lists_as_arrays(period)))
-        if given.shapes != like.shapes:
-            raise ValueError(f"period must be a number or of the shapes of the box, {like.shapes}, got {given.shapes}")
-        periods = given.vector
-    if not (periods > 0).all():
-        raise ValueError(f"period must be above 0, got {period}")
-    return periods
-
-
-def _searched(task: _Task, known: Boxes, boxes: int, seconds: float | None, progress: bool) -> AllCriticalPoints:
+def _searched(task: Task, known: Boxes, boxes: int, seconds: float | None, progress: bool) -> AllCriticalPoints:
     """Search, and then prove what was found."""
     lower, upper = task.lower.vector, task.upper.vector
     total = max(float(np.prod(upper - lower)), 5e-324)
@@ -318,15 +291,15 @@ def _volume(box: Interval) -> float:
     return float(np.prod(box.upper - box.lower, axis=-1).sum())
 
 
-def _result(task: _Task, known: Boxes, total: float) -> AllCriticalPoints:
+def _result(task: Task, known: Boxes, total: float) -> AllCriticalPoints:
     proof = proofs(task.function, known.alone, known.image)
     sure = proof.defined & (proof.index >= 0)
     open_places = _search.joined(known.undecided, Interval(proof.lower[~sure], proof.upper[~sure]))
-    proof, twice = _distinct(_inside(_rows(proof, sure), task), task)
-    open_places = _places(_search.joined(open_places, twice), task)
+    proof, twice = distinct(inside(rows(proof, sure), task), task)
+    open_places = places(_search.joined(open_places, twice), task)
     edge = _on_boundary(proof, task)
     order = np.argsort(proof.loss.mean(1), kind="stable")
-    proof, edge = _rows(proof, order), edge[order]
+    proof, edge = rows(proof, order), edge[order]
     index_sum = int(np.sum((-1) ** proof.index))
     left = _volume(known.left) / total if len(known.left.lower) else 0.0
     complete = not len(open_places.lower) and not len(known.left.lower)
@@ -358,93 +331,10 @@ def _result(task: _Task, known: Boxes, total: float) -> AllCriticalPoints:
     )
 
 
-def _rows(proof: Proof, rows: np.ndarray) -> Proof:
-    return Proof(*(part[rows] for part in proof))
-
-
-def _distinct(proof: Proof, task: _Task) -> tuple[Proof, Interval]:
-    """Each critical point once, and places where two boxes may or may not hold the same one.
-
-    A point on the side that two boxes share is found in both. Two are the same if one's range lies where the other is
-    proved to be alone, and different if their ranges do not touch.
-    """
-    import scipy.spatial
-
-    count = len(proof.index)
-    none = Interval(np.zeros((0, task.function.size)))
-    if count < 2:
-        return proof, none
-    point = _wrapped(proof.point, task)
-    reach = 4 * float(proof.radius.max()) + 1e-12 * float(np.abs(point).max())
-    tree = scipy.spatial.cKDTree(_scaled(point, task), boxsize=_boxsize(task))
-    drop, unsure = np.zeros(count, bool), np.zeros(count, bool)
-    for i, j in sorted(tree.query_pairs(reach, p=np.inf)):
-        shift = _shift(proof.point[j] - proof.point[i], task)
-        low, high = proof.lower_of_zero[j] - shift, proof.upper_of_zero[j] - shift
-        if (low > proof.upper_of_zero[i]).any() or (high < proof.lower_of_zero[i]).any():
-            continue
-        same = (low > proof.lower[i]).all() and (high < proof.upper[i]).all()
-        drop[j] = True
-        unsure[j] |= not same
-    return _rows(proof, ~drop), Interval(proof.lower_of_zero[unsure], proof.upper_of_zero[unsure])
-
-
-def _shift(difference: np.ndarray, task: _Task) -> np.ndarray:
-    """Whole periods between two points."""
-    periodic = np.isfinite(task.periods)
-    periods = np.where(periodic, task.periods, 1.0)
-    return np.where(periodic, np.rint(difference / periods) * periods, 0.0)
-
-
-def _wrapped(point: np.ndarray, task: _Task) -> np.ndarray:
-    periodic = np.isfinite(task.periods)
-    periods = np.where(periodic, task.periods, 1.0)
-    lower = task.lower.vector
-    return np.where(periodic, lower + np.mod(point - lower, periods), point)
-
-
-def _scaled(point: np.ndarray, task: _Task) -> np.ndarray:
-    """Positions as the tree wants them: periodic ones in [0, period)."""
-    periodic = np.isfinite(task.periods)
-    offset = np.where(periodic, point - task.lower.vector, point)
-    return np.where(periodic, np.minimum(offset, np.nextafter(np.where(periodic, task.periods, 1), 0)), offset)
-
-
-def _boxsize(task: _Task) -> np.ndarray | None:
-    periodic = np.isfinite(task.periods)
-    return np.where(periodic, task.periods, 0.0) if periodic.any() else None
-
-
-def _inside(proof: Proof, task: _Task) -> Proof:
-    """The points that may be in the box: boxes were enlarged. Along what repeats there is a copy of them inside."""
-    slack = np.where(np.isfinite(task.periods), 1e-9 * task.periods, 0.0)
-    outside = (proof.upper_of_zero < task.lower.vector - slack) | (proof.lower_of_zero > task.upper.vector + slack)
-    return _rows(proof, np.asarray(~outside.any(1)))
-
-
-def _on_boundary(proof: Proof, task: _Task) -> np.ndarray:
+def _on_boundary(proof: Proof, task: Task) -> np.ndarray:
     """Which points may lie on the boundary; what repeats has none."""
     across = (proof.lower_of_zero <= task.lower.vector) | (proof.upper_of_zero >= task.upper.vector)
     return (across & ~np.isfinite(task.periods)).any(1)
-
-
-def _places(boxes: Interval, task: _Task) -> Interval:
-    """Undecided boxes that touch, as one place each."""
-    import scipy.sparse
-    import scipy.spatial
-
-    count = len(boxes.lower)
-    if count < 2:
-        return boxes
-    span = np.where(task.upper.vector > task.lower.vector, task.upper.vector - task.lower.vector, 1.0)
-    middle, width = (boxes.lower + boxes.upper) / (2 * span), ((boxes.upper - boxes.lower) / span).max()
-    pairs = scipy.spatial.cKDTree(middle).query_pairs(1.01 * width, p=np.inf, output_type="ndarray")
-    graph = scipy.sparse.coo_matrix((np.ones(len(pairs)), tuple(pairs.T)), shape=(count, count))
-    number, label = scipy.sparse.csgraph.connected_components(graph, directed=False)
-    lower, upper = np.full((number, boxes.shape[1]), np.inf), np.full((number, boxes.shape[1]), -np.inf)
-    np.minimum.at(lower, label, boxes.lower)
-    np.maximum.at(upper, label, boxes.upper)
-    return Interval(lower, upper)
 
 
 def _place(lower: np.ndarray, upper: np.ndarray) -> str:

@@ -99,6 +99,15 @@ class Function:
             defined = defined & ((argument.lower > 0) | ((kind == "inverse") & (argument.upper < 0)))
         return Interval(np.broadcast_to(value.lower, count), np.broadcast_to(value.upper, count)), defined
 
+    def undefined_on(self, box: Interval) -> np.ndarray:
+        """Whether a function without branches is undefined in all of a box: a root or logarithm of what is below 0."""
+        unknown = np.zeros(box.shape[:1], bool)
+        if any(operation[0] == "select" for operation in self.tape.nodes):
+            return unknown  # what is demanded may be of the branch not taken
+        _, *demanded = self.value_lanes(self._variables(box))
+        below = [argument.upper < 0 for (kind, _), argument in zip(self.demands, demanded, strict=True) if kind != "inverse"]
+        return np.logical_or.reduce([unknown, *below])
+
     def _variables(self, box: Interval) -> list[Interval]:
         lower, upper = (np.ascontiguousarray(side.T) for side in (box.lower, box.upper))
         return [Interval(low, high) for low, high in zip(lower, upper, strict=True)]

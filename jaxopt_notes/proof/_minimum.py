@@ -214,7 +214,7 @@ class _Task:
         curvature = self.function.curvature_on(box)
         concave = (np.diagonal(curvature.upper, axis1=1, axis2=2) < 0) & self._interior(box) & (box.lower < box.upper)
         bounds = np.fmax(bounds, self._convex_bound(box, middle, curvature))
-        keep = ~concave.any(1) & (bounds <= self.upper)
+        keep = ~concave.any(1) & (bounds <= self.upper) & ~self.function.undefined_on(box)
         width = np.where(box.upper > box.lower, box.upper - box.lower, 0.0)
         fixed = width.max(1) == 0  # a corner: its value is known
         sizes = np.where(np.isfinite(slope.magnitude()), slope.magnitude(), 1e300) * width
@@ -243,7 +243,8 @@ class _Task:
         finite = known[np.isfinite(known)]
         if len(finite):
             self._highest = max(self._highest, float(finite.max()))
-            self.scale = max(self._highest - self.upper, abs(self.upper))
+            spread = 2 * (0.5 * self._highest - 0.5 * self.upper)
+            self.scale = min(max(spread, abs(self.upper)), np.finfo(float).max)
         return value
 
     def _convex_bound(self, box: Interval, middle: np.ndarray, curvature: Interval) -> np.ndarray:

@@ -70,7 +70,7 @@ def _loss(name: str, size: int) -> tuple[Any, Any, Any]:
     from .problems import Problem
 
     member = member_of(name) if ":" in name else None
-    if member is not None and not isinstance(member, Problem) and _takes_one(member):
+    if callable(member) and not isinstance(member, Problem) and _takes_one(member):
         return member, np.zeros(size) if size != 1 or not _takes_number(member) else np.zeros(()), None
     problem: Problem = problem_called(name)
     shapes = problem.start_shapes()[0]

@@ -127,6 +127,69 @@ def test_the_smallest_value_may_lie_anywhere(name):
     assert found.upper - found.lower <= 1e-6
 
 
+DOMAINS = {  # undefined below 0; the derivatives of what is written are defined there
+    "a root, squared": (lambda x: jnp.sqrt(x) ** 2 + x, 0.0, 0.0),
+    "e to a logarithm": (lambda x: jnp.exp(jnp.log(x)) + 1.0, 1.0, 0.0),
+    "nothing of a root": (lambda x: 0.0 * jnp.sqrt(x) + x, 0.0, 0.0),
+    "concave": (lambda x: -(jnp.sqrt(x) ** 4) + x, 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_the_smallest_value_is_that_of_the_points_where_a_loss_is_defined(name):
+    loss, smallest, where = DOMAINS[name]
+    found = jon.proof.global_minimum(loss, (-1.0, 0.9), boxes=20_000)
+    assert found.complete
+    assert found.lower <= smallest <= found.upper <= smallest + 1e-6
+    assert ((found.places[0] <= where) & (where <= found.places[1])).any()
+
+
+def test_a_loss_that_is_defined_nowhere_has_no_smallest_value():
+    found = jon.proof.global_minimum(jnp.log, (-2.0, -1.0))
+    assert (found.lower, found.upper, found.complete) == (np.inf, np.inf, True)
+    assert "defined nowhere" in str(found)
+    assert jon.prove_minimum_below(jnp.log, (-2.0, -1.0), 0.0).below is False
+
+
+def test_the_branch_not_taken_does_not_make_a_loss_undefined():
+    loss = lambda x: jnp.where(x > 0, jnp.log(x + 2.0) + jnp.sqrt(x), x)
+    found = jon.proof.global_minimum(loss, (-1.0, 1.0), boxes=500)
+    assert found.lower <= -1.0 <= found.upper
+    assert (found.places[0] <= -1.0).any()
+
+
+@pytest.mark.parametrize("loss", [lambda x: jnp.where(x == 0.3, -5.0, x), lambda x: jnp.sqrt(x - 0.1)])
+def test_a_search_ends_where_doubles_cannot_divide_what_is_left(loss):
+    found = jon.proof.global_minimum(loss, (-1.0, 1.0))
+    assert not found.complete
+    assert found.boxes < 1000
+    assert "the search ended before the bounds were as close" in str(found)
+
+
+def test_infinite_bounds_are_never_close():
+    found = jon.proof.global_minimum(lambda x: 1.0 / x, (-1.0, 1.0), boxes=4200)
+    assert found.lower == -np.inf
+    assert not found.complete
+
+
+def test_a_side_of_a_box_may_be_a_whole_number():
+    assert everything(lambda x: (x**2 - 2) ** 2, (-3, 3)).index_counts == {0: 2, 1: 1}
+    sides = {"a": -1, "b": np.array([-1, -2])}, {"a": 2, "b": np.array([1, 2])}
+    found = jon.proof.global_minimum(lambda p: (p["a"] - 1.0) ** 2 + p["b"] @ p["b"], sides)
+    assert found.lower <= 0.0 <= found.upper < 1e-9
+
+
+def test_the_softplus_of_one_parameter_has_no_kink():
+    data = np.array([[1.0], [2.0], [-1.0]]), np.array([0.0, 1.0, 1.0])
+
+    def loss(w, inputs, targets):
+        return jnp.mean(jnp.logaddexp(0.0, (1 - 2 * targets) * (inputs @ w))) + 0.1 * w @ w
+
+    found = jon.find_critical_points(loss, None, *data, box=([-2.0], [2.0]), complete=True)
+    assert (found.complete, found.index_counts) == (True, {0: 1})
+    assert jon.prove(lambda x: jnp.logaddexp(0.0, x) + x**2, -0.2, within=0.1).kind == "minimum"
+
+
 def test_no_bound_is_claimed_where_a_loss_has_a_pole():
     for sign in (1.0, -1.0):
         found = jon.proof.global_minimum(lambda x, sign=sign: sign / x**2 + x, (-1.0, 1.0), boxes=500)
@@ -154,6 +217,7 @@ def test_wrong_arguments_are_refused_before_any_work():
         ("same structure and shapes", lambda: everything(HIMMELBLAU, ([-5.0], [5.0, 5.0]))),
         ("boxes", lambda: everything(HIMMELBLAU, SQUARE, boxes=0)),
         ("period must be above 0", lambda: everything(HIMMELBLAU, SQUARE, period=[1.0, -1.0])),
+        ("loss takes an array, but its point or box is a single number", lambda: everything(HIMMELBLAU, (-5.0, 5.0))),
         ("point must be finite", lambda: jon.prove(HIMMELBLAU, jnp.array([jnp.nan, 1.0]))),
         ("within", lambda: jon.prove(HIMMELBLAU, jnp.array([3.0, 2.0]), within=0.0)),
         ("prove=True needs a point that is known", lambda: jax.jit(judged)(jnp.zeros(2))),
@@ -179,7 +243,7 @@ def test_a_verdict_with_a_proof():
 
 def test_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine.py").write_text("def f(x):\n    return x**4 - x**2\n")
+    (tmp_path / "mine.py").write_text("number = 3\ndef f(x):\n    return x**4 - x**2\n")
 
     def run(*arguments):
         with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
@@ -200,6 +264,7 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
         ("mine.py:f",): "--box is needed",
         ("mine.py:f", "--box", "1"): "--box must be pairs",
         ("mine.py:g", "--box", "1", "2"): "holds no problem 'g'",
+        ("mine.py:number", "--at", "1"): "holds no problem 'number'",
         ("himmelblau", "--at", "1"): "himmelblau has 2",
         ("himmelblau", "--check", "one.json"): "--check takes a file and nothing else",
     }.items():

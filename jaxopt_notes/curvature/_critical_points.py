@@ -203,6 +203,7 @@ def find_critical_points(
         starts: a pytree like the parameters, every leaf with one leading axis of starts; None if `complete`.
         args: further arguments of `loss`.
         box: (lower, upper), numbers or pytrees like one start: points outside count as `left_box`. None is everywhere.
+            If `complete`, pytrees like the parameters: ([-5, -5], [5, 5]) for two.
         steps: the most Newton steps of one start, at least 1. Static.
         max_step: > 0, the longest step; a tenth of the diagonal of the box, or of the starts' spread, when None.
         merge: > 0, in units of the parameters: points of one kind and index that are closer are one point. When None,

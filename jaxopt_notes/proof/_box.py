@@ -15,7 +15,7 @@ def checked_box(box: Any, like: Any = None) -> tuple[Point, Point]:
     """The lower and the upper side of a box, as points of one structure."""
     if not isinstance(box, (tuple, list)) or len(box) != 2:
         raise ValueError(f"box must be (lower, upper), two pytrees like the parameters, got {box!r}")
-    as_arrays = [jax.tree.map(np.asarray, lists_as_arrays(side)) for side in box]
+    as_arrays = [jax.tree.map(_real, lists_as_arrays(side)) for side in box]
     lower, upper = Point("box[0]", as_arrays[0]), Point("box[1]", as_arrays[1])
     if lower.structure != upper.structure or lower.shapes != upper.shapes:
         raise ValueError(
@@ -35,6 +35,12 @@ def checked_box(box: Any, like: Any = None) -> tuple[Point, Point]:
             f"parameter {i}"
         )
     return lower, upper
+
+
+def _real(leaf: Any) -> Any:
+    """An array; whole numbers as doubles: a side of a box may be -5."""
+    array = np.asarray(leaf)
+    return array.astype(float) if array.dtype.kind in "iu" else array
 
 
 def lists_as_arrays(side: Any) -> Any:

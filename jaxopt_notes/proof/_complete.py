@@ -144,7 +144,8 @@ class AllCriticalPoints:
         lines.append(self._completeness())
         if self.boundary_index_sum is not None and self.complete:
             lines.append(f"sum of (-1)^index {self.index_sum}, as the gradient on the boundary requires")
-        lines.append(f"{self.boxes:,} boxes: " + ", ".join(f"{n:,} {name}" for name, n in self.ended.items() if n))
+        ended = ", ".join(f"{n:,} {_search.IN_WORDS[name]}" for name, n in self.ended.items() if n)
+        lines.append(f"{self.boxes:,} box{'' if self.boxes == 1 else 'es'} examined: {ended}")
         return "\n".join(lines)
 
     def _completeness(self) -> str:

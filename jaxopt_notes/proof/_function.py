@@ -54,6 +54,16 @@ class Function:
         return Lanes(self.tape, [self.output, *(node for _, node in self.demands)])
 
     @functools.cached_property
+    def demand_lanes(self) -> Lanes:
+        """All that is demanded, on boxes."""
+        return Lanes(self.tape, [node for _, node in self.demands])
+
+    @functools.cached_property
+    def branches(self) -> bool:
+        """Whether a condition chooses between two results anywhere."""
+        return any(operation[0] == "select" for operation in self.tape.nodes)
+
+    @functools.cached_property
     def slope_lanes(self) -> Lanes:
         """The gradient on boxes."""
         return Lanes(self.tape, self.slope)
@@ -98,6 +108,17 @@ class Function:
         for (kind, _), argument in zip(self.demands, demanded, strict=True):
             defined = defined & ((argument.lower > 0) | ((kind == "inverse") & (argument.upper < 0)))
         return Interval(np.broadcast_to(value.lower, count), np.broadcast_to(value.upper, count)), defined
+
+    def domain_on(self, box: Interval) -> tuple[np.ndarray, np.ndarray]:
+        """Whether the function is defined in all of each box, and whether in no point of it.
+
+        The second is known of functions without branches alone: what is demanded may be of the branch not taken.
+        """
+        everywhere, nowhere = np.ones(box.shape[:1], bool), np.zeros(box.shape[:1], bool)
+        for (kind, _), argument in zip(self.demands, self.demand_lanes(self._variables(box)), strict=True):
+            everywhere &= (argument.lower > 0) | ((kind == "inverse") & (argument.upper < 0))
+            nowhere |= (kind != "inverse") & (argument.upper < 0) & (not self.branches)
+        return everywhere, nowhere
 
     def _variables(self, box: Interval) -> list[Interval]:
         lower, upper = (np.ascontiguousarray(side.T) for side in (box.lower, box.upper))
@@ -144,10 +165,19 @@ def traced(loss: Callable[..., Any], point: Point, args: tuple[Any, ...], most: 
 
     Raises:
         TypeError: if it returns no real scalar.
+        ValueError: if it takes an array and is given a number.
         Unsupported, TooLong: see there.
     """
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        _checks.scalar_loss(loss, jax.tree.map(jnp.asarray, point.tree(point.vector)), *args)
+        try:
+            _checks.scalar_loss(loss, jax.tree.map(jnp.asarray, point.tree(point.vector)), *args)
+        except IndexError as error:
+            if point.shapes != [()]:
+                raise
+            raise ValueError(
+                "loss takes an array, but its point or box is a single number; the box of two numbers is written "
+                "([-5.0, -5.0], [5.0, 5.0])"
+            ) from error
     listing, _, known = listed_with(loss, point, args)
     tape = Tape()
     variables = Symbols(np.array([tape.variable(i) for i in range(point.size)], int))

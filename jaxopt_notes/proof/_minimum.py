@@ -25,10 +25,11 @@ class GlobalMinimum:
     """Bounds of the smallest value over a box. `print` says them in words.
 
     Attributes:
-        lower, upper: the smallest value lies between them.
+        lower, upper: the smallest value lies between them; both are infinite if the loss is defined nowhere.
         point: the loss there is at most `upper`; a pytree of doubles.
         places: (lower, upper) of boxes, pytrees with a leading axis; every point of the smallest value is in one.
-        complete: whether the bounds are as close as asked for, and not a limit ended the search.
+        complete: whether the bounds are as close as asked for. If not, a limit ended the search, or what is left of
+            the box cannot be divided in doubles.
         boxes: number of boxes examined.
     """
 
@@ -40,10 +41,12 @@ class GlobalMinimum:
     boxes: int
 
     def __str__(self) -> str:
-        ended = "" if self.complete else "; a limit ended the search before the bounds were as close as asked for"
+        if self.lower == np.inf:
+            return "the loss is defined nowhere in the box, proved"
+        ended = "" if self.complete else "; the search ended before the bounds were as close as asked for"
         return (
             f"the smallest value over the box lies in [{self.lower!r}, {self.upper!r}], proved; {self.point} has at "
-            f"most the upper bound ({self.boxes:,} boxes{ended})"
+            f"most the upper bound ({self.boxes:,} box{'es' * (self.boxes != 1)}{ended})"
         )
 
 
@@ -118,13 +121,13 @@ def global_minimum(
     """
     tolerance = float(_checks.number("tolerance", tolerance, low=0.0))
     task = _Task(loss, box, args, boxes, seconds)
-    task.run(lambda lower, upper, scale: upper - lower <= tolerance * scale)
+    task.run(lambda task: task.close(tolerance))
     return GlobalMinimum(
         lower=task.lower,
         upper=task.upper,
         point=task.like.tree(task.best),
         places=(task.like.tree(task.left.lower), task.like.tree(task.left.upper)),
-        complete=task.upper - task.lower <= tolerance * task.scale,
+        complete=task.close(tolerance),
         boxes=task.examined,
     )
 
@@ -158,7 +161,7 @@ def prove_minimum_below(
     """
     value = float(_checks.number("value", value))
     task = _Task(loss, box, args, boxes, seconds)
-    task.run(lambda lower, upper, scale: upper < value or lower >= value)
+    task.run(lambda task: task.upper < value or task.lower >= value)
     below = True if task.upper < value else False if task.lower >= value else None
     return MinimumBelow(below, value, task.lower, task.upper, task.like.tree(task.best), task.examined)
 
@@ -174,6 +177,7 @@ class _Task:
         self._sides = self.like.vector, upper.vector
         self.left = Interval(self.like.vector[None], upper.vector[None])
         self._bounds = np.array([-np.inf])  # below which the loss does not go in each part that is left
+        self._final = np.array([False])  # whether a part cannot be divided
         self._highest = -np.inf  # of the values tried
         self.best, self.upper, self.scale, self.examined = 0.5 * (self.like.vector + upper.vector), np.inf, 0.0, 0
 
@@ -182,27 +186,37 @@ class _Task:
         """A lower bound of the smallest value."""
         return float(min(self._bounds.min(initial=np.inf), self.upper))
 
-    def run(self, enough: Callable[[float, float, float], bool]) -> None:
+    def run(self, enough: Callable[[_Task], bool]) -> None:
         """Examine the parts with the lowest bounds until that is enough."""
         deadline = time.monotonic() + self._seconds
         with np.errstate(all="ignore"):
-            while len(self._bounds) and self.examined < self._most and time.monotonic() < deadline:
-                order = np.argpartition(self._bounds, min(_AT_ONCE, len(self._bounds)) - 1)
-                first, others = order[:_AT_ONCE], order[_AT_ONCE:]
+            while not self._final.all() and self.examined < self._most and time.monotonic() < deadline:
+                urgency = np.where(self._final, np.inf, self._bounds)
+                first = np.zeros(len(urgency), bool)
+                first[np.argpartition(urgency, min(_AT_ONCE, len(urgency)) - 1)[:_AT_ONCE]] = True
+                first &= ~self._final
                 batch, bounds = self.left[first], self._bounds[first]
-                self.left, self._bounds = self.left[others], self._bounds[others]
-                self.examined += len(first)
+                self._select(~first)
+                self.examined += len(bounds)
                 self._examine(batch, bounds)
-                keep = self._bounds <= self.upper
-                self.left, self._bounds = self.left[keep], self._bounds[keep]
-                if enough(self.lower, self.upper, self.scale):
+                self._select(self._bounds <= self.upper)
+                if enough(self):
                     return
+
+    def _select(self, parts: np.ndarray) -> None:
+        self.left, self._bounds, self._final = self.left[parts], self._bounds[parts], self._final[parts]
+
+    def close(self, tolerance: float) -> bool:
+        """Whether the bounds are as close as that, in units of the scale."""
+        return self.lower == self.upper or self.upper - self.lower <= tolerance * self.scale
 
     def _examine(self, box: Interval, bounds: np.ndarray) -> None:
         """Bound the loss on boxes, drop those without the smallest value, and divide the others."""
+        defined, undefined = self.function.domain_on(box)
         slope = self.function.slope_on(box)
-        box, keep = self._moved_to_sides(box, slope)
-        box, slope, bounds = box[keep], slope[keep], bounds[keep]
+        box, keep = self._moved_to_sides(box, slope, defined)
+        keep &= ~undefined
+        box, slope, bounds, defined = box[keep], slope[keep], bounds[keep], defined[keep]
         if not len(bounds):
             return
         middle = np.clip(0.5 * box.lower + 0.5 * box.upper, box.lower, box.upper)
@@ -210,21 +224,19 @@ class _Task:
         reach = np.maximum(up(box.upper - middle), up(middle - box.lower))
         fall = (slope * Interval(-reach, reach)).total((1,))
         value, _ = self.function.value_on(box)
-        bounds = np.fmax(bounds, np.fmax(value.lower, (at_middle + fall).lower))
+        bounds = np.fmax(bounds, np.fmax(value.lower, np.where(defined, (at_middle + fall).lower, -np.inf)))
         curvature = self.function.curvature_on(box)
         concave = (np.diagonal(curvature.upper, axis1=1, axis2=2) < 0) & self._interior(box) & (box.lower < box.upper)
-        bounds = np.fmax(bounds, self._convex_bound(box, middle, curvature))
-        keep = ~concave.any(1) & (bounds <= self.upper)
-        width = np.where(box.upper > box.lower, box.upper - box.lower, 0.0)
-        fixed = width.max(1) == 0  # a corner: its value is known
-        sizes = np.where(np.isfinite(slope.magnitude()), slope.magnitude(), 1e300) * width
-        self._divide(box[keep & ~fixed], bounds[keep & ~fixed], sizes[keep & ~fixed])
-        self._keep(box[keep & fixed], bounds[keep & fixed])
+        bounds = np.fmax(bounds, np.where(defined, self._convex_bound(box, middle, curvature), -np.inf))
+        keep = ~(concave.any(1) & defined) & (bounds <= self.upper)
+        sizes = np.where(np.isfinite(slope.magnitude()), slope.magnitude(), 1e300) * (box.upper - box.lower)
+        self._divide(box[keep], bounds[keep], sizes[keep])
 
-    def _moved_to_sides(self, box: Interval, slope: Interval) -> tuple[Interval, np.ndarray]:
+    def _moved_to_sides(self, box: Interval, slope: Interval, defined: np.ndarray) -> tuple[Interval, np.ndarray]:
         """Where the loss only grows along an axis, its smallest value lies on the lower side, if that is the box's."""
         lower, upper = self._sides
-        grows, falls = (slope.lower > 0) & (box.lower < box.upper), (slope.upper < 0) & (box.lower < box.upper)
+        varies = (box.lower < box.upper) & defined[:, None]
+        grows, falls = (slope.lower > 0) & varies, (slope.upper < 0) & varies
         at_lower, at_upper = box.lower <= lower, box.upper >= upper
         keep = ~np.any((grows & ~at_lower) | (falls & ~at_upper), axis=1)
         moved = Interval(np.where(falls, box.upper, box.lower), np.where(grows, box.lower, box.upper))
@@ -243,7 +255,8 @@ class _Task:
         finite = known[np.isfinite(known)]
         if len(finite):
             self._highest = max(self._highest, float(finite.max()))
-            self.scale = max(self._highest - self.upper, abs(self.upper))
+            spread = 2 * (0.5 * self._highest - 0.5 * self.upper)
+            self.scale = min(max(spread, abs(self.upper)), np.finfo(float).max)
         return value
 
     def _convex_bound(self, box: Interval, middle: np.ndarray, curvature: Interval) -> np.ndarray:
@@ -270,18 +283,21 @@ class _Task:
         return bound
 
     def _divide(self, box: Interval, bounds: np.ndarray, sizes: np.ndarray) -> None:
-        """Halves along the axis that changes the loss most."""
-        if not len(bounds):
-            return
-        width = box.upper - box.lower
-        rows, axis = np.arange(len(bounds)), np.where(sizes > 0, sizes, width * 1e-300).argmax(1)
-        at = 0.5 * box.lower[rows, axis] + 0.5 * box.upper[rows, axis]
-        finest = (at <= box.lower[rows, axis]) | (at >= box.upper[rows, axis])  # between two doubles
+        """Halves along the axis that changes the loss most; what no double divides is final."""
+        middle = 0.5 * box.lower + 0.5 * box.upper
+        divisible = (box.lower < middle) & (middle < box.upper)
+        final = ~divisible.any(1)
+        self._keep(box[final], bounds[final], final=True)
+        box, bounds, middle = box[~final], bounds[~final], middle[~final]
+        divisible, sizes = divisible[~final], sizes[~final]
+        sizes = np.where(sizes > 0, sizes, (box.upper - box.lower) * 1e-300)
+        rows, axis = np.arange(len(bounds)), np.where(divisible, sizes, -1.0).argmax(1)
         first, second = box.upper.copy(), box.lower.copy()
-        first[rows, axis] = second[rows, axis] = np.where(finest, box.upper[rows, axis], at)
-        halves = Interval(np.concatenate([box.lower, second[~finest]]), np.concatenate([first, box.upper[~finest]]))
-        self._keep(halves, np.concatenate([bounds, bounds[~finest]]))
+        first[rows, axis] = second[rows, axis] = middle[rows, axis]
+        self._keep(Interval(box.lower, first), bounds)
+        self._keep(Interval(second, box.upper), bounds)
 
-    def _keep(self, box: Interval, bounds: np.ndarray) -> None:
+    def _keep(self, box: Interval, bounds: np.ndarray, final: bool = False) -> None:
         self.left = Interval(np.concatenate([self.left.lower, box.lower]), np.concatenate([self.left.upper, box.upper]))
         self._bounds = np.concatenate([self._bounds, bounds])
+        self._final = np.concatenate([self._final, np.full(len(bounds), final)])

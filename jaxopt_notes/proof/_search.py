@@ -23,6 +23,14 @@ _CUT = 0.4903  # not the middle, where zeros of symmetric functions lie
 _SHRUNK = 0.6  # of its width: a box that Krawczyk's test makes this narrow is not cut
 
 REASONS: Final = ("gradient", "mean value", "krawczyk", "alone", "undecided", "value")
+IN_WORDS: Final = {
+    "gradient": "without a point by the gradient",
+    "mean value": "without by the mean value",
+    "krawczyk": "without by Krawczyk's test",
+    "alone": "with exactly one point",
+    "undecided": "undecided",
+    "value": "by the value",
+}
 
 
 @dataclass

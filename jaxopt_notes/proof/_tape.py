@@ -119,7 +119,7 @@ class Tape:
         if not (self._is(a, "maximum") and self._is(b, "log")):
             return None
         x, y = self.nodes[a][1:]
-        distance = self._node("absolute", self.subtract(x, y))
+        distance = self.absolute(self.subtract(x, y))
         inside = self.add(self.constant(1.0), self.exp(self.negative(distance)))
         return self.add(y, self.softplus(self.subtract(x, y))) if self.nodes[b] == ("log", inside) else None
 

@@ -48,9 +48,11 @@ class Sensitivity:
     def __str__(self) -> str:
         least = "at least " if self.clipped else ""
         ends = f" (the {' and '.join(self.clipped)} end was not reached)" if self.clipped else ""
+        low, high = self.interval
+        seeds = f" (over seeds {low:.2f} to {high:.2f})" if np.isfinite(high) else ""
         return (
             f"{self.metric} is within a factor of {self.factor:g} of its best over {least}{self.decades:.2f} decades "
-            f"of {self.axis} ({self.interval[0]:.2f} to {self.interval[1]:.2f}), from {self.low:.3g} to "
+            f"of {self.axis}{seeds}, from {self.low:.3g} to "
             f"{self.high:.3g}, best at {self.best:.3g}{ends}"
         )
 

@@ -225,6 +225,9 @@ def test_wrong_arguments_are_refused_before_any_work():
     for message, call in refused:
         with pytest.raises(ValueError, match=message):
             call()
+    for outside in (lambda x: x[2] ** 2, lambda x: jnp.sum(x[jnp.array([0, 5])] ** 2)):
+        with pytest.raises(NotImplementedError, match="reads outside of its array"):
+            jon.prove(outside, jnp.zeros(2))
     with pytest.raises(NotImplementedError, match="'floor' has no rule"):
         jon.prove(lambda x: jnp.floor(x[0]) + x[0] ** 2, jnp.zeros(1))
 

@@ -160,8 +160,8 @@ MOVES = {
     "gather_rows": lambda x: x[:, jnp.asarray(INDEX)],
     "gather_clipped": lambda x: x.at[jnp.asarray([7, 1])].get(mode="clip"),
     "take_along": lambda x: jnp.take_along_axis(x, jnp.asarray([[0], [3], [1]]), axis=1),
-    "dynamic_slice": lambda x: lax.dynamic_slice(x, (2, 3), (2, 3)),  # begins further up, as it would reach outside
-    "dynamic_update": lambda x: lax.dynamic_update_slice(x, x[:1, :2] * 2, (5, 1)),
+    "dynamic_slice": lambda x: lax.dynamic_slice(x, (1, 1), (2, 3)),
+    "dynamic_update": lambda x: lax.dynamic_update_slice(x, x[:1, :2] * 2, (1, 1)),
     "scatter": lambda x: x.at[jnp.asarray([0, 2]), jnp.asarray([1, 3])].set(x[1, :2]),
     "scatter_of_constants": lambda x: jnp.asarray(KNOWN).at[1].set(x[0]),
     "scatter_outside": lambda x: x.at[jnp.asarray([9, 1])].set(5.0, mode="drop"),

@@ -190,10 +190,26 @@ def _by_position(operation: Operation, inputs: list[Value], arithmetic: Arithmet
     if not all(map(is_known, places)):
         raise Unsupported(f"{operation.name!r} with indices that depend on the parameters has no derivative")
     moved = operation.run(*places)[0]
-    if not np.isfinite(moved).all() or (moved < 1).any():
-        raise Unsupported(f"{operation.name!r} reads outside of its array")
+    if not np.isfinite(moved).all() or (moved < 1).any() or _reads_outside(operation, places):
+        raise Unsupported(f"{operation.name!r} reads outside of its array: an index is too large")
     where = moved.astype(np.int64) - 1
     return arithmetic.moved(lambda *parts: np.concatenate(parts)[where], *sources)
+
+
+def _reads_outside(operation: Operation, places: list[np.ndarray]) -> bool:
+    """Whether an index is out of range, which JAX moves into the array without a word."""
+    shape = places[0].shape
+    if "CLIP" in str(operation.params.get("mode")) or operation.name == "scatter":
+        return False  # asked for, and what `at[...].set` leaves out
+    if operation.name == "gather":
+        sizes, indices = operation.params["slice_sizes"], places[1]
+        axes = operation.params["dimension_numbers"].start_index_map
+        starts = [(axis, indices[..., column]) for column, axis in enumerate(axes)]
+    else:
+        given = places[2:] if operation.name == "dynamic_update_slice" else places[1:]
+        sizes = places[1].shape if operation.name == "dynamic_update_slice" else operation.params["slice_sizes"]
+        starts = list(enumerate(given))
+    return any((start < 0).any() or (start > shape[axis] - sizes[axis]).any() for axis, start in starts)
 
 
 Rule = Callable[..., Value]

@@ -54,8 +54,8 @@ def prove(
         else:
             sides = _sides(function, box, domain)
             found = proof.all_critical_points(loss, tuple(_shaped(function, side, like) for side in sides), boxes=boxes)
-            for certificate in found:
-                print(f"{_coordinates(certificate.point)}  {_kind(certificate)}  loss {_value(*certificate.loss)}")
+            for i, (lower, upper) in enumerate(found.loss):
+                print(f"{_coordinates(found.points, i)}  {_kind(found, i)}  loss {_value(lower, upper)}")
     print(found)
     if save is not None:
         found.save(save)
@@ -124,10 +124,10 @@ def _shaped(name: str, numbers: np.ndarray, like: Any) -> Any:
     return structure.unflatten([np.reshape(part, leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
 
 
-def _coordinates(point: Any) -> str:
+def _coordinates(points: Any, number: int) -> str:
     import jax
 
-    numbers = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(point)])
+    numbers = np.concatenate([np.ravel(leaf[number]) for leaf in jax.tree.leaves(points)])
     return "(" + ", ".join(f"{x:.12g}" for x in numbers) + ")"
 
 
@@ -137,5 +137,5 @@ def _value(lower: float, upper: float) -> str:
     return f"{middle:.10g}" if half < 1e-11 * abs(middle) else f"{middle:.3g} +- {half:.1g}"
 
 
-def _kind(certificate: Any) -> str:
-    return f"saddle of index {certificate.index}" if certificate.kind == "saddle" else str(certificate.kind)
+def _kind(found: Any, number: int) -> str:
+    return f"saddle of index {found.index[number]}" if found.kind[number] == "saddle" else found.kind[number]

@@ -23,6 +23,7 @@ from ._certify import Proof, proofs
 from ._function import Function, traced
 from ._interval import Interval
 from ._point import Point
+from ._prove import certified
 from ._search import Boxes, search
 from ._stored import as_json, hexadecimal, write
 from ._task import Task, distinct, inside, periods_of, places, rows
@@ -85,6 +86,11 @@ class AllCriticalPoints:
 
     def __getitem__(self, number: int) -> Certificate:
         point = self._task.lower.tree(self._proof.point[number])
+        # The parts of the box in which a point was found alone are narrow; `prove` looks for the widest around it.
+        with np.errstate(all="ignore"):
+            wide = certified(self._task.function, Point("point", point), np.inf)
+        if wide and wide.index == self.index[number] and wide.moved <= self.radius[number]:
+            return wide
         return certificate_of(self._task.function, point, self._proof, number, 0.0, FLOAT64)
 
     def __iter__(self) -> Iterator[Certificate]:

@@ -78,7 +78,7 @@ def certified(function: Function, given: Point, limit: float) -> Certificate:
         return _far(function, given, end, moved, limit)
     outcome = tested_around(function, end)
     if isinstance(outcome, Tested):
-        return _by_arb(function, given, end, moved) or _failed(function, given, end, outcome, moved)
+        return _failed(function, given, end, outcome, moved)
     box, tested = outcome
     proof = proofs(function, box, tested.image)
     reason = _missing(proof)
@@ -86,11 +86,6 @@ def certified(function: Function, given: Point, limit: float) -> Certificate:
         return _undecided(given, proof.point[0], moved, reason, (proof.lower[0], proof.upper[0]))
     arithmetic = ARB if _arb.agrees(function, proof, 0) else FLOAT64
     return certificate_of(function, given.tree(proof.point[0]), proof, 0, moved, arithmetic)
-
-
-def _by_arb(function: Function, given: Point, end: np.ndarray, moved: float) -> Certificate | None:
-    """Where doubles are too coarse: the same in balls of 128 bits."""
-    return None
 
 
 def _missing(proof: Proof) -> str:
@@ -104,10 +99,8 @@ def _missing(proof: Proof) -> str:
 def _far(function: Function, given: Point, end: np.ndarray, moved: float, limit: float) -> Certificate:
     """No critical point close by: at best it is proved that there is none."""
     size = min(_AWAY * moved, limit) if np.isfinite(moved) else _AWAY * limit
-    scale = np.maximum(np.abs(given.vector), np.abs(given.vector).max(initial=0.0) or 1.0)
     for radius in size * 10.0 ** -np.arange(0.0, 12.0):
-        reach = radius * scale / scale.max(initial=1e-300)
-        box = Interval(down(given.vector - reach)[None], up(given.vector + reach)[None])
+        box = Interval(down(given.vector - radius)[None], up(given.vector + radius)[None])
         if not holds_zero(function.slope_on(box))[0]:
             reason = "proved, as the gradient is not zero there"
             return _none(given, given.vector, "not critical", float(radius), 0.0, reason, None)

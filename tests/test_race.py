@@ -225,9 +225,12 @@ def test_families_are_compared_on_seeds_that_did_not_choose():
     tables["bad"].final_loss[1, 12] = np.inf
     for message, trees in [
         ("at least two families", {"good": tables["good"]}),
+        ("at least two families to compare, got none", {}),
         ("the same seeds", {"good": tables["good"], "same": tables["same"].assign_coords(seed=np.arange(1, 17))}),
         ("failed from a seed that compares", {"good": tables["good"], "bad": tables["bad"]}),
         ("at least 4 entries", {name: table.isel(seed=[0, 1]) for name, table in tables.items()}),
     ]:
         with pytest.raises(ValueError, match=message):
             jon.compare(trees)
+    with pytest.raises(TypeError, match="tree must be of a sweep of several families"):
+        jon.compare(tables["good"].final_loss)

@@ -89,8 +89,8 @@ def classify(
         polish: first take up to this many Newton steps towards the critical point nearby, whatever its index; a step
             has to lower the gradient norm. Without the matrix each costs `matvecs // 2` products. `moved` is the
             distance. Static.
-        prove: also prove that there is exactly one critical point close by, and of which kind; the result has it as
-            `certificate`, see `jon.prove`. Not under `jit` or `vmap`.
+        prove: also prove that exactly one critical point is close by, and its kind. The result holds the proof as
+            `certificate`; see `jon.prove`. Not under `jit` or `vmap`.
 
     Returns:
         A `CriticalPoint`. A loss, gradient or Hessian that is not finite gives `undecided` with NaN.

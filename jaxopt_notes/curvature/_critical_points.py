@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -17,6 +16,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from .. import _checks
 from .._kept import PerProgram
 from ..proof import AllCriticalPoints, all_critical_points
+from ..proof._point import named_columns
 from ._classify import dense_verdict
 from ._judge import Asked
 from ._merging import Ends, Families, families
@@ -107,16 +107,11 @@ class CriticalPoints:
         verdicts, count = self.verdicts, len(self)
         numbers = {"loss": self.loss, "reached_by": self.reached_by, "dimension": self.dimension}
         numbers |= {name: getattr(verdicts, name) for name in ("index", "positive", "gradient_norm", "zero_level")}
-        rows = [np.asarray(leaf).reshape(count, math.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(self.points)]
-        names = [
-            f"{jax.tree_util.keystr(path)}{list(index) if index else ''}"
-            for path, leaf in jax.tree_util.tree_leaves_with_path(self.points)
-            for index in np.ndindex(leaf.shape[1:])
-        ]
+        names, position = named_columns(self.points, count)
         variables: dict[str, Any] = {name: ("point", np.asarray(values)) for name, values in numbers.items()}
         variables["kind"] = ("point", np.asarray(verdicts.kind_name, str))
         variables["eigenvalues"] = (("point", "mode"), np.asarray(verdicts.eigenvalues))
-        variables["position"] = (("point", "parameter"), np.concatenate(rows, axis=1))
+        variables["position"] = (("point", "parameter"), position)
         attributes = {"parameters": len(names), "starts": sum(self.outcomes.values())}
         attributes |= {f"starts_{name}": number for name, number in self.outcomes.items()}
         sums = {"index_sum": self.index_sum, "expected_index_sum": self.expected_index_sum}

@@ -22,7 +22,7 @@ from ._certificate import FLOAT64, Certificate, certificate_of, kind_of
 from ._certify import Proof, proofs
 from ._function import Function, traced
 from ._interval import Interval
-from ._point import Point
+from ._point import Point, named_columns
 from ._prove import certified
 from ._search import Boxes, search
 from ._stored import as_json, hexadecimal, write
@@ -164,7 +164,7 @@ class AllCriticalPoints:
             more = f" and {places - 3} more" if places > 3 else ""
             parts.append(f"{places} {'place is' if places == 1 else 'places are'} undecided: {where}{more}")
         if self.left:
-            parts.append(f"{100 * self.left:.3g} % of the box was not examined; .resume(boxes=...) goes on")
+            parts.append(f"{100 * self.left:.3g} % of the box was not examined; continue with .resume(boxes=...)")
         return "not complete: " + "; ".join(parts)
 
     def _place(self, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -189,19 +189,14 @@ class AllCriticalPoints:
         import xarray as xr
 
         count = len(self)
-        rows = [np.asarray(leaf).reshape(count, math.prod(leaf.shape[1:])) for leaf in jax.tree.leaves(self.points)]
-        names = [
-            f"{jax.tree_util.keystr(path)}{list(index) if index else ''}"
-            for path, leaf in jax.tree_util.tree_leaves_with_path(self.points)
-            for index in np.ndindex(leaf.shape[1:])
-        ]
+        names, position = named_columns(self.points, count)
         variables: dict[str, Any] = {
             "loss": ("point", self.loss.mean(1)),
             "index": ("point", self.index),
             "kind": ("point", np.array(self.kind, str)),
             "radius": ("point", self.radius),
             "eigenvalues": (("point", "mode"), self.eigenvalues.mean(2)),
-            "position": (("point", "parameter"), np.concatenate(rows, axis=1)),
+            "position": (("point", "parameter"), position),
         }
         attributes = {"parameters": len(names), "complete": int(self.complete), "boxes": self.boxes}
         return xr.Dataset(variables, {"parameter": names}, attributes | {"index_sum": self.index_sum})

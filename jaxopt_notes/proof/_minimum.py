@@ -246,7 +246,7 @@ class _Task:
         return (box.lower > self._sides[0]) & (box.upper < self._sides[1])
 
     def _tried(self, points: np.ndarray) -> Interval:
-        """The loss at points, the best of which is remembered."""
+        """The loss at points; the best point is remembered."""
         value, defined = self.function.value_on(Interval(points))
         known = np.where(defined, value.upper, np.inf)
         best = int(known.argmin())

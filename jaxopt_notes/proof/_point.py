@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -9,6 +10,17 @@ import numpy as np
 from jaxtyping import PyTree
 
 from .. import _checks
+
+
+def named_columns(points: PyTree, count: int) -> tuple[list[str], np.ndarray]:
+    """The name of every parameter by its path, and the values of `count` points as columns of a table."""
+    columns = [np.reshape(np.asarray(leaf), (count, math.prod(leaf.shape[1:]))) for leaf in jax.tree.leaves(points)]
+    names = [
+        f"{jax.tree_util.keystr(path)}{list(index) if index else ''}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(points)
+        for index in np.ndindex(leaf.shape[1:])
+    ]
+    return names, np.concatenate(columns, axis=1)
 
 
 class Point:

@@ -29,8 +29,8 @@ def sign_flip_test(
 
         p = share of all 2^n choices of signs with |mean of the signed differences| >= |mean|
 
-    Exact for up to 14 seeds; for more from 20,000 fixed draws, of which the data count as one. With n seeds p is at
-    least 2^(1 - n): 8 seeds show no more than 0.0078, and 11 are needed for 0.001.
+    Exact for up to 14 seeds. Beyond that it is the share among 20,000 fixed draws, the data included. With n
+    seeds p is at least 2^(1 - n): 8 seeds give 0.0078 at best, and 0.001 needs 11.
 
     Arguments:
         differences: one per seed along the last axis, finite.
@@ -123,8 +123,9 @@ def compare(
     """
     import xarray
 
-    families: dict[str, Any] = dict(tree) if isinstance(tree, Mapping) and not hasattr(tree, "children") else {}
-    families = families or families_of(tree)
+    if not isinstance(tree, Mapping):
+        raise TypeError(f"tree must be of a sweep of several families, or name -> table, got {type(tree).__name__}")
+    families: dict[str, Any] = families_of(tree) if hasattr(tree, "children") else dict(tree)
     if len(families) < 2:
         raise ValueError(f"tree must hold at least two families to compare, got {', '.join(families) or 'none'}")
     direction = common_direction(families.values(), metric, direction)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import jax.numpy as jnp
 import numpy as np
 
 from ..._jaxpr.listing import Operation
@@ -86,7 +87,7 @@ _COMPARED: Final = {
     "ge": "{0}>={1}",
     "is_finite": "Number.isFinite({0})",
 }
-_UNCHANGED: Final = ("copy", "copy_p", "stop_gradient", "reduce_precision")
+_UNCHANGED: Final = ("copy", "copy_p", "stop_gradient")
 _ROUNDED: Final = {"f4": "Math.fround({0})", "i4": "{0}|0", "u4": "{0}>>>0", "i1": "{0}<<24>>24", "u1": "{0}&255"}
 
 
@@ -99,8 +100,6 @@ def elementwise(writer: Writer, operation: Operation, values: Sequence[Value]) -
         # Since JAX 0.10 operands may have axes of length 1 beside longer ones, and scalars stand beside arrays.
         return rule([writer.at(value, tuple(at)) if value.shape else value.get(()) for value in values])
 
-    if operation.name in ("reduce_precision",):
-        _refuse_low_precision(operation)
     kind(dtype)
     return [Value(shape, dtype, get, cheap=False)]
 
@@ -113,8 +112,7 @@ def _rule(writer: Writer, operation: Operation) -> Callable[[list[Atom]], Atom]:
     if special is not None:
         return lambda atoms: special(writer, operation, atoms)
     if name in _UNCHANGED:
-        single = name == "reduce_precision" and _is_single(operation)
-        return lambda atoms: writer.local("Math.fround({0})", atoms[0]) if single else atoms[0]
+        return lambda atoms: atoms[0]
     if kind(taken) == "wide":
         return lambda atoms: _wide(writer, operation, atoms)
     if name in _COMPARED:
@@ -161,16 +159,6 @@ def rounded(writer: Writer, dtype: Any, template: Any, *atoms: Atom) -> Atom:
 def _width(dtype: Any) -> str:
     found = np.dtype(dtype)
     return f"{found.kind}{found.itemsize}"
-
-
-def _is_single(operation: Operation) -> bool:
-    return operation.params["exponent_bits"] == 8 and operation.params["mantissa_bits"] == 23
-
-
-def _refuse_low_precision(operation: Operation) -> None:
-    whole = operation.params["exponent_bits"] >= 11 and operation.params["mantissa_bits"] >= 52
-    if not whole and not _is_single(operation):
-        raise Refused("rounding to less than single precision has no rule in JavaScript")
 
 
 # ------------------------------------------------------------------------------------------------------ words of 64 bits
@@ -280,6 +268,14 @@ def _converted(writer: Writer, operation: Operation, atoms: list[Atom]) -> Atom:
     return writer.local("R.whole({0},{1},{2})", atom, int(bounds.min), int(bounds.max))
 
 
+def _reduced(writer: Writer, operation: Operation, atoms: list[Atom]) -> Atom:
+    exponent, fraction = operation.params["exponent_bits"], operation.params["mantissa_bits"]
+    own = jnp.finfo(operation.takes[0])
+    if exponent >= own.nexp and fraction >= own.nmant:
+        return atoms[0]
+    return writer.local("R.precision({0},{1},{2})", atoms[0], exponent, fraction)
+
+
 def _bitcast(writer: Writer, operation: Operation, atoms: list[Atom]) -> Atom:
     source, to = operation.takes[0], operation.dtypes[0]
     if source == np.uint64 and to == np.float64:
@@ -301,6 +297,7 @@ _SPECIAL: Final[dict[str, Callable[[Writer, Operation, list[Atom]], Atom]]] = {
     "clamp": _clamp,
     "round": _round,
     "convert_element_type": _converted,
+    "reduce_precision": _reduced,
     "bitcast_convert_type": _bitcast,
 }
 NAMES: Final = frozenset({*_FLOAT, *_INTEGER, *_BITS, *_BOOLEAN, *_COMPARED, *_UNCHANGED, *_SPECIAL})

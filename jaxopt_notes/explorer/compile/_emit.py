@@ -17,7 +17,7 @@ import numpy as np
 from ._fuse import fuse
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Block:
     """A loop, a branch, or the function itself.
 
@@ -43,7 +43,7 @@ class Block:
     live: bool = False
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Local:
     """A value that has a name: the number that an expression yields, or the counter of a loop."""
 
@@ -52,7 +52,7 @@ class Local:
     node: Node | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Store:
     """Something that is written: a variable of a loop, or a typed array.
 
@@ -69,7 +69,7 @@ class Store:
     size: int | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Node:
     """One statement: `const NAME = EXPRESSION`, or something that is done.
 

@@ -181,7 +181,7 @@ def _rename(block: Block, old: Local | None, new: Local | None) -> None:
 
 
 def _key(atom: Any) -> Any:
-    return getattr(atom, "name", (type(atom), repr(atom)))
+    return atom.name if hasattr(atom, "name") else (type(atom), repr(atom))
 
 
 def _forward(block: Block) -> None:

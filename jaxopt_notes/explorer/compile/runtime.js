@@ -114,6 +114,17 @@ const R = (() => {
     return below(x) ? -rounded : rounded;
   }
 
+  // Rounded to fewer bits of exponent and fraction; what is too large is infinite, what is too small 0.
+  function precision(x, exponentBits, fractionBits) {
+    if (x === 0 || !Number.isFinite(x)) return x;
+    const most = 2 ** (exponentBits - 1) - 1;
+    const exponent = ((high64(x) >>> 20) & 2047) - 1023;
+    const unit = 2 ** (exponent - fractionBits);
+    const rounded = roundEven(x / unit) * unit;
+    if (Math.abs(rounded) >= 2 ** most * 2) return x > 0 ? Infinity : -Infinity;
+    return Math.abs(rounded) < 2 ** (1 - most) ? 0 * x : rounded;
+  }
+
   function nextAfter(x, y) {
     if (x !== x || y !== y) return NaN;
     if (x === y) return y;
@@ -387,7 +398,7 @@ const R = (() => {
   }
 
   return {
-    ...{ first, second, fromBits64, high64, low64, fromBits32, bits32, ones, quotient, remainder, whole },
+    ...{ first, second, fromBits64, high64, low64, fromBits32, bits32, ones, quotient, remainder, whole, precision },
     ...{ roundEven, roundAway, nextAfter, pow, erf, erfc, erfInv, lgamma, digamma },
     ...{ sort, topK, eigh, lu, cholesky, triangularSolve },
   };

@@ -17,7 +17,7 @@ from ..curvature import Kind
 from ..minimize import Status
 from ._code import as_python
 from ._controls import described
-from ._engine import ROOMS, Descent, descend
+from ._engine import MOST_STEPS, Descent, descend
 from ._presets import PRESETS
 from ._proofs import prove_ends, prove_window
 from ._request import Request, decoded, parse
@@ -100,7 +100,7 @@ def opening(scenes: Scenes, first: str) -> dict[str, Any]:
         "optimizers": described(),
         "presets": [preset for preset in PRESETS if preset["function"] in scenes],
         "first": _checks.choice("function", first, scenes),
-        "most_steps": ROOMS[-1],
+        "most_steps": MOST_STEPS,
         "drawing": [WIDTH, HEIGHT],
     }
 

@@ -1,8 +1,8 @@
 """What the explorer computes: the path of every optimizer from one start, and the verdict where it ends.
 
 Pure functions of arrays, without web or widgets. Each optimizer's path is one compiled program per function, in which
-everything that a slider sets is traced, the number of steps included: the program always takes as many steps as it has
-room for, and rests after those asked for. So ticking a box compiles one path, and moving a slider compiles nothing.
+everything that a slider sets is traced, the number of steps included. So ticking a box compiles one path, and moving a
+slider compiles nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._derivatives import dense_hessian
 from .._hoist import Program
-from .._numerics import tree_where
 from ..curvature import CriticalPoint, preconditioner, stability_bound, zero_level
 from ..curvature._ahead import look_ahead
 from ..curvature._around import Around, around, random_unit
@@ -35,7 +34,7 @@ from ..schedules import inverse_time
 from ._controls import CONTROLS
 from ._scenes import Scene
 
-ROOMS = (256, 2048)  # steps that a program has room for; what is asked for decides which
+MOST_STEPS = 2048
 _REACH = 1e-3  # of the width of the domain: how near to a critical point counts as there
 _NEWTON_STEPS = 6
 
@@ -69,7 +68,7 @@ class Settings(NamedTuple):
     """What all optimizers of one request share.
 
     Attributes:
-        steps: how many to take, at most the last of `ROOMS`.
+        steps: how many to take, at most `MOST_STEPS`.
         noise: standard deviation of Gaussian noise added to every component of the gradient; 0 for none.
         decay: d of the schedule a / (1 + d step) that every learning rate follows; 0 for none.
         seed: of the noise.
@@ -110,12 +109,11 @@ def descend(
     origin = np.asarray(start, dtype)
     shared = np.asarray([settings.noise, settings.decay], dtype)
     counts = np.asarray([settings.steps, settings.seed], np.int32)
-    room = next(room for room in ROOMS if settings.steps <= room)
     ways: list[_Way] = []
     ends: list[_End] = []
     for name, numbers in optimizers.items():
         filled = [numbers.get(key, control.default) for key, control in CONTROLS[name].items()]
-        static = _Static(program, name, room, settings.noise > 0)
+        static = _Static(program, name, settings.noise > 0)
         way, end = _descend(static, constants, np.asarray(filled, dtype), origin, shared, counts)
         ways.append(way)
         ends.append(end)
@@ -138,14 +136,13 @@ def descend(
 class _Static(NamedTuple):
     program: Program
     name: str
-    room: int
     noisy: bool
 
 
 class _Way(NamedTuple):
-    """A path as the device computes it, in few arrays; beyond the steps asked for it rests."""
+    """A path as the device computes it, in few arrays; beyond the steps asked for the rows are infinite."""
 
-    track: Float[Array, "room_and_one n_and_2"]  # point, loss, gradient norm
+    track: Float[Array, "entries n_and_2"]  # point, loss, gradient norm
     ended: Int[Array, " 2"]  # status, number of steps taken
     limit: Float[Array, " 2"]
 
@@ -176,16 +173,18 @@ def _descend(
     def loss(x: Array, aux: None) -> tuple[Array, None]:
         return static.program(constants, x), aux
 
-    def body(carry: Any, step: Array) -> Any:
-        carry = tree_where(step < counts[0], advance(optimizer, carry, loss, loss), carry)
-        return carry, row(carry)
-
     def row(carry: Any) -> Array:
         return jnp.concatenate([carry.params, carry.loss[None], carry.grad_norm[None]])
 
+    def body(step: Array, both: Any) -> Any:
+        carry, track = both
+        carry = advance(optimizer, carry, loss, loss)
+        return carry, jax.lax.dynamic_update_index_in_dim(track, row(carry), step + 1, 0)
+
     first = begin(optimizer, origin, loss)
-    last, rows = jax.lax.scan(body, first, jnp.arange(static.room, dtype=jnp.int32))
-    track = jnp.concatenate([row(first)[None], rows])
+    # Rows beyond the steps asked for are never the lowest, and are not shown.
+    room = jnp.full((MOST_STEPS + 1, origin.size + 2), jnp.inf, origin.dtype).at[0].set(row(first))
+    last, track = jax.lax.fori_loop(0, counts[0], body, (first, room))
     status = end_status(last.status, first.loss, last.loss, np.inf, unmoved(first, last))
     way = _Way(track, jnp.stack([status, last.stopped_at]), _limit(static.name, named))
     state = last.state[-1] if static.noisy else last.state

@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from .. import _checks
 from ._controls import CONTROLS
-from ._engine import ROOMS, Settings
+from ._engine import MOST_STEPS, Settings
 from ._scenes import FARTHEST, Scene, Scenes, checked_window
 
 LARGEST = 16_384  # bytes of a request; a page's own are below 2,000
@@ -84,7 +84,7 @@ def parse(fields: Any, scenes: Scenes) -> Request:
     scene = scenes[name]
     start = _vector("start", fields.get("start", scene.start.tolist()), scene.dimension)
     settings = Settings(
-        _whole("steps", fields.get("steps", Settings().steps), low=1, high=ROOMS[-1]),
+        _whole("steps", fields.get("steps", Settings().steps), low=1, high=MOST_STEPS),
         _number("noise", fields.get("noise", 0.0), high=1000.0),
         _number("decay", fields.get("decay", 0.0), high=1000.0),
         _whole("seed", fields.get("seed", 0), low=0, high=2**31 - 1),

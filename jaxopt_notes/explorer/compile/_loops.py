@@ -52,13 +52,18 @@ class Carried:
         """What it shall hold next, computed before anything that this depends on changes."""
         if self.small:
             return self.writer.settled(new)
-        if new.store is not None and new.store.name != self.stores[0].name:
-            return new
-        return self.writer.stored(Value(new.shape, new.dtype, new.get, new.cheap))
+        if new.update is not None and new.update[0].store is not None and new.update[0].store.name == self.stores[0].name:
+            return new  # only a part changes, and it is in names or elsewhere already
+        if new.store is not None and new.store.name == self.stores[0].name:
+            new = Value(new.shape, new.dtype, new.get, new.cheap)  # it may be turned, and is copied
+        return self.writer.stored(new)
 
     def assign(self, new: Value) -> None:
         """Let it hold what was prepared."""
         writer = self.writer
+        if new.update is not None:
+            writer.fill_part(self.stores[0], self.shape, *new.update[1:])
+            return
         if not self.small:
             writer.do("{0}.set({1})", self.stores[0], new.store, writes=self.stores[0])
             return
@@ -91,6 +96,7 @@ def scan(writer: Writer, operation: Operation, run: Run, *values: Value) -> list
             now = [one.here() for one in carried]
             taken = [_row(value, step) for value in values[changing:]]
             outputs = run(body, [*values[:fixed], *now, *taken])
+            outputs[len(carried) :] = map(writer.readable, outputs[len(carried) :])
             for store, shape, output in zip(rows, stacked, outputs[len(carried) :], strict=True):
                 _write_row(writer, store, shape, step, output)
             _assigned(carried, outputs[: len(carried)])
@@ -139,7 +145,7 @@ def branch(writer: Writer, operation: Operation, run: Run, which: Value, *values
         atom = int(atom) if isinstance(atom, bool) else writer.local("+{0}", atom)
     atom = writer.clamped(atom, len(branches) - 1)
     if isinstance(atom, int):
-        return [value if value.cheap else writer.settled(value) for value in run(branches[atom], values)]
+        return [writer.settled(value) for value in run(branches[atom], values)]
     zeros = [_zeros(shape, dtype) for shape, dtype in zip(operation.shapes, operation.dtypes, strict=True)]
     results = [Carried(writer, zero) for zero in zeros]
     for place, program in enumerate(branches):

@@ -93,25 +93,9 @@ def _joined(writer: Writer, operation: Operation, *parts: Value) -> list[Value]:
         return [together]
     store = writer.buffer(math.prod(operation.shapes[0]))
     for begin, _, part in pieces:
-        _copied(writer, store, operation.shapes[0], part, [0] * axis + [begin] + [0] * (len(part.shape) - axis - 1))
+        corner = [0] * axis + [begin] + [0] * (len(part.shape) - axis - 1)
+        writer.fill_part(store, operation.shapes[0], part, corner)
     return [writer.held(store, operation.shapes[0], operation.dtypes[0])]
-
-
-def _copied(
-    writer: Writer, store: Any, shape: Sequence[int], part: Value, begin: Sequence[int], steps: Sequence[int] | None = None
-) -> None:
-    """Write an array into a larger one, from a corner on, every so many elements."""
-    strides = [1] * len(begin) if steps is None else steps
-
-    def put(at: Index) -> None:
-        where = tuple(writer.plus(writer.times(i, s), b) for i, s, b in zip(at, strides, begin, strict=True))
-        writer.save(store, where, shape, part.get(at))
-
-    if part.size <= SMALL:
-        for at in np.ndindex(*part.shape):
-            put(at)
-    else:
-        writer.loops(part.shape, put)
 
 
 def _stack(writer: Writer, operation: Operation, *parts: Value) -> list[Value]:
@@ -155,7 +139,7 @@ def _pad(writer: Writer, operation: Operation, x: Value, fill: Value) -> list[Va
         return [_cropped(writer, operation, x, fill)]
     store = writer.buffer(math.prod(shape))
     writer.do("{0}.fill({1})", store, fill.get(()), writes=store)
-    _copied(writer, store, shape, x, [low for low, _, _ in config], [1 + inner for _, _, inner in config])
+    writer.fill_part(store, shape, x, [low for low, _, _ in config], [1 + inner for _, _, inner in config])
     return [writer.held(store, shape, dtype)]
 
 
@@ -215,10 +199,13 @@ def _dynamic_update(writer: Writer, operation: Operation, x: Value, new: Value, 
                     atom = _replaced(writer, tests, new.get(inner), atom)
             atoms[at] = atom
         return [writer.scalars(atoms, dtype)]
-    store = writer.buffer(x.size)
-    writer.fill(store, x)
-    _copied(writer, store, shape, new, begin)
-    return [writer.held(store, shape, dtype)]
+    # What a loop changes a part of is changed where it is, so the copy waits until it is known to be needed.
+    x, new = writer.settled(x), writer.settled(new)
+
+    def get(at: Index) -> Atom:
+        raise AssertionError("an array of which a part was replaced is read before it is stored")
+
+    return [Value(shape, dtype, get, cheap=False, update=(x, new, begin))]
 
 
 def _replaced(writer: Writer, tests: list[tuple[Atom, int]], new: Atom, old: Atom) -> Atom:

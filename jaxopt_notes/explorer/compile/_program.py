@@ -16,9 +16,10 @@ from ._loops import CONTROL
 from ._moves import MOVES, Rule
 from ._random import RANDOM
 from ._reductions import REDUCTIONS
+from ._external import external_call
 from ._values import SMALL, Refused, Value, Writer, is_paired
 
-RULES: Final[dict[str, Rule]] = {**MOVES, **REDUCTIONS, **RANDOM, **ALGEBRA}
+RULES: Final[dict[str, Rule]] = {**MOVES, **REDUCTIONS, **RANDOM, **ALGEBRA, "pure_callback": external_call}
 
 
 class Script(NamedTuple):
@@ -27,7 +28,9 @@ class Script(NamedTuple):
     Attributes:
         source: `const NAME = (() => { ... })();`. It takes one argument for every leaf of the arguments, a number for a
             scalar and an array in row-major order for an array, and returns an array of the leaves of the result, as
-            numbers and `Float64Array`s. Truth values are `true` and `false`, or 1 and 0 inside an array.
+            numbers and `Float64Array`s. Truth values are `true` and `false`, or 1 and 0 inside an array. Of a program
+            that calls an `external` function it is `const NAME = (F) => { ... };`, to be called with the object F that
+            has these functions.
         shapes: of the leaves of the result.
         structure: of the result, for `jax.tree.unflatten`.
     """
@@ -82,8 +85,9 @@ def javascript(function: Callable[..., Any], *args: Any, name: str = "f") -> Scr
     once, statements = writer.printed(needed)
     returned = ",".join(template.format(*map(text, atoms)) for template, atoms in results)
     arguments = ",".join(f"a{place}" for place in range(len(leaves)))
-    head = [f"const {name}=(()=>{{", *writer.module, *writer.arrays(), *once, f"return ({arguments})=>{{"]
-    return Script("\n".join([*head, *statements, f"return [{returned}];", "};", "})();"]), listing.shapes, structure)
+    takes, ends = ("(F)", "};") if writer.calls_out else ("(()", "})();")
+    head = [f"const {name}={takes}=>{{", *writer.module, *writer.arrays(), *once, f"return ({arguments})=>{{"]
+    return Script("\n".join([*head, *statements, f"return [{returned}];", "};", ends]), listing.shapes, structure)
 
 
 def _dtype(leaf: Any) -> Any:
@@ -132,15 +136,20 @@ def _run(writer: Writer, listing: Listing, inputs: Sequence[Value]) -> list[Valu
     return [read(item) for item in listing.outputs]
 
 
+_RESULT = 1000
+
+
 def _kept(writer: Writer, value: Value, uses: int) -> Value:
     """An array as its readers will find it: a large one with one reader is computed where it is read."""
+    if value.update is not None:
+        return value if uses == _RESULT else writer.settled(value)
     if value.store is not None or not uses or (value.size > SMALL and (value.cheap or uses == 1)):
         return value
     return writer.settled(value)
 
 
 def _uses(listing: Listing) -> dict[int, int]:
-    """How often each value is read; a result of the program counts as twice, since its reader is not known."""
+    """How often each value is read; a result of the program counts as often, since its readers are not known."""
     found: dict[int, int] = {}
     for operation in listing.operations:
         for item in operation.inputs:
@@ -148,7 +157,7 @@ def _uses(listing: Listing) -> dict[int, int]:
                 found[item] = found.get(item, 0) + 1
     for item in listing.outputs:
         if isinstance(item, int):
-            found[item] = found.get(item, 0) + 2
+            found[item] = found.get(item, 0) + _RESULT
     return found
 
 

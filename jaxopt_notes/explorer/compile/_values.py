@@ -30,6 +30,7 @@ class Value:
         get: the element at an index.
         cheap: whether asking for an element twice costs no more than asking once.
         store: the typed array that holds it in row-major order, if one does.
+        update: (array, part, corner) of an array that is another one but for a part.
     """
 
     shape: tuple[int, ...]
@@ -37,6 +38,7 @@ class Value:
     get: Callable[[Index], Atom]
     cheap: bool = True
     store: Store | None = None
+    update: tuple[Value, Value, list[Any]] | None = None
 
     @property
     def size(self) -> int:
@@ -62,7 +64,13 @@ def is_paired(dtype: Any) -> bool:
 
 
 class Writer(Emitter):
-    """An emitter that knows arrays."""
+    """An emitter that knows arrays.
+
+    Attributes:
+        calls_out: whether the program calls functions that it is given.
+    """
+
+    calls_out = False
 
     def constant(self, array: Any) -> Value:
         """An array that is known: its numbers are written into the program."""
@@ -142,6 +150,8 @@ class Writer(Emitter):
         """The same array in a typed array, whatever its size; a new one unless it lies in one."""
         if value.store is not None:
             return value
+        if value.update is not None:
+            return self._updated(value)
         if is_paired(value.dtype):
             halves = [self.stored(self._word(value, word)) for word in (0, 1)]
             return Value(value.shape, value.dtype, lambda at: tuple(half.get(at) for half in halves))
@@ -150,6 +160,35 @@ class Writer(Emitter):
         self.fill(store, value)
         self._moved_outside(store, before)
         return self.held(store, value.shape, value.dtype)
+
+    def readable(self, value: Value) -> Value:
+        """The same array, whose elements may be asked for."""
+        return value if value.update is None else self.settled(value)
+
+    def _updated(self, value: Value) -> Value:
+        """A copy with another part."""
+        assert value.update is not None
+        old, part, corner = value.update
+        store = self.buffer(value.size)
+        self.fill(store, old)
+        self.fill_part(store, value.shape, part, corner)
+        return self.held(store, value.shape, value.dtype)
+
+    def fill_part(
+        self, store: Store, shape: Sequence[int], part: Value, corner: Sequence[Any], steps: Sequence[int] | None = None
+    ) -> None:
+        """Write an array into a larger one, from a corner on, every so many elements."""
+        strides = [1] * len(corner) if steps is None else steps
+
+        def put(at: Index) -> None:
+            where = tuple(self.plus(self.times(i, s), b) for i, s, b in zip(at, strides, corner, strict=True))
+            self.save(store, where, shape, part.get(at))
+
+        if part.size <= SMALL:
+            for at in np.ndindex(*part.shape):
+                put(at)
+        else:
+            self.loops(part.shape, put)
 
     def _word(self, value: Value, word: int) -> Value:
         return Value(value.shape, np.dtype(np.uint32), lambda at: value.get(at)[word], value.cheap)

@@ -63,6 +63,7 @@ MOVES: Final[dict[str, Callable[[Operation], Callable[..., Any]]]] = {
     "stack": lambda operation: lambda *xs: np.stack(xs, operation.params["axis"]),
     "tile": lambda operation: lambda x: np.tile(x, operation.params["reps"]),
     "split": _split,
+    "unstack": lambda operation: lambda x: list(np.moveaxis(x, operation.params["axis"], 0)),
     "pad": _pad,
     "convert_element_type": lambda operation: lambda x: x,
     "reduce_precision": lambda operation: lambda x: x,

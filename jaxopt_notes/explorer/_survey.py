@@ -16,9 +16,9 @@ from ..curvature._lanczos import euclidean_norm
 from ._scenes import Scene
 
 WIDTH, HEIGHT = 800, 600  # of the drawing, in the units of its paths
-_COLUMNS, _ROWS, _SPACING = 161, 121, 8  # of the grid; every so many of its points has an arrow
+COLUMNS, ROWS, _SPACING = 161, 121, 8  # of the grid; every so many of its points has an arrow
 _LEVELS = 16
-_CURVE = 401
+CURVE = 401
 Contours = list[tuple[float, str, str]]
 
 
@@ -64,7 +64,7 @@ def survey(scene: Scene, window: Float[np.ndarray, "2 n"]) -> Survey:
     program, constants = scene.traced
     dtype = jax.dtypes.canonicalize_dtype(float)
     known = np.stack([scene.start, *(point for point, _ in scene.minima)]).astype(dtype)
-    counts = (_CURVE,) if scene.dimension == 1 else (_COLUMNS, _ROWS)
+    counts = (CURVE,) if scene.dimension == 1 else (COLUMNS, ROWS)
     axes = [np.linspace(low, high, n).astype(dtype) for low, high, n in zip(*window, counts, strict=True)]
     values, slopes, curvature = jax.device_get(_look(program, constants, axes, known))
     finite = values[np.isfinite(values)]
@@ -84,7 +84,13 @@ def survey(scene: Scene, window: Float[np.ndarray, "2 n"]) -> Survey:
 def _look(
     program: Program, constants: list[Any], axes: list[Array], known: Float[Array, "m n"]
 ) -> tuple[Array, Array, Float[Array, ""]]:
-    """Values on the grid, downhill directions on a coarser one, and the largest curvature at the known points."""
+    """What `grid` returns, and the largest curvature at the known points."""
+    curvatures = jax.vmap(lambda x: euclidean_norm(dense_hessian(lambda x: program(constants, x), x)))(known)
+    return *grid(program, constants, axes), jnp.max(jnp.where(jnp.isfinite(curvatures), curvatures, 0))
+
+
+def grid(program: Program, constants: list[Any], axes: list[Array]) -> tuple[Array, Array]:
+    """Values on the grid, and downhill directions on a coarser one."""
 
     def loss(x: Array) -> Array:
         return program(constants, x)
@@ -98,8 +104,7 @@ def _look(
     values = jax.vmap(loss)(points.reshape(-1, len(axes))).reshape(points.shape[:-1])
     coarse = points[(slice(_SPACING // 2, None, _SPACING),) * len(axes)]
     slopes = jax.vmap(downhill)(coarse.reshape(-1, len(axes))).reshape(coarse.shape)
-    curvatures = jax.vmap(lambda x: euclidean_norm(dense_hessian(loss, x)))(known)
-    return values, slopes, jnp.max(jnp.where(jnp.isfinite(curvatures), curvatures, 0))
+    return values, slopes
 
 
 def _note(span: tuple[float, float]) -> str:

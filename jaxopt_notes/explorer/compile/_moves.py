@@ -126,6 +126,15 @@ def _split(writer: Writer, operation: Operation, x: Value) -> list[Value]:
     return parts
 
 
+def _unstack(writer: Writer, operation: Operation, x: Value) -> list[Value]:
+    axis = operation.params["axis"]
+    x = x if x.cheap else writer.settled(x)
+    return [
+        Value(shape, dtype, lambda at, i=i: x.get((*at[:axis], i, *at[axis:])), x.cheap)
+        for i, (shape, dtype) in enumerate(zip(operation.shapes, operation.dtypes, strict=True))
+    ]
+
+
 def _pad(writer: Writer, operation: Operation, x: Value, fill: Value) -> list[Value]:
     config, shape, dtype = operation.params["padding_config"], operation.shapes[0], operation.dtypes[0]
     if math.prod(shape) <= SMALL:
@@ -266,6 +275,7 @@ MOVES: Final[dict[str, Rule]] = {
     "concatenate": _joined,
     "stack": _stack,
     "split": _split,
+    "unstack": _unstack,
     "pad": _pad,
     "iota": _iota,
     "dynamic_slice": _dynamic_slice,

@@ -1,0 +1,203 @@
+// The engine: requests of the page answered here, by compiled functions. `ENGINE` and `R` come from programs.js.
+
+// A function as the compiled programs call it. A step asks for the value and then for the gradient of the same point.
+function supplied({ value, slope, hessian }) {
+  let [first, second, held] = [NaN, NaN, null];
+  const at = (a, b) => {
+    if (held === null || a !== first || b !== second) {
+      held = slope(a, b);
+      first = a;
+      second = b;
+    }
+    return held;
+  };
+  return {
+    plain: (a, b) => value(a, b)[0],
+    value: (a, b) => at(a, b)[0],
+    gradient: (out, a, b) => out.set(at(a, b)[1]),
+    hessian: (out, a, b) => out.set(hessian(a, b)[0]),
+  };
+}
+
+// A program is made when it is first asked for, and kept with its function.
+class Scene {
+  constructor(compiled, dimension) {
+    this.dimension = dimension;
+    this.loss = supplied(compiled);
+    this.made = {};
+  }
+
+  program(name) {
+    const loss = name === "survey" ? { ...this.loss, value: this.loss.plain } : this.loss;
+    this.made[name] ??= ENGINE[this.dimension][name](loss);
+    return this.made[name];
+  }
+}
+
+class Engine {
+  // `functions` has the compiled functions by name, `opening` what Python says of them.
+  constructor(opening, functions) {
+    this.opening = opening;
+    this.functions = functions;
+    this.scenes = {};
+  }
+
+  scene(name) {
+    const { dimension } = this.opening.functions[name];
+    this.scenes[name] ??= new Scene(this.functions[name](), dimension);
+    return this.scenes[name];
+  }
+
+  answer(request) {
+    const head = { kind: request.kind, sequence: request.sequence, function: request.function };
+    const answers = { survey: this.survey, run: this.run, proof: this.proof, python: this.python };
+    return { ...head, ...answers[request.kind].call(this, request) };
+  }
+
+  // ------------------------------------------------------------------------------------------------------------- paths
+
+  run(request) {
+    const [value, gradient] = this.functionAt(request.function, request.start);
+    const runs = {};
+    for (const name of Object.keys(request.optimizers)) runs[name] = this.described(this.descend(name, request));
+    return { start: request.start, value, gradient: [...gradient], runs };
+  }
+
+  functionAt(name, start) {
+    const { loss, dimension } = this.scene(name);
+    const gradient = new Float64Array(dimension);
+    loss.gradient(gradient, ...start);
+    return [loss.value(...start), gradient];
+  }
+
+  descend(name, { function: of, start, steps, noise, decay, seed, optimizers }) {
+    const scene = this.scene(of);
+    const { controls } = this.opening.optimizers[name];
+    const numbers = Object.entries(controls).map(([key, control]) => optimizers[name][key] ?? control.default);
+    const program = scene.program(noise > 0 ? `${name}_noisy` : name);
+    const [track, ended, limit, last, lowest, preconditioner] = program(numbers, start, [noise, decay], [steps, seed]);
+    const [low, high] = this.opening.functions[of].domain;
+    const reach = this.opening.reach * Math.max(...low.map((edge, i) => high[i] - edge));
+    const judged = scene.program("judge")(last, lowest, preconditioner, reach);
+    const verdict = this.verdict(judged);
+    const [gap, sharpness] = judged.slice(-2).map((value) => value[0]);
+    const reciprocal = limit[0] + limit[1] * sharpness;
+    const bound = reciprocal <= 0 ? Infinity : 1 / reciprocal;
+    return { ...columns(track, scene.dimension, steps), status: this.opening.statuses[ended[0]], taken: ended[1], verdict, gap, bound };
+  }
+
+  // The results of `judge` by the names that they have in Python. Each has an axis in front, of one point.
+  verdict(results) {
+    const verdict = {};
+    this.opening.verdict.forEach((name, i) => {
+      const wide = ["eigenvalues", "residuals", "interval", "escape_direction", "point"].includes(name);
+      verdict[name] = wide ? results[i] : results[i][0];
+    });
+    verdict.kind = this.opening.kinds[verdict.kind];
+    return verdict;
+  }
+
+  described(run) {
+    const { verdict } = run;
+    const down = [...verdict.escape_direction]; // of the smallest eigenvalue; any other is orthogonal to it
+    return {
+      ...run,
+      diverged: ["non_finite", "diverged"].includes(run.status),
+      stopped_at: run.taken,
+      kind: verdict.kind,
+      eigenvalues: [...verdict.eigenvalues],
+      directions: down.length === 2 ? [down, [-down[1], down[0]]] : [down],
+      sentence: sentence(run),
+      evidence: evidence(run),
+    };
+  }
+
+  // ------------------------------------------------------------------------------------------------------------ survey
+
+  survey({ function: name, window }) {
+    const { dimension, levels, rate } = this.opening.functions[name];
+    const { curve, grid } = this.opening.survey;
+    const [low, high] = window;
+    const counts = dimension === 1 ? [curve] : grid;
+    const axes = counts.map((count, i) => spaced(low[i], high[i], count));
+    const [values, slopes] = this.scene(name).program("survey")(...axes);
+    const span = spanOf(values);
+    const seen = { window, rate, span: span ?? [0, 1], note: noteOf(span), contours: [], curve: [], arrows: [] };
+    if (dimension === 1) {
+      seen.curve = Float64Array.from({ length: 2 * curve }, (_, i) => (i % 2 ? values[(i - 1) / 2] : axes[0][i / 2]));
+    } else {
+      const heights = heightsOf(seen.span, this.opening.survey.shares[levels]);
+      seen.contours = contoursOf(values, grid, heights, this.opening.drawing);
+      seen.arrows = arrowsOf(slopes, axes, this.opening.survey.spacing);
+    }
+    return seen;
+  }
+
+  // ------------------------------------------------------------------------------------------------- proofs, Python
+
+  // What was proved of the first picture when the page was made: its critical points, and that there is no other.
+  proof(request) {
+    const { proved, domain } = this.opening.functions[request.function];
+    const [low, high] = request.window;
+    const inside = proved.points.filter(({ point }) => point.every((x, i) => low[i] <= x && x <= high[i]));
+    const close = this.opening.close * Math.max(...domain[0].map((edge, i) => domain[1][i] - edge));
+    const proofs = {};
+    for (const name of Object.keys(request.optimizers)) {
+      const { verdict } = this.descend(name, request);
+      const near = proved.points.find(({ point }) => Math.hypot(...point.map((x, i) => x - verdict.point[i])) <= close);
+      if (!near || near.kind !== verdict.kind) continue;
+      proofs[name] = { proved: true, sentence: near.sentence, certificate: near.certificate };
+    }
+    return { window: request.window, proofs, points: inside, summary: proved.summary };
+  }
+
+  python(request) {
+    return { code: pythonCell(this.opening, request) };
+  }
+}
+
+// Points, losses and norms of the gradient from the rows of a path.
+function columns(track, dimension, steps) {
+  const wide = dimension + 2;
+  const column = (which) => Float64Array.from({ length: steps + 1 }, (_, i) => track[i * wide + which]);
+  const path = Float64Array.from({ length: (steps + 1) * dimension }, (_, i) => track[Math.floor(i / dimension) * wide + (i % dimension)]);
+  return { path, loss: column(dimension), norms: column(dimension + 1) };
+}
+
+function spaced(low, high, count) {
+  const step = (high - low) / (count - 1);
+  return Float64Array.from({ length: count }, (_, i) => (i === count - 1 ? high : low + i * step));
+}
+
+function spanOf(values) {
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of values) {
+    if (!Number.isFinite(value)) continue;
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  }
+  return low <= high ? [low, high] : null;
+}
+
+function noteOf(span) {
+  if (span === null) return "not finite anywhere in this window";
+  return span[1] > span[0] ? "" : `constant in this window: ${general(span[0], 6)}`;
+}
+
+// Levels between the lowest and the highest, as weighted means, since their difference may be infinite.
+function heightsOf([low, high], shares) {
+  return high > low ? shares.map((share) => low * (1 - share) + high * share) : [];
+}
+
+function arrowsOf(slopes, [xs, ys], spacing) {
+  const [first, found] = [Math.floor(spacing / 2), []];
+  let place = 0;
+  for (let j = first; j < ys.length; j += spacing) {
+    for (let i = first; i < xs.length; i += spacing) {
+      const [dx, dy] = [slopes[place], slopes[place + 1]];
+      place += 2;
+      if (Number.isFinite(dx) && Number.isFinite(dy) && (dx || dy)) found.push(xs[i], ys[j], dx, dy);
+    }
+  }
+  return Float64Array.from(found);
+}

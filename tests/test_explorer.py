@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import httpx
 import jax
@@ -28,6 +29,7 @@ from jaxopt_notes.explorer import _answer as answers
 from jaxopt_notes.explorer import _engine as engine
 from jaxopt_notes.explorer import _server as server
 from jaxopt_notes.explorer._answer import answer, opening, reply_to, sentence, slope
+from jaxopt_notes.explorer._bundle import MODULE, STYLE, module
 from jaxopt_notes.explorer._controls import CONTROLS, LOOKS
 from jaxopt_notes.explorer._engine import Settings, descend
 from jaxopt_notes.explorer._presets import PRESETS
@@ -566,6 +568,19 @@ def test_a_page_gets_its_files_and_its_answers(client):
     np.testing.assert_allclose(path[1], [-5 + 0.4 * 1.0, -2 + 0.4 * 8.0], rtol=1e-6)
     assert run["bound"] == pytest.approx(0.5)
     np.testing.assert_allclose(reply["gradient"], [-1.0, -8.0], rtol=1e-6)
+
+
+def test_the_page_is_one_module_of_all_its_files():
+    folder = Path(jon.__file__).parent / "explorer" / "page"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        [f"{name}.js" for name in MODULE] + [f"{name}.css" for name in STYLE]
+    )
+    for path in folder.iterdir():
+        assert path.read_text().count("\n") <= 400, path.name
+    text = module()
+    assert re.findall(r"^(?:import|export).*", text, re.MULTILINE) == ["export default { render };"]
+    for forbidden in ("eval(", "new Function", "innerHTML", 'setAttribute("style"', "cssText", "http://", "https://"):
+        assert forbidden not in text.replace("http://www.w3.org/", ""), forbidden
 
 
 REFUSED = [

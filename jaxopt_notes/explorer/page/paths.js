@@ -1,0 +1,182 @@
+// The paths, the start and its arrows.
+
+extend(class Paths {
+  get lastStep() {
+    return this.step === null ? this.state.steps : Math.min(this.step, this.state.steps);
+  }
+
+  drawPaths() {
+    const layers = [];
+    this.labels = [];
+    for (const [name, run] of Object.entries(this.runs)) layers.push(...this.onePath(name, run));
+    this.parts.paths.replaceChildren(...layers);
+    this.drawStart();
+    this.drawCurves();
+    this.drawPlayer();
+  }
+
+  onePath(name, run) {
+    const { look, title } = this.opening.optimizers[name];
+    const { x, y } = this.scales();
+    const [u, dimension] = [this.unit, this.described.dimension];
+    const count = Math.min(run.path.length / dimension, run.stopped_at + 1);
+    const points = [];
+    for (let k = 0; k < count; k += 1) {
+      const point = [x(run.path[k * dimension]), y(this.flat ? run.loss[k] : run.path[k * dimension + 1])];
+      if (!point.every(Number.isFinite)) break;
+      points.push(point);
+    }
+    const until = Math.min(this.lastStep, points.length - 1);
+    const paint = look.color === "#000000" ? "currentColor" : look.color;
+    const dash = look.dash ? look.dash.split(" ").map((n) => n * u).join(" ") : null;
+    const line = { fill: "none", stroke: paint, "stroke-width": 2.2 * u, "stroke-dasharray": dash, "stroke-linejoin": "round" };
+    const layers = [];
+    if (until < points.length - 1) {
+      layers.push(drawn("path", { ...line, d: this.lineThrough(points, until, points.length - 1), opacity: 0.25 }));
+    }
+    layers.push(drawn("path", { ...line, d: this.lineThrough(points, 0, until), "data-path": name }));
+    layers.push(drawn("path", { d: this.markersAt(points, until, look.marker), fill: paint, stroke: paint, "stroke-width": u }));
+    const inside = ([px, py]) => px >= 0 && py >= 0 && px <= this.width && py <= this.height;
+    if (this.state.show.directions && !this.flat && inside(points[until]) && until === points.length - 1) {
+      layers.push(...this.eigenDirections(run, points[until]));
+    }
+    layers.push(this.endMarker(points[until], paint, inside(points[until]), title));
+    const label = this.labelOf(run, points, inside);
+    if (label && until === points.length - 1) layers.push(this.labelled(label.point, `${title} ${label.text}`, paint));
+    return layers;
+  }
+
+  lineThrough(points, from, to) {
+    const box = [-this.width, -this.height, 2 * this.width, 2 * this.height];
+    const inside = ([px, py]) => px > box[0] && py > box[1] && px < box[2] && py < box[3];
+    const words = [];
+    let drawnTo = false; // whether the line is at the first end of the next segment
+    for (let k = from; k < to; k += 1) {
+      const whole = inside(points[k]) && inside(points[k + 1]);
+      const piece = whole ? [...points[k], ...points[k + 1]] : clipped(...points[k], ...points[k + 1], box);
+      if (piece && !drawnTo) words.push(`M${tenth(piece[0])} ${tenth(piece[1])}`);
+      if (piece) words.push(`L${tenth(piece[2])} ${tenth(piece[3])}`);
+      drawnTo = piece !== null && inside(points[k + 1]);
+    }
+    return words.join("");
+  }
+
+  markersAt(points, until, marker) {
+    const words = [];
+    const shape = SHAPES[marker](2.6 * Math.min(this.unit, 1.4));
+    let [lastX, lastY] = [-99, -99];
+    for (let k = 0; k <= until; k += 1) {
+      const [px, py] = points[k];
+      if (px < 0 || py < 0 || px > this.width || py > this.height) continue;
+      // A point on top of the one before it would change nothing in the picture.
+      if (Math.abs(px - lastX) + Math.abs(py - lastY) < 0.5) continue;
+      words.push(`M${tenth(px)} ${tenth(py)}${shape}`);
+      [lastX, lastY] = [px, py];
+    }
+    return words.join("");
+  }
+
+  endMarker([px, py], paint, inside, title) {
+    const r = 7 * this.unit;
+    const d = inside ? `M${px - r} ${py}L${px} ${py - r}L${px + r} ${py}L${px} ${py + r}Z` : "";
+    return drawn("path", { d, fill: paint, class: "end", "stroke-width": 1.5 * this.unit }, drawn("title", {}, `end of ${title}`));
+  }
+
+  eigenDirections(run, [px, py]) {
+    const length = 34 * this.unit;
+    return run.directions.map(([dx, dy], i) => {
+      const value = run.eigenvalues[i];
+      const d = `M${px - dx * length} ${py + dy * length}L${px + dx * length} ${py - dy * length}`;
+      const down = value < 0;
+      const text = `eigenvalue ${shown(value)}: ${down ? "curves down, dashed" : "curves up"}`;
+      return drawn("path", { d, class: `direction${down ? " down" : ""}`, "stroke-width": 1.6 * this.unit }, drawn("title", {}, text));
+    });
+  }
+
+  // What is written beside a path that does not end in the picture: from where it is last seen.
+  labelOf(run, points, inside) {
+    const last = points.length - 1;
+    const left = points.findLastIndex(inside);
+    const leaves = left < last ? `leaves the picture at step ${left + 1}` : "";
+    if (run.diverged) return { point: points[Math.max(left, 0)], text: `diverged${leaves ? `, ${leaves}` : ""}` };
+    return leaves && left >= 0 ? { point: points[left], text: leaves } : null;
+  }
+
+  labelled([px, py], text, paint) {
+    const u = this.unit;
+    const x = Math.min(Math.max(px, 8 * u), this.width - 8 * u);
+    const [sx, sy] = this.startPoint();
+    const shift = Math.hypot(px - sx, py - sy) < 60 * u ? 40 * u : -12 * u; // not across the arrows at the start
+    let y = Math.min(Math.max(py + shift, 22 * u), this.height - 26 * u);
+    const covered = ([ox, oy]) => Math.abs(oy - y) < 16 * u && Math.abs(ox - x) < 260 * u;
+    while (this.labels.some(covered)) y -= 16 * u;
+    if (y < 12 * u) {
+      y = 22 * u;
+      while (this.labels.some(covered)) y += 16 * u;
+    }
+    this.labels.push([x, y]);
+    const anchor = x > this.width * 0.55 ? "end" : "start";
+    return drawn("text", { x, y, fill: paint, "text-anchor": anchor, class: "path-label" }, text);
+  }
+
+  startPoint() {
+    const { x, y } = this.scales();
+    const [first, second] = this.state.start;
+    if (!this.flat) return [x(first), y(second)];
+    return [x(first), y(this.seen ? this.height1(first) : 0)];
+  }
+
+  drawStart() {
+    const [px, py] = this.startPoint();
+    const u = this.unit;
+    const near = (value) => Math.min(Math.max(value, -1e5), 1e5).toFixed(1); // far out it has no other digits that SVG reads
+    this.parts.handle.setAttribute("transform", `translate(${near(px)} ${near(py)}) scale(${u})`);
+    const words = this.state.start.map((value, i) => `${"xy"[i]} = ${shown(value)}`).join(", ");
+    this.parts.handle.setAttribute("aria-valuenow", this.state.start[0]);
+    this.parts.handle.setAttribute("aria-valuemin", this.state.window[0][0]);
+    this.parts.handle.setAttribute("aria-valuemax", this.state.window[1][0]);
+    this.parts.handle.setAttribute("aria-valuetext", words);
+    const current = this.reply && this.reply.start.every((value, i) => Math.abs(value - this.state.start[i]) < 1e-9);
+    this.parts.arrows.replaceChildren(...(current && this.state.show.arrows ? this.startArrows([px, py]) : []));
+  }
+
+  startArrows([px, py]) {
+    const u = this.unit;
+    const gradient = this.reply.gradient;
+    if (!gradient.every((entry) => entry !== null)) return [];
+    const { x, y } = this.scales();
+    const layers = [];
+    const one = (dx, dy, kind, text, both = false) => {
+      const size = Math.hypot(dx, dy);
+      const [ux, uy, long] = [dx / size, dy / size, 74 * u];
+      const [tx, ty] = [px + ux * long, py + uy * long];
+      const d = `M${both ? `${px - ux * long} ${py - uy * long}` : `${px} ${py}`}L${tx} ${ty}`;
+      layers.push(drawn("path", { d, class: `arrow ${kind}`, "stroke-width": 2 * u }));
+      // The head is a path of its own, without the dashes.
+      const head = arrowhead(tx, ty, ux, uy, 9 * u);
+      if (!both) layers.push(drawn("path", { d: head, class: `arrow head ${kind}`, "stroke-width": 2 * u }));
+      const within = (value, most, room) => Math.min(Math.max(value, room), most - room);
+      const at = { x: within(px + ux * 90 * u, this.width, 30 * u), y: within(py + uy * 90 * u + 4 * u, this.height, 16 * u) };
+      layers.push(drawn("text", { ...at, "text-anchor": "middle", class: `arrow-label ${kind}` }, text));
+    };
+    if (this.flat) {
+      const [across, up] = [x(1) - x(0), y(1) - y(0)];
+      const tangent = [across, gradient[0] * up];
+      if (tangent.every(Number.isFinite)) one(...tangent, "level", `slope ${shown(gradient[0])}`, true);
+      return layers;
+    }
+    const [gx, gy] = gradient;
+    if (gx === 0 && gy === 0) return [];
+    one(-gx, gy, "downhill", "−∇f");
+    one(gy, gx, "level", "level", true);
+    const target = this.nearestMinimum();
+    if (target) one(x(target[0]) - px, y(target[1]) - py, "target", "minimum");
+    return layers;
+  }
+
+  nearestMinimum() {
+    const distance = ({ point }) => Math.hypot(...point.map((value, i) => value - this.state.start[i]));
+    const nearest = [...this.described.minima].sort((a, b) => distance(a) - distance(b))[0];
+    return nearest && distance(nearest) > 1e-9 ? nearest.point : null;
+  }
+});

@@ -202,7 +202,7 @@ def test_a_slider_makes_it_diverge_and_the_page_says_so(open_page):
     verdict = page.locator(".verdict").first
     expect(verdict).to_contain_text("diverged")
     expect(row.locator(".hint").first).to_contain_text("above the stability bound 0.5")
-    expect(page.locator(".path-label").first).to_contain_text("gradient descent diverged, leaves the picture")
+    expect(page.locator(".path-label").first).to_contain_text("gradient descent diverged, leaves at step")
     expect(page.locator("[aria-live=polite]")).to_contain_text("gradient descent: diverged")
     page.get_by_label("learning rate, gradient descent, exact").fill("0.1")
     expect(verdict).not_to_contain_text("diverged")

@@ -29,6 +29,7 @@ extend(class Controls {
       element("fieldset", {}, element("legend", {}, "Optimizers"), this.parts.optimizers),
       element("fieldset", {}, element("legend", {}, "Start"), element("div", { class: "tools" }, element("label", {}, "x ", this.parts.start[0]), this.parts.startY)),
       element("fieldset", {}, element("legend", {}, "Run"), ...rows),
+      this.buildShow(),
       element(
         "fieldset",
         {},

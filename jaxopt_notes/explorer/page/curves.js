@@ -31,7 +31,7 @@ extend(class Curves {
         words.push(`${words.length ? "L" : "M"}${tenth(x(k))} ${tenth(py)}`);
         if (k >= run.stopped_at) break;
       }
-      const paint = look.color === "#000000" ? "currentColor" : look.color;
+      const paint = this.paint(key);
       const clip = `url(#${this.unique}-curves)`;
       layers.push(
         drawn("path", { d: words.join(""), fill: "none", stroke: paint, "stroke-width": 2, "stroke-dasharray": look.dash || null, "clip-path": clip }),

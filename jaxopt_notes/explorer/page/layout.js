@@ -5,6 +5,7 @@ extend(class Layout {
     this.sliders = {};
     this.parts = {
       verdicts: element("ul", { class: "verdicts", "aria-label": "Where each optimizer ends" }),
+      levels: drawn("svg", { class: "levels", role: "img", "aria-label": "Heights of the contours" }),
       known: element("p", { class: "known" }),
       live: element("p", { class: "spoken", "aria-live": "polite", role: "status" }),
       error: element("p", { class: "error", role: "alert", hidden: true }),
@@ -23,8 +24,18 @@ extend(class Layout {
         element(
           "div",
           { class: "columns" },
-          element("section", { class: "picture", "aria-label": "Picture" }, this.buildPlane(), this.buildTools(), this.buildPlayer(), this.parts.error, this.parts.verdicts, this.parts.known, this.parts.live, this.parts.curves),
-          this.buildControls(),
+          element(
+            "section",
+            { class: "picture", "aria-label": "Picture" },
+            this.buildPlane(),
+            this.parts.levels,
+            this.buildPlayer(),
+            this.parts.error,
+            this.parts.verdicts,
+            this.parts.known,
+            this.parts.live,
+          ),
+          element("div", { class: "side" }, this.parts.curves, this.buildControls()),
         ),
       ),
     );
@@ -78,29 +89,30 @@ extend(class Layout {
     return this.parts.plane;
   }
 
-  buildTools() {
+  buildShow() {
     const toggle = (key, text) => {
       const box = element("input", {
         type: "checkbox",
         onchange: (event) => {
           this.state.show[key] = event.target.checked;
-          if (key === "field" && this.seen) this.drawTerrain();
+          if (this.seen) this.drawTerrain();
           this.drawPaths();
         },
       });
       this.sliders[`show.${key}`] = { set: () => (box.checked = this.state.show[key]) };
       return element("label", { class: "toggle" }, box, ` ${text}`);
     };
-    const button = (text, name, action) => element("button", { type: "button", "aria-label": name, title: name, onclick: action }, text);
     return element(
-      "div",
-      { class: "tools" },
-      button("+", "Zoom in on the start", () => this.zoom(0.5, this.state.start)),
-      button("−", "Zoom out", () => this.zoom(2, this.state.start)),
-      button("reset", "Show all of it again, with the start in it", () => this.reset()),
-      toggle("field", "gradient flow"),
-      toggle("arrows", "arrows at the start"),
-      toggle("directions", "eigen-directions at the end"),
+      "fieldset",
+      {},
+      element("legend", {}, "Show"),
+      element(
+        "div",
+        { class: "tools" },
+        toggle("field", "gradient flow"),
+        toggle("arrows", "arrows at the start"),
+        toggle("directions", "eigen-directions at the end"),
+      ),
     );
   }
 });

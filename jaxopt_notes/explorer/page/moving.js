@@ -31,6 +31,8 @@ extend(class Moving {
     on(curves, "pointermove", (event) => event.buttons === 1 && this.pointAtStep(event));
     // A link pasted over the address of a page that is open loads nothing anew.
     if (this.onPage) on(window, "hashchange", () => this.follow(window.location.hash.slice(1)));
+    const scheme = window.matchMedia("(prefers-color-scheme: dark)");
+    on(scheme, "change", () => this.resized());
     const watch = new ResizeObserver(() => this.resized());
     watch.observe(this.parts.plane);
     this.cleanUp.push(() => watch.disconnect());
@@ -44,6 +46,7 @@ extend(class Moving {
   }
 
   resized() {
+    this.readColours();
     const wide = this.parts.plane.clientWidth || this.width;
     this.unit = this.width / wide;
     this.parts.plane.style.setProperty("--unit", this.unit);

@@ -26,23 +26,28 @@ extend(class Paths {
       if (!point.every(Number.isFinite)) break;
       points.push(point);
     }
+    const inside = ([px, py]) => px >= 0 && py >= 0 && px <= this.width && py <= this.height;
+    const left = points.findLastIndex(inside);
+    const leaves = left >= 0 && left < points.length - 1; // for good: of what follows only the way out is drawn
     const until = Math.min(this.lastStep, points.length - 1);
-    const paint = look.color === "#000000" ? "currentColor" : look.color;
+    const shownTo = leaves ? Math.min(until, left) : until;
+    const paint = this.paint(name);
     const dash = look.dash ? look.dash.split(" ").map((n) => n * u).join(" ") : null;
     const line = { fill: "none", stroke: paint, "stroke-width": 2.2 * u, "stroke-dasharray": dash, "stroke-linejoin": "round" };
     const layers = [];
     if (until < points.length - 1) {
-      layers.push(drawn("path", { ...line, d: this.lineThrough(points, until, points.length - 1), opacity: 0.25 }));
+      layers.push(drawn("path", { ...line, d: this.lineThrough(points, shownTo, leaves ? left : points.length - 1), opacity: 0.25 }));
     }
-    layers.push(drawn("path", { ...line, d: this.lineThrough(points, 0, until), "data-path": name }));
-    layers.push(drawn("path", { d: this.markersAt(points, until, look.marker), fill: paint, stroke: paint, "stroke-width": u }));
-    const inside = ([px, py]) => px >= 0 && py >= 0 && px <= this.width && py <= this.height;
+    layers.push(drawn("path", { ...line, d: this.lineThrough(points, 0, shownTo), "data-path": name }));
+    layers.push(drawn("path", { d: this.markersAt(points, shownTo, look.marker), fill: paint, stroke: paint, "stroke-width": u }));
+    if (leaves && until > left) layers.push(this.wayOut(points[left], points[left + 1], paint));
     if (this.state.show.directions && !this.flat && inside(points[until]) && until === points.length - 1) {
       layers.push(...this.eigenDirections(run, points[until]));
     }
     layers.push(this.endMarker(points[until], paint, inside(points[until]), title));
-    const label = this.labelOf(run, points, inside);
-    if (label && until === points.length - 1) layers.push(this.labelled(label.point, `${title} ${label.text}`, paint));
+    if (until === points.length - 1 && (leaves || run.diverged)) {
+      layers.push(this.labelled(points[Math.max(left, 0)], `${title} ${this.labelOf(run, left, until)}`, paint));
+    }
     return layers;
   }
 
@@ -93,13 +98,27 @@ extend(class Paths {
     });
   }
 
-  // What is written beside a path that does not end in the picture: from where it is last seen.
-  labelOf(run, points, inside) {
-    const last = points.length - 1;
-    const left = points.findLastIndex(inside);
-    const leaves = left < last ? `leaves the picture at step ${left + 1}` : "";
-    if (run.diverged) return { point: points[Math.max(left, 0)], text: `diverged${leaves ? `, ${leaves}` : ""}` };
-    return leaves && left >= 0 ? { point: points[left], text: leaves } : null;
+  // From the last point in the picture to the frame, with an arrow there.
+  wayOut(from, to, paint) {
+    const margin = 5 * this.unit;
+    const box = [margin, margin, this.width - margin, this.height - margin];
+    const far = Math.max(Math.abs(to[0] - from[0]), Math.abs(to[1] - from[1]));
+    const near = Math.min(1, 1e5 / far); // a line that is much longer than the picture loses its direction in rounding
+    const piece = clipped(...from, from[0] + near * (to[0] - from[0]), from[1] + near * (to[1] - from[1]), box) ?? [...from, ...from];
+    const [dx, dy] = [(to[0] - from[0]) / far, (to[1] - from[1]) / far];
+    const size = Math.hypot(dx, dy);
+    const head = arrowhead(piece[2], piece[3], dx / size, dy / size, 15 * this.unit);
+    const d = `M${from.map(tenth).join(" ")}L${tenth(piece[2])} ${tenth(piece[3])}${head}`;
+    return drawn("path", { d, class: "leaving", stroke: paint, "stroke-width": 3 * this.unit });
+  }
+
+  // What is written beside a path that does not end in the picture: when it is last seen, and how far it gets.
+  labelOf(run, left, last) {
+    const dimension = this.described.dimension;
+    const from = (k) => Math.hypot(...this.state.start.map((value, i) => run.path[k * dimension + i] - value));
+    const words = [run.diverged ? "diverged" : null, left < last ? `leaves at step ${left + 1}` : null];
+    if (left < last) words.push(`${shown(Number(from(last).toPrecision(2)))} away at step ${last}`);
+    return words.filter(Boolean).join(", ");
   }
 
   labelled([px, py], text, paint) {

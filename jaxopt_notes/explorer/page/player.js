@@ -57,6 +57,9 @@ extend(class Player {
       button("▶", "One step on", () => this.goTo(this.lastStep + 1)),
       this.parts.step,
       this.parts.stepText,
+      button("+", "Zoom in on the start", () => this.zoom(0.5, this.state.start)),
+      button("−", "Zoom out", () => this.zoom(2, this.state.start)),
+      button("reset", "Show all of it again, with the start in it", () => this.reset()),
     );
   }
 });

@@ -39,7 +39,10 @@ extend(class Terrain {
       }
       layers.push(drawn("path", { d: words.join(""), class: "curve" }));
     }
-    for (const { region } of this.seen.contours) layers.push(drawn("path", { d: region, class: "region" }));
+    this.seen.contours.forEach(({ region }, i) => {
+      const fill = this.ramp((i + 1) / this.seen.contours.length);
+      layers.push(drawn("path", { d: region, class: "region", fill }));
+    });
     for (const { line, level } of this.seen.contours) {
       layers.push(drawn("path", { d: line, class: "contour" }, drawn("title", {}, `f = ${shown(level)}`)));
     }
@@ -56,6 +59,7 @@ extend(class Terrain {
     }
     layers.push(...this.criticalPoints());
     this.parts.terrain.replaceChildren(...layers, ...this.axisLabels());
+    this.drawLevels();
   }
 
   // Stars at the minima that are tabulated, until those that are proved are known, with saddles and maxima.

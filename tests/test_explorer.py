@@ -348,13 +348,13 @@ def test_the_looks_are_those_of_the_figures():
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset["title"])
 def test_every_preset_is_a_valid_request(preset):
-    fields = {key: value for key, value in preset.items() if key not in ("title", "note")}
-    assert parse(fields, SCENES).scene.name == preset["function"]
+    fields = {key: value for key, value in preset.items() if key != "title"}
+    assert parse(fields | {"kind": "proof"}, SCENES).scene.name == preset["function"]
 
 
 def run_preset(title):
     preset = next(preset for preset in PRESETS if preset["title"] == title)
-    asked = parse({key: value for key, value in preset.items() if key not in ("title", "note")}, SCENES)
+    asked = parse({key: value for key, value in preset.items() if key not in ("title", "window")}, SCENES)
     return descend(asked.scene, asked.optimizers, asked.start, asked.settings)
 
 
@@ -794,9 +794,8 @@ def test_serving_others_is_warned_about_and_a_link_is_taken_up(monkeypatch, caps
     assert cli.main(["explore", "--no-browser", "--demonstration", "zig-zag"]) == 0
     text = capsys.readouterr().out.partition("#")[2].split()[0]
     state = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    assert PRESETS[0]["title"] == "zig-zag"
     assert state.pop("demonstration") == "zig-zag"
-    assert PRESETS[0].items() == {**state, "title": "zig-zag", "note": PRESETS[0]["note"]}.items()
+    assert PRESETS[0] == state | {"title": "zig-zag"}
     assert cli.main(["explore", "--no-browser"]) == 0
     assert capsys.readouterr().err == ""
     monkeypatch.undo()

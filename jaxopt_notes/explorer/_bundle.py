@@ -21,6 +21,7 @@ MODULE = (
     "layout",
     "controls",
     "moving",
+    "lesson",
     "taking",
     "module",
 )

@@ -17,10 +17,12 @@ extend(class Controls {
     const rows = Object.entries(shared).map(([key, control]) =>
       this.slider(key, control.label, control, () => this.state[key], (value) => {
         this.state[key] = value;
+        this.parts.another.disabled = this.state.noise === 0;
         if (key === "steps") this.step = null;
       }),
     );
     for (const name of Object.keys(this.opening.optimizers)) this.parts.optimizers.append(this.buildOptimizer(name));
+    this.parts.another = element("button", { type: "button", onclick: () => this.anotherSeed() }, "another seed");
     const button = (text, action) => element("button", { type: "button", onclick: action }, text);
     const share = this.onPage ? [button("Copy link", () => this.share())] : [];
     return element(
@@ -28,7 +30,7 @@ extend(class Controls {
       { class: "controls", "aria-label": "Controls" },
       element("fieldset", {}, element("legend", {}, "Optimizers"), this.parts.optimizers),
       element("fieldset", {}, element("legend", {}, "Start"), element("div", { class: "tools" }, element("label", {}, "x ", this.parts.start[0]), this.parts.startY)),
-      element("fieldset", {}, element("legend", {}, "Run"), ...rows),
+      element("fieldset", {}, element("legend", {}, "Run"), ...rows, this.parts.another),
       this.buildShow(),
       element(
         "fieldset",
@@ -113,11 +115,18 @@ extend(class Controls {
     return element("div", { class: "slider" }, element("span", { class: "label" }, label), element("span", { class: "track" }, range, mark), box, hint);
   }
 
+  anotherSeed() {
+    this.state.seed = (this.state.seed + 1) % 1e6;
+    this.sliders.seed.set();
+    this.ask("run");
+  }
+
   // Show the state in every control.
   synchronise() {
     this.parts.function.value = this.state.function;
     this.parts.formula.textContent = `f = ${this.described.formula}`;
     this.parts.startY.hidden = this.flat;
+    this.parts.another.disabled = this.state.noise === 0; // without noise every seed is the same
     for (const control of Object.values(this.sliders)) {
       control.set();
       if (control.hint) [control.hint.textContent, control.mark.hidden] = ["", true]; // until the next reply

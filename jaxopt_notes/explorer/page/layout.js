@@ -10,7 +10,6 @@ extend(class Layout {
       live: element("p", { class: "spoken", "aria-live": "polite", role: "status" }),
       error: element("p", { class: "error", role: "alert", hidden: true }),
       busy: element("span", { class: "busy", role: "status" }),
-      note: element("p", { class: "note" }),
       formula: element("span", { class: "formula" }),
       optimizers: element("div", { class: "optimizers" }),
       code: element("textarea", { class: "code", readonly: true, rows: 12, hidden: true, "aria-label": "Python that draws this picture" }),
@@ -35,7 +34,7 @@ extend(class Layout {
             this.parts.known,
             this.parts.live,
           ),
-          element("div", { class: "side" }, this.parts.curves, this.buildControls()),
+          element("div", { class: "side" }, this.buildLesson(), this.parts.curves, this.buildControls()),
         ),
       ),
     );
@@ -64,7 +63,6 @@ extend(class Layout {
       element("label", {}, "Demonstration ", this.parts.preset),
       this.parts.formula,
       this.parts.busy,
-      this.parts.note,
     );
   }
 

@@ -134,8 +134,10 @@ extend(class Paths {
       while (this.labels.some(covered)) y += 16 * u;
     }
     this.labels.push([x, y]);
+    const long = 8 * u * text.length; // about
     const anchor = x > this.width * 0.55 ? "end" : "start";
-    return drawn("text", { x, y, fill: paint, "text-anchor": anchor, class: "path-label" }, text);
+    const within = anchor === "end" ? Math.max(x, Math.min(long, this.width - 8 * u)) : Math.min(x, Math.max(this.width - long, 8 * u));
+    return drawn("text", { x: within, y, fill: paint, "text-anchor": anchor, class: "path-label" }, text);
   }
 
   startPoint() {

@@ -55,6 +55,7 @@ extend(class State {
 
   choose(name) {
     this.parts.preset.value = "";
+    this.tell("");
     const { optimizers, steps, show } = this.state;
     this.state = { ...this.fresh(name), optimizers, steps, show };
     this.suggesting = true;
@@ -62,26 +63,33 @@ extend(class State {
   }
 
   preset(index) {
-    const { title, note, optimizers, ...rest } = this.opening.presets[index]; // title and note are for the caption
-    this.state = { ...this.fresh(rest.function), ...rest, show: this.state.show };
+    const { title, ...state } = this.opening.presets[index];
+    this.take(state);
+    this.caption(index);
+  }
+
+  // The state of a demonstration, or of a step of its lesson.
+  take({ show, optimizers, ...rest }) {
+    const before = this.state;
+    this.state = { ...this.fresh(rest.function), ...rest, show: { ...before.show, ...show } };
     this.state.start = [...rest.start];
     for (const [name, entry] of Object.entries(this.state.optimizers)) {
       entry.on = name in optimizers;
       Object.assign(entry.numbers, optimizers[name] ?? {});
     }
     this.suggesting = false;
-    this.changedFunction();
-    this.caption(index);
+    const same = this.seen && before.function === rest.function && String(before.window) === String(this.state.window);
+    if (same) this.changedRun();
+    else this.changedFunction();
   }
 
-  caption(index) {
-    const { title, note } = this.opening.presets[index];
+  caption(index, at = 0) {
     this.parts.preset.value = index;
-    this.parts.note.textContent = `${title}: ${note}`;
+    this.openLesson(this.opening.presets[index].title, at);
   }
 
   restore(fragment) {
-    this.parts.note.textContent = "";
+    this.tell("");
     try {
       const given = decoded(fragment);
       const state = this.fresh(given.function in this.opening.functions ? given.function : this.opening.first);
@@ -102,22 +110,19 @@ extend(class State {
       this.state = state;
       this.suggesting = false;
       const index = this.opening.presets.findIndex(({ title }) => title === given.demonstration);
-      if (index >= 0) this.caption(index);
+      if (index >= 0) this.caption(index, given.at);
     } catch {
-      this.parts.note.textContent = "The link after # could not be read, so this is the first picture.";
+      this.tell("The link after # could not be read, so this is the first picture.");
     }
   }
 
   follow(fragment) {
     this.parts.preset.value = "";
     this.restore(fragment);
-    const note = this.parts.note.textContent;
     this.changedFunction();
-    this.parts.note.textContent = note;
   }
 
   changedFunction() {
-    this.parts.note.textContent = "";
     this.stop();
     this.seen = null;
     this.forget();
@@ -128,6 +133,15 @@ extend(class State {
     this.parts.verdicts.replaceChildren();
     this.drawPaths();
     this.ask("survey");
+  }
+
+  // Other numbers on the same ground.
+  changedRun() {
+    this.stop();
+    this.step = null;
+    this.synchronise();
+    this.drawTerrain();
+    this.ask("run");
   }
 
   suggest(rate) {

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import httpx
 import jax
@@ -28,6 +29,7 @@ from jaxopt_notes.explorer import _answer as answers
 from jaxopt_notes.explorer import _engine as engine
 from jaxopt_notes.explorer import _server as server
 from jaxopt_notes.explorer._answer import answer, opening, reply_to, sentence, slope
+from jaxopt_notes.explorer._bundle import MODULE, STYLE, module
 from jaxopt_notes.explorer._controls import CONTROLS, LOOKS
 from jaxopt_notes.explorer._engine import Settings, descend
 from jaxopt_notes.explorer._presets import PRESETS
@@ -346,13 +348,13 @@ def test_the_looks_are_those_of_the_figures():
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset["title"])
 def test_every_preset_is_a_valid_request(preset):
-    fields = {key: value for key, value in preset.items() if key not in ("title", "note")}
-    assert parse(fields, SCENES).scene.name == preset["function"]
+    fields = {key: value for key, value in preset.items() if key != "title"}
+    assert parse(fields | {"kind": "proof"}, SCENES).scene.name == preset["function"]
 
 
 def run_preset(title):
     preset = next(preset for preset in PRESETS if preset["title"] == title)
-    asked = parse({key: value for key, value in preset.items() if key not in ("title", "note")}, SCENES)
+    asked = parse({key: value for key, value in preset.items() if key not in ("title", "window")}, SCENES)
     return descend(asked.scene, asked.optimizers, asked.start, asked.settings)
 
 
@@ -568,6 +570,19 @@ def test_a_page_gets_its_files_and_its_answers(client):
     np.testing.assert_allclose(reply["gradient"], [-1.0, -8.0], rtol=1e-6)
 
 
+def test_the_page_is_one_module_of_all_its_files():
+    folder = Path(jon.__file__).parent / "explorer" / "page"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        [f"{name}.js" for name in MODULE] + [f"{name}.css" for name in STYLE]
+    )
+    for path in folder.iterdir():
+        assert path.read_text().count("\n") <= 400, path.name
+    text = module()
+    assert re.findall(r"^(?:import|export).*", text, re.MULTILINE) == ["export default { render };"]
+    for forbidden in ("eval(", "new Function", "innerHTML", 'setAttribute("style"', "cssText", "http://", "https://"):
+        assert forbidden not in text.replace("http://www.w3.org/", ""), forbidden
+
+
 REFUSED = [
     {"host": "evil.test"},
     {"host": "localhost:8001"},
@@ -779,9 +794,8 @@ def test_serving_others_is_warned_about_and_a_link_is_taken_up(monkeypatch, caps
     assert cli.main(["explore", "--no-browser", "--demonstration", "zig-zag"]) == 0
     text = capsys.readouterr().out.partition("#")[2].split()[0]
     state = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    assert PRESETS[0]["title"] == "zig-zag"
     assert state.pop("demonstration") == "zig-zag"
-    assert PRESETS[0].items() == {**state, "title": "zig-zag", "note": PRESETS[0]["note"]}.items()
+    assert PRESETS[0] == state | {"title": "zig-zag"}
     assert cli.main(["explore", "--no-browser"]) == 0
     assert capsys.readouterr().err == ""
     monkeypatch.undo()

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from jaxopt_notes.explorer._lessons import LESSONS, states
 from jaxopt_notes.explorer._presets import PRESETS, fragment
 
 CHROMIUM = "/usr/bin/chromium"
@@ -202,8 +203,8 @@ def test_a_slider_makes_it_diverge_and_the_page_says_so(open_page):
     verdict = page.locator(".verdict").first
     expect(verdict).to_contain_text("diverged")
     expect(row.locator(".hint").first).to_contain_text("above the stability bound 0.5")
-    expect(page.locator(".path-label").first).to_contain_text("gradient descent diverged, leaves the picture")
-    expect(page.locator("[aria-live=polite]")).to_contain_text("gradient descent: diverged")
+    expect(page.locator(".path-label").first).to_contain_text("gradient descent diverged, leaves at step")
+    expect(page.locator(".spoken")).to_contain_text("gradient descent: diverged")
     page.get_by_label("learning rate, gradient descent, exact").fill("0.1")
     expect(verdict).not_to_contain_text("diverged")
     assert slider.input_value() == "-1"
@@ -259,7 +260,7 @@ def test_what_is_proved_comes_once_the_picture_rests(open_page):
         expect(page.locator(f".terrain .{kind}")).to_have_count(count)
     page.get_by_label("evidence for gradient descent").click()
     expect(page.locator(".certificate").first).to_contain_text("Eigenvalues there:")
-    expect(page.locator("[aria-live=polite]")).to_contain_text("exactly one critical point within")
+    expect(page.locator(".spoken")).to_contain_text("exactly one critical point within")
     page.get_by_role("button", name="Zoom in on the start").click()
     expect(page.locator(".known")).to_contain_text("1 maximum")  # which alone is near the start
     expect(page.locator(".known")).not_to_contain_text("4 minima")
@@ -331,10 +332,34 @@ def test_it_is_usable_at_400_percent_and_on_a_phone(open_page, size):
 def test_a_demonstration_shows_its_function_optimizers_and_note(open_page):
     page = open_page()
     page.get_by_label("Demonstration").select_option(label="momentum crosses the valley")
-    expect(page.locator(".note")).to_contain_text("follows the floor")
+    expect(page.locator(".note")).to_contain_text("Momentum crosses the valley a few times")
     expect(page.locator(".verdict")).to_have_count(2)
     expect(page.locator(".verdict").first).to_contain_text("diverged")
     expect(page.locator(".verdict").nth(1)).not_to_contain_text("diverged")
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset["title"])
+def test_a_lesson_moves_the_controls_and_comes_back(open_page, preset):
+    page = open_page(fragment=f"#{fragment(preset['title'])}")
+    at_rest(page)
+    first = page.locator("[data-path]").evaluate_all("(paths) => paths.map((path) => path.getAttribute('d'))")
+    steps = LESSONS[preset["title"]]
+    expect(page.get_by_role("button", name="Back", exact=True)).to_be_disabled()
+    for step, state in zip(steps[1:], states(preset["title"])[1:], strict=True):
+        page.get_by_role("button", name="Next", exact=True).click()
+        expect(page.locator(".note")).to_have_text(step.text)
+        at_rest(page)
+        expect(page.locator("[data-path]")).to_have_count(len(state["optimizers"]))
+        for name, numbers in state["optimizers"].items():
+            box = page.get_by_label(f"learning rate, {name.replace('_', ' ')}, exact", exact=True)
+            assert float(box.input_value()) == pytest.approx(numbers["learning_rate"])
+        assert start_of(page) == pytest.approx(state["start"][0])
+        assert page.get_by_label("steps, exact").input_value() == str(state["steps"])
+    expect(page.get_by_role("button", name="Next", exact=True)).to_be_disabled()
+    for _ in steps[1:]:
+        page.get_by_role("button", name="Back", exact=True).click()
+    at_rest(page)
+    assert page.locator("[data-path]").evaluate_all("(paths) => paths.map((path) => path.getAttribute('d'))") == first
 
 
 def test_a_function_of_one_variable_moves_along_its_curve(open_page):
@@ -399,12 +424,12 @@ def test_a_demonstration_opens_by_its_link_as_by_the_list(open_page):
     assert path_of(linked) == path_of(listed)
     expect(linked.locator('[data-path="adam"]')).to_have_count(0)
     for page in (listed, linked):
-        expect(page.locator(".note")).to_contain_text("some seeds leave the shallow minimum")
+        expect(page.locator(".note")).to_contain_text("thrown over the hill")
         assert page.get_by_label("Demonstration").locator("option:checked").inner_text() == "noise jumps out"
     linked.evaluate("() => { window.location.hash = 'garbage'; }")
     expect(linked.locator(".note")).to_contain_text("could not be read")
     linked.evaluate(f"() => {{ window.location.hash = '{fragment('zig-zag')}'; }}")
-    expect(linked.locator(".note")).to_contain_text("zig-zag")
+    expect(linked.locator(".place")).to_contain_text("zig-zag, 1 of 4")
     at_rest(linked)
     assert start_of(linked) == pytest.approx(next(one["start"][0] for one in PRESETS if one["title"] == "zig-zag"))
 

@@ -3,7 +3,6 @@
 import dataclasses
 import inspect
 import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from matplotlib.mathtext import MathTextParser
 import jaxopt_notes as jon
 from jaxopt_notes.curvature import preconditioner, stability_bound
 from jaxopt_notes.curvature._stability import largest_stable_rate
+from jaxopt_notes.explorer._bundle import module
 from jaxopt_notes.explorer._controls import CONTROLS
 from jaxopt_notes.optimizers import RULES
 from jaxopt_notes.optimizers._base import pair
@@ -73,8 +73,7 @@ def test_looks_differ_and_can_be_drawn():
     """By matplotlib, and by the page of the explorer, which has shapes of its own."""
     looks = [rule.look for rule in RULES.values()]
     assert len(set(looks)) == len(looks)
-    page = (Path(jon.__file__).parent / "explorer" / "explorer.js").read_text()
-    shapes = page.partition("const SHAPES = {")[2].partition("};")[0]
+    shapes = module().partition("const SHAPES = {")[2].partition("};")[0]
     for look in looks:
         Line2D([], [], color=look.color, linestyle=look.dash, marker=look.marker)
         assert re.search(rf'^  "?{re.escape(look.marker)}"?: \(r\)', shapes, re.MULTILINE), look.marker

@@ -18,6 +18,7 @@ from ..minimize import Status
 from ._code import as_python
 from ._controls import described
 from ._engine import MOST_STEPS, Descent, descend
+from ._lessons import described as lessons
 from ._presets import PRESETS
 from ._proofs import prove_ends, prove_window
 from ._request import Request, decoded, parse
@@ -99,6 +100,7 @@ def opening(scenes: Scenes, first: str) -> dict[str, Any]:
         "functions": {name: scene.described() for name, scene in scenes.items()},
         "optimizers": described(),
         "presets": [preset for preset in PRESETS if preset["function"] in scenes],
+        "lessons": lessons(),
         "first": _checks.choice("function", first, scenes),
         "most_steps": MOST_STEPS,
         "drawing": [WIDTH, HEIGHT],

@@ -7,26 +7,45 @@ import json
 from typing import Any
 
 from .. import _checks
+from ._survey import HEIGHT, WIDTH
 
 
-def _preset(
-    title: str, note: str, function: str, start: list[float], optimizers: dict[str, Any], **rest: Any
-) -> dict[str, Any]:
-    return {"title": title, "note": note, "function": function, "start": start, "optimizers": optimizers, **rest}
+def framed(low: list[float], high: list[float]) -> list[list[float]]:
+    """The smallest window of the drawing's shape around a box; the box itself for one variable.
+
+    Arguments:
+        low, high: corners of the box, in the units of the function.
+
+    Returns:
+        Lower and upper corner of the window.
+
+    Example:
+        >>> framed([-4.0, 0.0], [4.0, 1.0])
+        [[-4.0, -2.5], [4.0, 3.5]]
+    """
+    if len(low) == 1:
+        return [low, high]
+    scale = max((high[0] - low[0]) / WIDTH, (high[1] - low[1]) / HEIGHT)
+    half = (scale * WIDTH / 2, scale * HEIGHT / 2)
+    middle = ((low[0] + high[0]) / 2, (low[1] + high[1]) / 2)
+    return [[m - h for m, h in zip(middle, half, strict=True)], [m + h for m, h in zip(middle, half, strict=True)]]
+
+
+def _preset(title: str, function: str, start: list[float], optimizers: dict[str, Any], **rest: Any) -> dict[str, Any]:
+    return {"title": title, "function": function, "start": start, "optimizers": optimizers, **rest}
 
 
 PRESETS: list[dict[str, Any]] = [
     _preset(
         "zig-zag",
-        "A step size between half the stability bound and the bound: each step crosses the floor of the valley.",
         "stretched_bowl",
         [-5.0, -2.0],
         {"gradient_descent": {"learning_rate": 0.45}},
         steps=40,
+        window=framed([-5.6, -2.4], [1.2, 2.2]),
     ),
     _preset(
         "overshoot",
-        "On x², every step above 1/f'' = 1/2 jumps over the minimum; below 1 the jumps shrink.",
         "parabola",
         [10.0],
         {"gradient_descent": {"learning_rate": 0.95}},
@@ -34,31 +53,30 @@ PRESETS: list[dict[str, Any]] = [
     ),
     _preset(
         "diverge",
-        "The step size is above 2/L = 1/2, the stability bound of the steep direction: every step lands farther away.",
         "stretched_bowl",
         [-5.0, -0.2],
-        {"gradient_descent": {"learning_rate": 0.52}},
+        {"gradient_descent": {"learning_rate": 0.55}},
         steps=100,
+        window=framed([-5.6, -2.4], [1.2, 2.4]),
     ),
     _preset(
         "steepest is not straight",
-        "In a narrow canyon the steepest way down crosses it: compare the arrows at the start. Newton goes straight.",
         "tilted_canyon",
         [-4.0, 0.5],
         {"gradient_descent": {"learning_rate": 0.018}, "newton": {"learning_rate": 1.0}},
         steps=60,
+        window=framed([-5.0, -3.7], [3.0, 2.3]),
     ),
     _preset(
         "momentum crosses the valley",
-        "At a step size at which gradient descent diverges, momentum averages the jumps away and follows the floor.",
         "stretched_bowl",
-        [-5.0, -2.0],
+        [-5.0, -1.0],
         {"gradient_descent": {"learning_rate": 0.6}, "momentum": {"learning_rate": 0.6, "beta": 0.5}},
         steps=20,
+        window=framed([-5.6, -2.6], [1.4, 2.6]),
     ),
     _preset(
         "stuck at a saddle",
-        "Exactly on the ridge the way down is never seen. Move the start off it by a hair and run again.",
         "saddle",
         [0.9, 0.0],
         {
@@ -70,7 +88,6 @@ PRESETS: list[dict[str, Any]] = [
     ),
     _preset(
         "leaving a saddle",
-        "From a hair beside the ridge: the distance grows by a factor per step, so escape takes a logarithm of steps.",
         "saddle",
         [0.9, 0.001],
         {
@@ -78,19 +95,18 @@ PRESETS: list[dict[str, Any]] = [
             "momentum": {"learning_rate": 0.02, "beta": 0.9},
             "saddle_free_newton": {"learning_rate": 0.2},
         },
-        steps=40,
+        steps=37,
     ),
     _preset(
         "plateau",
-        "At 4 the slope of tanh is 0.0013: gradient descent hardly moves; Adam divides by the slope and walks.",
         "tanh",
         [4.0],
         {"gradient_descent": {"learning_rate": 1.0}, "adam": {"learning_rate": 0.05}},
         steps=100,
+        window=framed([-3.0], [5.0]),
     ),
     _preset(
         "local minimum",
-        "x cos(πx) has two minima: from the left one, small steps do not find the deeper right one.",
         "x_cos_pi_x",
         [-0.8],
         {"gradient_descent": {"learning_rate": 0.05}, "momentum": {"learning_rate": 0.05, "beta": 0.95}},
@@ -98,18 +114,17 @@ PRESETS: list[dict[str, Any]] = [
     ),
     _preset(
         "noise jumps out",
-        "The same function with noise in the gradient, as of minibatches: some seeds leave the shallow minimum.",
         "x_cos_pi_x",
         [-0.8],
         {"gradient_descent": {"learning_rate": 0.05}},
         steps=200,
-        noise=5.0,
+        noise=4.0,
         decay=0.01,
         seed=1,
+        window=framed([-1.4], [2.2]),
     ),
     _preset(
         "noise and decay",
-        "With noise, a constant step size ends in a cloud around the minimum; a decaying one settles.",
         "bowl",
         [-5.0, -2.0],
         {"gradient_descent": {"learning_rate": 0.1}},
@@ -117,10 +132,10 @@ PRESETS: list[dict[str, Any]] = [
         noise=3.0,
         decay=0.05,
         seed=0,
+        window=framed([-5.6, -2.6], [1.8, 2.4]),
     ),
     _preset(
         "the banana valley",
-        "Rosenbrock's valley bends: the wall is found at once, the way along the floor takes long.",
         "rosenbrock",
         [-1.2, 1.0],
         {
@@ -147,5 +162,5 @@ def fragment(title: str) -> str:
     """
     titles = {preset["title"]: preset for preset in PRESETS}
     preset = titles[_checks.choice("demonstration", title, titles)]
-    state = {"demonstration": title} | {name: value for name, value in preset.items() if name not in ("title", "note")}
+    state = {"demonstration": title} | {name: value for name, value in preset.items() if name != "title"}
     return base64.urlsafe_b64encode(json.dumps(state).encode()).decode().rstrip("=")

@@ -1,4 +1,4 @@
-"""The page: explorer.js served to this machine, and its requests answered. Every request is checked before it is read.
+"""The page served to this machine, and its requests answered. Every request is checked before it is read.
 
 The server holds no state besides its compiled programs: a page sends all of its own with each request.
 """
@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, quote
 
 from .. import _checks
 from ._answer import answer, opening, reply_to
+from ._bundle import module, style
 from ._request import LARGEST, decoded, parse
 from ._scenes import Scenes, catalogue
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path(__file__).parent
 _FILES = {"explorer.js": "text/javascript", "page.js": "text/javascript", "explorer.css": "text/css"}
+_JOINED = {"explorer.js": module, "explorer.css": style}
 _HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -71,7 +73,8 @@ def application(token: str, hosts: Sequence[str], scenes: Scenes | None = None, 
 
     async def file(request: Request) -> Response:
         name = request.url.path[1:]
-        return Response((_FOLDER / name).read_bytes(), media_type=_FILES[name])
+        text = _JOINED[name]() if name in _JOINED else (_FOLDER / name).read_text(encoding="utf-8")
+        return Response(text, media_type=_FILES[name])
 
     async def described(request: Request) -> Response:
         return Response(description, media_type="application/json")

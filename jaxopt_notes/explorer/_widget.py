@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from .. import _checks
 from ..problems import Problem
 from ._answer import opening, reply_to
+from ._bundle import module, style
 from ._scenes import Scenes, catalogue, of_function, of_problem
-
-_FOLDER = Path(__file__).parent
 
 
 def explore(
@@ -77,8 +75,8 @@ def _widget_class() -> Any:
     class Explorer(anywidget.AnyWidget):
         """The explorer as a widget; see `jaxopt_notes.explore`."""
 
-        _esm = _FOLDER / "explorer.js"
-        _css = _FOLDER / "explorer.css"
+        _esm = module()
+        _css = style()
         opening = traitlets.Dict().tag(sync=True)
         host = traitlets.Unicode("notebook").tag(sync=True)
 

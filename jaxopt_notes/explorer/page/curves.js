@@ -1,0 +1,75 @@
+// The loss at every step.
+
+extend(class Curves {
+  drawCurves() {
+    const svg = this.parts.curves;
+    const [wide, high, left, bottom] = [this.curvesWidth, 190, 62, 36];
+    svg.setAttribute("viewBox", `0 0 ${wide} ${high}`);
+    const { heights, name, label, log } = this.lossScale();
+    const steps = this.state.steps;
+    const x = (k) => left + ((wide - left - 12) * k) / steps;
+    const y = (value) => 10 + (high - bottom - 10) * (1 - (value - heights[0]) / (heights[1] - heights[0] || 1));
+    const layers = [];
+    const marks = log ? this.decades(heights) : ticks(...heights, 4);
+    for (const value of marks) {
+      layers.push(drawn("path", { d: `M${left} ${y(value)}H${wide - 12}`, class: "grid-line" }));
+      const text = log && Number.isInteger(value) ? `1e${value}` : shown(log ? 10 ** value : value);
+      layers.push(drawn("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, text));
+    }
+    for (const value of ticks(0, steps, Math.max(3, Math.round(wide / 90)))) {
+      if (!Number.isInteger(value)) continue;
+      layers.push(drawn("text", { x: x(value), y: high - 19, "text-anchor": "middle" }, String(value)));
+    }
+    layers.push(drawn("text", { x: wide - 12, y: high - 5, "text-anchor": "end" }, `step; ${label}`));
+    for (const [key, run] of Object.entries(this.runs)) {
+      const { look } = this.opening.optimizers[key];
+      const words = [];
+      for (let k = 0; k < run.loss.length; k += 1) {
+        const value = name(run.loss[k]);
+        if (!Number.isFinite(value)) continue;
+        const py = Math.min(Math.max(y(value), -50), high);
+        words.push(`${words.length ? "L" : "M"}${tenth(x(k))} ${tenth(py)}`);
+        if (k >= run.stopped_at) break;
+      }
+      const paint = this.paint(key);
+      const clip = `url(#${this.unique}-curves)`;
+      layers.push(
+        drawn("path", { d: words.join(""), fill: "none", stroke: paint, "stroke-width": 2, "stroke-dasharray": look.dash || null, "clip-path": clip }),
+      );
+    }
+    layers.push(drawn("path", { d: `M${x(this.lastStep)} 10V${high - bottom}`, class: "cursor" }));
+    const area = drawn("rect", { x: left, y: 0, width: Math.max(wide - left - 12, 1), height: high - bottom + 1 });
+    svg.replaceChildren(drawn("clipPath", { id: `${this.unique}-curves` }, area), ...layers);
+    this.stepAt = (px) => Math.round(((px - left) / (wide - left - 12)) * steps);
+  }
+
+  // Logarithmic where that is possible: above the known minimum, or of a loss that stays positive.
+  lossScale() {
+    const values = Object.values(this.runs).flatMap((run) => [...run.loss].filter(Number.isFinite));
+    const floor = this.described.minima.length ? Math.min(...this.described.minima.map(({ value }) => value)) : 0;
+    const above = values.map((value) => value - floor);
+    const positive = above.filter((value) => value > 0);
+    // Rounding may take a loss below its minimum; a function without one may be negative all along.
+    const below = Math.min(0, ...above) < -1e-4 * (1 + Math.abs(floor)); // a run may find lower ground outside the window
+    const log = positive.length > 0 && !below && (this.described.minima.length > 0 || positive.length === above.length);
+    const first = Object.values(this.runs)[0]?.loss[0] ?? 1;
+    if (!log) {
+      const top = Math.max(first, ...values.filter((value) => value <= first + 10 * Math.abs(first) + 10), -Infinity);
+      const bottom = Math.max(Math.min(...values, first), first - 100 * (Math.abs(first) + 1));
+      return { heights: [bottom, top > bottom ? top : bottom + 1], name: (value) => value, label: "loss", log };
+    }
+    const name = (value) => Math.log10(Math.max(value - floor, 1e-14));
+    const top = Math.log10(Math.max(...positive));
+    const begun = Math.log10(Math.max(first - floor, 1e-14));
+    const heights = [Math.max(Math.log10(Math.min(...positive)), begun - 12), Math.min(top, begun + 6)];
+    if (heights[1] - heights[0] < 0.2) heights[0] = heights[1] - 1;
+    return { heights, name, label: floor === 0 && !this.described.minima.length ? "loss, log" : "loss − minimum, log", log };
+  }
+
+  decades([low, high]) {
+    const step = Math.max(1, Math.ceil((high - low) / 5));
+    const found = [];
+    for (let value = Math.ceil(low); value <= high; value += step) found.push(value);
+    return found.length ? found : [Number(high.toFixed(1))];
+  }
+});

@@ -1,0 +1,203 @@
+// The paths, the start and its arrows.
+
+extend(class Paths {
+  get lastStep() {
+    return this.step === null ? this.state.steps : Math.min(this.step, this.state.steps);
+  }
+
+  drawPaths() {
+    const layers = [];
+    this.labels = [];
+    for (const [name, run] of Object.entries(this.runs)) layers.push(...this.onePath(name, run));
+    this.parts.paths.replaceChildren(...layers);
+    this.drawStart();
+    this.drawCurves();
+    this.drawPlayer();
+  }
+
+  onePath(name, run) {
+    const { look, title } = this.opening.optimizers[name];
+    const { x, y } = this.scales();
+    const [u, dimension] = [this.unit, this.described.dimension];
+    const count = Math.min(run.path.length / dimension, run.stopped_at + 1);
+    const points = [];
+    for (let k = 0; k < count; k += 1) {
+      const point = [x(run.path[k * dimension]), y(this.flat ? run.loss[k] : run.path[k * dimension + 1])];
+      if (!point.every(Number.isFinite)) break;
+      points.push(point);
+    }
+    const inside = ([px, py]) => px >= 0 && py >= 0 && px <= this.width && py <= this.height;
+    const left = points.findLastIndex(inside);
+    const leaves = left >= 0 && left < points.length - 1; // for good: of what follows only the way out is drawn
+    const until = Math.min(this.lastStep, points.length - 1);
+    const shownTo = leaves ? Math.min(until, left) : until;
+    const paint = this.paint(name);
+    const dash = look.dash ? look.dash.split(" ").map((n) => n * u).join(" ") : null;
+    const line = { fill: "none", stroke: paint, "stroke-width": 2.2 * u, "stroke-dasharray": dash, "stroke-linejoin": "round" };
+    const layers = [];
+    if (until < points.length - 1) {
+      layers.push(drawn("path", { ...line, d: this.lineThrough(points, shownTo, leaves ? left : points.length - 1), opacity: 0.25 }));
+    }
+    layers.push(drawn("path", { ...line, d: this.lineThrough(points, 0, shownTo), "data-path": name }));
+    layers.push(drawn("path", { d: this.markersAt(points, shownTo, look.marker), fill: paint, stroke: paint, "stroke-width": u }));
+    if (leaves && until > left) layers.push(this.wayOut(points[left], points[left + 1], paint));
+    if (this.state.show.directions && !this.flat && inside(points[until]) && until === points.length - 1) {
+      layers.push(...this.eigenDirections(run, points[until]));
+    }
+    layers.push(this.endMarker(points[until], paint, inside(points[until]), title));
+    if (until === points.length - 1 && (leaves || run.diverged)) {
+      layers.push(this.labelled(points[Math.max(left, 0)], `${title} ${this.labelOf(run, left, until)}`, paint));
+    }
+    return layers;
+  }
+
+  lineThrough(points, from, to) {
+    const box = [-this.width, -this.height, 2 * this.width, 2 * this.height];
+    const inside = ([px, py]) => px > box[0] && py > box[1] && px < box[2] && py < box[3];
+    const words = [];
+    let drawnTo = false; // whether the line is at the first end of the next segment
+    for (let k = from; k < to; k += 1) {
+      const whole = inside(points[k]) && inside(points[k + 1]);
+      const piece = whole ? [...points[k], ...points[k + 1]] : clipped(...points[k], ...points[k + 1], box);
+      if (piece && !drawnTo) words.push(`M${tenth(piece[0])} ${tenth(piece[1])}`);
+      if (piece) words.push(`L${tenth(piece[2])} ${tenth(piece[3])}`);
+      drawnTo = piece !== null && inside(points[k + 1]);
+    }
+    return words.join("");
+  }
+
+  markersAt(points, until, marker) {
+    const words = [];
+    const shape = SHAPES[marker](2.6 * Math.min(this.unit, 1.4));
+    let [lastX, lastY] = [-99, -99];
+    for (let k = 0; k <= until; k += 1) {
+      const [px, py] = points[k];
+      if (px < 0 || py < 0 || px > this.width || py > this.height) continue;
+      // A point on top of the one before it would change nothing in the picture.
+      if (Math.abs(px - lastX) + Math.abs(py - lastY) < 0.5) continue;
+      words.push(`M${tenth(px)} ${tenth(py)}${shape}`);
+      [lastX, lastY] = [px, py];
+    }
+    return words.join("");
+  }
+
+  endMarker([px, py], paint, inside, title) {
+    const r = 7 * this.unit;
+    const d = inside ? `M${px - r} ${py}L${px} ${py - r}L${px + r} ${py}L${px} ${py + r}Z` : "";
+    return drawn("path", { d, fill: paint, class: "end", "stroke-width": 1.5 * this.unit }, drawn("title", {}, `end of ${title}`));
+  }
+
+  eigenDirections(run, [px, py]) {
+    const length = 34 * this.unit;
+    return run.directions.map(([dx, dy], i) => {
+      const value = run.eigenvalues[i];
+      const d = `M${px - dx * length} ${py + dy * length}L${px + dx * length} ${py - dy * length}`;
+      const down = value < 0;
+      const text = `eigenvalue ${shown(value)}: ${down ? "curves down, dashed" : "curves up"}`;
+      return drawn("path", { d, class: `direction${down ? " down" : ""}`, "stroke-width": 1.6 * this.unit }, drawn("title", {}, text));
+    });
+  }
+
+  // From the last point in the picture to the frame, with an arrow there.
+  wayOut(from, to, paint) {
+    const margin = 5 * this.unit;
+    const box = [margin, margin, this.width - margin, this.height - margin];
+    const far = Math.max(Math.abs(to[0] - from[0]), Math.abs(to[1] - from[1]));
+    const near = Math.min(1, 1e5 / far); // a line that is much longer than the picture loses its direction in rounding
+    const piece = clipped(...from, from[0] + near * (to[0] - from[0]), from[1] + near * (to[1] - from[1]), box) ?? [...from, ...from];
+    const [dx, dy] = [(to[0] - from[0]) / far, (to[1] - from[1]) / far];
+    const size = Math.hypot(dx, dy);
+    const head = arrowhead(piece[2], piece[3], dx / size, dy / size, 15 * this.unit);
+    const d = `M${from.map(tenth).join(" ")}L${tenth(piece[2])} ${tenth(piece[3])}${head}`;
+    return drawn("path", { d, class: "leaving", stroke: paint, "stroke-width": 3 * this.unit });
+  }
+
+  // What is written beside a path that does not end in the picture: when it is last seen, and how far it gets.
+  labelOf(run, left, last) {
+    const dimension = this.described.dimension;
+    const from = (k) => Math.hypot(...this.state.start.map((value, i) => run.path[k * dimension + i] - value));
+    const words = [run.diverged ? "diverged" : null, left < last ? `leaves at step ${left + 1}` : null];
+    if (left < last) words.push(`${shown(Number(from(last).toPrecision(2)))} away at step ${last}`);
+    return words.filter(Boolean).join(", ");
+  }
+
+  labelled([px, py], text, paint) {
+    const u = this.unit;
+    const x = Math.min(Math.max(px, 8 * u), this.width - 8 * u);
+    const [sx, sy] = this.startPoint();
+    const shift = Math.hypot(px - sx, py - sy) < 60 * u ? 40 * u : -12 * u; // not across the arrows at the start
+    let y = Math.min(Math.max(py + shift, 22 * u), this.height - 26 * u);
+    const covered = ([ox, oy]) => Math.abs(oy - y) < 16 * u && Math.abs(ox - x) < 260 * u;
+    while (this.labels.some(covered)) y -= 16 * u;
+    if (y < 12 * u) {
+      y = 22 * u;
+      while (this.labels.some(covered)) y += 16 * u;
+    }
+    this.labels.push([x, y]);
+    const long = 8 * u * text.length; // about
+    const anchor = x > this.width * 0.55 ? "end" : "start";
+    const within = anchor === "end" ? Math.max(x, Math.min(long, this.width - 8 * u)) : Math.min(x, Math.max(this.width - long, 8 * u));
+    return drawn("text", { x: within, y, fill: paint, "text-anchor": anchor, class: "path-label" }, text);
+  }
+
+  startPoint() {
+    const { x, y } = this.scales();
+    const [first, second] = this.state.start;
+    if (!this.flat) return [x(first), y(second)];
+    return [x(first), y(this.seen ? this.height1(first) : 0)];
+  }
+
+  drawStart() {
+    const [px, py] = this.startPoint();
+    const u = this.unit;
+    const near = (value) => Math.min(Math.max(value, -1e5), 1e5).toFixed(1); // far out it has no other digits that SVG reads
+    this.parts.handle.setAttribute("transform", `translate(${near(px)} ${near(py)}) scale(${u})`);
+    const words = this.state.start.map((value, i) => `${"xy"[i]} = ${shown(value)}`).join(", ");
+    this.parts.handle.setAttribute("aria-valuenow", this.state.start[0]);
+    this.parts.handle.setAttribute("aria-valuemin", this.state.window[0][0]);
+    this.parts.handle.setAttribute("aria-valuemax", this.state.window[1][0]);
+    this.parts.handle.setAttribute("aria-valuetext", words);
+    const current = this.reply && this.reply.start.every((value, i) => Math.abs(value - this.state.start[i]) < 1e-9);
+    this.parts.arrows.replaceChildren(...(current && this.state.show.arrows ? this.startArrows([px, py]) : []));
+  }
+
+  startArrows([px, py]) {
+    const u = this.unit;
+    const gradient = this.reply.gradient;
+    if (!gradient.every((entry) => entry !== null)) return [];
+    const { x, y } = this.scales();
+    const layers = [];
+    const one = (dx, dy, kind, text, both = false) => {
+      const size = Math.hypot(dx, dy);
+      const [ux, uy, long] = [dx / size, dy / size, 74 * u];
+      const [tx, ty] = [px + ux * long, py + uy * long];
+      const d = `M${both ? `${px - ux * long} ${py - uy * long}` : `${px} ${py}`}L${tx} ${ty}`;
+      layers.push(drawn("path", { d, class: `arrow ${kind}`, "stroke-width": 2 * u }));
+      // The head is a path of its own, without the dashes.
+      const head = arrowhead(tx, ty, ux, uy, 9 * u);
+      if (!both) layers.push(drawn("path", { d: head, class: `arrow head ${kind}`, "stroke-width": 2 * u }));
+      const within = (value, most, room) => Math.min(Math.max(value, room), most - room);
+      const at = { x: within(px + ux * 90 * u, this.width, 30 * u), y: within(py + uy * 90 * u + 4 * u, this.height, 16 * u) };
+      layers.push(drawn("text", { ...at, "text-anchor": "middle", class: `arrow-label ${kind}` }, text));
+    };
+    if (this.flat) {
+      const [across, up] = [x(1) - x(0), y(1) - y(0)];
+      const tangent = [across, gradient[0] * up];
+      if (tangent.every(Number.isFinite)) one(...tangent, "level", `slope ${shown(gradient[0])}`, true);
+      return layers;
+    }
+    const [gx, gy] = gradient;
+    if (gx === 0 && gy === 0) return [];
+    one(-gx, gy, "downhill", "−∇f");
+    one(gy, gx, "level", "level", true);
+    const target = this.nearestMinimum();
+    if (target) one(x(target[0]) - px, y(target[1]) - py, "target", "minimum");
+    return layers;
+  }
+
+  nearestMinimum() {
+    const distance = ({ point }) => Math.hypot(...point.map((value, i) => value - this.state.start[i]));
+    const nearest = [...this.described.minima].sort((a, b) => distance(a) - distance(b))[0];
+    return nearest && distance(nearest) > 1e-9 ? nearest.point : null;
+  }
+});

@@ -1,0 +1,96 @@
+// What lies under the paths: coordinates, contours, critical points, the axes.
+
+extend(class Terrain {
+  get vertical() {
+    if (!this.flat) return [this.state.window[0][1], this.state.window[1][1]];
+    const [low, high] = this.seen ? this.seen.span : [0, 1];
+    const margin = (high - low || Math.abs(high) || 1) * 0.08;
+    return [low - margin, high + margin];
+  }
+
+  scales() {
+    const [[x0], [x1]] = this.state.window;
+    const [y0, y1] = this.vertical;
+    const [across, up] = [this.width / (x1 - x0), this.height / (y1 - y0)];
+    return {
+      x: (value) => (value - x0) * across,
+      y: (value) => this.height - (value - y0) * up,
+      back: (px, py) => [x0 + px / across, y0 + (this.height - py) / up],
+    };
+  }
+
+  // The height of the curve of a function of one variable, between the points that are known.
+  height1(x) {
+    const curve = this.seen.curve;
+    const last = curve.length / 2 - 1;
+    const place = ((x - curve[0]) / (curve[2 * last] - curve[0])) * last;
+    const left = Math.min(Math.max(Math.floor(place), 0), last - 1);
+    return curve[2 * left + 1] + (place - left) * (curve[2 * left + 3] - curve[2 * left + 1]);
+  }
+
+  drawTerrain() {
+    const { x, y } = this.scales();
+    const layers = [];
+    if (this.flat) {
+      const words = [];
+      for (let i = 0; i < this.seen.curve.length; i += 2) {
+        const [px, py] = [x(this.seen.curve[i]), y(this.seen.curve[i + 1])];
+        if (Number.isFinite(py)) words.push(`${words.length ? "L" : "M"}${px.toFixed(1)} ${py.toFixed(1)}`);
+      }
+      layers.push(drawn("path", { d: words.join(""), class: "curve" }));
+    }
+    this.seen.contours.forEach(({ region }, i) => {
+      const fill = this.ramp((i + 1) / this.seen.contours.length);
+      layers.push(drawn("path", { d: region, class: "region", fill }));
+    });
+    for (const { line, level } of this.seen.contours) {
+      layers.push(drawn("path", { d: line, class: "contour" }, drawn("title", {}, `f = ${shown(level)}`)));
+    }
+    if (this.state.show.field) {
+      const words = [];
+      for (let i = 0; i < this.seen.arrows.length; i += 4) {
+        const [ax, ay, dx, dy] = this.seen.arrows.subarray(i, i + 4);
+        words.push(arrow(x(ax) - 8 * dx, y(ay) + 8 * dy, dx, -dy, 17, 6));
+      }
+      layers.push(drawn("path", { d: words.join(""), class: "field" }));
+    }
+    if (this.seen.note) {
+      layers.push(drawn("text", { x: this.width / 2, y: 40 * this.unit, "text-anchor": "middle" }, this.seen.note));
+    }
+    layers.push(...this.criticalPoints());
+    this.parts.terrain.replaceChildren(...layers, ...this.axisLabels());
+    this.drawLevels();
+  }
+
+  // Stars at the minima that are tabulated, until those that are proved are known, with saddles and maxima.
+  criticalPoints() {
+    const { x, y } = this.scales();
+    const points = this.known?.length ? this.known : this.described.minima.map((one) => ({ ...one, kind: "minimum" }));
+    const crowd = points.length > 60 ? " crowd" : ""; // in smaller marks
+    const size = (crowd ? 0.5 : 1) * this.unit;
+    return points.map(({ point, value, kind }) => {
+      const [px, py] = [x(point[0]), y(this.flat ? value : point[1])];
+      const d = kind === "minimum" ? star(px, py, 11 * size) : `M${px} ${py}${SHAPES[kind === "saddle" ? "x" : "^"](5 * size)}`;
+      const where = this.known?.length ? `, proved: f = ${shown(value)} at (${point.map(shown).join(", ")})` : "";
+      return drawn("path", { d, class: `${kind === "minimum" ? "optimum" : "critical"} ${kind}${crowd}` }, drawn("title", {}, `${kind}${where}`));
+    });
+  }
+
+  axisLabels() {
+    const { x, y } = this.scales();
+    const [u, labels] = [this.unit, []];
+    const [[x0], [x1]] = this.state.window;
+    const most = Math.max(3, Math.round(8 / u));
+    for (const value of ticks(x0, x1, most)) {
+      if (x(value) < 30 * u || x(value) > this.width - 30 * u) continue;
+      labels.push(drawn("text", { x: x(value), y: this.height - 6 * u, "text-anchor": "middle" }, shown(value)));
+      labels.push(drawn("path", { d: `M${x(value)} ${this.height}v${-4 * u}`, class: "tick" }));
+    }
+    for (const value of ticks(...this.vertical, Math.max(3, Math.round(6 / u)))) {
+      if (y(value) < 20 * u || y(value) > this.height - 24 * u) continue;
+      labels.push(drawn("text", { x: 8 * u, y: y(value) + 4 * u }, shown(value)));
+      labels.push(drawn("path", { d: `M0 ${y(value)}h${4 * u}`, class: "tick" }));
+    }
+    return labels;
+  }
+});

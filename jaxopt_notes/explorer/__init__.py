@@ -1,6 +1,6 @@
-"""The explorer: drag the start, watch every optimizer, read the verdict. In notebooks and as a local page."""
+"""The explorer: drag the start, watch every optimizer, read the verdict. In notebooks and as one file."""
 
-from ._widget import explore as explore
+from ._explore import explore as explore
 
 __all__ = [
     "explore",

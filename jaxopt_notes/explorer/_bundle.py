@@ -23,6 +23,13 @@ MODULE = (
     "moving",
     "lesson",
     "taking",
+    "vendor/d3-array.min",
+    "vendor/d3-contour.min",
+    "programs",
+    "words",
+    "contours",
+    "python",
+    "engine",
     "module",
 )
 STYLE = ("look", "picture", "controls", "sizes")

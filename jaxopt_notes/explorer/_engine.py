@@ -35,7 +35,7 @@ from ._controls import CONTROLS
 from ._scenes import Scene
 
 MOST_STEPS = 2048
-_REACH = 1e-3  # of the width of the domain: how near to a critical point counts as there
+REACH = 1e-3  # of the width of the domain: how near to a critical point counts as there
 _NEWTON_STEPS = 6
 
 
@@ -121,7 +121,7 @@ def descend(
         return {}
     # All end points are judged by one program, which has lanes for every optimizer there is.
     lanes = [ends[min(lane, len(ends) - 1)] for lane in range(len(CONTROLS))]
-    reach = np.asarray(_REACH * np.max(scene.domain[1] - scene.domain[0]), dtype)
+    reach = np.asarray(REACH * np.max(scene.domain[1] - scene.domain[0]), dtype)
     local = _look(program, constants, lanes, reach)
     # Three times as fast as device_get, and what is not read is not fetched: each array costs as much as ten steps.
     ways, judged, gaps, tops = jax.tree.map(np.asarray, (ways, _judge(local), local.gap, local.sharpness))

@@ -21,7 +21,7 @@ from ._engine import Descent
 from ._scenes import Scene
 
 _LONGEST = 500  # operations of a function: its proofs take milliseconds; those of the catalogue have up to 61
-_CLOSE = 0.01  # of the width of the domain: how far the critical point may be from the one judged
+CLOSE = 0.01  # of the width of the domain: how far the critical point may be from the one judged
 _BOXES, _SECONDS = 20_000, 1.0
 _LOCK = threading.Lock()  # two pages may ask at once, and what is traced is shared
 
@@ -83,9 +83,26 @@ def prove_ends(scene: Scene, found: Mapping[str, Descent]) -> dict[str, Proved]:
         function = _function(scene) if judged else ""
         if isinstance(function, str):
             return {name: Proved(False, f"not proved: {function}", "") for name in judged}
-        within = _CLOSE * float(np.max(scene.domain[1] - scene.domain[0]))
+        within = CLOSE * float(np.max(scene.domain[1] - scene.domain[0]))
         certificates = {name: certified(function, Point("point", x), within) for name, x in judged.items()}
     return {name: Proved(bool(one), sentence_of(one), str(one)) for name, one in certificates.items()}
+
+
+def prove_ends_at(scene: Scene, points: Float[np.ndarray, "points n"]) -> list[Proved]:
+    """The proofs of points that are known to be critical.
+
+    Example:
+        >>> from jaxopt_notes.explorer._scenes import catalogue
+        >>> prove_ends_at(catalogue()["parabola"], np.zeros((1, 1)))[0].proved
+        True
+    """
+    with _LOCK, np.errstate(all="ignore"):
+        function = _function(scene) if len(points) else ""
+        if isinstance(function, str):
+            return []
+        within = CLOSE * float(np.max(scene.domain[1] - scene.domain[0]))
+        certificates = [certified(function, Point("point", x), within) for x in np.asarray(points, np.float64)]
+    return [Proved(bool(one), sentence_of(one), str(one)) for one in certificates]
 
 
 def prove_window(scene: Scene, window: Float[np.ndarray, "2 n"]) -> Known:

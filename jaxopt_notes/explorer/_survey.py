@@ -16,7 +16,7 @@ from ..curvature._lanczos import euclidean_norm
 from ._scenes import Scene
 
 WIDTH, HEIGHT = 800, 600  # of the drawing, in the units of its paths
-COLUMNS, ROWS, _SPACING = 161, 121, 8  # of the grid; every so many of its points has an arrow
+COLUMNS, ROWS, SPACING = 161, 121, 8  # of the grid; every so many of its points has an arrow
 _LEVELS = 16
 CURVE = 401
 Contours = list[tuple[float, str, str]]
@@ -74,7 +74,7 @@ def survey(scene: Scene, window: Float[np.ndarray, "2 n"]) -> Survey:
     nothing = np.zeros((0, 4), np.float32)
     if scene.dimension == 1:
         return Survey([], np.stack([axes[0], values], axis=1), nothing, rate, span, note)
-    arrows = np.concatenate([np.stack(np.meshgrid(*(a[_SPACING // 2 :: _SPACING] for a in axes)), -1), slopes], axis=-1)
+    arrows = np.concatenate([np.stack(np.meshgrid(*(a[SPACING // 2 :: SPACING] for a in axes)), -1), slopes], axis=-1)
     arrows = arrows.reshape(-1, 4)
     drawn = np.all(np.isfinite(arrows), axis=1) & np.any(arrows[:, 2:] != 0, axis=1)
     return Survey(_contours(values, levels(span, scene.levels)), np.zeros((0, 2)), arrows[drawn], rate, span, note)
@@ -102,7 +102,7 @@ def grid(program: Program, constants: list[Any], axes: list[Array]) -> tuple[Arr
 
     points = jnp.stack(jnp.meshgrid(*axes), axis=-1)
     values = jax.vmap(loss)(points.reshape(-1, len(axes))).reshape(points.shape[:-1])
-    coarse = points[(slice(_SPACING // 2, None, _SPACING),) * len(axes)]
+    coarse = points[(slice(SPACING // 2, None, SPACING),) * len(axes)]
     slopes = jax.vmap(downhill)(coarse.reshape(-1, len(axes))).reshape(coarse.shape)
     return values, slopes
 
@@ -116,10 +116,14 @@ def levels(span: tuple[float, float], spacing: str) -> Float[np.ndarray, " level
     low, high = span
     if not high > low:
         return np.zeros(0)
-    inside = (np.arange(_LEVELS) + 0.5) / _LEVELS
-    # Evenly spaced ones are closer where it is low, where runs end. The width itself may be too large a number.
-    share = inside**1.5 if spacing == "linear" else 10 ** (4.5 * (inside - 1))
+    share = shares(spacing)  # the width itself may be too large a number
     return low * (1 - share) + high * share
+
+
+def shares(spacing: str) -> Float[np.ndarray, " levels"]:
+    """How far from the lowest value to the highest each level is; evenly spaced ones are closer where runs end."""
+    inside = (np.arange(_LEVELS) + 0.5) / _LEVELS
+    return inside**1.5 if spacing == "linear" else 10 ** (4.5 * (inside - 1))
 
 
 def _contours(values: Float[np.ndarray, "rows columns"], heights: Float[np.ndarray, " levels"]) -> Contours:

@@ -32,6 +32,7 @@ function dressed(made, attributes, children) {
 }
 
 function floats(text) {
+  if (typeof text !== "string") return text;
   const letters = atob(text);
   const bytes = new Uint8Array(letters.length);
   for (let i = 0; i < letters.length; i += 1) bytes[i] = letters.charCodeAt(i); // ten times as fast as Uint8Array.from

@@ -6,4 +6,20 @@ function render({ model, el }) {
   return () => explorer.end();
 }
 
-export default { render };
+// What the explorer talks to: the engine beside it, in the form of a notebook's model.
+function localModel(opening) {
+  const engine = new Engine(opening, FUNCTIONS);
+  const listeners = new Set();
+  return {
+    get: (name) => (name === "opening" ? opening : opening[name]),
+    on: (_, listener) => listeners.add(listener),
+    off: (_, listener) => listeners.delete(listener),
+    send: (message) => {
+      const reply = engine.answer(message);
+      listeners.forEach((listener) => listener(reply));
+    },
+  };
+}
+
+const opening = JSON.parse(document.getElementById("opening").textContent);
+render({ model: localModel(opening), el: document.getElementById("explorer") });

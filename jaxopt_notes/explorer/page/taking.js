@@ -18,7 +18,7 @@ extend(class Taking {
     const active = Object.entries(optimizers).filter(([, entry]) => entry.on);
     const numbers = Object.fromEntries(active.map(([name, entry]) => [name, entry.numbers]));
     const demonstration = this.opening.presets[this.parts.preset.value]?.title;
-    window.history.replaceState(null, "", `#${encoded({ demonstration, at: this.lesson.at, ...rest, optimizers: numbers })}`);
+    window.history.replaceState(null, "", `#${encoded({ demonstration, at: this.lesson?.at ?? 0, ...rest, optimizers: numbers })}`);
   }
 
   share() {

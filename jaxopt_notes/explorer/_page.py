@@ -1,0 +1,138 @@
+"""The explorer as one file of HTML, which computes in the browser and asks nobody for anything."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .. import _checks
+from .._derivatives import dense_hessian
+from ..curvature import Kind
+from ..curvature._lanczos import euclidean_norm
+from ..minimize import Status
+from ._bundle import module, style
+from ._code import TEMPLATES, styles
+from ._controls import described
+from ._engine import MOST_STEPS, REACH
+from ._lessons import described as lessons
+from ._presets import PRESETS
+from ._programs import VERDICT, function_source
+from ._proofs import CLOSE, prove_ends_at, prove_window
+from ._scenes import Scene, Scenes
+from ._survey import COLUMNS, CURVE, HEIGHT, ROWS, SPACING, WIDTH, shares
+
+
+def page(scenes: Scenes, first: str, fragment: str = "", framed: bool = False) -> str:
+    """The explorer as a page that is complete in itself.
+
+    Arguments:
+        scenes: the functions to offer.
+        first: the one to begin with.
+        fragment: the state to begin with, as it follows # in a link; the function's own when empty.
+        framed: whether the page stands in a frame of a notebook, without an address of its own.
+
+    Returns:
+        HTML. A Content-Security-Policy allows this script, this style sheet and pictures that the page makes, and
+        nothing else.
+
+    Raises:
+        NotImplementedError: a function has an operation without a rule in JavaScript; it is named.
+
+    Example:
+        >>> from jaxopt_notes.explorer._scenes import catalogue
+        >>> "connect-src" in page({"bowl": catalogue()["bowl"]}, "bowl")
+        False
+    """
+    known = opening(scenes, first) | {"fragment": fragment, "host": "notebook" if framed else "page"}
+    # No "<" means no end of the element that holds it.
+    data = json.dumps(known, allow_nan=False).replace("<", "\\u003c")
+    functions = ",\n".join(f"{json.dumps(name)}: () => {function_source(scene)}" for name, scene in scenes.items())
+    script = f"\nconst FUNCTIONS = {{\n{functions}\n}};\n{module()}\n".replace("</script", "<\\/script")
+    look = f"\n{style()}\n"
+    policy = (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(look)}'; img-src data: blob:; "
+        "media-src blob:; base-uri 'none'; form-action 'none'"
+    )
+    title = html.escape(f"{known['functions'][first]['title']}: jaxopt-notes explorer")
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="referrer" content="no-referrer">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+<style>{look}</style>
+</head>
+<body class="explorer-page">
+<main id="explorer"><noscript>The explorer needs JavaScript.</noscript></main>
+<script type="application/json" id="opening">{data}</script>
+<script type="module">{script}</script>
+</body>
+</html>
+"""
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def opening(scenes: Scenes, first: str) -> dict[str, Any]:
+    """What a page knows of its functions and optimizers, as JSON."""
+    drawn = styles()
+    return {
+        "functions": {name: _described(scene) for name, scene in scenes.items()},
+        "optimizers": {name: one | {"style": drawn[name]} for name, one in described().items()},
+        "presets": [preset for preset in PRESETS if preset["function"] in scenes],
+        "lessons": lessons(),
+        "first": _checks.choice("function", first, scenes),
+        "most_steps": MOST_STEPS,
+        "drawing": [WIDTH, HEIGHT],
+        "survey": {
+            "grid": [COLUMNS, ROWS],
+            "curve": CURVE,
+            "spacing": SPACING,
+            "shares": {spacing: shares(spacing).tolist() for spacing in ("linear", "log")},
+        },
+        "statuses": {int(status): status.name.lower() for status in Status},
+        "kinds": [kind.name.lower() for kind in Kind],
+        "verdict": VERDICT,
+        "reach": REACH,
+        "close": CLOSE,
+        "templates": TEMPLATES,
+    }
+
+
+def _described(scene: Scene) -> dict[str, Any]:
+    """A function, its rate to begin with, and what is proved of its first picture."""
+    known = prove_window(scene, scene.domain)
+    points = [
+        {"point": point.tolist(), "kind": kind, "value": float(value), **proof._asdict()}
+        for point, kind, value, proof in zip(
+            known.points, known.kinds, known.values, prove_ends_at(scene, known.points), strict=True
+        )
+    ]
+    return scene.described() | {
+        "levels": scene.levels,
+        "code": scene.code,
+        "rate": _rate(scene),
+        "proved": {"points": points, "summary": known.summary},
+    }
+
+
+def _rate(scene: Scene) -> float:
+    """A learning rate of gradient descent to begin with: 0.4 times what the curvature at the known points allows."""
+    points = np.stack([scene.start, *(point for point, _ in scene.minima)])
+    with jax.enable_x64(True):
+        program, constants = scene.traced
+        sizes = jax.vmap(lambda x: euclidean_norm(dense_hessian(lambda x: program(constants, x), x)))(jnp.asarray(points))
+    largest = float(np.max(np.where(np.isfinite(sizes), sizes, 0)))
+    return min(0.8 / largest, 1e300) if largest > 0 else 0.1

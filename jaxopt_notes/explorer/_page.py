@@ -133,6 +133,8 @@ def _rate(scene: Scene) -> float:
     points = np.stack([scene.start, *(point for point, _ in scene.minima)])
     with jax.enable_x64(True):
         program, constants = scene.traced
-        sizes = jax.vmap(lambda x: euclidean_norm(dense_hessian(lambda x: program(constants, x), x)))(jnp.asarray(points))
+        sizes = jax.vmap(lambda x: euclidean_norm(dense_hessian(lambda x: program(constants, x), x)))(
+            jnp.asarray(points)
+        )
     largest = float(np.max(np.where(np.isfinite(sizes), sizes, 0)))
     return min(0.8 / largest, 1e300) if largest > 0 else 0.1

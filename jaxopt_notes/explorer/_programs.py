@@ -59,13 +59,13 @@ def _programs(dimension: int) -> Iterator[tuple[str, str]]:
     for name, controls in CONTROLS.items():
         for noisy in (False, True):
             static = _Static(program, name, noisy)
-            path = functools.partial(_descend.__wrapped__, static, constants)
+            path = functools.partial(_descend, static, constants)
             called = f"{name}_noisy" if noisy else name
             yield called, javascript(path, jnp.zeros(len(controls)), point, shared, counts, name=called).source
 
     def judged(last: Array, lowest: Array, preconditioner: Array, reach: Array) -> tuple[CriticalPoint, Array, Array]:
-        local = _look.__wrapped__(program, constants, [_End(last, lowest, preconditioner)], reach)
-        return _judge.__wrapped__(local), local.gap, local.sharpness
+        local = _look(program, constants, [_End(last, lowest, preconditioner)], reach)
+        return _judge(local), local.gap, local.sharpness
 
     yield "judge", javascript(judged, point, point, point, jnp.zeros(()), name="judge").source
     axes = [jnp.zeros(count) for count in ((CURVE,) if dimension == 1 else (COLUMNS, ROWS))]

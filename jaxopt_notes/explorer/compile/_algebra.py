@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from ..._jaxpr.listing import Operation
-from ._emit import Store
+from ._blocks import Store
 from ._moves import Rule
 from ._values import SMALL, Refused, Value, Writer
 
@@ -20,9 +20,7 @@ def _call(writer: Writer, name: str, numbers: str, inputs: list[Value], operatio
     stores = [writer.buffer(max(math.prod(shape), 1)) for shape in operation.shapes]
     sources = [writer.stored(value).store for value in inputs]
     names = ",".join(f"{{{k}}}" for k in range(len(sources) + len(stores)))
-    writer.do(f"R.{name}({numbers},{names})", *sources, *stores, writes=stores[0])
-    for store in stores[1:]:
-        store.writers = stores[0].writers  # one call writes all of them
+    writer.do(f"R.{name}({numbers},{names})", *sources, *stores, writes=stores)
     return [
         _read(writer, store, shape, dtype)
         for store, shape, dtype in zip(stores, operation.shapes, operation.dtypes, strict=True)
@@ -64,7 +62,8 @@ def _permutation(writer: Writer, operation: Operation, pivots: Value) -> list[Va
         here = order[i]
         order[i] = writer.scalars(np.array(order, object), np.int32).get((other,))
         order = [
-            place if k <= i else writer.local("{0}==={1}?{2}:{3}", other, k, here, place) for k, place in enumerate(order)
+            place if k <= i else writer.local("{0}==={1}?{2}:{3}", other, k, here, place)
+            for k, place in enumerate(order)
         ]
     return [writer.scalars(np.array(order, object), np.int32)]
 

@@ -87,6 +87,7 @@ _COMPARED: Final = {
     "ge": "{0}>={1}",
     "is_finite": "Number.isFinite({0})",
 }
+_WORDS: Final = ("i4", "u4")  # whose products a double does not hold
 _UNCHANGED: Final = ("copy", "copy_p", "stop_gradient")
 _ROUNDED: Final = {"f4": "Math.fround({0})", "i4": "{0}|0", "u4": "{0}>>>0", "i1": "{0}<<24>>24", "u1": "{0}&255"}
 
@@ -126,14 +127,19 @@ def _rule(writer: Writer, operation: Operation) -> Callable[[list[Atom]], Atom]:
             raise Refused(f"{name!r} of {np.dtype(taken).name} has no rule in JavaScript, whose bits are 32")
     if template is None:
         raise Refused(f"{name!r} of {np.dtype(taken).name} has no rule in JavaScript")
-    if name == "mul" and to == np.int32:
-        template = "Math.imul({0},{1})"
+    if _width(to) in _WORDS and name in ("mul", "square"):
+        template = "Math.imul({0},{1})" if name == "mul" else "Math.imul({0},{0})"
 
     def rule(atoms: list[Atom]) -> Atom:
-        found = unit_factor(*atoms, to) if name == "mul" else None
+        found = unit_factor(atoms[0], atoms[1], to) if name == "mul" else None
         return rounded(writer, to, template, *atoms) if found is None else found
 
     return rule
+
+
+def product_of(dtype: Any) -> str:
+    """The product of two numbers, before it is rounded or wrapped."""
+    return "Math.imul({0},{1})" if _width(dtype) in _WORDS else "{0}*{1}"
 
 
 def unit_factor(a: Atom, b: Atom, dtype: Any) -> Atom | None:
@@ -161,7 +167,7 @@ def _width(dtype: Any) -> str:
     return f"{found.kind}{found.itemsize}"
 
 
-# ------------------------------------------------------------------------------------------------------ words of 64 bits
+# ---------------------------------------------------------------------------------------------------- words of 64 bits
 
 
 def _wide(writer: Writer, operation: Operation, atoms: list[Atom]) -> Atom:
@@ -189,10 +195,14 @@ def _shifted(writer: Writer, name: str, high: Atom, low: Atom, by: Atom) -> Atom
     if name == "shift_right_logical":
         if count >= 32:
             return 0, writer.local("{0}>>>{1}", high, count - 32)
-        return writer.local("{0}>>>{1}", high, count), writer.local("({1}>>>{2}|{0}<<{3})>>>0", high, low, count, 32 - count)
+        return writer.local("{0}>>>{1}", high, count), writer.local(
+            "({1}>>>{2}|{0}<<{3})>>>0", high, low, count, 32 - count
+        )
     if count >= 32:
         return writer.local("({0}<<{1})>>>0", low, count - 32), 0
-    return writer.local("({0}<<{2}|{1}>>>{3})>>>0", high, low, count, 32 - count), writer.local("({0}<<{1})>>>0", low, count)
+    return writer.local("({0}<<{2}|{1}>>>{3})>>>0", high, low, count, 32 - count), writer.local(
+        "({0}<<{1})>>>0", low, count
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------ by itself
@@ -202,7 +212,7 @@ def _integer_pow(writer: Writer, operation: Operation, atoms: list[Atom]) -> Ato
     """By squaring, in the order in which JAX multiplies."""
     power, dtype = operation.params["y"], operation.dtypes[0]
     left, base, product = abs(power), atoms[0], None
-    times = "Math.imul({0},{1})" if dtype == np.int32 else "{0}*{1}"
+    times = product_of(dtype)
     while left:
         if left & 1:
             product = base if product is None else rounded(writer, dtype, times, product, base)

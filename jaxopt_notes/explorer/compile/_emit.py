@@ -9,96 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from ._blocks import Access, Block, Local, Node, Store
 from ._fuse import fuse
-
-
-@dataclass(eq=False, repr=False)
-class Block:
-    """A loop, a branch, or the function itself.
-
-    Attributes:
-        head: how it begins in JavaScript, `{0}` and so on for its operands.
-        operands: of the head.
-        keeps: whether an expression inside stays inside although it could be computed outside.
-        nodes: what it does, in order.
-        seen: the locals in it by what they compute.
-        parent: the block around it.
-        counter, count: of a loop over 0 ... count - 1.
-        live: whether it is printed.
-    """
-
-    head: str = ""
-    operands: tuple[Any, ...] = ()
-    keeps: bool = False
-    nodes: list[Node | Block] = field(default_factory=list)
-    seen: dict[Any, Local] = field(default_factory=dict)
-    parent: Block | None = None
-    counter: Local | None = None
-    count: int = 0
-    live: bool = False
-
-
-@dataclass(eq=False, repr=False)
-class Local:
-    """A value that has a name: the number that an expression yields, or the counter of a loop."""
-
-    name: str
-    block: Block
-    node: Node | None = None
-
-
-@dataclass(eq=False, repr=False)
-class Store:
-    """Something that is written: a variable of a loop, or a typed array.
-
-    Attributes:
-        name: in JavaScript.
-        block: from where on it holds what is read from it.
-        writers: the statements that write.
-        size: of a typed array; None for a variable.
-    """
-
-    name: str
-    block: Block
-    writers: list[Node] = field(default_factory=list)
-    size: int | None = None
-
-
-@dataclass(eq=False, repr=False)
-class Node:
-    """One statement: `const NAME = EXPRESSION`, or something that is done.
-
-    Attributes:
-        template: in JavaScript, with `{0}` and so on for the operands.
-        operands: numbers, locals and stores.
-        block: where it stands.
-        local: the name that it gives.
-        writes: what it writes.
-        access: the element of a typed array that it reads or writes.
-        live: whether it is printed.
-    """
-
-    template: str
-    operands: tuple[Any, ...]
-    block: Block
-    local: Local | None = None
-    writes: Store | None = None
-    access: Access | None = None
-    live: bool = False
-
-
-class Access(NamedTuple):
-    """An element of an array: where it is stored, its index, and the shape of the array."""
-
-    store: Store
-    index: tuple[Any, ...]
-    shape: tuple[int, ...]
-
 
 Number = bool | int | float
 Atom = Any  # a number, a Local, or a pair of them for 64 bits: Python has no recursive types that help here
@@ -113,7 +29,11 @@ def text(atom: Atom) -> str:
         return "true" if atom else "false"
     if isinstance(atom, float):
         if math.isfinite(atom):
-            written = repr(int(atom)) if atom.is_integer() and abs(atom) < 1e15 and (atom or 1 / _signed(atom) > 0) else repr(atom)
+            written = (
+                repr(int(atom))
+                if atom.is_integer() and abs(atom) < 1e15 and (atom or 1 / _signed(atom) > 0)
+                else repr(atom)
+            )
         else:
             written = "NaN" if math.isnan(atom) else "Infinity" if atom > 0 else "-Infinity"
     else:
@@ -226,18 +146,19 @@ class Emitter:
     def save(self, store: Store, index: Index, shape: Sequence[int], value: Atom) -> None:
         """Write an element of a typed array."""
         self.do("{0}[{1}]={2}", store, self.flat(index, shape), value, writes=store)
-        self.stack[-1].nodes[-1].access = Access(store, index, tuple(shape))
+        store.writers[-1].access = Access(store, index, tuple(shape))
 
-    def do(self, template: str, *operands: Atom, writes: Store | None = None) -> None:
+    def do(self, template: str, *operands: Atom, writes: Store | Sequence[Store] = ()) -> None:
         """A statement that writes; without `writes` it is printed always."""
+        stores = (writes,) if isinstance(writes, Store) else tuple(writes)
         for operand in operands:
             self._level(operand)
-        node = Node(template, operands, self.stack[-1], writes=writes)
+        node = Node(template, operands, self.stack[-1], writes=stores)
         self.stack[-1].nodes.append(node)
-        if writes is None:
+        for store in stores:
+            store.writers.append(node)
+        if not stores:
             self.roots.append(node)
-        else:
-            writes.writers.append(node)
 
     @contextmanager
     def inside(self, head: str, *operands: Atom, keeps: bool = False) -> Iterator[Block]:

@@ -8,10 +8,9 @@ nothing else reads is never written.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ._emit import Access, Block, Local, Node
+from ._blocks import Access, Block, Local, Node, Store
 
 
 def fuse(block: Block) -> None:
@@ -26,24 +25,20 @@ def fuse(block: Block) -> None:
                     break
         place += 1
     for node in block.nodes:
-        if _is_block(node):
+        if isinstance(node, Block):
             fuse(node)
     _forward(block)
 
 
-def _is_block(node: Any) -> bool:
-    return hasattr(node, "nodes")
-
-
 def _is_loop(node: Any) -> bool:
-    return _is_block(node) and node.counter is not None
+    return isinstance(node, Block) and node.counter is not None
 
 
 def _earlier(nodes: Sequence[Any], place: int) -> Iterator[int]:
     """The places of the loops before that have the same length, the nearest first."""
     for before in range(place - 1, -1, -1):
         node = nodes[before]
-        if not _is_block(node) and node.writes is None and node.local is None:
+        if not isinstance(node, Block) and not node.writes and node.local is None:
             return  # it leaves the loop around: nothing moves across
         if _is_loop(node) and node.count == nodes[place].count:
             yield before
@@ -51,7 +46,7 @@ def _earlier(nodes: Sequence[Any], place: int) -> Iterator[int]:
 
 def _joined(block: Block, earlier: int, later: int) -> bool:
     """Join two loops if that changes nothing."""
-    nodes = block.nodes
+    nodes: list[Any] = block.nodes
     first, second = nodes[earlier], nodes[later]
     moving = _needed(nodes, earlier, later)
     if moving is None:
@@ -64,7 +59,7 @@ def _joined(block: Block, earlier: int, later: int) -> bool:
         return False
     _rename(second, second.counter, first.counter)
     for node in second.nodes:
-        if _is_block(node):
+        if isinstance(node, Block):
             node.parent = first
         else:
             _placed(node, first)
@@ -94,9 +89,7 @@ def _needed(nodes: Sequence[Any], earlier: int, later: int) -> list[int] | None:
 
 def _conflict(mover: Any, rest: Any) -> bool:
     """Whether moving one thing before another changes what either finds."""
-    return bool(
-        _writes(mover) & _reads(rest) or _writes(mover) & _writes(rest) or (_reads(mover) & _writes(rest))
-    )
+    return bool(_writes(mover) & _reads(rest) or _writes(mover) & _writes(rest) or (_reads(mover) & _writes(rest)))
 
 
 def _aligned(first: Block, second: Block) -> bool:
@@ -118,7 +111,11 @@ def _aligned(first: Block, second: Block) -> bool:
             return False
         if not _same_turn(written[node.access.store.name], first, node.access, second):
             return False
-        if not all(_same_turn(a, first, node.access, second) for a in _accesses(first, writing=True) if a.store.name == node.access.store.name):
+        if not all(
+            _same_turn(a, first, node.access, second)
+            for a in _accesses(first, writing=True)
+            if a.store.name == node.access.store.name
+        ):
             return False
     return True
 
@@ -127,13 +124,13 @@ def _same_turn(written: Access, first: Block, read: Access, second: Block) -> bo
     """Whether both loops step along the same axis of an array."""
     if written.shape != read.shape:
         return False
-    steps = zip(written.index, read.index, strict=True)
+    steps = zip(written.at, read.at, strict=True)
     return any(w is first.counter and r is second.counter for w, r in steps)
 
 
 def _all(block: Block) -> Iterator[Node]:
     for node in block.nodes:
-        if _is_block(node):
+        if isinstance(node, Block):
             yield from _all(node)
         else:
             yield node
@@ -141,29 +138,29 @@ def _all(block: Block) -> Iterator[Node]:
 
 def _accesses(block: Block, writing: bool) -> Iterator[Access]:
     for node in _all(block):
-        if node.access is not None and (node.writes is not None) == writing:
+        if node.access is not None and bool(node.writes) == writing:
             yield node.access
 
 
 def _reads(node: Any) -> set[str]:
     """The names of what a statement reads, or all statements of a block."""
-    if _is_block(node):
-        inside: set[str] = {operand.name for operand in node.operands if hasattr(operand, "name")}
+    if isinstance(node, Block):
+        inside: set[str] = {operand.name for operand in node.operands if isinstance(operand, (Local, Store))}
         for inner in node.nodes:
             inside |= _reads(inner)
         return inside
-    read = {operand.name for operand in node.operands if hasattr(operand, "name")}
-    return read | ({node.writes.name} if node.writes is not None and node.access is None else set())
+    read = {operand.name for operand in node.operands if isinstance(operand, (Local, Store))}
+    return read | ({store.name for store in node.writes} if node.access is None else set())
 
 
 def _writes(node: Any) -> set[str]:
     """The names of the names and stores that a statement sets."""
-    if _is_block(node):
+    if isinstance(node, Block):
         inside: set[str] = set()
         for inner in node.nodes:
             inside |= _writes(inner)
         return inside
-    return {each.name for each in (node.local, node.writes) if each is not None}
+    return {each.name for each in (node.local, *node.writes) if each is not None}
 
 
 def _rename(block: Block, old: Local | None, new: Local | None) -> None:
@@ -174,14 +171,14 @@ def _rename(block: Block, old: Local | None, new: Local | None) -> None:
 
     for node in block.nodes:
         node.operands = renamed(node.operands)
-        if _is_block(node):
+        if isinstance(node, Block):
             _rename(node, old, new)
         elif node.access is not None:
-            node.access = node.access._replace(index=renamed(node.access.index))
+            node.access = node.access._replace(at=renamed(node.access.at))
 
 
 def _key(atom: Any) -> Any:
-    return atom.name if hasattr(atom, "name") else (type(atom), repr(atom))
+    return atom.name if isinstance(atom, (Local, Store)) else (type(atom), repr(atom))
 
 
 def _forward(block: Block) -> None:
@@ -190,14 +187,14 @@ def _forward(block: Block) -> None:
     instead: dict[str, Any] = {}
     computed: dict[Any, Any] = {}
     for node in block.nodes:
-        if _is_block(node):
+        if isinstance(node, Block):
             for store in _writes(node):
                 held = {key: value for key, value in held.items() if key[0] != store}
             continue
         if instead:
             node.operands = tuple(instead.get(getattr(operand, "name", ""), operand) for operand in node.operands)
         access = node.access
-        if node.local is not None and not any(hasattr(operand, "writers") for operand in node.operands):
+        if node.local is not None and not any(isinstance(operand, Store) for operand in node.operands):
             # What two loops computed each for itself is computed once.
             same = computed.setdefault((node.template, *map(_key, node.operands)), node.local)
             if same is not node.local:
@@ -205,11 +202,10 @@ def _forward(block: Block) -> None:
         if access is None:
             held = {key: value for key, value in held.items() if key[0] not in _writes(node)}
             continue
-        key = (access.store.name, *(_key(instead.get(_key(i), i)) for i in access.index))
-        if node.writes is not None:
+        key = (access.store.name, *(_key(instead.get(_key(i), i)) for i in access.at))
+        if node.writes:
             held = {other: value for other, value in held.items() if other[0] != access.store.name}
             held[key] = node.operands[2]
         elif key in held and node.local is not None:
             instead[node.local.name] = held[key]
             node.template, node.operands, node.access = "{0}", (held[key],), None
-

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from ..._jaxpr.listing import Listing, Operation
-from ._emit import Atom, Index, Store
+from ._blocks import Store
+from ._emit import Atom, Index
 from ._values import SMALL, Refused, Value, Writer, is_paired, kind
 
 Run = Callable[[Listing, Sequence[Value]], list[Value]]
@@ -23,7 +24,9 @@ class Carried:
         self.words = (0, 1) if is_paired(self.dtype) else (None,)
         self.small = start.size <= SMALL
         if self.small:
-            self.stores = [writer.variable(self._part(start.get(at), w)) for at in np.ndindex(*self.shape) for w in self.words]
+            self.stores = [
+                writer.variable(self._part(start.get(at), w)) for at in np.ndindex(*self.shape) for w in self.words
+            ]
         else:
             if is_paired(self.dtype):
                 raise Refused(f"a loop that changes {start.size} keys has no rule in JavaScript")
@@ -52,7 +55,11 @@ class Carried:
         """What it shall hold next, computed before anything that this depends on changes."""
         if self.small:
             return self.writer.settled(new)
-        if new.update is not None and new.update[0].store is not None and new.update[0].store.name == self.stores[0].name:
+        if (
+            new.update is not None
+            and new.update[0].store is not None
+            and new.update[0].store.name == self.stores[0].name
+        ):
             return new  # only a part changes, and it is in names or elsewhere already
         if new.store is not None and new.store.name == self.stores[0].name:
             new = Value(new.shape, new.dtype, new.get, new.cheap)  # it may be turned, and is copied
@@ -111,7 +118,7 @@ def _row(value: Value, step: Any) -> Value:
 
 def _write_row(writer: Writer, store: Store, shape: tuple[int, ...], step: Any, output: Value) -> None:
     def put(at: Index) -> None:
-        writer.save(store, (step, *at), shape, output.get(at))
+        writer.save(store, (step, *at), shape, writer.number(output, at))
 
     if output.size <= SMALL:
         for at in np.ndindex(*output.shape):
@@ -129,11 +136,31 @@ def while_loop(writer: Writer, operation: Operation, run: Run, *values: Value) -
     with writer.inside("for(;;)"):
         now = [one.here() for one in carried]
         (goes_on,) = run(params["cond_jaxpr"], [*values[:first], *now])
+        goes_on = writer.settled(goes_on)
+        writer.do("if(!{0})break", _any(writer, goes_on))
+        outputs = run(params["body_jaxpr"], [*values[first:second], *now])
         if goes_on.shape:
-            raise Refused("a loop with many conditions has no rule in JavaScript")
-        writer.do("if(!{0})break", goes_on.get(()))
-        _assigned(carried, run(params["body_jaxpr"], [*values[first:second], *now]))
+            outputs = [_where(writer, goes_on, *pair) for pair in zip(map(writer.readable, outputs), now, strict=True)]
+        _assigned(carried, outputs)
     return [one.here() for one in carried]
+
+
+def _any(writer: Writer, truth: Value) -> Atom:
+    """Whether any lane goes on."""
+    either = lambda total, at: truth.get(at) if total is None else writer.local("{0}||{1}", total, truth.get(at))
+    return writer.fold(False, truth.shape, either)
+
+
+def _where(writer: Writer, truth: Value, new: Value, old: Value) -> Value:
+    """`new` in the lanes that go on; those that have ended stay as they are."""
+
+    def get(at: Index) -> Atom:
+        goes_on, atoms = truth.get(at[: len(truth.shape)]), (new.get(at), old.get(at))
+        if is_paired(old.dtype):
+            return tuple(writer.local("{0}?{1}:{2}", goes_on, *pair) for pair in zip(*atoms, strict=True))
+        return writer.local("{0}?{1}:{2}", goes_on, *atoms)
+
+    return Value(old.shape, old.dtype, get, cheap=False)
 
 
 def branch(writer: Writer, operation: Operation, run: Run, which: Value, *values: Value) -> list[Value]:
@@ -168,5 +195,16 @@ def linear_solve(writer: Writer, operation: Operation, run: Run, *values: Value)
     return run(solve, [*values[skipped : skipped + count], *right])
 
 
-CONTROL = {"scan": scan, "while": while_loop, "cond": branch, "custom_linear_solve": linear_solve}
+def platform(writer: Writer, operation: Operation, run: Run, *_: Value) -> list[Value]:
+    """Which of the ways to compute something is taken: that of a CPU."""
+    ways = [way is None or "cpu" in way for way in operation.params["platforms"]]
+    return [writer.constant(np.array(ways.index(True), np.int32))]
 
+
+CONTROL: Final[dict[str, Callable[..., list[Value]]]] = {
+    "scan": scan,
+    "while": while_loop,
+    "cond": branch,
+    "custom_linear_solve": linear_solve,
+    "platform_index": platform,
+}

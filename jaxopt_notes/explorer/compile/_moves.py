@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -100,17 +101,12 @@ def _joined(writer: Writer, operation: Operation, *parts: Value) -> list[Value]:
 
 def _stack(writer: Writer, operation: Operation, *parts: Value) -> list[Value]:
     axis = operation.params["axis"]
-    wider = [
-        Value((*p.shape[:axis], 1, *p.shape[axis:]), p.dtype, lambda at, p=p: p.get((*at[:axis], *at[axis + 1 :])), p.cheap)
-        for p in parts
-    ]
-    return _joined(writer, _with(operation, dimension=axis), *wider)
 
+    def wider(part: Value) -> Value:
+        shape = (*part.shape[:axis], 1, *part.shape[axis:])
+        return Value(shape, part.dtype, lambda at: part.get((*at[:axis], *at[axis + 1 :])), part.cheap)
 
-def _with(operation: Operation, **params: Any) -> Operation:
-    from dataclasses import replace
-
-    return replace(operation, params={**operation.params, **params})
+    return _joined(writer, replace(operation, params={"dimension": axis}), *map(wider, parts))
 
 
 def _split(writer: Writer, operation: Operation, x: Value) -> list[Value]:
@@ -129,10 +125,11 @@ def _split(writer: Writer, operation: Operation, x: Value) -> list[Value]:
 def _unstack(writer: Writer, operation: Operation, x: Value) -> list[Value]:
     axis = operation.params["axis"]
     x = x if x.cheap else writer.settled(x)
-    return [
-        Value(shape, dtype, lambda at, i=i: x.get((*at[:axis], i, *at[axis:])), x.cheap)
-        for i, (shape, dtype) in enumerate(zip(operation.shapes, operation.dtypes, strict=True))
-    ]
+
+    def row(i: int) -> Value:
+        return Value(operation.shapes[i], operation.dtypes[i], lambda at: x.get((*at[:axis], i, *at[axis:])), x.cheap)
+
+    return [row(i) for i in range(len(operation.shapes))]
 
 
 def _pad(writer: Writer, operation: Operation, x: Value, fill: Value) -> list[Value]:
@@ -159,8 +156,6 @@ def _cropped(writer: Writer, operation: Operation, x: Value, fill: Value) -> Val
     shape = tuple(
         low + high + max(0, n + (n - 1) * inner) for n, (low, high, inner) in zip(x.shape, grown, strict=True)
     )
-    from dataclasses import replace
-
     padded = replace(operation, shapes=(shape,), params={"padding_config": grown})
     whole = _pad(writer, padded, x, fill)[0]
     cut = [max(-low, 0) for low, _, _ in config]
@@ -221,7 +216,9 @@ def _replaced(writer: Writer, tests: list[tuple[Atom, int]], new: Atom, old: Ato
     """`new` where all tests hold, and else `old`."""
     if not tests:
         return new
-    holds = writer.local("&&".join(f"{{{2 * k}}}==={{{2 * k + 1}}}" for k in range(len(tests))), *(a for t in tests for a in t))
+    holds = writer.local(
+        "&&".join(f"{{{2 * k}}}==={{{2 * k + 1}}}" for k in range(len(tests))), *(a for t in tests for a in t)
+    )
     if isinstance(new, tuple):
         return tuple(writer.local("{0}?{1}:{2}", holds, n, o) for n, o in zip(new, old, strict=True))
     return writer.local("{0}?{1}:{2}", holds, new, old)

@@ -10,13 +10,14 @@ import numpy as np
 
 from ..._jaxpr.listing import Listing, Operation, listed
 from ._algebra import ALGEBRA
+from ._blocks import Local
 from ._elementwise import NAMES, elementwise
-from ._emit import Atom, Local, text
+from ._emit import Atom, text
+from ._external import external_call
 from ._loops import CONTROL
 from ._moves import MOVES, Rule
 from ._random import RANDOM
 from ._reductions import REDUCTIONS
-from ._external import external_call
 from ._values import SMALL, Refused, Value, Writer, is_paired
 
 RULES: Final[dict[str, Rule]] = {**MOVES, **REDUCTIONS, **RANDOM, **ALGEBRA, "pure_callback": external_call}
@@ -124,15 +125,20 @@ def _result(writer: Writer, value: Value) -> tuple[str, list[Atom]]:
 def _run(writer: Writer, listing: Listing, inputs: Sequence[Value]) -> list[Value]:
     """The outputs of a program, written where the writer stands."""
     slots: dict[int, Value] = dict(zip(listing.inputs, inputs, strict=True))
-    uses = _uses(listing)
+    uses, known = _uses(listing), set[int]()
 
     def read(item: Any) -> Value:
         return slots[item] if isinstance(item, int) else writer.constant(item)
 
     for operation in listing.operations:
         values = _outputs(writer, operation, list(map(read, operation.inputs)))
+        fixed = all(not isinstance(item, int) or item in known for item in operation.inputs)
+        known.update(operation.outputs if fixed else ())
         for slot, value in zip(operation.outputs, values, strict=True):
-            slots[slot] = _kept(writer, value, uses.get(slot, 0))
+            # An array that depends on no argument is computed once, and not where it is read.
+            slots[slot] = (
+                writer.settled(value) if fixed and not value.cheap else _kept(writer, value, uses.get(slot, 0))
+            )
     return [read(item) for item in listing.outputs]
 
 

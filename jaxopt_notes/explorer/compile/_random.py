@@ -57,8 +57,8 @@ def _seed(writer: Writer, operation: Operation, seeds: Value) -> list[Value]:
         if isinstance(seed, int):
             high, low = divmod(seed % 2**64 if wide else seed % 2**32, 2**32)
             return high, low
-        high = writer.local("Math.floor({0}/4294967296)>>>0", seed) if wide else 0
-        return high, writer.local("{0}>>>0", seed)
+        above: Atom = writer.local("Math.floor({0}/4294967296)>>>0", seed) if wide else 0
+        return above, writer.local("{0}>>>0", seed)
 
     return [Value(operation.shapes[0], operation.dtypes[0], get, cheap=False)]
 
@@ -79,7 +79,9 @@ def _wrap(writer: Writer, operation: Operation, words: Value) -> list[Value]:
 def _is_threefry(operation: Operation) -> None:
     name = getattr(operation.params.get("impl"), "name", "threefry2x32")
     if name != "threefry2x32":
-        raise Refused(f"random numbers of the kind {name!r} have no rule in JavaScript; use threefry2x32, JAX's default")
+        raise Refused(
+            f"random numbers of the kind {name!r} have no rule in JavaScript; use threefry2x32, JAX's default"
+        )
 
 
 def _unwrap(writer: Writer, operation: Operation, keys: Value) -> list[Value]:

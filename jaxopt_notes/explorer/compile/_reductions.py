@@ -1,4 +1,4 @@
-"""Operations that put many elements together: sums, products of matrices, positions, running sums, sorting, scattering."""
+"""Operations that put many elements together: sums, products of matrices, positions, sorting, scattering."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any, Final
 import numpy as np
 
 from ..._jaxpr.listing import Operation
-from ._elementwise import rounded, unit_factor
+from ._elementwise import product_of, rounded, unit_factor
 from ._emit import Atom, Index
 from ._moves import Rule
 from ._values import SMALL, UNROLLED, Refused, Value, Writer, kind
+
 
 def _least(dtype: Any) -> Atom:
     return False if kind(dtype) == "b" else -math.inf if kind(dtype) == "f" else int(np.iinfo(dtype).min)
@@ -25,7 +26,7 @@ def _greatest(dtype: Any) -> Atom:
 def _reduction(template: str, start: Callable[[Any], Atom]) -> Rule:
     def rule(writer: Writer, operation: Operation, x: Value, *_: Value) -> list[Value]:
         axes, dtype = operation.params["axes"], operation.dtypes[0]
-        merged = "Math.imul({0},{1})" if template == "{0}*{1}" and dtype == np.int32 else template
+        merged = product_of(dtype) if template == "{0}*{1}" else template
 
         def get(at: Index) -> Atom:
             def step(total: Atom | None, inner: Index) -> Atom:
@@ -48,7 +49,7 @@ def _dot(writer: Writer, operation: Operation, a: Value, b: Value) -> list[Value
     # What takes part in several sums is computed once.
     a = a if a.cheap or all(b.shape[d] == 1 for d in free_b) else writer.settled(a)
     b = b if b.cheap or all(a.shape[d] == 1 for d in free_a) else writer.settled(b)
-    product = "Math.imul({0},{1})" if dtype == np.int32 else "{0}*{1}"
+    product = product_of(dtype)
 
     def get(at: Index) -> Atom:
         batch, left = at[: len(batch_a)], at[len(batch_a) : len(batch_a) + len(free_a)]
@@ -57,7 +58,10 @@ def _dot(writer: Writer, operation: Operation, a: Value, b: Value) -> list[Value
         def step(total: Atom | None, inner: Index) -> Atom:
             first = dict(zip((*batch_a, *summed_a, *free_a), (*batch, *inner, *left), strict=True))
             second = dict(zip((*batch_b, *summed_b, *free_b), (*batch, *inner, *right), strict=True))
-            p, q = a.get(tuple(first[d] for d in range(len(a.shape)))), b.get(tuple(second[d] for d in range(len(b.shape))))
+            p, q = (
+                a.get(tuple(first[d] for d in range(len(a.shape)))),
+                b.get(tuple(second[d] for d in range(len(b.shape)))),
+            )
             term = unit_factor(p, q, dtype)
             term = rounded(writer, dtype, product, p, q) if term is None else term
             return term if total is None else rounded(writer, dtype, "{0}+{1}", total, term)
@@ -75,19 +79,23 @@ def _position(sign: str) -> Rule:
         better = "{0}" + sign + "{1}||{0}!=={0}&&{1}==={1}"
 
         def get(at: Index) -> Atom:
+            def item(i: Any) -> Atom:
+                return x.get((*at[:axis], i, *at[axis:]))
+
+            def next_of(i: Any, best: Atom, place: Atom) -> tuple[Atom, Atom]:
+                new = writer.local(better, item(i), best)
+                return writer.local("{0}?{1}:{2}", new, item(i), best), writer.local("{0}?{1}:{2}", new, i, place)
+
             if x.shape[axis] <= UNROLLED:
-                best, place = x.get((*at[:axis], 0, *at[axis:])), 0
+                found = (item(0), 0)
                 for i in range(1, x.shape[axis]):
-                    item = x.get((*at[:axis], i, *at[axis:]))
-                    new = writer.local(better, item, best)
-                    best, place = writer.local("{0}?{1}:{2}", new, item, best), writer.local("{0}?{1}:{2}", new, i, place)
-                return place
-            best, place = writer.variable(x.get((*at[:axis], 0, *at[axis:]))), writer.variable(0)
+                    found = next_of(i, *found)
+                return found[1]
+            best, place = writer.variable(item(0)), writer.variable(0)
             with writer.loop(x.shape[axis]) as i:
-                item, best_now = x.get((*at[:axis], i, *at[axis:])), writer.read(best)
-                new = writer.local(better, item, best_now)
-                writer.assign(place, writer.local("{0}?{1}:{2}", new, i, writer.read(place)))
-                writer.assign(best, writer.local("{0}?{1}:{2}", new, item, best_now))
+                found = next_of(i, writer.read(best), writer.read(place))
+                writer.assign(best, found[0])
+                writer.assign(place, found[1])
             return writer.read(place)
 
         return [Value(operation.shapes[0], operation.dtypes[0], get, cheap=False)]
@@ -141,9 +149,7 @@ def _sort(writer: Writer, operation: Operation, *values: Value) -> list[Value]:
     sources = ",".join(f"{{{k}}}" for k in range(len(values)))
     targets = ",".join(f"{{{len(values) + k}}}" for k in range(len(values)))
     template = f"R.sort({rows},{count},{keys},[{sources}],[{targets}])"
-    writer.do(template, *(value.store for value in whole), *stores, writes=stores[0])
-    for store in stores[1:]:
-        store.writers = stores[0].writers  # one call writes all of them
+    writer.do(template, *(value.store for value in whole), *stores, writes=stores)
     return [writer.held(s, v.shape, v.dtype) for s, v in zip(stores, values, strict=True)]
 
 
@@ -151,9 +157,11 @@ def _top_k(writer: Writer, operation: Operation, x: Value) -> list[Value]:
     count, rows = x.shape[-1], math.prod(x.shape[:-1])
     k = operation.params["k"]
     whole, values, places = writer.stored(x), writer.buffer(rows * k), writer.buffer(rows * k)
-    writer.do(f"R.topK({rows},{count},{k},{{0}},{{1}},{{2}})", whole.store, values, places, writes=values)
-    places.writers = values.writers
-    return [writer.held(s, shape, d) for s, shape, d in zip((values, places), operation.shapes, operation.dtypes, strict=True)]
+    writer.do(f"R.topK({rows},{count},{k},{{0}},{{1}},{{2}})", whole.store, values, places, writes=(values, places))
+    return [
+        writer.held(s, shape, d)
+        for s, shape, d in zip((values, places), operation.shapes, operation.dtypes, strict=True)
+    ]
 
 
 _SCATTERED: Final = {
@@ -199,7 +207,9 @@ def _scatter(writer: Writer, operation: Operation, x: Value, where: Value, updat
         tests = "".join(f"{{{k + 4}}}&&" for k in range(len(inside)))
         value = "Math.fround(" + combined + ")" if dtype == np.float32 else combined
         old = value.replace("{2}", "{0}[{1}]")
-        writer.do(f"if({tests}true){{{{{{0}}[{{1}}]={old};}}}}", store, place, 0, updates.get(at), *inside, writes=store)
+        writer.do(
+            f"if({tests}true){{{{{{0}}[{{1}}]={old};}}}}", store, place, 0, updates.get(at), *inside, writes=store
+        )
 
     if updates.size <= SMALL:
         for at in np.ndindex(*updates.shape):
@@ -240,4 +250,3 @@ def _rules() -> dict[str, Rule]:
 
 
 REDUCTIONS: Final[dict[str, Rule]] = _rules()
-

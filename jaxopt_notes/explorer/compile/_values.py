@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._emit import Atom, Block, Emitter, Index, Store, known, text
+from ._blocks import Block, Store
+from ._emit import Atom, Emitter, Index, known, text
 
 SMALL = 16  # elements up to which every one has a name of its own
 UNROLLED = 16  # terms up to which a sum is written out
@@ -182,7 +183,7 @@ class Writer(Emitter):
 
         def put(at: Index) -> None:
             where = tuple(self.plus(self.times(i, s), b) for i, s, b in zip(at, strides, corner, strict=True))
-            self.save(store, where, shape, part.get(at))
+            self.save(store, where, shape, self.number(part, at))
 
         if part.size <= SMALL:
             for at in np.ndindex(*part.shape):
@@ -193,11 +194,18 @@ class Writer(Emitter):
     def _word(self, value: Value, word: int) -> Value:
         return Value(value.shape, np.dtype(np.uint32), lambda at: value.get(at)[word], value.cheap)
 
+    def number(self, value: Value, at: Index) -> Atom:
+        """An element as a typed array holds it: a truth value is 1 or 0."""
+        atom = value.get(at)
+        if is_paired(value.dtype) or np.dtype(value.dtype) != bool:
+            return atom
+        return int(atom) if isinstance(atom, bool) else self.local("+{0}", atom)
+
     def fill(self, store: Store, value: Value) -> None:
         """Write all elements into a typed array."""
 
         def put(at: Index) -> None:
-            self.save(store, at, value.shape, value.get(at))
+            self.save(store, at, value.shape, self.number(value, at))
 
         if value.size <= SMALL:
             for at in np.ndindex(value.shape):
@@ -221,7 +229,9 @@ class Writer(Emitter):
         if len(written) != 1 or not isinstance(written[0], Block):
             return
         block = written[0]
-        level = max(self._needed(block, store), *(depth for depth, outer in enumerate(self.stack) if outer.keeps or not depth))
+        level = max(
+            self._needed(block, store), *(depth for depth, outer in enumerate(self.stack) if outer.keeps or not depth)
+        )
         if level < len(self.stack) - 1:
             self.stack[-1].nodes.pop()
             self.stack[level].nodes.append(block)

@@ -2,11 +2,15 @@
 
 import functools
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
 from py_mini_racer import MiniRacer
 
+from jaxopt_notes.explorer import _programs
+from jaxopt_notes.explorer._page import opening
+from jaxopt_notes.explorer._programs import VERDICT, function_source
 from jaxopt_notes.explorer.compile import javascript, runtime
 
 # Numbers as JSON has them, with those that it has not.
@@ -64,3 +68,67 @@ def apart(found, wanted, dtype=np.float64):
         unit = np.spacing(np.maximum(np.abs(wanted), np.finfo(dtype).tiny).astype(dtype)).astype(np.float64)
         distance = np.where(same, 0.0, np.abs(found - wanted) / unit)
     return float(np.max(np.where(np.isnan(distance), np.inf, distance), initial=0.0))
+
+
+class PageEngine:
+    """The engine of a page, as the page runs it, without the page."""
+
+    def __init__(self, scenes):
+        functions = ",".join(f"{json.dumps(name)}: () => {function_source(scene)}" for name, scene in scenes.items())
+        parts = [text for text in files() if text is not None]
+        data = json.dumps(json.dumps(opening(scenes, next(iter(scenes)))))
+        self.racer = MiniRacer()
+        start = f"var page = new Engine(JSON.parse({data}), {{{functions}}});"
+        texts = "const sent = (x) => ArrayBuffer.isView(x) ? Array.from(x, sent) : Array.isArray(x) ? x.map(sent) : "
+        texts += "typeof x === 'object' && x !== null ? Object.fromEntries(Object.entries(x).map(([k, v]) => [k, sent(v)])) : "
+        texts += "typeof x === 'number' && !Number.isFinite(x) ? `#${x}` : x;"
+        texts += """
+        const number = (x) => Number(x.slice(1).replace("nan", "NaN").replace("inf", "Infinity"));
+        const restored = (fields) => Object.fromEntries(Object.entries(fields).map(([name, x]) =>
+            [name, Array.isArray(x) ? x.map((y) => (typeof y === "string" ? number(y) : y))
+                : typeof x === "string" && x.startsWith("#") ? number(x) : x]));
+        """
+        self.racer.eval("\n".join([*parts, start, texts, "0"]))
+
+    def path(self, method, request):
+        """What the page knows of one method's path; numbers that JSON has not are restored."""
+        return self._asked(f"page.described(page.descend({json.dumps(method)}, ASKED))", request)
+
+    def words(self, descent):
+        """The page's words for what JAX found."""
+        fields = {name: np.asarray(getattr(descent.verdict, name)) for name in VERDICT}
+        verdict = {name: sent(field) if field.dtype.kind != "f" else _marked(field) for name, field in fields.items()}
+        verdict["kind"] = descent.verdict.kind_name
+        call = "((x) => evidence({...x, verdict: restored(x.verdict)}))(ASKED)"
+        return self._asked(call, {"gap": descent.gap, "verdict": verdict})
+
+    def answer(self, request):
+        """The reply to a request."""
+        return self._asked("page.answer(ASKED)", request)
+
+    def _asked(self, call, request):
+        asked = f"JSON.parse({json.dumps(json.dumps(request))})"
+        return _restored(json.loads(self.racer.eval(f"JSON.stringify(sent({call.replace('ASKED', asked)}))")))
+
+
+def _marked(field):
+    """Numbers as texts, which JSON keeps."""
+    return [f"#{item!r}" for item in field.ravel().tolist()] if field.ndim else f"#{field.item()!r}"
+
+
+def _restored(value):
+    if isinstance(value, list):
+        return [_restored(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _restored(item) for key, item in value.items()}
+    if isinstance(value, str) and value.startswith("#"):
+        return float(value[1:].replace("Infinity", "inf"))
+    return value
+
+
+def files():
+    """The files of the page that compute, in order."""
+    folder = Path(_programs.PROGRAMS).parent
+    names = ("vendor/d3-array.min", "vendor/d3-contour.min", "programs", "words", "contours", "python", "engine")
+    yield "const tenth = (value) => Math.round(value * 10) / 10;"
+    yield from ((folder / f"{name}.js").read_text(encoding="utf-8") for name in names)

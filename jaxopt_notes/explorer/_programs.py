@@ -1,8 +1,7 @@
 """What a page computes with, as JavaScript: the engine, which serves every function, and the functions.
 
 The engine's programs are those of `_engine` and `_survey`, traced for a function that the page supplies. They depend on
-this package alone, so they are compiled once, into `page/programs.js`; `python -m jaxopt_notes.explorer._programs`
-writes that file anew. A function of a user needs its value, its gradient and its Hessian compiled, which takes tenths
+this package alone, so they are compiled once, into `page/programs.js`, by `scripts/compile_explorer.py`. A function of a user needs its value, its gradient and its Hessian compiled, which takes tenths
 of a second.
 """
 
@@ -108,12 +107,3 @@ def function_source(scene: Scene) -> str:
         programs = {"value": loss, "slope": slope, "hessian": hessian}
         sources = [javascript(program, *example, name=name).source for name, program in programs.items()]
     return "(() => {\n" + "\n".join(sources) + "\nreturn { value, slope, hessian };\n})()"
-
-
-def write() -> None:
-    """Compile the engine into the file that pages are made of."""
-    PROGRAMS.write_text(engine(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    write()

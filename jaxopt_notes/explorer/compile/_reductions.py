@@ -87,7 +87,7 @@ def _position(sign: str) -> Rule:
                 return writer.local("{0}?{1}:{2}", new, item(i), best), writer.local("{0}?{1}:{2}", new, i, place)
 
             if x.shape[axis] <= UNROLLED:
-                found = (item(0), 0)
+                found: tuple[Atom, Atom] = (item(0), 0)
                 for i in range(1, x.shape[axis]):
                     found = next_of(i, *found)
                 return found[1]

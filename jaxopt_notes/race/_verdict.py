@@ -103,11 +103,11 @@ class Race:
         return float(self.curves["expected"].sel(optimizer=name, budget=self.budget if budget is None else budget))
 
     def __str__(self) -> str:
-        return "\n".join([*textwrap.wrap(self._headline(), _WIDE), "", *self._details()])
+        return "\n".join([*textwrap.wrap(self.headline, _WIDE), "", *self._details()])
 
     def _repr_html_(self) -> str:
         text = html.escape("\n".join(self._details()))
-        return f"<p><strong>{html.escape(self._headline())}</strong></p><pre>{text}</pre>"
+        return f"<p><strong>{html.escape(self.headline)}</strong></p><pre>{text}</pre>"
 
     def _details(self) -> list[str]:
         sentences = [self._margin(), *self._earlier(), *self._reached(), *self._narrow(), *self._failures()]
@@ -115,7 +115,9 @@ class Race:
         end = textwrap.wrap(self._meaning(), _WIDE)
         return [*self._table(), "", *wrapped, *end]
 
-    def _headline(self) -> str:
+    @property
+    def headline(self) -> str:
+        """The answer in one sentence."""
         leader, second, tuned = self.leader, self.ranking[1], f"after {_trials(self.budget)} of tuning"
         scores, chance = f"{_words(self.metric)} {self._score(leader):.3g}", self._chance(second)
         if self.winner:

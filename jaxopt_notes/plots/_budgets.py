@@ -54,11 +54,12 @@ def budget_curves(curves: xr.Dataset | Race, ax: Axes | None = None) -> Axes:
         said.append(f"{name} from {known[0]:.3g} to {known[-1]:.3g}")
     _scales(ax, lines)
     ax.set(xlabel="trials of tuning", ylabel=f"expected {tables.label(metric)}")
+    means = "geometric mean, " if table.attrs.get("scale") == "log" else ""
     scored = "scored by other seeds than tuned" if won else "of the best configuration so far"
     title = "What tuning is worth"
     if won:
         title = f"{f'{won.winner} wins' if won.winner else 'No winner'} after {won.budget} trials of tuning"
-    style.set_title(ax, title, f"{scored}; bands: 95 % over other configurations{' and seeds' if won else ''}")
+    style.set_title(ax, title, f"{means}{scored}; bands: 95 % over other configurations{' and seeds' if won else ''}")
     if many:
         style.legend_right(ax)
     style.describe(ax, f"Expected {tables.label(metric)} against trials of tuning: {'; '.join(said)}.")

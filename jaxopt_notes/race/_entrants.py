@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import xarray
 
 Seeds = int | Sequence[int]
+Scale = Literal["log", "linear"]
+SMALLEST = float(np.finfo(np.float32).tiny)  # what 0 counts as on a logarithmic scale
 _OUTER = 1 / 16  # of the points of a space, on either side: there the best one is at the edge
 _NEAR = 1 / 3  # where the next best must be as well, or the best one is there by chance
 _FEWEST = 3  # values of a hyperparameter that is a range, and no choice
@@ -91,8 +93,9 @@ def entrants_of(
     direction: Direction | None,
     tuning: Bool[np.ndarray, " seeds"],
     scoring: Bool[np.ndarray, " seeds"],
-) -> tuple[dict[str, Entrant], Direction]:
-    """Every method of a race, and the direction of the metric.
+    scale: Scale | None,
+) -> tuple[dict[str, Entrant], Direction, Scale]:
+    """Every method of a race, the direction of the metric, and the scale that the values of the entries are on.
 
     A run that failed, or that ended with a loss above its first one, counts as one that stayed where it began; of
     another metric a failed run counts as the worst one that did not fail. What was pruned counts with what it had when
@@ -115,16 +118,22 @@ def entrants_of(
     known = np.concatenate([one.values[np.isfinite(one.values)] for one in scores.values()])
     if not len(known):
         raise ValueError(f"no method has a finite {metric}, so there is nothing to compare")
-    worst = float(known.max())
-    return {
-        name: _entrant(tables[name], one, metric, worst, tuning, scoring) for name, one in scores.items()
-    }, direction
+    values = {name: _counted(tables[name], one, metric, float(known.max())) for name, one in scores.items()}
+    positive = direction == "min" and all((one >= 0).all() for one in values.values())
+    if scale == "log" and not positive:
+        raise ValueError(f"scale='log' compares positive values of which the lower is better; {metric} is not such")
+    if scale is None:
+        scale = "log" if positive and metric in LOSSES else "linear"
+    if scale == "log":
+        values = {name: np.log(np.maximum(one, SMALLEST)) for name, one in values.items()}
+    entrants = {name: _entrant(scores[name], one, tuning, scoring) for name, one in values.items()}
+    return entrants, direction, scale
 
 
 def _refuse_other_runs(tables: Mapping[str, xarray.Dataset]) -> None:
     """Refuse tables whose runs are of other lengths, problems or random keys; an attribute that is missing is alike."""
     work = {
-        name: (_whole(table.attrs.get("steps")), _whole(table.attrs.get("batch_size")))
+        name: (_whole(table.attrs.get("steps")), _whole(table.attrs.get("batch_size")) or [1])
         for name, table in tables.items()
     }
     examples = {name: {s * b for s, b in zip(*one, strict=False)} for name, one in work.items()}
@@ -145,22 +154,20 @@ def _refuse_unequal(what: str, of_methods: Mapping[str, Any]) -> None:
         raise ValueError(f"a fair race is on one budget for all, and these tables differ in their {what}: {words}")
 
 
-def _entrant(
-    table: xarray.Dataset,
-    scores: Scores,
-    metric: str,
-    worst: float,
-    tuning: Bool[np.ndarray, " seeds"],
-    scoring: Bool[np.ndarray, " seeds"],
-) -> Entrant:
-    values = scores.values
-    limit = np.full(values.shape, worst)
+def _counted(table: xarray.Dataset, scores: Scores, metric: str, worst: float) -> np.ndarray:
+    """What every run counts as, all finite."""
+    limit = np.full(scores.values.shape, worst)
     if metric in LOSSES and "initial_loss" in table:
         first = table["initial_loss"].broadcast_like(table["status"]).transpose(*axes_of(table), "seed")
-        losses = first.values.reshape(values.shape)
+        losses = first.values.reshape(limit.shape)
         limit = np.where(np.isfinite(losses), losses, limit)
     # A sum of infinities is no score, and how far a run diverged says nothing of how good the method is.
-    values = np.where(np.isfinite(values), np.minimum(values, limit), limit)
+    return np.where(np.isfinite(scores.values), np.minimum(scores.values, limit), limit)
+
+
+def _entrant(
+    scores: Scores, values: np.ndarray, tuning: Bool[np.ndarray, " seeds"], scoring: Bool[np.ndarray, " seeds"]
+) -> Entrant:
     tuned = np.median(values[:, tuning], axis=1)
     whole = scores.ran.all(axis=1)
     if whole.any():  # what was pruned may not win by a value of another step

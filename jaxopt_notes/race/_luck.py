@@ -47,8 +47,8 @@ def tuned_test(
     s_(i) is the scoring value of the i-th best configuration by tuning. D* is D after all configurations were dealt to
     the two methods at random, which changes nothing if they are one method under two names; t is Student's, with m - 1
     degrees of freedom, and d are the differences at the m scoring seeds. A deal with |D*| >= |D| counts whole. So
-    p is never below that of the exact permutation test of the configurations, and for fixed configurations it is
-    that of the paired t-test. Of k = n all deals are summed, otherwise 4,000 are drawn, always the same.
+    p is at least that of the permutation test of the configurations, which is exact, and at least that of the paired
+    t-test of d. Of k = n all deals are summed, otherwise 4,000 are drawn, always the same.
 
     Arguments:
         first: (tuning, scoring): what each of n configurations reached by the tuning seeds, and its values at the

@@ -21,7 +21,7 @@ from ..sweeps.spec.points import trials
 from ..sweeps.spec.space import Space
 from ..sweeps.table.direction import declared_direction
 from ._compare import holm
-from ._entrants import Entrant, Seeds, entrants_of, parted_seeds
+from ._entrants import Entrant, Scale, Seeds, entrants_of, parted_seeds
 from ._luck import band_of, curve_of, difference_interval, difference_test
 from ._target import target_steps
 from ._verdict import Race
@@ -44,6 +44,7 @@ def race(
     target: float | None = None,
     metric: str = "final_loss",
     direction: Direction | None = None,
+    scale: Scale | None = None,
     level: float = 0.05,
     key: Key[Array, ""] | None = None,
     **options: Any,
@@ -54,7 +55,8 @@ def race(
 
     Every method is run at `budget` configurations of its space. The seeds of one part tune: they rank the
     configurations by their median. The seeds of the other part score: s_(i) is their mean at the i-th best. So E_k is
-    what one gets who tries k configurations at random and takes the best, by seeds that had no part in the choice.
+    what one gets who tries k configurations at random and takes the best, by seeds that had no part in the choice. Of
+    losses s is the logarithm, as they spread over decades: means are geometric, and methods differ by factors.
 
     The method with the best E at the whole budget leads. It has beaten another if that is improbable (`level`) for one
     method under two names: by `tuned_test`, which counts the luck of the configurations and of the seeds, adjusted by
@@ -78,6 +80,8 @@ def race(
             it is reached.
         metric: what is compared.
         direction: "max" or "min"; as the metric declares it when None.
+        scale: "log" or "linear", on which values are averaged and compared; when None "log" of a loss that is nowhere
+            negative, "linear" of all else.
         level: in (0, 0.5], the chance of a false winner among methods that are the same.
         key: root of all randomness: starts, data orders, and which configurations are drawn.
         options: of `sweep`, such as `steps`, `epochs`, `batch_size`, `store` (the same call resumes the race),
@@ -104,6 +108,8 @@ def race(
     Source: Dodge et al., 2019, and Tang et al., 2020, of the curve; Sivaprasad et al., 2020, of tuning as a cost;
         Dahl et al., 2023, of equal budgets; Bouthillier et al., 2021, of the luck that a comparison must count.
     """
+    if scale is not None:
+        _checks.choice("scale", scale, ("log", "linear"))
     level = float(_checks.number("level", level, low=0.0, high=0.5))
     if level == 0:
         raise ValueError("level must be above 0, got 0")
@@ -117,7 +123,7 @@ def race(
         tree, budget, tuning_seeds, scoring_seeds = _run(
             problem, methods, budget, tuning_seeds, scoring_seeds, target, metric, direction, key, options
         )
-    return _judged(tree, budget, tuning_seeds, scoring_seeds, target, metric, direction, level)
+    return _judged(tree, budget, tuning_seeds, scoring_seeds, target, metric, direction, scale, level)
 
 
 def _finished(tree: Any) -> Any:
@@ -217,6 +223,7 @@ def _judged(
     target: float | None,
     metric: str,
     direction: Direction | None,
+    scale: Scale | None,
     level: float,
 ) -> Race:
     tables = families_of(tree)
@@ -226,12 +233,12 @@ def _judged(
         raise ValueError("all methods need the same seeds, as they are compared seed by seed")
     seeds = next(iter(tables.values()))["seed"].values
     tuning, scoring = parted_seeds(seeds, tuning_seeds, scoring_seeds)
-    entrants, direction = entrants_of(tables, metric, direction, tuning, scoring)
+    entrants, direction, scale = entrants_of(tables, metric, direction, tuning, scoring, scale)
     count = len(next(iter(entrants.values())).entry.tuning)
     if budget is not None and _checks.count("budget", budget) > count:
         raise ValueError(f"budget={budget} is more than the {count} configurations of the tables")
     budget = count if budget is None else budget
-    curves = _curves(entrants, budget, metric, direction)
+    curves = _curves(entrants, budget, metric, direction, scale)
     steps = None
     if target is not None:
         steps = target_steps(tables, float(_checks.number("target", target)), metric, direction, tuning, scoring, level)
@@ -239,6 +246,7 @@ def _judged(
         tree=tree,
         metric=metric,
         direction=direction,
+        scale=scale,
         budget=budget,
         tuning_seeds=tuple(seeds[tuning].tolist()),
         scoring_seeds=tuple(seeds[scoring].tolist()),
@@ -253,7 +261,9 @@ def _judged(
     )
 
 
-def _curves(entrants: Mapping[str, Entrant], budget: int, metric: str, direction: Direction) -> xarray.Dataset:
+def _curves(
+    entrants: Mapping[str, Entrant], budget: int, metric: str, direction: Direction, scale: Scale
+) -> xarray.Dataset:
     """E_k of every method with its band, in units of the metric."""
     import xarray
 
@@ -263,9 +273,12 @@ def _curves(entrants: Mapping[str, Entrant], budget: int, metric: str, direction
     columns = {"expected": expected, "lower": [low for low, _ in bands], "upper": [high for _, high in bands]}
     count = len(next(iter(entrants.values())).entry.tuning)
     return xarray.Dataset(
-        {name: (("optimizer", "budget"), sign * np.array(column)) for name, column in columns.items()},
+        {
+            name: (("optimizer", "budget"), np.exp(column) if scale == "log" else sign * np.array(column))
+            for name, column in columns.items()
+        },
         {"optimizer": list(entrants), "budget": np.arange(1, budget + 1)},
-        {"metric": metric, "direction": direction, "configurations": count, "tuned": "by other seeds"},
+        {"metric": metric, "direction": direction, "scale": scale, "configurations": count},
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..problems._metric import SIGNS, Direction
 from ..sweeps.spec.space import in_words
+from ._entrants import Scale
 
 if TYPE_CHECKING:
     import xarray
@@ -29,14 +30,16 @@ class Race:
         tree: all runs, a table per method.
         metric: what was compared.
         direction: "max" or "min", which value of it is better.
+        scale: "log" or "linear", on which it was averaged and compared.
         budget: trials of tuning, for every method.
         tuning_seeds, scoring_seeds: the seeds that chose the configurations, and those that compare them.
         level: the chance of a false winner among methods that are the same.
-        curves: over `optimizer` and `budget`, the expected score of the best of k trials: `expected`, `lower`, `upper`.
-        pairs: over `pair` (`first`, `second`) and `budget`: `difference`, first minus second in units of the metric,
-            `p`, `p_adjusted` for the number of pairs at this budget; and at the whole budget `lower` and `upper`, the
-            interval of the difference (of pairs with the leader), `better`, the one that has won, "" for none, and
-            `fair`, whether the worse one was tuned inside its space.
+        curves: over `optimizer` and `budget`, the expected score of the best of k trials in units of the metric:
+            `expected`, `lower`, `upper`.
+        pairs: over `pair` (`first`, `second`) and `budget`: `difference`, first minus second on the scale (so on "log"
+            the logarithm of their ratio), `p`, and `p_adjusted` for the number of pairs at this budget. At the whole
+            budget: `lower` and `upper`, the interval of the difference (of pairs with the leader), `better`, the one
+            that has won, "" for none, and `fair`, whether the worse one was tuned inside its space.
         configs: the configuration of each method that tuning chose, of all that were run.
         failed: the share of the scoring seeds from which that one failed.
         edges: of methods whose configuration is at the edge of its space, one sentence per hyperparameter.
@@ -47,6 +50,7 @@ class Race:
     tree: xarray.DataTree
     metric: str
     direction: Direction
+    scale: Scale
     budget: int
     tuning_seeds: tuple[int, ...]
     scoring_seeds: tuple[int, ...]
@@ -146,7 +150,8 @@ class Race:
         wide = max(map(len, [*names, "trials of tuning"]))
         tuning, scoring = _seeds(self.tuning_seeds), _seeds(self.scoring_seeds)
         better = "higher" if self.direction == "max" else "lower"
-        lines = [f"Expected {_words(self.metric)} of the best of so many trials ({better} is better)"]
+        means = "geometric mean, " if self.scale == "log" else ""
+        lines = [f"Expected {_words(self.metric)} of the best of so many trials ({means}{better} is better)"]
         lines.append(f"  {'trials of tuning':{wide}s}" + "".join(f"{k:>9d}" for k in budgets) + f"{'p':>9s}   tuned to")
         for name in names:
             cells = "".join(f"{self._score(name, k):9.3g}" for k in budgets)
@@ -172,9 +177,14 @@ class Race:
         sign = SIGNS[self.direction]
         side = sign if pair["second"].item() == leader else -sign  # from first minus second to how much better it is
         low, high = sorted(side * float(pair[end]) for end in ("lower", "upper"))
-        gap = sign * (self._score(second) - self._score(leader))
-        interval = f"{1 - self.level:.0%} interval {_number(low)} to {_number(high)}"
-        sentence = f"{leader} leads {second} by {gap:.3g} ({interval})."
+        sure = f"{1 - self.level:.0%} interval"
+        if self.scale == "log":
+            ratio, (least, most) = self._score(leader) / self._score(second), np.exp([-high, -low])
+            metric, range_ = _words(self.metric), f"{sure} {_number(least)} to {_number(most)}"
+            sentence = f"The {metric} of {leader} is {ratio:.3g} of that of {second} ({range_})."
+        else:
+            gap = sign * (self._score(second) - self._score(leader))
+            sentence = f"{leader} leads {second} by {gap:.3g} ({sure} {_number(low)} to {_number(high)})."
         reached = np.flatnonzero(
             sign * (self.curves["expected"].sel(optimizer=leader).values - self._score(second)) <= 0
         )

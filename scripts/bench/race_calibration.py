@@ -26,7 +26,7 @@ LEVELS = (0.05, 0.001)
 
 
 def stored(store, configurations, seeds, steps):
-    """The final losses of (configuration, seed); a run that failed counts as one that stayed where it began."""
+    """Logarithms of final losses, (configuration, seed); a run that failed counts as one that stayed where it began."""
     space = jon.sample(
         configurations,
         jax.random.key(1),
@@ -36,7 +36,7 @@ def stored(store, configurations, seeds, steps):
     options = {"seeds": seeds, "steps": steps, "batch_size": 64, "record": "loss", "every": steps}
     table = jon.sweep(jon.problems.digits_mlp(), jon.momentum, space, **options, store=store)
     first, last = table.initial_loss.values, table.final_loss.values
-    return np.where(np.isfinite(last), np.minimum(last, first), first)
+    return np.log(np.where(np.isfinite(last), np.minimum(last, first), first))
 
 
 def contestants(losses, random, own):
@@ -68,7 +68,7 @@ def power(losses, races, share, budget):
     random, won = np.random.default_rng(1), []
     for _ in range(races):
         (tuning, scores), other = contestants(losses, random, own=False)
-        better = (1 - share) * tuning, (1 - share) * scores
+        better = tuning + np.log(1 - share), scores + np.log(1 - share)
         p = tuned_test(better, other, budget)
         gap = sum(sign * score_at(one, budget) for sign, one in ((1, other), (-1, better)))
         won.append((p <= 0.05 and gap > 0, p <= 0.05 and gap < 0, p <= 0.001 and gap > 0))

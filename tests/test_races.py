@@ -250,7 +250,7 @@ def test_ten_methods_are_told_in_25_lines():
     lines = str(found).splitlines()
     assert len(lines) <= 25
     assert max(map(len, lines)) <= 100
-    assert "adjusted for 45 pairs" in str(found).replace("\n", " ")
+    assert "adjusted, as the interval, for 45 pairs" in str(found).replace("\n", " ")
     assert "method_9" in found.beaten
 
 

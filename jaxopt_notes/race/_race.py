@@ -97,11 +97,11 @@ def race(
 
     Example:
         >>> import jax, scipy.stats, jaxopt_notes as jon
-        >>> space = jon.sample(16, jax.random.key(1), learning_rate=scipy.stats.loguniform(1e-3, 0.09))
+        >>> space = jon.sample(32, jax.random.key(1), learning_rate=scipy.stats.loguniform(1e-3, 0.09))
         >>> methods = {"descent": (jon.gradient_descent, space), "adam": (jon.adam, space)}
         >>> start = lambda key: jax.random.normal(key, (2,))
         >>> valley = jon.Problem(lambda x: x[0] ** 2 + 10 * x[1] ** 2, start)
-        >>> result = jon.race(valley, methods, tuning_seeds=4, scoring_seeds=4, steps=50, progress=False)
+        >>> result = jon.race(valley, methods, tuning_seeds=4, scoring_seeds=8, steps=50, progress=False)
         >>> result.leader, result.winner
         ('descent', 'descent')
 
@@ -310,7 +310,8 @@ def _pairs(
     intervals = np.full((len(pairs), 2), np.nan)
     for i, (first, second) in enumerate(pairs):
         if leader in (first, second):
-            low, high = difference_interval(entrants[first].entry, entrants[second].entry, budget, level)
+            two = entrants[first].entry, entrants[second].entry
+            low, high = difference_interval(*two, budget, level / len(pairs))
             intervals[i] = (low, high) if sign > 0 else (-high, -low)
     sure = adjusted[:, -1] <= level
     loses = [second if gap <= 0 else first for (first, second), gap in zip(pairs, last, strict=True)]

@@ -38,8 +38,9 @@ class Race:
             `expected`, `lower`, `upper`.
         pairs: over `pair` (`first`, `second`) and `budget`: `difference`, first minus second on the scale (so on "log"
             the logarithm of their ratio), `p`, and `p_adjusted` for the number of pairs at this budget. At the whole
-            budget: `lower` and `upper`, the interval of the difference (of pairs with the leader), `better`, the one
-            that has won, "" for none, and `fair`, whether the worse one was tuned inside its space.
+            budget: `lower` and `upper`, the interval of the difference (of pairs with the leader; with the certainty
+            1 - level for all pairs at once), `better`, the one that has won, "" for none, and `fair`, whether the
+            worse one was tuned inside its space.
         configs: the configuration of each method that tuning chose, of all that were run.
         failed: the share of the scoring seeds from which that one failed.
         edges: of methods whose configuration is at the edge of its space, one sentence per hyperparameter.
@@ -232,7 +233,7 @@ class Race:
 
     def _meaning(self) -> str:
         many = len(self.pairs["first"])
-        pairs = f", adjusted for {many} pairs" if many > 1 else ""
+        pairs = f"; adjusted, as the interval, for {many} pairs" if many > 1 else ""
         return (
             f"p: how often one method under two names would differ so much from the leader, by the luck of which "
             f"configurations were tried and of the seeds{pairs}."

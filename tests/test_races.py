@@ -153,6 +153,10 @@ def test_a_race_is_a_sweep_tuned_by_some_seeds_and_scored_by_the_others(raced):
     again = jon.race(raced.tree, tuning_seeds=3, scoring_seeds=5)
     xarray.testing.assert_identical(again.pairs, raced.pairs)
     xarray.testing.assert_identical(again.curves, raced.curves)
+    assert jon.race(raced.tree, tuning_seeds=[5, 1]).scoring_seeds == (0, 2, 3, 4, 6, 7)
+    assert jon.race(raced.tree, scoring_seeds=[5, 1]).tuning_seeds == (0, 2, 3, 4, 6, 7)
+    assert jon.race(raced.tree, scoring_seeds=2).tuning_seeds == (0, 1, 2, 3, 4, 5)
+    assert jon.race(raced.tree).tuning_seeds == (0, 1, 2, 3)
     smaller = jon.race(raced.tree, budget=4, tuning_seeds=[0, 1, 2], scoring_seeds=[3, 4, 5, 6, 7])
     xarray.testing.assert_allclose(smaller.curves.expected, raced.curves.expected[:, :4])
     assert smaller.pairs.p[0, -1] == raced.pairs.p.sel(budget=4)[0]
@@ -281,11 +285,12 @@ def pruned():
 
 
 def test_a_pruned_race_scores_by_seeds_that_pruned_nothing():
-    prune = jon.halving(3, report_seeds=5)
+    prune = jon.halving(3)
     found = jon.race(valley(), pruned(), **{**OPTIONS, "steps": 45}, prune=prune)
     table = found.tree["descent"].to_dataset()
     chosen = table.sel(learning_rate=found.configs["descent"]["learning_rate"])
     assert np.isnan(chosen.pruned_at)
+    assert table.attrs["report_seeds"] == "[3, 4, 5, 6, 7]"
     with pytest.raises(ValueError, match="must not have decided what was pruned"):
         jon.race(found.tree, tuning_seeds=2, scoring_seeds=6)
 

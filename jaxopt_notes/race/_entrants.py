@@ -59,8 +59,9 @@ def parted_seeds(
         raise ValueError(
             f"a race needs seeds to tune and at least two others to score, and the tables have {len(known)}"
         )
-    scoring = len(known) - (tuning if isinstance(tuning, int) else len(known) // 2) if scoring is None else scoring
-    tuning = len(known) - (scoring if isinstance(scoring, int) else len(known) // 2) if tuning is None else tuning
+    if tuning is None and scoring is None:
+        scoring = len(known) // 2
+    tuning, scoring = _others(known, scoring, tuning), _others(known, tuning, scoring)
     parts = {"tuning_seeds": _listed("tuning_seeds", tuning, known, 1)}
     parts["scoring_seeds"] = _listed("scoring_seeds", scoring, known, 2)
     both = [seed for seed in parts["tuning_seeds"] if seed in parts["scoring_seeds"]]
@@ -70,6 +71,15 @@ def parted_seeds(
             f"{len(known)} seeds of the tables"
         )
     return np.isin(known, parts["tuning_seeds"]), np.isin(known, parts["scoring_seeds"])
+
+
+def _others(known: np.ndarray, other: Seeds | None, given: Seeds | None) -> Seeds:
+    """The seeds that are given, or all that the other part leaves."""
+    if given is not None:
+        return given
+    if other is None or np.ndim(other) == 0:
+        return len(known) - (0 if other is None else _checks.count("seeds", other, high=len(known) - 1))
+    return [seed for seed in known.tolist() if seed not in np.asarray(other)]
 
 
 def _listed(name: str, given: Seeds, known: np.ndarray, least: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import zlib
 from collections.abc import Callable, Mapping
@@ -72,7 +73,8 @@ def race(
         methods: name -> (optimizer, space), at least two; the optimizers are ours or optax's. Of a space with more
             configurations than the budget that many are drawn at random, for each method by itself. None of tables.
         budget: trials of tuning, of every method: the number of its configurations. When None all of its space, and
-            of tables all configurations; of tables it may be fewer, and then E_k is judged there.
+            of tables all configurations; of tables it may be fewer: E_k is then judged from more
+            configurations than k, which shows smaller differences.
         tuning_seeds: how many seeds tune, the first ones, or which. When None 8, of tables half.
         scoring_seeds: how many seeds score, the last ones, or which; at least 2. When None 8, of tables half.
         target: a value of the loss, or of a `metric` that is a curve. With it each method is also tuned to reach the
@@ -85,7 +87,7 @@ def race(
         level: in (0, 0.5], the chance of a false winner among methods that are the same.
         key: root of all randomness: starts, data orders, and which configurations are drawn.
         options: of `sweep`, such as `steps`, `epochs`, `batch_size`, `store` (the same call resumes the race),
-            `evaluate_every`, `prune` (which must leave the scoring seeds out), `progress`.
+            `evaluate_every`, `prune` (the scoring seeds decide nothing there), `progress`.
 
     Returns:
         `Race`: print it for the verdict, `jon.plot` it for the curves; `race.tree` has all runs.
@@ -173,6 +175,10 @@ def _run(
         raise ValueError(
             f"a fair race has one budget for all, and the spaces differ: {words}; give budget={min(sizes.values())}"
         )
+    prune = options.get("prune")
+    if dataclasses.is_dataclass(prune) and getattr(prune, "report_seeds", ()) is None:  # what decides must not score
+        scored = tuple(seeds[parted_seeds(seeds, tuning, scoring)[1]].tolist())
+        options = {**options, "prune": dataclasses.replace(prune, report_seeds=scored)}  # type: ignore[type-var]
     tree = sweep(problem, families, seeds=seeds.tolist(), key=root, **options)
     if len(tree.children) < len(families):
         raise ValueError("the race was interrupted: the same call with a store goes on with it")

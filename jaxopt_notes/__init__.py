@@ -16,7 +16,6 @@ from . import minibatches as minibatches
 from . import optimizers as optimizers
 from . import problems as problems
 from . import proof as proof
-from . import race as race
 from . import schedules as schedules
 from . import sweeps as sweeps
 from ._version import __version__ as __version__
@@ -52,9 +51,11 @@ from .problems import maximize as maximize
 from .proof import Certificate as Certificate
 from .proof import prove as prove
 from .proof import prove_minimum_below as prove_minimum_below
+from .race import Race as Race
 from .race import Sensitivity as Sensitivity
 from .race import budget_curve as budget_curve
 from .race import compare as compare
+from .race import race as race
 from .race import sensitivity as sensitivity
 from .race import time_to_target as time_to_target
 from .report import Section as Section

@@ -17,6 +17,7 @@ from . import _checks
 from ._jaxpr import chosen_precision
 from ._version import __version__
 from .cli_proofs import prove
+from .cli_races import race
 from .cli_sweeps import classify, sweep
 from .devices import compile_quickly, use_compilation_cache, use_cpu_cores
 from .sweeps import open_sweep
@@ -246,7 +247,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return tyro.extras.subcommand_cli_from_dict(
             {
-                **{"tour": tour, "sweep": sweep, "classify": classify, "prove": prove, "study": study},
+                **{"tour": tour, "sweep": sweep, "race": race, "classify": classify, "prove": prove, "study": study},
                 **{"explore": explore, "report": report, "doctor": doctor},
             },
             prog="jaxopt-notes",

@@ -88,7 +88,7 @@ def sweep(
     from .sweeps import sweep as run
 
     maker = _problem(problem)
-    values = _space(axes, {**_arguments(maker), **arguments_of(family), **_BATCH_SIZE})
+    values = values_of(axes, {**_arguments(maker), **arguments_of(family), **_BATCH_SIZE})
     own = {name: values[name][0] for name in _own(maker, values)}
     first = _made(problem, maker, own)
     with no_exit(problem):
@@ -104,7 +104,7 @@ def sweep(
         return 0
     if store is None:
         numbers = (steps, seeds, batch_size, every, seed, keep_params)
-        store = Path("runs") / _folder_name(problem, optimizer, values, numbers)
+        store = Path("runs") / folder_name(problem, optimizer, values, numbers)
     try:
         with no_exit(problem):
             table = run(made, family, space, **definition, store=store, keep_params=keep_params, extend=extend)
@@ -113,7 +113,7 @@ def sweep(
     return _told(table, metric, direction, store)
 
 
-def _folder_name(problem: str, optimizer: str, *definition: Any) -> str:
+def folder_name(problem: str, optimizer: str, *definition: Any) -> str:
     """Such as "digits_mlp-adam-1f2e3d4c": the same for the same command, another for any other."""
     named = Path(problem.rpartition(":")[0]).stem + "-" + problem.rpartition(":")[2]
     digest = hashlib.sha256(repr((problem, optimizer, *definition)).encode()).hexdigest()[:8]
@@ -306,7 +306,7 @@ def no_exit(name: str) -> Iterator[None]:
         raise ValueError(f"{name} called sys.exit({'' if error.code is None else repr(error.code)})") from error
 
 
-def _space(axes: tuple[str, ...], arguments: Mapping[str, Argument] | None = None) -> dict[str, list[Any]]:
+def values_of(axes: tuple[str, ...], arguments: Mapping[str, Argument] | None = None) -> dict[str, list[Any]]:
     """Values of every axis, by name, as the arguments want them."""
     if not axes:
         raise ValueError("sweep needs at least one axis, such as learning_rate=0.01,0.1 or learning_rate=1e-3:1:13")

@@ -16,7 +16,7 @@ import xarray
 
 import jaxopt_notes as jon
 from jaxopt_notes import Status, cli
-from jaxopt_notes.cli_sweeps import _space
+from jaxopt_notes.cli_sweeps import values_of
 from jaxopt_notes.sweeps.spec.arguments import arguments_of
 
 
@@ -342,10 +342,10 @@ def test_every_other_sweep_has_a_folder_of_its_own(mine, monkeypatch, capsys):
 
 
 def test_a_geometric_axis_of_integers_holds_integers():
-    assert _space(("hidden=4:16:3", "n=1:3:5")) == {"hidden": [4, 8, 16], "n": [1, 2, 3]}
-    assert all(type(value) is int for value in _space(("hidden=4:16:3",))["hidden"])
-    assert _space(("rate=1e-1:10:3",))["rate"] == pytest.approx([0.1, 1.0, 10.0])
-    assert all(type(value) is float for value in _space(("rate=1.0:4:3",))["rate"])
+    assert values_of(("hidden=4:16:3", "n=1:3:5")) == {"hidden": [4, 8, 16], "n": [1, 2, 3]}
+    assert all(type(value) is int for value in values_of(("hidden=4:16:3",))["hidden"])
+    assert values_of(("rate=1e-1:10:3",))["rate"] == pytest.approx([0.1, 1.0, 10.0])
+    assert all(type(value) is float for value in values_of(("rate=1.0:4:3",))["rate"])
 
 
 def test_a_point_of_a_function_is_judged(tmp_path, called):
@@ -367,11 +367,11 @@ def test_texts_become_what_the_argument_is():
         "form=None,none": [None, "none"],
     }
     for axis, values in read.items():
-        found = _space((axis,), arguments)[axis.partition("=")[0]]
+        found = values_of((axis,), arguments)[axis.partition("=")[0]]
         assert found == values, axis
         assert [*map(type, found)] == [*map(type, values)], axis
     with pytest.raises(ValueError, match="plain=no may be a boolean or a text"):
-        _space(("plain=no",), arguments)
+        values_of(("plain=no",), arguments)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from matplotlib.axes import Axes as Axes
 from matplotlib.figure import Figure as Figure
 
 from ._boxes import boxes as boxes
+from ._budgets import budget_curves as budget_curves
+from ._budgets import sensitivity_ranges as sensitivity_ranges
 from ._choose import figures as figures
 from ._choose import plot as plot
 from ._curves import hidden_labels as hidden_labels
@@ -42,6 +44,7 @@ __all__ = [
     "alt_text",
     "animate",
     "boxes",
+    "budget_curves",
     "compare",
     "contour",
     "convex_set",
@@ -61,6 +64,7 @@ __all__ = [
     "quiver",
     "rotating_surface",
     "samples",
+    "sensitivity_ranges",
     "series",
     "set_title",
     "spectrum",

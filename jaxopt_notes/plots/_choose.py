@@ -13,6 +13,7 @@ from ..curvature import CriticalPoints, SpectralDensity
 from ..minimize import Run
 from ..problems._metric import Direction
 from ..proof import AllCriticalPoints
+from ..race import Race, Sensitivity
 from ..sweeps.spec.space import CONFIGURATION
 from ..sweeps.table.direction import SIGNS
 from . import _flow as flow
@@ -21,6 +22,7 @@ from . import _spreads as spreads
 from . import _surfaces as surfaces
 from . import _tables as tables
 from ._boxes import boxes, has_two_parameters
+from ._budgets import budget_curves, sensitivity_ranges
 from ._curves import loss_curves
 from ._heat import heatmap
 from ._samples import numbers, samples
@@ -31,7 +33,8 @@ MOST_CURVES = 6  # of metrics on test data
 
 
 def plot(
-    table: xr.Dataset | Run | CriticalPoints | AllCriticalPoints | SpectralDensity, ax: Axes | None = None
+    table: xr.Dataset | Run | CriticalPoints | AllCriticalPoints | SpectralDensity | Race | Sensitivity,
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw the figure that suits the table.
 
@@ -43,7 +46,8 @@ def plot(
     Arguments:
         table: the Dataset of a sweep, of a slice of the `landscape`, or of what else there is a figure for; or a result
             that has such a `to_dataset()`: one run, critical points, a spectral density. Proved critical points are
-            drawn as `boxes` where there are two parameters and the search kept its history.
+            drawn as `boxes` where there are two parameters and the search kept its history; a `Race` as its budget
+            curves, a `Sensitivity` as its range.
         ax: where to draw; None makes a figure, `plot(table).figure`.
 
     Returns:
@@ -60,6 +64,10 @@ def plot(
     """
     if isinstance(table, AllCriticalPoints) and table.history is not None and has_two_parameters(table):
         return boxes(table, ax)
+    if isinstance(table, Race):
+        return budget_curves(table, ax)
+    if isinstance(table, Sensitivity):
+        return sensitivity_ranges(table, ax)
     if isinstance(table, (Run, CriticalPoints, AllCriticalPoints, SpectralDensity)):
         table = table.to_dataset()
     draw = _other_than_a_sweep(table)
@@ -169,6 +177,11 @@ def _other_than_a_sweep(table: Any) -> Callable[[xr.Dataset, Axes | None], Axes]
         return spreads.spectrum
     if over.get("loss") == over.get("index") == {"point"}:
         return spreads.index_against_loss
+    if {*map(frozenset, over.values())} <= {
+        frozenset(["budget"]),
+        frozenset(["budget", "optimizer"]),
+    } and "expected" in over:
+        return budget_curves
     if over.get("value") == {"step"}:
         return lines.series
     return None

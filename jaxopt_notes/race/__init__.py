@@ -5,19 +5,25 @@ from ._budget import expected_best as expected_best
 from ._compare import compare as compare
 from ._compare import holm as holm
 from ._compare import sign_flip_test as sign_flip_test
+from ._luck import tuned_test as tuned_test
+from ._race import race as race
 from ._sensitivity import Sensitivity as Sensitivity
 from ._sensitivity import sensitivity as sensitivity
 from ._target import reaches as reaches
 from ._target import time_to_target as time_to_target
+from ._verdict import Race as Race
 
 __all__ = [
+    "Race",
     "Sensitivity",
     "budget_curve",
     "compare",
     "expected_best",
     "holm",
+    "race",
     "reaches",
     "sensitivity",
     "sign_flip_test",
     "time_to_target",
+    "tuned_test",
 ]

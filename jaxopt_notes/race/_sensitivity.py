@@ -33,6 +33,8 @@ class Sensitivity:
         factor: how much worse than the best is still in the range.
         clipped: which ends, of "low" and "high", are those of the values that were tried: the range goes further.
         metric: what was measured.
+        profile: (value of the hyperparameter, best median of the metric there), in ascending order; infinite where
+            most seeds failed, 0 of a metric that is the better the higher.
     """
 
     axis: str
@@ -44,6 +46,7 @@ class Sensitivity:
     factor: float
     clipped: tuple[str, ...]
     metric: str
+    profile: tuple[tuple[float, float], ...] = ()
 
     def __str__(self) -> str:
         least = "at least " if self.clipped else ""
@@ -111,7 +114,8 @@ def sensitivity(
     values = np.where(np.isfinite(scores.values[use]), scores.values[use] * scores.sign, np.nan)
     if not (values[~np.isnan(values)] > 0).all():
         raise ValueError(f"metric must be positive to be within a factor of its best, {metric} is not everywhere")
-    logs = scores.sign * np.log(np.where(np.isnan(values), np.inf if scores.sign > 0 else 0.0, values))
+    with np.errstate(divide="ignore"):  # a failed run has the logarithm of 0 where higher is better
+        logs = scores.sign * np.log(np.where(np.isnan(values), np.inf if scores.sign > 0 else 0.0, values))
     where = np.log10(levels)
     rows = [x[use] == level for level in levels]
 
@@ -119,7 +123,8 @@ def sensitivity(
         centers = np.median(logs, axis=1)
         return np.array([centers[row].min() for row in rows])
 
-    low, high, best = _range(where, profile(logs), np.log(factor))
+    centers = profile(logs)
+    low, high, best = _range(where, centers, np.log(factor))
     random = np.random.default_rng(0)
     seeds = logs.shape[1]
     widths = [
@@ -138,6 +143,7 @@ def sensitivity(
         factor=factor,
         clipped=clipped,
         metric=metric,
+        profile=tuple(zip(levels.tolist(), np.exp(scores.sign * centers).tolist(), strict=True)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -132,3 +132,46 @@ def time_to_target(
     attributes = {"metric": metric, "target": target, "level": level, "seeds": table.sizes["seed"]}
     coordinates = {name: one for name, one in table.coords.items() if {*one.dims} <= {*axes}}
     return xarray.Dataset(variables, coordinates, attributes)
+
+
+def target_steps(
+    tables: Mapping[str, xarray.Dataset],
+    target: float,
+    metric: str,
+    direction: Direction,
+    tuning: Bool[np.ndarray, " seeds"],
+    scoring: Bool[np.ndarray, " seeds"],
+    level: float,
+) -> dict[str, float]:
+    """The step at which each method reaches a target, tuned to reach it early; NaN if it does not.
+
+    The configuration is the one whose mean over the tuning seeds reaches the target first.
+
+    Raises:
+        ValueError: the metric is no curve, or no method reaches the target.
+    """
+    steps, ends = {}, {}
+    for name, table in tables.items():
+        curve = metric if {*_STEPS} & {*map(str, table[metric].dims)} else "loss"
+        if curve == "loss" and metric != "final_loss":
+            raise ValueError(
+                f"a target needs a curve: of metric='final_loss' that of the training loss, or give evaluate_every and "
+                f"a metric of the validation data; {metric} is measured at the end alone"
+            )
+        along = next(dim for dim in _STEPS if dim in table[curve].dims)
+        values = SIGNS[direction] * table[curve].transpose(*axes_of(table), along, "seed").values.astype(float)
+        values = np.nan_to_num(values, nan=np.inf, posinf=np.inf).reshape(-1, *values.shape[-2:])
+        tuned = values[..., tuning].mean(axis=-1)
+        hits = tuned <= SIGNS[direction] * target
+        first = np.where(hits.any(axis=-1), hits.argmax(axis=-1), hits.shape[-1])
+        chosen = int(np.lexsort((tuned.min(axis=-1), first))[0])
+        reached = reaches(values[chosen][:, scoring], SIGNS[direction] * target, level=level)
+        steps[name] = float(table[along].values[reached.argmax()]) if reached.any() else np.nan
+        ends[name] = values[chosen][:, scoring].mean(axis=-1).min()
+    if np.isnan(list(steps.values())).all():
+        nearest = min(ends, key=lambda name: ends[name])
+        raise ValueError(
+            f"no method reaches target={target:g} by its scoring seeds: the nearest mean is "
+            f"{SIGNS[direction] * ends[nearest]:.4g}, of {nearest}"
+        )
+    return steps

@@ -214,7 +214,7 @@ def _best_of(
     choosing, reporting = parted(tables[0]["seed"].values, report_seeds)
     for one in tables:
         if report_seeds is not None and "pruned_at" in one:
-            _check_pruned(one, reporting)
+            check_pruned(one, reporting)
     order = _ranking(scores, choosing, by)
     winner = order[0]
     chosen, reported = choosing & scores.ran[winner], reporting & scores.ran[winner]
@@ -329,7 +329,7 @@ def _ranking(scores: Scores, choosing: np.ndarray, by: str) -> list[int]:
     return sorted(map(int, np.flatnonzero(whole)), key=lambda c: (centers[c], failed[c], finite[c]))
 
 
-def _check_pruned(table: xarray.Dataset, reporting: np.ndarray) -> None:
+def check_pruned(table: xarray.Dataset, reporting: np.ndarray) -> None:
     """Refuse a table whose pruning was decided by seeds that are to be reported: that is a choice as well."""
     spared = json.loads(table.attrs.get("report_seeds", "[]"))  # of the sweep, whatever seeds the table has now
     wanted = table["seed"].values[reporting].tolist()

@@ -18,9 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 from compiled import programs_of
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from matplotlib.path import Path as MatplotlibPath
 from websockets.sync.client import connect
 
 import jaxopt_notes as jon
@@ -283,6 +285,32 @@ def test_contours_lie_on_their_level_and_arrows_point_downhill():
     x, direction = seen.arrows[:, :2], seen.arrows[:, 2:]
     downhill = -np.stack([2 * x[:, 0], 4 * x[:, 1]], axis=1)
     np.testing.assert_allclose(direction, downhill / np.linalg.norm(downhill, axis=1, keepdims=True), atol=1e-5)
+
+
+def test_the_region_that_is_not_convex_is_that_of_the_hessian():
+    seen = survey(SCENES["rosenbrock"], np.array([[-2.0, -1.5], [2.0, 1.5]]))
+    points = np.random.default_rng(0).uniform([-2, -1.5], [2, 1.5], (2000, 2))
+    x, y = points.T
+    hessians = np.array([[1200 * x**2 - 400 * y + 2, -400 * x], [-400 * x, np.full_like(x, 200)]]).transpose(2, 0, 1)
+    lowest = np.linalg.eigvalsh(hessians)[:, 0]
+    drawing = (points - [-2, -1.5]) / [4, 3] * [WIDTH, HEIGHT] * [1, -1] + [0, HEIGHT]
+    words = re.findall(r"([MLZ])(?:(-?[\d.]+) (-?[\d.]+))?", seen.nonconvex)
+    codes = [{"M": 1, "L": 2, "Z": 79}[letter] for letter, _, _ in words]
+    vertices = [(float(a or 0), float(b or 0)) for _, a, b in words]
+    inside = MatplotlibPath(vertices, codes).contains_points(drawing)
+    sure = np.abs(lowest) > 5
+    assert 0.05 < inside.mean() < 0.95
+    assert (inside == (lowest < 0))[sure].all()
+    curve = survey(SCENES["x_cos_pi_x"], np.array([[-1.0], [2.0]]))
+    edges = np.array(re.findall(r"[MH]([\d.]+)", curve.nonconvex), float).reshape(-1, 3)[:, :2] / WIDTH * 3 - 1
+    # f'' = -2 pi sin(pi x) - pi^2 x cos(pi x) changes sign where 2 tan(pi x) = -pi x.
+    roots = [
+        scipy.optimize.brentq(lambda x: 2 * np.sin(np.pi * x) + np.pi * x * np.cos(np.pi * x), *ends)
+        for ends in ((-0.9, -0.6), (-0.1, 0.1), (0.6, 0.9), (1.5, 1.8))
+    ]
+    np.testing.assert_allclose(edges, [[-1, roots[0]], [0, roots[2]], [roots[3], 2]], atol=0.01)
+    for flat in ("bowl", "exp", "absolute_value"):
+        assert survey(SCENES[flat], SCENES[flat].domain).nonconvex == ""
 
 
 def test_a_function_with_poles_and_holes_is_drawn_where_it_can_be():

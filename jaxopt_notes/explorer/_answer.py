@@ -186,6 +186,9 @@ def _surveyed(request: Request) -> dict[str, Any]:
         "arrows": _encoded(seen.arrows),
         "rate": seen.rate,
         "span": list(seen.span),
+        "grid": {"columns": seen.grid.shape[1], "rows": seen.grid.shape[0], "values": _encoded(seen.grid)},
+        "nonconvex": seen.nonconvex,
+        "spacing": seen.spacing,
         "note": seen.note,
     }
 

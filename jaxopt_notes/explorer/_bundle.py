@@ -21,6 +21,8 @@ MODULE = (
     "layout",
     "controls",
     "moving",
+    "shaders",
+    "surface",
     "lesson",
     "taking",
     "module",

@@ -18,6 +18,8 @@ from ._scenes import Scene
 WIDTH, HEIGHT = 800, 600  # of the drawing, in the units of its paths
 _COLUMNS, _ROWS, _SPACING = 161, 121, 8  # of the grid; every so many of its points has an arrow
 _LEVELS = 16
+_EVERY = 2  # of the grid; at every so many of its points the curvature is looked at
+_FLAT = 1e-5  # of the largest curvature in the window: nearer to zero its sign is that of rounding
 _CURVE = 401
 Contours = list[tuple[float, str, str]]
 
@@ -32,6 +34,9 @@ class Survey(NamedTuple):
         rate: a learning rate of gradient descent to begin with, 0.4 times what the curvature at the start and the known
             minima allows.
         span: (lowest, highest) value in the window.
+        grid: f at the nodes of a grid over the window, rows from the bottom up; empty for a function of one variable.
+        nonconvex: the region where f curves down in some direction, so that it is not convex there, as SVG path data.
+        spacing: of the levels, "linear" or "log".
         note: what an empty picture means: that the function is constant there, or nowhere finite; else empty.
     """
 
@@ -40,6 +45,9 @@ class Survey(NamedTuple):
     arrows: Float[np.ndarray, "m 4"]
     rate: float
     span: tuple[float, float]
+    grid: Float[np.ndarray, "rows columns"]
+    nonconvex: str
+    spacing: str
     note: str = ""
 
 
@@ -66,25 +74,31 @@ def survey(scene: Scene, window: Float[np.ndarray, "2 n"]) -> Survey:
     known = np.stack([scene.start, *(point for point, _ in scene.minima)]).astype(dtype)
     counts = (_CURVE,) if scene.dimension == 1 else (_COLUMNS, _ROWS)
     axes = [np.linspace(low, high, n).astype(dtype) for low, high, n in zip(*window, counts, strict=True)]
-    values, slopes, curvature = jax.device_get(_look(program, constants, axes, known))
+    values, slopes, curvature, lowest, largest = jax.device_get(_look(program, constants, axes, known))
     finite = values[np.isfinite(values)]
     span = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     rate = min(0.8 / float(curvature), 1e300) if curvature > 0 else 0.1
     note = _note(span) if finite.size else "not finite anywhere in this window"
     nothing = np.zeros((0, 4), np.float32)
+    nonconvex = _nonconvex(lowest, float(largest))
     if scene.dimension == 1:
-        return Survey([], np.stack([axes[0], values], axis=1), nothing, rate, span, note)
+        curve, grid = np.stack([axes[0], values], axis=1), np.zeros((0, 0))
+        return Survey([], curve, nothing, rate, span, grid, nonconvex, scene.levels, note)
     arrows = np.concatenate([np.stack(np.meshgrid(*(a[_SPACING // 2 :: _SPACING] for a in axes)), -1), slopes], axis=-1)
     arrows = arrows.reshape(-1, 4)
     drawn = np.all(np.isfinite(arrows), axis=1) & np.any(arrows[:, 2:] != 0, axis=1)
-    return Survey(_contours(values, levels(span, scene.levels)), np.zeros((0, 2)), arrows[drawn], rate, span, note)
+    contours = _contours(values, levels(span, scene.levels))
+    return Survey(contours, np.zeros((0, 2)), arrows[drawn], rate, span, values, nonconvex, scene.levels, note)
 
 
 @partial(jax.jit, static_argnums=0)
 def _look(
     program: Program, constants: list[Any], axes: list[Array], known: Float[Array, "m n"]
-) -> tuple[Array, Array, Float[Array, ""]]:
-    """Values on the grid, downhill directions on a coarser one, and the largest curvature at the known points."""
+) -> tuple[Array, Array, Float[Array, ""], Array, Float[Array, ""]]:
+    """Values on the grid, downhill directions on a coarser one, and the largest curvature at the known points.
+
+    Then the smallest eigenvalue of the Hessian at every other node of the grid, and its largest entry at any of them.
+    """
 
     def loss(x: Array) -> Array:
         return program(constants, x)
@@ -99,7 +113,35 @@ def _look(
     coarse = points[(slice(_SPACING // 2, None, _SPACING),) * len(axes)]
     slopes = jax.vmap(downhill)(coarse.reshape(-1, len(axes))).reshape(coarse.shape)
     curvatures = jax.vmap(lambda x: euclidean_norm(dense_hessian(loss, x)))(known)
-    return values, slopes, jnp.max(jnp.where(jnp.isfinite(curvatures), curvatures, 0))
+    nodes = points[(slice(None, None, _EVERY),) * len(axes)]
+    hessians = jax.vmap(lambda x: dense_hessian(loss, x))(nodes.reshape(-1, len(axes)))
+    lowest = jax.vmap(_smallest_eigenvalue)(hessians).reshape(nodes.shape[:-1])
+    sizes = jnp.abs(hessians)
+    largest = jnp.max(jnp.where(jnp.isfinite(sizes), sizes, 0))
+    return values, slopes, jnp.max(jnp.where(jnp.isfinite(curvatures), curvatures, 0)), lowest, largest
+
+
+def _smallest_eigenvalue(matrix: Float[Array, "n n"]) -> Float[Array, ""]:
+    """Of a symmetric matrix with one or two rows."""
+    if matrix.shape[0] == 1:
+        return matrix[0, 0]
+    (a, b), (c, d) = matrix
+    return (a + d) / 2 - jnp.hypot((a - d) / 2, (b + c) / 2)
+
+
+def _nonconvex(lowest: Float[np.ndarray, "..."], largest: float) -> str:
+    """Where the smallest eigenvalue is negative beyond rounding, as SVG path data; bands for one variable."""
+    if not largest > 0:
+        return ""
+    share = np.where(np.isfinite(lowest), lowest.astype(np.float64) / largest, 1.0) + _FLAT
+    if lowest.ndim == 2:
+        return _path_data(*_generator(share).filled(-np.inf, 0.0))
+    xs = np.linspace(0, WIDTH, len(share))
+    inside = np.concatenate([[False], share < 0, [False]])
+    edges = np.flatnonzero(inside[1:] != inside[:-1]).reshape(-1, 2)
+    half = WIDTH / (len(share) - 1) / 2
+    bands = np.clip([(xs[first] - half, xs[last - 1] + half) for first, last in edges], 0, WIDTH).reshape(-1, 2)
+    return "".join(f"M{left:.1f} 0H{right:.1f}V{HEIGHT}H{left:.1f}Z" for left, right in bands.tolist())
 
 
 def _note(span: tuple[float, float]) -> str:
@@ -119,20 +161,24 @@ def levels(span: tuple[float, float], spacing: str) -> Float[np.ndarray, " level
 
 def _contours(values: Float[np.ndarray, "rows columns"], heights: Float[np.ndarray, " levels"]) -> Contours:
     """Lines and the regions above them, in the units of the drawing, whose y axis points down."""
-    import contourpy
-
-    rows, columns = values.shape
-    xs, ys = np.linspace(0, WIDTH, columns), np.linspace(HEIGHT, 0, rows)
     # In units of the highest level, as differences of the largest numbers are infinite. What is infinite is above every
     # level; what is no number is left out.
     unit = float(np.abs(heights).max(initial=0)) or 1.0
     known = np.ma.masked_invalid(np.where(np.isposinf(values), 1e30, values.astype(np.float64) / unit))
-    generator = contourpy.contour_generator(xs, ys, known, line_type="SeparateCode", fill_type="OuterCode")
+    generator = _generator(known)
     found: Contours = []
     for height in heights:
         lines, regions = generator.lines(height / unit), generator.filled(height / unit, np.inf)
         found.append((float(height), _path_data(*lines), _path_data(*regions)))
     return found
+
+
+def _generator(values: Any) -> Any:
+    import contourpy
+
+    rows, columns = values.shape
+    xs, ys = np.linspace(0, WIDTH, columns), np.linspace(HEIGHT, 0, rows)
+    return contourpy.contour_generator(xs, ys, values, line_type="SeparateCode", fill_type="OuterCode")
 
 
 def _path_data(pieces: list[Any], codes: list[Any]) -> str:

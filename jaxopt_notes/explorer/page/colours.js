@@ -8,7 +8,7 @@ extend(class Colours {
   // Read the style sheet's colours for the scheme that is on.
   readColours() {
     const style = getComputedStyle(this.el.firstElementChild);
-    const names = ["low", "middle", "high", "paper", "ink", "soft", "line", "contour"];
+    const names = ["low", "middle", "high", "paper", "ink", "soft", "line", "contour", "minimum"];
     this.colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
     this.dark = channels(this.colours.paper)[0] < 128;
   }

@@ -13,6 +13,7 @@ extend(class Paths {
     this.drawStart();
     this.drawCurves();
     this.drawPlayer();
+    this.drawSurface();
   }
 
   onePath(name, run) {

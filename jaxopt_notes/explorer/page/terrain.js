@@ -43,6 +43,7 @@ extend(class Terrain {
       const fill = this.ramp((i + 1) / this.seen.contours.length);
       layers.push(drawn("path", { d: region, class: "region", fill }));
     });
+    if (this.state.show.nonconvex) layers.push(...this.hatched());
     for (const { line, level } of this.seen.contours) {
       layers.push(drawn("path", { d: line, class: "contour" }, drawn("title", {}, `f = ${shown(level)}`)));
     }
@@ -60,6 +61,17 @@ extend(class Terrain {
     layers.push(...this.criticalPoints());
     this.parts.terrain.replaceChildren(...layers, ...this.axisLabels());
     this.drawLevels();
+    this.toggleSurface();
+  }
+
+  // Where the function is not convex: hatched, which no height is.
+  hatched() {
+    const id = `${this.unique}-hatch`;
+    const size = 9 * this.unit;
+    const line = drawn("path", { d: `M0 ${size}L${size} 0`, class: "hatch", "stroke-width": this.unit });
+    const pattern = drawn("pattern", { id, width: size, height: size, patternUnits: "userSpaceOnUse" }, line);
+    const words = "not convex here: the smallest eigenvalue of the Hessian is negative";
+    return [pattern, drawn("path", { d: this.seen.nonconvex, class: "nonconvex", fill: `url(#${id})` }, drawn("title", {}, words))];
   }
 
   // Stars at the minima that are tabulated, until those that are proved are known, with saddles and maxima.

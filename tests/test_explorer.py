@@ -34,11 +34,13 @@ from jaxopt_notes.explorer._answer import answer, opening, reply_to, sentence, s
 from jaxopt_notes.explorer._bundle import MODULE, STYLE, module
 from jaxopt_notes.explorer._controls import CONTROLS, LOOKS
 from jaxopt_notes.explorer._engine import Settings, descend
+from jaxopt_notes.explorer._formula import lines
 from jaxopt_notes.explorer._presets import PRESETS
 from jaxopt_notes.explorer._proofs import prove_ends, prove_window
 from jaxopt_notes.explorer._request import LARGEST, decoded, parse
 from jaxopt_notes.explorer._scenes import catalogue, of_function, of_problem, plain
 from jaxopt_notes.explorer._survey import HEIGHT, WIDTH, levels, survey
+from jaxopt_notes.optimizers import RULES
 from jaxopt_notes.plots._style import STYLES
 
 SCENES = catalogue()
@@ -366,6 +368,37 @@ def test_the_learning_rate_to_begin_with_is_stable():
 
 def test_formulas_are_readable_as_plain_text():
     assert plain(r"$\sum_i 100 (x_{i+1} - x_i^2)^2$") == "Σᵢ 100 (xᵢ₊₁ - xᵢ²)²"
+
+
+def leaves(tree):
+    """The symbols of a tree of MathML from left to right."""
+    if tree[0] == "number":
+        return leaves(tree[2])
+    return [symbol for child in tree[1:] for symbol in ([child] if isinstance(child, str) else leaves(child))]
+
+
+def numbers_in(tree):
+    own = [tree[1]] if tree[0] == "number" else []
+    return own + [name for child in tree[1:] if isinstance(child, list) for name in numbers_in(child)]
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_rule_is_typeset_whole_with_a_place_for_every_number(name):
+    formula, trees = RULES[name].formula, lines(RULES[name].formula, tuple(CONTROLS[name]))
+    greek = {"alpha": "α", "beta": "β", "varepsilon": "ε", "rho": "ρ", "mu": "μ", "Lambda": "Λ", "top": "⊤"}
+    text = re.sub(r",\s*\\q?quad", " ", formula)
+    text = re.sub(r"\\(frac|sqrt|hat|mathrm|[bB]ig[lr]|,)", " ", text)
+    text = re.sub(r"\\[lr]vert", "|", text)
+    text = re.sub(r"\\([a-zA-Z]+)", lambda found: greek[found[1]], text)
+    wanted = re.sub(r"[\s{}_^]", "", text).replace("-", "−")
+    found = "".join(symbol for tree in trees for symbol in leaves(tree) if symbol != "^")
+    assert sorted(found) == sorted(wanted)
+    shown = {number for tree in trees for number in numbers_in(tree)}
+    assert "learning_rate" in shown
+    absent = {"adamw": {"b1", "b2"}, "adan": {"b1"}}.get(name, set())  # in the averages, which their formula only names
+    assert shown == set(CONTROLS[name]) - absent
+    with pytest.raises(ValueError, match="unknown command"):
+        lines(r"x = \gamma", ())
 
 
 def test_the_looks_are_those_of_the_figures():

@@ -471,16 +471,32 @@ def test_a_number_that_cannot_be_is_refused_in_words_and_open_evidence_stays_ope
 
 def test_pictures_and_python_can_be_taken_away(open_page, tmp_path):
     page = open_page()
+    page.get_by_label("learning rate, gradient descent, exact").fill("0.19")
+    at_rest(page)
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save SVG").click()
     saved.value.save_as(tmp_path / "picture.svg")
     drawing = ElementTree.parse(tmp_path / "picture.svg").getroot()
     strokes = {path.get("stroke") for path in drawing.iter("{http://www.w3.org/2000/svg}path")}
     assert "rgb(213, 94, 0)" in strokes or "#D55E00" in strokes
+    words = [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert "stretched bowl, f = 0.1 x₁² + 2 x₂²" in words
+    assert any(re.match(r"gradient descent: learning rate 0\.19; loss \S+ after 60 steps", word) for word in words)
+    assert any(word.startswith("momentum: learning rate") for word in words)
+    assert "start (-5, -2)" in words
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save PNG").click()
     saved.value.save_as(tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes()[:4] == b"\x89PNG"
+    page.get_by_label("steps, exact").fill("12")
+    at_rest(page)
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save WebM").click()
+    saved.value.save_as(tmp_path / "film.webm")
+    film = (tmp_path / "film.webm").read_bytes()
+    assert film[:4] == b"\x1aE\xdf\xa3"  # EBML
+    assert len(film) > 5_000
+    expect(page.locator(".step-text")).to_have_text("step 12 of 12")
     page.get_by_role("button", name="Copy as Python").click()
     code = page.get_by_label("Python that draws this picture")
     expect(code).to_be_visible()
@@ -693,3 +709,22 @@ def test_another_seed_draws_other_noise(open_page):
     at_rest(page)
     assert path_of(page) != before
     assert page.get_by_label("seed of the noise, exact").input_value() == "1"
+
+
+def test_the_rule_stands_with_the_numbers_that_are_set(open_page):
+    page = open_page()
+    momentum = page.locator(".optimizer", has=page.get_by_label("learning rate, momentum, exact", exact=True))
+    page.get_by_label("learning rate, momentum, exact").fill("0.03")
+    page.get_by_label("beta, momentum, exact").fill("0.8")
+    page.get_by_label("dampening, momentum, exact").fill("0.25")
+    lines = momentum.locator("math")
+    expect(lines.nth(0)).to_have_text("vt=0.8vt−1+(1−0.25)gt")
+    expect(lines.nth(1)).to_have_text("xt+1=xt−0.03vt")
+    page.get_by_label("learning rate, momentum, exact").fill("0.00002")
+    expect(lines.nth(1)).to_have_text("xt+1=xt−2·10-5vt")
+    page.get_by_label("learning rate, momentum, exact").fill("0.1")
+    page.get_by_label("learning-rate decay, exact").fill("0.25")
+    page.get_by_role("slider", name="Step shown").fill("5")  # whose rate is 0.1 / (1 + 0.25 * 4)
+    expect(lines.nth(1)).to_have_text("xt+1=xt−0.05vt")
+    width = lines.nth(0).bounding_box()["width"]
+    assert width > 100  # typeset, not hidden

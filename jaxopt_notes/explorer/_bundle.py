@@ -17,6 +17,7 @@ MODULE = (
     "paths",
     "curves",
     "player",
+    "formula",
     "verdicts",
     "layout",
     "controls",
@@ -25,6 +26,7 @@ MODULE = (
     "surface",
     "lesson",
     "taking",
+    "saving",
     "module",
 )
 STYLE = ("look", "picture", "controls", "sizes")

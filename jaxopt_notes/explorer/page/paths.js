@@ -13,6 +13,7 @@ extend(class Paths {
     this.drawStart();
     this.drawCurves();
     this.drawPlayer();
+    this.drawFormulas();
     this.drawSurface();
   }
 

@@ -289,6 +289,20 @@ def test_contours_lie_on_their_level_and_arrows_point_downhill():
     np.testing.assert_allclose(direction, downhill / np.linalg.norm(downhill, axis=1, keepdims=True), atol=1e-5)
 
 
+def test_the_lines_of_the_gradient_flow_are_those_of_its_differential_equation():
+    seen = survey(SCENES["stretched_bowl"], np.array([[-4.0, -3.0], [4.0, 3.0]]))
+    assert seen.flow.shape == (80, 80, 2)
+    for line in seen.flow.astype(np.float64):
+        assert np.linalg.norm(np.diff(line, axis=0), axis=1).max() <= 8 / 160 * (1 + 1e-4)
+        # x' = -0.2 x, y' = -4 y: along a line x is proportional to the twentieth root of y.
+        x, y = line[np.abs(line[:, 1]) > 0.1].T
+        np.testing.assert_allclose(x, x[0] * (y / y[0]) ** (1 / 20), atol=0.04)
+        assert abs(line[-1, 1]) < 0.02  # on the floor
+    down = survey(SCENES["himmelblau"], SCENES["himmelblau"].domain).flow
+    values = jax.vmap(jax.vmap(SCENES["himmelblau"].loss))(down)
+    assert (values[:, -1] < values[:, 0]).all()
+
+
 def test_the_region_that_is_not_convex_is_that_of_the_hessian():
     seen = survey(SCENES["rosenbrock"], np.array([[-2.0, -1.5], [2.0, 1.5]]))
     points = np.random.default_rng(0).uniform([-2, -1.5], [2, 1.5], (2000, 2))

@@ -184,6 +184,7 @@ def _surveyed(request: Request) -> dict[str, Any]:
         "contours": [{"level": level, "line": line, "region": region} for level, line, region in seen.contours],
         "curve": _encoded(seen.curve),
         "arrows": _encoded(seen.arrows),
+        "flow": {"points": seen.flow.shape[1], "values": _encoded(seen.flow)},
         "rate": seen.rate,
         "span": list(seen.span),
         "grid": {"columns": seen.grid.shape[1], "rows": seen.grid.shape[0], "values": _encoded(seen.grid)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from ._scenes import Scene
 WIDTH, HEIGHT = 800, 600  # of the drawing, in the units of its paths
 _COLUMNS, _ROWS, _SPACING = 161, 121, 8  # of the grid; every so many of its points has an arrow
 _LEVELS = 16
+_FLOW = (10, 8)  # lines of the gradient flow begin at the middles of so many columns and rows
+_FLOW_POINTS, _FLOW_LENGTH = 80, 1 / 160  # of such a line, apart by at most this share of the window's width
 _EVERY = 2  # of the grid; at every so many of its points the curvature is looked at
 _FLAT = 1e-5  # of the largest curvature in the window: nearer to zero its sign is that of rounding
 _CURVE = 401
@@ -31,6 +34,7 @@ class Survey(NamedTuple):
         contours: (level, line, region above it) with both as SVG path data; empty for a function of one variable.
         curve: (x, f) along the window of a function of one variable; otherwise empty.
         arrows: (x, y, -df/dx, -df/dy), the direction normalised; empty for a function of one variable.
+        flow: points of lines of steepest descent, which follow x' = -f'(x); empty for a function of one variable.
         rate: a learning rate of gradient descent to begin with, 0.4 times what the curvature at the start and the known
             minima allows.
         span: (lowest, highest) value in the window.
@@ -43,6 +47,7 @@ class Survey(NamedTuple):
     contours: Contours
     curve: Float[np.ndarray, "m 2"]
     arrows: Float[np.ndarray, "m 4"]
+    flow: Float[np.ndarray, "lines points 2"]
     rate: float
     span: tuple[float, float]
     grid: Float[np.ndarray, "rows columns"]
@@ -74,7 +79,8 @@ def survey(scene: Scene, window: Float[np.ndarray, "2 n"]) -> Survey:
     known = np.stack([scene.start, *(point for point, _ in scene.minima)]).astype(dtype)
     counts = (_CURVE,) if scene.dimension == 1 else (_COLUMNS, _ROWS)
     axes = [np.linspace(low, high, n).astype(dtype) for low, high, n in zip(*window, counts, strict=True)]
-    values, slopes, curvature, lowest, largest = jax.device_get(_look(program, constants, axes, known))
+    seen = _look(program, constants, axes, known)
+    values, slopes, curvature, lowest, largest, flow = jax.device_get(seen)
     finite = values[np.isfinite(values)]
     span = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     rate = min(0.8 / float(curvature), 1e300) if curvature > 0 else 0.1
@@ -83,21 +89,23 @@ def survey(scene: Scene, window: Float[np.ndarray, "2 n"]) -> Survey:
     nonconvex = _nonconvex(lowest, float(largest))
     if scene.dimension == 1:
         curve, grid = np.stack([axes[0], values], axis=1), np.zeros((0, 0))
-        return Survey([], curve, nothing, rate, span, grid, nonconvex, scene.levels, note)
+        flow = np.zeros((0, 0, 2))
+        return Survey([], curve, nothing, flow, rate, span, grid, nonconvex, scene.levels, note)
     arrows = np.concatenate([np.stack(np.meshgrid(*(a[_SPACING // 2 :: _SPACING] for a in axes)), -1), slopes], axis=-1)
     arrows = arrows.reshape(-1, 4)
     drawn = np.all(np.isfinite(arrows), axis=1) & np.any(arrows[:, 2:] != 0, axis=1)
     contours = _contours(values, levels(span, scene.levels))
-    return Survey(contours, np.zeros((0, 2)), arrows[drawn], rate, span, values, nonconvex, scene.levels, note)
+    return Survey(contours, np.zeros((0, 2)), arrows[drawn], flow, rate, span, values, nonconvex, scene.levels, note)
 
 
 @partial(jax.jit, static_argnums=0)
 def _look(
     program: Program, constants: list[Any], axes: list[Array], known: Float[Array, "m n"]
-) -> tuple[Array, Array, Float[Array, ""], Array, Float[Array, ""]]:
+) -> tuple[Array, Array, Float[Array, ""], Array, Float[Array, ""], Array]:
     """Values on the grid, downhill directions on a coarser one, and the largest curvature at the known points.
 
-    Then the smallest eigenvalue of the Hessian at every other node of the grid, and its largest entry at any of them.
+    Then the smallest eigenvalue of the Hessian at every other node of the grid, its largest entry at any of them,
+    and the lines of the gradient flow.
     """
 
     def loss(x: Array) -> Array:
@@ -118,7 +126,40 @@ def _look(
     lowest = jax.vmap(_smallest_eigenvalue)(hessians).reshape(nodes.shape[:-1])
     sizes = jnp.abs(hessians)
     largest = jnp.max(jnp.where(jnp.isfinite(sizes), sizes, 0))
-    return values, slopes, jnp.max(jnp.where(jnp.isfinite(curvatures), curvatures, 0)), lowest, largest
+    return (
+        values,
+        slopes,
+        jnp.max(jnp.where(jnp.isfinite(curvatures), curvatures, 0)),
+        lowest,
+        largest,
+        _flow(downhill, axes),
+    )
+
+
+def _flow(downhill: Callable[[Array], Array], axes: list[Array]) -> Float[Array, "lines points n"]:
+    """Lines that run downhill from a coarse grid in steps of one length, halved where a line would turn back.
+
+    So a line comes to rest at a minimum, and follows the floor of a narrow valley in small steps.
+    """
+    longest = _FLOW_LENGTH * (axes[0][-1] - axes[0][0])
+    shares = [(jnp.arange(n, dtype=axes[0].dtype) + 0.5) / n for n in _FLOW]
+    middles = [axis[0] + (axis[-1] - axis[0]) * share for axis, share in zip(axes, shares, strict=False)]
+    seeds = jnp.stack(jnp.meshgrid(*middles), axis=-1).reshape(-1, len(axes))
+
+    def step(carry: tuple[Array, Array, Array, Array], _: None) -> tuple[Any, Array]:
+        settled, before, x, length = carry
+        towards = downhill(x)
+        goes = (jnp.sum(towards * before) >= 0) & jnp.all(jnp.isfinite(towards))
+        # A step that turned back is taken again from where it began, half as long.
+        length = jnp.where(goes, jnp.minimum(1.5 * length, longest), length / 2)
+        settled, before = jnp.where(goes, x, settled), jnp.where(goes, towards, before)
+        return (settled, before, settled + length * before, length), settled
+
+    def line(seed: Array) -> Array:
+        _, points = jax.lax.scan(step, (seed, jnp.zeros_like(seed), seed, longest), None, length=_FLOW_POINTS)
+        return points
+
+    return jax.vmap(line)(seeds)
 
 
 def _smallest_eigenvalue(matrix: Float[Array, "n n"]) -> Float[Array, ""]:

@@ -45,6 +45,7 @@ function mathematics([tag, ...children], values) {
   const made = document.createElementNS(MATHML, tag);
   // Brackets are as high as a fraction beside them; around anything else they would seem too high.
   if (tag === "mo" && children.length === 1) made.setAttribute("stretchy", "false");
+  if (tag === "mo" && children[0] === "|") for (const side of ["lspace", "rspace"]) made.setAttribute(side, "0");
   if (tag === "mrow" && children.some(([kind]) => kind === "mfrac")) {
     children = children.map((child) => (child[0] === "mo" && "()".includes(child[1]) ? ["mo", child[1], ""] : child));
   }

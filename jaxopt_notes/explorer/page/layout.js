@@ -107,7 +107,8 @@ extend(class Layout {
       element(
         "div",
         { class: "tools" },
-        toggle("field", "gradient flow"),
+        toggle("field", "downhill arrows"),
+        toggle("flow", "gradient flow"),
         toggle("nonconvex", "not convex here, hatched"),
         toggle("arrows", "arrows at the start"),
         toggle("directions", "eigen-directions at the end"),

@@ -84,7 +84,7 @@ extend(class Saving {
     image.src = address;
     await image.decode();
     if (canvas.width !== scale * this.width) [canvas.width, canvas.height] = [scale * this.width, scale * high];
-    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    canvas.getContext("2d", { willReadFrequently: true }).drawImage(image, 0, 0, canvas.width, canvas.height);
     URL.revokeObjectURL(address);
   }
 
@@ -108,7 +108,8 @@ extend(class Saving {
     this.step = 0;
     this.drawPaths();
     await this.paintOn(canvas, 1);
-    const recorder = new MediaRecorder(canvas.captureStream(1000 / PAUSE), { mimeType: "video/webm", videoBitsPerSecond: 4e6 });
+    const stream = canvas.captureStream(0); // a frame when it is asked for
+    const recorder = new MediaRecorder(stream, { mimeType: "video/webm", videoBitsPerSecond: 4e6 });
     const pieces = [];
     recorder.addEventListener("dataavailable", ({ data }) => pieces.push(data));
     const stopped = new Promise((done) => recorder.addEventListener("stop", done));
@@ -119,8 +120,11 @@ extend(class Saving {
       this.drawPaths();
       this.parts.said.textContent = `Recording step ${step} of ${this.state.steps}…`;
       await Promise.all([this.paintOn(canvas, 1), wait(PAUSE)]);
+      stream.getVideoTracks()[0].requestFrame();
     }
     await wait(800); // the last picture stands for a while
+    stream.getVideoTracks()[0].requestFrame();
+    await wait(PAUSE);
     recorder.stop();
     await stopped;
     this.step = before;

@@ -28,7 +28,7 @@ extend(class State {
       decay: 0,
       seed: 0,
       optimizers,
-      show: { field: false, nonconvex: false, surface: false, arrows: true, directions: true },
+      show: { field: false, flow: false, nonconvex: false, surface: false, arrows: true, directions: true },
     };
   }
 

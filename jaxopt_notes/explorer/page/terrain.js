@@ -55,6 +55,7 @@ extend(class Terrain {
       }
       layers.push(drawn("path", { d: words.join(""), class: "field" }));
     }
+    if (this.state.show.flow) layers.push(drawn("path", { d: this.flowLines(), class: "flow", "stroke-width": 1.4 * this.unit }));
     if (this.seen.note) {
       layers.push(drawn("text", { x: this.width / 2, y: 40 * this.unit, "text-anchor": "middle" }, this.seen.note));
     }
@@ -62,6 +63,27 @@ extend(class Terrain {
     this.parts.terrain.replaceChildren(...layers, ...this.axisLabels());
     this.drawLevels();
     this.toggleSurface();
+  }
+
+  // The way that infinitely small steps would take, with a head where a line is half done.
+  flowLines() {
+    const { x, y } = this.scales();
+    const { points, values } = this.seen.flow;
+    const words = [];
+    for (let i = 0; i < values.length; i += 2 * points) {
+      const line = [];
+      for (let k = i; k < i + 2 * points; k += 2) {
+        const next = [x(values[k]), y(values[k + 1])];
+        if (next.every(Number.isFinite) && (!line.length || next.some((part, j) => part !== line.at(-1)[j]))) line.push(next);
+      }
+      if (line.length < 3) continue;
+      words.push(`M${line.map((point) => point.map(tenth).join(" ")).join("L")}`);
+      const middle = Math.floor(line.length / 2);
+      const [dx, dy] = [line[middle][0] - line[middle - 1][0], line[middle][1] - line[middle - 1][1]];
+      const size = Math.hypot(dx, dy);
+      words.push(arrowhead(...line[middle], dx / size, dy / size, 7 * this.unit));
+    }
+    return words.join("");
   }
 
   // Where the function is not convex: hatched, which no height is.

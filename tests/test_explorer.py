@@ -18,9 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 from compiled import programs_of
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from matplotlib.path import Path as MatplotlibPath
 from websockets.sync.client import connect
 
 import jaxopt_notes as jon
@@ -32,11 +34,13 @@ from jaxopt_notes.explorer._answer import answer, opening, reply_to, sentence, s
 from jaxopt_notes.explorer._bundle import MODULE, STYLE, module
 from jaxopt_notes.explorer._controls import CONTROLS, LOOKS
 from jaxopt_notes.explorer._engine import Settings, descend
+from jaxopt_notes.explorer._formula import lines
 from jaxopt_notes.explorer._presets import PRESETS
 from jaxopt_notes.explorer._proofs import prove_ends, prove_window
 from jaxopt_notes.explorer._request import LARGEST, decoded, parse
 from jaxopt_notes.explorer._scenes import catalogue, of_function, of_problem, plain
 from jaxopt_notes.explorer._survey import HEIGHT, WIDTH, levels, survey
+from jaxopt_notes.optimizers import RULES
 from jaxopt_notes.plots._style import STYLES
 
 SCENES = catalogue()
@@ -285,6 +289,46 @@ def test_contours_lie_on_their_level_and_arrows_point_downhill():
     np.testing.assert_allclose(direction, downhill / np.linalg.norm(downhill, axis=1, keepdims=True), atol=1e-5)
 
 
+def test_the_lines_of_the_gradient_flow_are_those_of_its_differential_equation():
+    seen = survey(SCENES["stretched_bowl"], np.array([[-4.0, -3.0], [4.0, 3.0]]))
+    assert seen.flow.shape == (80, 80, 2)
+    for line in seen.flow.astype(np.float64):
+        assert np.linalg.norm(np.diff(line, axis=0), axis=1).max() <= 8 / 160 * (1 + 1e-4)
+        # x' = -0.2 x, y' = -4 y: along a line x is proportional to the twentieth root of y.
+        x, y = line[np.abs(line[:, 1]) > 0.1].T
+        np.testing.assert_allclose(x, x[0] * (y / y[0]) ** (1 / 20), atol=0.04)
+        assert abs(line[-1, 1]) < 0.02  # on the floor
+    down = survey(SCENES["himmelblau"], SCENES["himmelblau"].domain).flow
+    values = jax.vmap(jax.vmap(SCENES["himmelblau"].loss))(down)
+    assert (values[:, -1] < values[:, 0]).all()
+
+
+def test_the_region_that_is_not_convex_is_that_of_the_hessian():
+    seen = survey(SCENES["rosenbrock"], np.array([[-2.0, -1.5], [2.0, 1.5]]))
+    points = np.random.default_rng(0).uniform([-2, -1.5], [2, 1.5], (2000, 2))
+    x, y = points.T
+    hessians = np.array([[1200 * x**2 - 400 * y + 2, -400 * x], [-400 * x, np.full_like(x, 200)]]).transpose(2, 0, 1)
+    lowest = np.linalg.eigvalsh(hessians)[:, 0]
+    drawing = (points - [-2, -1.5]) / [4, 3] * [WIDTH, HEIGHT] * [1, -1] + [0, HEIGHT]
+    words = re.findall(r"([MLZ])(?:(-?[\d.]+) (-?[\d.]+))?", seen.nonconvex)
+    codes = [{"M": 1, "L": 2, "Z": 79}[letter] for letter, _, _ in words]
+    vertices = [(float(a or 0), float(b or 0)) for _, a, b in words]
+    inside = MatplotlibPath(vertices, codes).contains_points(drawing)
+    sure = np.abs(lowest) > 5
+    assert 0.05 < inside.mean() < 0.95
+    assert (inside == (lowest < 0))[sure].all()
+    curve = survey(SCENES["x_cos_pi_x"], np.array([[-1.0], [2.0]]))
+    edges = np.array(re.findall(r"[MH]([\d.]+)", curve.nonconvex), float).reshape(-1, 3)[:, :2] / WIDTH * 3 - 1
+    # f'' = -2 pi sin(pi x) - pi^2 x cos(pi x) changes sign where 2 tan(pi x) = -pi x.
+    roots = [
+        scipy.optimize.brentq(lambda x: 2 * np.sin(np.pi * x) + np.pi * x * np.cos(np.pi * x), *ends)
+        for ends in ((-0.9, -0.6), (-0.1, 0.1), (0.6, 0.9), (1.5, 1.8))
+    ]
+    np.testing.assert_allclose(edges, [[-1, roots[0]], [0, roots[2]], [roots[3], 2]], atol=0.01)
+    for flat in ("bowl", "exp", "absolute_value"):
+        assert survey(SCENES[flat], SCENES[flat].domain).nonconvex == ""
+
+
 def test_a_function_with_poles_and_holes_is_drawn_where_it_can_be():
     holes = of_function(lambda x: jnp.sqrt(x[0]) + 1 / jnp.maximum(x[1], 0), bounds=((-1, 1), (-1, 1)))
     seen = survey(holes, holes.domain)
@@ -338,6 +382,37 @@ def test_the_learning_rate_to_begin_with_is_stable():
 
 def test_formulas_are_readable_as_plain_text():
     assert plain(r"$\sum_i 100 (x_{i+1} - x_i^2)^2$") == "Σᵢ 100 (xᵢ₊₁ - xᵢ²)²"
+
+
+def leaves(tree):
+    """The symbols of a tree of MathML from left to right."""
+    if tree[0] == "number":
+        return leaves(tree[2])
+    return [symbol for child in tree[1:] for symbol in ([child] if isinstance(child, str) else leaves(child))]
+
+
+def numbers_in(tree):
+    own = [tree[1]] if tree[0] == "number" else []
+    return own + [name for child in tree[1:] if isinstance(child, list) for name in numbers_in(child)]
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_a_rule_is_typeset_whole_with_a_place_for_every_number(name):
+    formula, trees = RULES[name].formula, lines(RULES[name].formula, tuple(CONTROLS[name]))
+    greek = {"alpha": "α", "beta": "β", "varepsilon": "ε", "rho": "ρ", "mu": "μ", "Lambda": "Λ", "top": "⊤"}
+    text = re.sub(r",\s*\\q?quad", " ", formula)
+    text = re.sub(r"\\(frac|sqrt|hat|mathrm|[bB]ig[lr]|,)", " ", text)
+    text = re.sub(r"\\[lr]vert", "|", text)
+    text = re.sub(r"\\([a-zA-Z]+)", lambda found: greek[found[1]], text)
+    wanted = re.sub(r"[\s{}_^]", "", text).replace("-", "−")
+    found = "".join(symbol for tree in trees for symbol in leaves(tree) if symbol != "^")
+    assert sorted(found) == sorted(wanted)
+    shown = {number for tree in trees for number in numbers_in(tree)}
+    assert "learning_rate" in shown
+    absent = {"adamw": {"b1", "b2"}, "adan": {"b1"}}.get(name, set())  # in the averages, which their formula only names
+    assert shown == set(CONTROLS[name]) - absent
+    with pytest.raises(ValueError, match="unknown command"):
+        lines(r"x = \gamma", ())
 
 
 def test_the_looks_are_those_of_the_figures():

@@ -471,16 +471,32 @@ def test_a_number_that_cannot_be_is_refused_in_words_and_open_evidence_stays_ope
 
 def test_pictures_and_python_can_be_taken_away(open_page, tmp_path):
     page = open_page()
+    page.get_by_label("learning rate, gradient descent, exact").fill("0.19")
+    at_rest(page)
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save SVG").click()
     saved.value.save_as(tmp_path / "picture.svg")
     drawing = ElementTree.parse(tmp_path / "picture.svg").getroot()
     strokes = {path.get("stroke") for path in drawing.iter("{http://www.w3.org/2000/svg}path")}
     assert "rgb(213, 94, 0)" in strokes or "#D55E00" in strokes
+    words = [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert "stretched bowl, f = 0.1 x₁² + 2 x₂²" in words
+    assert any(re.match(r"gradient descent: learning rate 0\.19; loss \S+ after 60 steps", word) for word in words)
+    assert any(word.startswith("momentum: learning rate") for word in words)
+    assert "start (-5, -2)" in words
     with page.expect_download() as saved:
         page.get_by_role("button", name="Save PNG").click()
     saved.value.save_as(tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes()[:4] == b"\x89PNG"
+    page.get_by_label("steps, exact").fill("12")
+    at_rest(page)
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save WebM").click()
+    saved.value.save_as(tmp_path / "film.webm")
+    film = (tmp_path / "film.webm").read_bytes()
+    assert film[:4] == b"\x1aE\xdf\xa3"  # EBML
+    assert len(film) > 5_000
+    expect(page.locator(".step-text")).to_have_text("step 12 of 12")
     page.get_by_role("button", name="Copy as Python").click()
     code = page.get_by_label("Python that draws this picture")
     expect(code).to_be_visible()
@@ -563,3 +579,152 @@ def test_the_latency_of_a_drag_is_recorded(open_page, record_property):
     drawn = statistics.median(timing["drawn"] for timing in timings)
     record_property("median milliseconds from pointer move to path", drawn)
     print(f"pointer move to path: median {drawn:.1f} ms over {len(timings)} updates of 60 moves")
+
+
+def test_a_proof_of_the_function_before_is_left(open_page):
+    """It arrives after another function was chosen and before that one's picture."""
+    page = open_page()
+    proved(page)
+    page.evaluate(
+        """() => {
+            const { explorer } = document.getElementById("explorer");
+            const { send } = explorer.model;
+            explorer.model.send = () => {};
+            explorer.proving = { sequence: 1000000, draws: explorer.draws };
+            explorer.choose("saddle");
+            explorer.receive({ kind: "proof", sequence: 1000000, proofs: {}, points: [], summary: "of the bowl" });
+            explorer.model.send = send;
+            explorer.model.send({ ...explorer.request("survey"), sequence: explorer.sequence });
+        }"""
+    )
+    proved(page)
+    expect(page.locator(".known")).to_have_text("Proved of this picture: 1 saddle, and no other critical point.")
+
+
+def test_the_surface_is_drawn_turns_and_shows_the_paths(open_page):
+    page = open_page(fragment=f"#{fragment('zig-zag')}")
+    at_rest(page)
+    page.get_by_role("button", name="surface", exact=True).click()
+    surface = page.locator(".surface")
+    expect(surface).to_be_visible()
+
+    def seen():
+        """How many pixels have each of two colours: the path's and the paper's."""
+        return page.evaluate(
+            """() => {
+                const { explorer } = document.getElementById("explorer");
+                explorer.drawSurface();
+                const { gl } = explorer;
+                const [wide, high] = [gl.drawingBufferWidth, gl.drawingBufferHeight];
+                const pixels = new Uint8Array(4 * wide * high);
+                gl.readPixels(0, 0, wide, high, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+                const count = (colour) => {
+                    let found = 0;
+                    for (let k = 0; k < pixels.length; k += 4) {
+                        found += colour.every((part, i) => Math.abs(pixels[k + i] - part) < 3);
+                    }
+                    return found;
+                };
+                return [count(channels(explorer)), count([255, 255, 255]), gl.getError()];
+                function channels({ colours: { ink } }) {
+                    return [1, 3, 5].map((at) => parseInt(ink.slice(at, at + 2), 16));
+                }
+            }"""
+        )
+
+    path, paper, error = seen()
+    assert error == 0
+    assert path > 300
+    assert paper > 10_000  # around the ground
+    surface.focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowUp")  # to straight above
+    assert seen()[1] != paper
+    page.get_by_role("slider", name="Step shown").fill("0")
+    assert seen()[0] < path / 3
+    page.get_by_role("button", name="surface", exact=True).click()
+    expect(surface).to_be_hidden()
+    page.get_by_label("Demonstration").select_option(label="overshoot")
+    expect(page.get_by_role("button", name="surface", exact=True)).to_be_hidden()
+    # What the browser says about reading pixels is no complaint about the page.
+    open_page.complaints[:] = [one for one in open_page.complaints if "ReadPixels" not in one]
+
+
+def test_without_webgl_a_sentence_says_so(open_page):
+    page = open_page(before="HTMLCanvasElement.prototype.getContext = () => null;")
+    page.get_by_role("button", name="surface", exact=True).click()
+    expect(page.locator(".surface-words")).to_contain_text("has no WebGL 2")
+    expect(page.locator(".surface")).to_be_hidden()
+    drag(page, 40, 10)
+
+
+def test_a_run_that_leaves_ends_in_an_arrow_at_the_frame(open_page):
+    page = open_page(fragment=f"#{fragment('diverge')}")
+    at_rest(page)
+    expect(page.locator(".path-label")).to_have_text(
+        re.compile(r"diverged, leaves at step 14, .*e\+?7 away at step 100")
+    )
+    out = page.locator(".leaving").get_attribute("d")
+    first, tip = re.match(r"M(\S+) (\S+)L(\S+) ([\d.]+)", out).groups()[:2], re.match(r"M\S+ \S+L(\S+) ([\d.]+)", out)
+    assert min(float(tip[2]), 600 - float(tip[2])) < 20  # at the frame
+    assert path_of(page).endswith(f"L{first[0]} {first[1]}")  # and the path itself ends where it is last seen
+    assert path_of(page).count("L") == 13
+
+
+@pytest.mark.parametrize("size", [(390, 844), (412, 732)])
+def test_on_a_phone_the_picture_stays_in_sight(open_page, size):
+    page = open_page(viewport={"width": size[0], "height": size[1]}, has_touch=True, is_mobile=True)
+    slider = page.get_by_role("slider", name="gradient noise")
+    slider.scroll_into_view_if_needed()
+    plane, control = page.locator(".plane").bounding_box(), slider.bounding_box()
+    assert plane["y"] == pytest.approx(0, abs=1)
+    assert plane["y"] + plane["height"] < control["y"] < size[1]
+
+
+def test_the_curves_stand_beside_the_picture(open_page):
+    page = open_page(viewport={"width": 1280, "height": 800})
+    plane, curves = page.locator(".plane").bounding_box(), page.locator(".curves").bounding_box()
+    assert curves["x"] >= plane["x"] + plane["width"]
+    assert curves["y"] + curves["height"] < 800
+    assert page.locator(".levels text").count() >= 6
+
+
+def test_what_is_not_convex_is_hatched(open_page):
+    page = open_page()
+    page.get_by_label("Function").select_option("himmelblau")
+    expect(page.locator(".nonconvex")).to_have_count(0)
+    page.get_by_role("checkbox", name="not convex here").check()
+    expect(page.locator(".nonconvex")).to_have_count(1)
+    assert "Hessian" in page.locator(".nonconvex title").text_content()
+
+
+def test_another_seed_draws_other_noise(open_page):
+    page = open_page()
+    another = page.get_by_role("button", name="another seed")
+    expect(another).to_be_disabled()
+    page.get_by_label("gradient noise, exact").fill("2")
+    at_rest(page)
+    before = path_of(page)
+    another.click()
+    at_rest(page)
+    assert path_of(page) != before
+    assert page.get_by_label("seed of the noise, exact").input_value() == "1"
+
+
+def test_the_rule_stands_with_the_numbers_that_are_set(open_page):
+    page = open_page()
+    momentum = page.locator(".optimizer", has=page.get_by_label("learning rate, momentum, exact", exact=True))
+    page.get_by_label("learning rate, momentum, exact").fill("0.03")
+    page.get_by_label("beta, momentum, exact").fill("0.8")
+    page.get_by_label("dampening, momentum, exact").fill("0.25")
+    lines = momentum.locator("math")
+    expect(lines.nth(0)).to_have_text("vt=0.8vt−1+(1−0.25)gt")
+    expect(lines.nth(1)).to_have_text("xt+1=xt−0.03vt")
+    page.get_by_label("learning rate, momentum, exact").fill("0.00002")
+    expect(lines.nth(1)).to_have_text("xt+1=xt−2·10-5vt")
+    page.get_by_label("learning rate, momentum, exact").fill("0.1")
+    page.get_by_label("learning-rate decay, exact").fill("0.25")
+    page.get_by_role("slider", name="Step shown").fill("5")  # whose rate is 0.1 / (1 + 0.25 * 4)
+    expect(lines.nth(1)).to_have_text("xt+1=xt−0.05vt")
+    width = lines.nth(0).bounding_box()["width"]
+    assert width > 100  # typeset, not hidden

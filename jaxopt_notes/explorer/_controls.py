@@ -6,6 +6,7 @@ import inspect
 from typing import Any, NamedTuple
 
 from ..optimizers import OPTIMIZERS, RULES
+from ._formula import lines
 
 _MOST = 1000.0  # of a number that an optimizer does not bound
 _DASHES = {"-": "", "--": "7 4", ":": "2 4", "-.": "7 4 2 4"}  # as matplotlib writes them, and in pixels
@@ -52,12 +53,13 @@ LOOKS: dict[str, Look] = {
 
 
 def described() -> dict[str, Any]:
-    """The controls and looks of every optimizer, and where its learning rate may begin, as JSON."""
+    """The controls, looks and rules of every optimizer, and where its learning rate may begin, as JSON."""
     return {
         name: {
             "title": name.replace("_", " "),
             "scale": RULES[name].hyperparameters["learning_rate"].scale,
             "look": LOOKS[name]._asdict(),
+            "rule": lines(RULES[name].formula, tuple(controls)),
             "controls": {key: control._asdict() for key, control in controls.items()},
         }
         for name, controls in CONTROLS.items()

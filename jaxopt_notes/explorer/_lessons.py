@@ -152,7 +152,7 @@ LESSONS: dict[str, tuple[Step, ...]] = {
         _step(
             "The hatched area is where f is not convex: here it is the whole picture, because the second eigenvalue of "
             "the Hessian is -2 everywhere. The verdict below reads it off at the end of each run.",
-            show={"hatch": True},
+            show={"nonconvex": True},
         ),
         _step(
             "Move the start off the ridge by a hair, to y = 0.000001. Gradient descent and Adam leave. Newton's method "

@@ -26,7 +26,7 @@ from ._presets import PRESETS
 from ._programs import VERDICT, function_source
 from ._proofs import CLOSE, prove_ends_at, prove_window
 from ._scenes import Scene, Scenes
-from ._survey import COLUMNS, CURVE, HEIGHT, ROWS, SPACING, WIDTH, shares
+from ._survey import COLUMNS, CURVE, EVERY, HEIGHT, LEVELS, ROWS, SPACING, WIDTH
 
 
 def page(scenes: Scenes, first: str, fragment: str = "", framed: bool = False) -> str:
@@ -100,7 +100,8 @@ def opening(scenes: Scenes, first: str) -> dict[str, Any]:
             "grid": [COLUMNS, ROWS],
             "curve": CURVE,
             "spacing": SPACING,
-            "shares": {spacing: shares(spacing).tolist() for spacing in ("linear", "log")},
+            "every": EVERY,
+            "shares": {spacing: shares.tolist() for spacing, shares in LEVELS.items()},
         },
         "statuses": {int(status): status.name.lower() for status in Status},
         "kinds": [kind.name.lower() for kind in Kind],

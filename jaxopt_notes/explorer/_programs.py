@@ -21,7 +21,7 @@ from ..curvature import CriticalPoint
 from ._controls import CONTROLS
 from ._engine import _descend, _End, _judge, _look, _Static
 from ._scenes import Scene
-from ._survey import COLUMNS, CURVE, ROWS, grid
+from ._survey import COLUMNS, CURVE, ROWS, survey
 from .compile import external_loss, javascript, runtime
 
 PROGRAMS = Path(__file__).parent / "page" / "programs.js"
@@ -68,7 +68,7 @@ def _programs(dimension: int) -> Iterator[tuple[str, str]]:
 
     yield "judge", javascript(judged, point, point, point, jnp.zeros(()), name="judge").source
     axes = [jnp.zeros(count) for count in ((CURVE,) if dimension == 1 else (COLUMNS, ROWS))]
-    yield "survey", javascript(functools.partial(grid, program, constants), axes, name="survey").source
+    yield "survey", javascript(functools.partial(survey, program, constants), axes, name="survey").source
 
 
 def function_source(scene: Scene) -> str:

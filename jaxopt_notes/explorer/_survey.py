@@ -1,9 +1,10 @@
-"""What lies under the paths: contours as SVG paths, a field of downhill arrows, and rates to begin with."""
+"""What lies under the paths: values on a grid, where the function is not convex, and which way is down."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,84 +14,57 @@ from jaxtyping import Array, Float
 from .._derivatives import dense_hessian
 from .._hoist import Program
 from ..curvature._lanczos import euclidean_norm
-from ._scenes import Scene
 
 WIDTH, HEIGHT = 800, 600  # of the drawing, in the units of its paths
-COLUMNS, ROWS, SPACING = 161, 121, 8  # of the grid; every so many of its points has an arrow
+COLUMNS, ROWS, CURVE = 161, 121, 401  # of the grid, and of the curve of a function of one variable
+SPACING, EVERY = 8, 2  # every so many of the grid's points has an arrow, and is asked for its curvature
+_FLOW = (10, 8)  # lines of the gradient flow begin at the middles of so many columns and rows
+_FLOW_POINTS, _FLOW_LENGTH = 80, 1 / 160  # of such a line, apart by at most this share of the window's width
 _LEVELS = 16
-CURVE = 401
-Contours = list[tuple[float, str, str]]
+LEVELS: Final = {
+    # Evenly spaced ones are closer where it is low, where runs end.
+    "linear": ((np.arange(_LEVELS) + 0.5) / _LEVELS) ** 1.5,
+    "log": 10 ** (4.5 * ((np.arange(_LEVELS) + 0.5) / _LEVELS - 1)),
+}
+"""How far from the lowest value in the picture to the highest each level is, by the spacing of the levels."""
 
 
 class Survey(NamedTuple):
-    """A function inside a window, ready to draw.
+    """A function inside a window.
 
     Attributes:
-        contours: (level, line, region above it) with both as SVG path data; empty for a function of one variable.
-        curve: (x, f) along the window of a function of one variable; otherwise empty.
-        arrows: (x, y, -df/dx, -df/dy), the direction normalised; empty for a function of one variable.
-        rate: a learning rate of gradient descent to begin with, 0.4 times what the curvature at the start and the known
-            minima allows.
-        span: (lowest, highest) value in the window.
-        note: what an empty picture means: that the function is constant there, or nowhere finite; else empty.
+        values: f at the nodes of a grid over the window, rows from the bottom up.
+        slopes: the direction downhill at every eighth node, normalised.
+        lowest: the smallest eigenvalue of the Hessian at every other node.
+        largest: the largest entry of a Hessian at any of them.
+        flow: points of lines of steepest descent, which follow x' = -f'(x).
     """
 
-    contours: Contours
-    curve: Float[np.ndarray, "m 2"]
-    arrows: Float[np.ndarray, "m 4"]
-    rate: float
-    span: tuple[float, float]
-    note: str = ""
+    values: Float[Array, "..."]
+    slopes: Float[Array, "... n"]
+    lowest: Float[Array, "..."]
+    largest: Float[Array, ""]
+    flow: Float[Array, "lines points n"]
 
 
-def survey(scene: Scene, window: Float[np.ndarray, "2 n"]) -> Survey:
+@partial(jax.jit, static_argnums=0)
+def survey(program: Program, constants: list[Any], axes: list[Float[Array, " nodes"]]) -> Survey:
     """Look at a function in a window.
 
     Arguments:
-        scene: the function.
-        window: lower and upper corner, shape (2, n).
+        program, constants: the function, hoisted.
+        axes: the coordinates of the columns and of the rows of the grid.
 
     Returns:
         A `Survey`.
 
     Example:
-        >>> import numpy as np
+        >>> import jax.numpy as jnp
         >>> from jaxopt_notes.explorer._scenes import catalogue
-        >>> from jaxopt_notes.explorer._survey import survey
-        >>> seen = survey(catalogue()["bowl"], np.array([[-4.0, -3.0], [4.0, 3.0]]))
-        >>> len(seen.contours), seen.contours[0][1][:1], round(seen.rate, 3)
-        (16, 'M', 0.179)
+        >>> bowl = catalogue()["bowl"]
+        >>> survey(*bowl.traced, [jnp.linspace(-4, 4, 9), jnp.linspace(-3, 3, 9)]).values.shape
+        (9, 9)
     """
-    program, constants = scene.traced
-    dtype = jax.dtypes.canonicalize_dtype(float)
-    known = np.stack([scene.start, *(point for point, _ in scene.minima)]).astype(dtype)
-    counts = (CURVE,) if scene.dimension == 1 else (COLUMNS, ROWS)
-    axes = [np.linspace(low, high, n).astype(dtype) for low, high, n in zip(*window, counts, strict=True)]
-    values, slopes, curvature = jax.device_get(_look(program, constants, axes, known))
-    finite = values[np.isfinite(values)]
-    span = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    rate = min(0.8 / float(curvature), 1e300) if curvature > 0 else 0.1
-    note = _note(span) if finite.size else "not finite anywhere in this window"
-    nothing = np.zeros((0, 4), np.float32)
-    if scene.dimension == 1:
-        return Survey([], np.stack([axes[0], values], axis=1), nothing, rate, span, note)
-    arrows = np.concatenate([np.stack(np.meshgrid(*(a[SPACING // 2 :: SPACING] for a in axes)), -1), slopes], axis=-1)
-    arrows = arrows.reshape(-1, 4)
-    drawn = np.all(np.isfinite(arrows), axis=1) & np.any(arrows[:, 2:] != 0, axis=1)
-    return Survey(_contours(values, levels(span, scene.levels)), np.zeros((0, 2)), arrows[drawn], rate, span, note)
-
-
-@partial(jax.jit, static_argnums=0)
-def _look(
-    program: Program, constants: list[Any], axes: list[Array], known: Float[Array, "m n"]
-) -> tuple[Array, Array, Float[Array, ""]]:
-    """What `grid` returns, and the largest curvature at the known points."""
-    curvatures = jax.vmap(lambda x: euclidean_norm(dense_hessian(lambda x: program(constants, x), x)))(known)
-    return *grid(program, constants, axes), jnp.max(jnp.where(jnp.isfinite(curvatures), curvatures, 0))
-
-
-def grid(program: Program, constants: list[Any], axes: list[Array]) -> tuple[Array, Array]:
-    """Values on the grid, and downhill directions on a coarser one."""
 
     def loss(x: Array) -> Array:
         return program(constants, x)
@@ -104,50 +78,43 @@ def grid(program: Program, constants: list[Any], axes: list[Array]) -> tuple[Arr
     values = jax.vmap(loss)(points.reshape(-1, len(axes))).reshape(points.shape[:-1])
     coarse = points[(slice(SPACING // 2, None, SPACING),) * len(axes)]
     slopes = jax.vmap(downhill)(coarse.reshape(-1, len(axes))).reshape(coarse.shape)
-    return values, slopes
+    nodes = points[(slice(None, None, EVERY),) * len(axes)]
+    hessians = jax.vmap(lambda x: dense_hessian(loss, x))(nodes.reshape(-1, len(axes)))
+    lowest = jax.vmap(_smallest_eigenvalue)(hessians).reshape(nodes.shape[:-1])
+    sizes = jnp.abs(hessians)
+    largest = jnp.max(jnp.where(jnp.isfinite(sizes), sizes, 0))
+    return Survey(values, slopes, lowest, largest, _flow(downhill, axes))
 
 
-def _note(span: tuple[float, float]) -> str:
-    return "" if span[1] > span[0] else f"constant in this window: {span[0]:.6g}"
+def _flow(downhill: Callable[[Array], Array], axes: list[Array]) -> Float[Array, "lines points n"]:
+    """Lines that run downhill from a coarse grid in steps of one length, halved where a line would turn back.
+
+    So a line comes to rest at a minimum, and follows the floor of a narrow valley in small steps.
+    """
+    longest = _FLOW_LENGTH * (axes[0][-1] - axes[0][0])
+    shares = [(jnp.arange(n, dtype=axes[0].dtype) + 0.5) / n for n in _FLOW]
+    middles = [axis[0] + (axis[-1] - axis[0]) * share for axis, share in zip(axes, shares, strict=False)]
+    seeds = jnp.stack(jnp.meshgrid(*middles), axis=-1).reshape(-1, len(axes))
+
+    def step(carry: tuple[Array, Array, Array, Array], _: None) -> tuple[Any, Array]:
+        settled, before, x, length = carry
+        towards = downhill(x)
+        goes = (jnp.sum(towards * before) >= 0) & jnp.all(jnp.isfinite(towards))
+        # A step that turned back is taken again from where it began, half as long.
+        length = jnp.where(goes, jnp.minimum(1.5 * length, longest), length / 2)
+        settled, before = jnp.where(goes, x, settled), jnp.where(goes, towards, before)
+        return (settled, before, settled + length * before, length), settled
+
+    def line(seed: Array) -> Array:
+        _, points = jax.lax.scan(step, (seed, jnp.zeros_like(seed), seed, longest), None, length=_FLOW_POINTS)
+        return points
+
+    return jax.vmap(line)(seeds)
 
 
-def levels(span: tuple[float, float], spacing: str) -> Float[np.ndarray, " levels"]:
-    """Levels inside a span that show it: evenly spaced, or in the logarithm of the height above the lowest."""
-    low, high = span
-    if not high > low:
-        return np.zeros(0)
-    share = shares(spacing)  # the width itself may be too large a number
-    return low * (1 - share) + high * share
-
-
-def shares(spacing: str) -> Float[np.ndarray, " levels"]:
-    """How far from the lowest value to the highest each level is; evenly spaced ones are closer where runs end."""
-    inside = (np.arange(_LEVELS) + 0.5) / _LEVELS
-    return inside**1.5 if spacing == "linear" else 10 ** (4.5 * (inside - 1))
-
-
-def _contours(values: Float[np.ndarray, "rows columns"], heights: Float[np.ndarray, " levels"]) -> Contours:
-    """Lines and the regions above them, in the units of the drawing, whose y axis points down."""
-    import contourpy
-
-    rows, columns = values.shape
-    xs, ys = np.linspace(0, WIDTH, columns), np.linspace(HEIGHT, 0, rows)
-    # In units of the highest level, as differences of the largest numbers are infinite. What is infinite is above every
-    # level; what is no number is left out.
-    unit = float(np.abs(heights).max(initial=0)) or 1.0
-    known = np.ma.masked_invalid(np.where(np.isposinf(values), 1e30, values.astype(np.float64) / unit))
-    generator = contourpy.contour_generator(xs, ys, known, line_type="SeparateCode", fill_type="OuterCode")
-    found: Contours = []
-    for height in heights:
-        lines, regions = generator.lines(height / unit), generator.filled(height / unit, np.inf)
-        found.append((float(height), _path_data(*lines), _path_data(*regions)))
-    return found
-
-
-def _path_data(pieces: list[Any], codes: list[Any]) -> str:
-    """Polygons and lines as SVG path data, to a tenth of a unit: 1 begins a line, 2 goes on, 79 closes it."""
-    words: list[str] = []
-    for points, steps in zip(pieces, codes, strict=True):
-        for (x, y), step in zip(points.tolist(), steps.tolist(), strict=True):
-            words.append("Z" if step == 79 else f"{'M' if step == 1 else 'L'}{x:.1f} {y:.1f}")
-    return "".join(words)
+def _smallest_eigenvalue(matrix: Float[Array, "n n"]) -> Float[Array, ""]:
+    """Of a symmetric matrix with one or two rows."""
+    if matrix.shape[0] == 1:
+        return matrix[0, 0]
+    (a, b), (c, d) = matrix
+    return (a + d) / 2 - jnp.hypot((a - d) / 2, (b + c) / 2)

@@ -8,9 +8,16 @@ extend(class Colours {
   // Read the style sheet's colours for the scheme that is on.
   readColours() {
     const style = getComputedStyle(this.el.firstElementChild);
-    const names = ["low", "middle", "high", "paper", "ink", "soft", "line", "contour"];
+    const names = ["low", "middle", "high", "paper", "ink", "soft", "line", "contour", "minimum"];
     this.colours = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
     this.dark = channels(this.colours.paper)[0] < 128;
+    for (const swatch of this.el.querySelectorAll(".swatch")) {
+      const paint = this.paint(swatch.dataset.name);
+      const [line, shape] = swatch.children;
+      line.setAttribute("stroke", paint);
+      shape.setAttribute("stroke", paint);
+      shape.setAttribute("fill", paint);
+    }
   }
 
   // Of a height, from 0 for the lowest to 1.

@@ -24,6 +24,7 @@ extend(class Controls {
     for (const name of Object.keys(this.opening.optimizers)) this.parts.optimizers.append(this.buildOptimizer(name));
     this.parts.another = element("button", { type: "button", onclick: () => this.anotherSeed() }, "another seed");
     const button = (text, action) => element("button", { type: "button", onclick: action }, text);
+    this.parts.film = button("Save WebM", () => this.saveWebm());
     const share = this.onPage ? [button("Copy link", () => this.share())] : [];
     return element(
       "section",
@@ -36,7 +37,7 @@ extend(class Controls {
         "fieldset",
         {},
         element("legend", {}, "Take away"),
-        element("div", { class: "tools" }, ...share, button("Copy as Python", () => this.ask("python")), button("Save SVG", () => this.saveSvg()), button("Save PNG", () => this.savePng())),
+        element("div", { class: "tools" }, ...share, button("Copy as Python", () => this.ask("python")), button("Save SVG", () => this.saveSvg()), button("Save PNG", () => this.savePng()), this.parts.film),
         this.parts.said,
         this.parts.code,
       ),
@@ -45,10 +46,10 @@ extend(class Controls {
 
   swatch(name) {
     const { look } = this.opening.optimizers[name];
-    const paint = look.color === "#000000" ? "currentColor" : look.color;
+    const paint = this.colours ? this.paint(name) : look.color;
     const line = drawn("path", { d: "M0 7H34", stroke: paint, "stroke-width": 2.2, "stroke-dasharray": look.dash || null });
     const shape = drawn("path", { d: `M17 7${SHAPES[look.marker](4)}`, fill: paint, stroke: paint });
-    return drawn("svg", { viewBox: "0 0 34 14", class: "swatch", "aria-hidden": "true" }, line, shape);
+    return drawn("svg", { viewBox: "0 0 34 14", class: "swatch", "data-name": name, "aria-hidden": "true" }, line, shape);
   }
 
   buildOptimizer(name) {
@@ -59,7 +60,7 @@ extend(class Controls {
         entry().numbers[key] = value;
       }, title),
     );
-    const body = element("div", { class: "numbers", hidden: true }, ...rows);
+    const body = element("div", { class: "numbers", hidden: true }, this.buildFormula(name), ...rows);
     const box = element("input", {
       type: "checkbox",
       onchange: (event) => {
@@ -132,6 +133,7 @@ extend(class Controls {
       if (control.hint) [control.hint.textContent, control.mark.hidden] = ["", true]; // until the next reply
     }
     this.showStart();
+    this.drawFormulas();
   }
 
   showStart() {

@@ -1,5 +1,8 @@
 // The engine: requests of the page answered here, by compiled functions. `ENGINE` and `R` come from programs.js.
 
+const FLAT = 1e-5; // of the largest curvature in the window: nearer to zero its sign is that of rounding
+const FLOW_LINES = 80;
+
 // A function as the compiled programs call it. A step asks for the value and then for the gradient of the same point.
 function supplied({ value, slope, hessian }) {
   let [first, second, held] = [NaN, NaN, null];
@@ -116,21 +119,29 @@ class Engine {
 
   survey({ function: name, window }) {
     const { dimension, levels, rate } = this.opening.functions[name];
-    const { curve, grid } = this.opening.survey;
+    const { curve, grid, shares, spacing, every } = this.opening.survey;
+    const { drawing } = this.opening;
     const [low, high] = window;
     const counts = dimension === 1 ? [curve] : grid;
     const axes = counts.map((count, i) => spaced(low[i], high[i], count));
-    const [values, slopes] = this.scene(name).program("survey")(...axes);
+    const [values, slopes, lowest, largest, flow] = this.scene(name).program("survey")(...axes);
     const span = spanOf(values);
-    const seen = { window, rate, span: span ?? [0, 1], note: noteOf(span), contours: [], curve: [], arrows: [] };
+    const seen = { window, rate, span: span ?? [0, 1], note: noteOf(span), spacing: levels };
+    const bent = lowest.map((value) => (largest > 0 && Number.isFinite(value) ? -value / largest - FLAT : -1));
     if (dimension === 1) {
-      seen.curve = Float64Array.from({ length: 2 * curve }, (_, i) => (i % 2 ? values[(i - 1) / 2] : axes[0][i / 2]));
-    } else {
-      const heights = heightsOf(seen.span, this.opening.survey.shares[levels]);
-      seen.contours = contoursOf(values, grid, heights, this.opening.drawing);
-      seen.arrows = arrowsOf(slopes, axes, this.opening.survey.spacing);
+      const pairs = Float64Array.from({ length: 2 * curve }, (_, i) => (i % 2 ? values[(i - 1) / 2] : axes[0][i / 2]));
+      const nothing = { contours: [], arrows: [], flow: { points: 0, values: [] }, grid: { columns: 0, rows: 0, values: [] } };
+      return { ...seen, ...nothing, curve: pairs, nonconvex: bands(bent, drawing) };
     }
-    return seen;
+    return {
+      ...seen,
+      curve: [],
+      contours: contoursOf(values, grid, heightsOf(seen.span, shares[levels]), drawing),
+      nonconvex: regionOf(bent, grid.map((count) => Math.ceil(count / every)), 0, drawing),
+      arrows: arrowsOf(slopes, axes, spacing),
+      flow: { points: flow.length / (2 * FLOW_LINES), values: flow },
+      grid: { columns: grid[0], rows: grid[1], values },
+    };
   }
 
   // ------------------------------------------------------------------------------------------------- proofs, Python

@@ -17,6 +17,7 @@ class Explorer {
     this.known = null; // the critical points in the window that are proved
     this.unit = 1;
     this.step = null; // the step shown; null for the last
+    this.lesson = { title: "", steps: [], at: 0 };
     this.cleanUp = [];
     this.timings = []; // of the last drags: milliseconds from a pointer move to its path, and to the frame after it
     this.draws = 0;

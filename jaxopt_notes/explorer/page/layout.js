@@ -83,7 +83,7 @@ extend(class Layout {
     this.parts.middle = drawn("svg", { viewBox: box, class: "middle", "aria-hidden": "true" }, clip, this.parts.paths);
     const named = { role: "group", "aria-label": "Contours and paths" };
     this.parts.overlay = drawn("svg", { viewBox: box, class: "overlay", ...named }, this.parts.arrows, this.parts.handle);
-    this.parts.plane = element("div", { class: "plane" }, this.parts.terrain, this.parts.middle, this.parts.overlay);
+    this.parts.plane = element("div", { class: "plane" }, this.parts.terrain, this.parts.middle, this.parts.overlay, ...this.buildSurface());
     return this.parts.plane;
   }
 
@@ -107,7 +107,9 @@ extend(class Layout {
       element(
         "div",
         { class: "tools" },
-        toggle("field", "gradient flow"),
+        toggle("field", "downhill arrows"),
+        toggle("flow", "gradient flow"),
+        toggle("nonconvex", "not convex here, hatched"),
         toggle("arrows", "arrows at the start"),
         toggle("directions", "eigen-directions at the end"),
       ),

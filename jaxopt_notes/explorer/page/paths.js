@@ -13,6 +13,8 @@ extend(class Paths {
     this.drawStart();
     this.drawCurves();
     this.drawPlayer();
+    this.drawFormulas();
+    this.drawSurface();
   }
 
   onePath(name, run) {
@@ -177,7 +179,7 @@ extend(class Paths {
       const head = arrowhead(tx, ty, ux, uy, 9 * u);
       if (!both) layers.push(drawn("path", { d: head, class: `arrow head ${kind}`, "stroke-width": 2 * u }));
       const within = (value, most, room) => Math.min(Math.max(value, room), most - room);
-      const at = { x: within(px + ux * 90 * u, this.width, 30 * u), y: within(py + uy * 90 * u + 4 * u, this.height, 16 * u) };
+      const at = { x: within(px + ux * 90 * u, this.width, Math.max(30, 4 * text.length) * u), y: within(py + uy * 90 * u + 4 * u, this.height, 16 * u) };
       layers.push(drawn("text", { ...at, "text-anchor": "middle", class: `arrow-label ${kind}` }, text));
     };
     if (this.flat) {

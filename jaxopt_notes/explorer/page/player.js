@@ -49,6 +49,7 @@ extend(class Player {
     this.parts.step = element("input", { type: "range", min: 0, max: 1, step: 1, "aria-label": "Step shown", oninput: (event) => this.goTo(Number(event.target.value)) });
     this.parts.stepText = element("span", { class: "step-text" });
     this.parts.curves = drawn("svg", { class: "curves", role: "img", "aria-label": "Loss at every step, one line per optimizer" });
+    this.parts.asSurface = element("button", { type: "button", "aria-pressed": "false", onclick: () => this.flipSurface() }, "surface");
     return element(
       "div",
       { class: "player tools" },
@@ -57,6 +58,7 @@ extend(class Player {
       button("▶", "One step on", () => this.goTo(this.lastStep + 1)),
       this.parts.step,
       this.parts.stepText,
+      this.parts.asSurface,
       button("+", "Zoom in on the start", () => this.zoom(0.5, this.state.start)),
       button("−", "Zoom out", () => this.zoom(2, this.state.start)),
       button("reset", "Show all of it again, with the start in it", () => this.reset()),

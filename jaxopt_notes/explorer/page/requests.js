@@ -100,7 +100,7 @@ extend(class Requests {
   surveyed(reply) {
     if (reply.function !== this.state.function) return;
     this.forget();
-    this.seen = { ...reply, curve: floats(reply.curve), arrows: floats(reply.arrows) };
+    this.seen = { ...reply, curve: floats(reply.curve), arrows: floats(reply.arrows), flow: { ...reply.flow, values: floats(reply.flow.values) }, grid: { ...reply.grid, values: floats(reply.grid.values) } };
     if (this.suggesting) this.suggest(reply.rate);
     this.drawTerrain();
     this.ask("run");

@@ -28,7 +28,7 @@ extend(class State {
       decay: 0,
       seed: 0,
       optimizers,
-      show: { field: false, arrows: true, directions: true },
+      show: { field: false, flow: false, nonconvex: false, surface: false, arrows: true, directions: true },
     };
   }
 
@@ -126,6 +126,7 @@ extend(class State {
     this.stop();
     this.seen = null;
     this.forget();
+    this.proving = null; // of the function before
     this.runs = {};
     this.step = null;
     this.synchronise();

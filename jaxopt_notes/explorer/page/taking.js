@@ -32,41 +32,6 @@ extend(class Taking {
     this.copy(code, "Copied: a notebook cell that draws this picture.");
   }
 
-  // One standing SVG of terrain and paths, with the style of every element written into it.
-  standing() {
-    const whole = drawn("svg", { xmlns: SVG, viewBox: `0 0 ${this.width} ${this.height}`, width: this.width, height: this.height });
-    const background = getComputedStyle(this.parts.plane).backgroundColor;
-    whole.append(drawn("rect", { width: this.width, height: this.height, fill: background }));
-    const kept = ["fill", "fill-opacity", "fill-rule", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "opacity", "font-size", "font-family", "paint-order"];
-    for (const part of [this.parts.terrain, this.parts.middle, this.parts.overlay]) {
-      const copy = part.cloneNode(true);
-      const originals = part.querySelectorAll("path, text, circle, line");
-      copy.querySelectorAll("path, text, circle, line").forEach((node, i) => {
-        const style = getComputedStyle(originals[i]);
-        for (const property of kept) node.setAttribute(property, style.getPropertyValue(property));
-        node.removeAttribute("class");
-      });
-      copy.querySelectorAll(".focus, .grip").forEach((node) => node.remove());
-      whole.append(drawn("g", {}, ...copy.childNodes));
-    }
-    return new XMLSerializer().serializeToString(whole);
-  }
-
-  saveSvg() {
-    this.download(new Blob([this.standing()], { type: "image/svg+xml" }), "svg");
-  }
-
-  async savePng() {
-    const image = new Image();
-    const address = URL.createObjectURL(new Blob([this.standing()], { type: "image/svg+xml" }));
-    image.src = address;
-    await image.decode();
-    const canvas = element("canvas", { width: 2 * this.width, height: 2 * this.height });
-    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-    URL.revokeObjectURL(address);
-    canvas.toBlob((blob) => this.download(blob, "png"), "image/png");
-  }
-
   download(blob, suffix) {
     const address = URL.createObjectURL(blob);
     element("a", { href: address, download: `${this.state.function}.${suffix}` }).click();

@@ -43,6 +43,7 @@ extend(class Terrain {
       const fill = this.ramp((i + 1) / this.seen.contours.length);
       layers.push(drawn("path", { d: region, class: "region", fill }));
     });
+    if (this.state.show.nonconvex) layers.push(...this.hatched());
     for (const { line, level } of this.seen.contours) {
       layers.push(drawn("path", { d: line, class: "contour" }, drawn("title", {}, `f = ${shown(level)}`)));
     }
@@ -54,12 +55,45 @@ extend(class Terrain {
       }
       layers.push(drawn("path", { d: words.join(""), class: "field" }));
     }
+    if (this.state.show.flow) layers.push(drawn("path", { d: this.flowLines(), class: "flow", "stroke-width": 1.4 * this.unit }));
     if (this.seen.note) {
       layers.push(drawn("text", { x: this.width / 2, y: 40 * this.unit, "text-anchor": "middle" }, this.seen.note));
     }
     layers.push(...this.criticalPoints());
     this.parts.terrain.replaceChildren(...layers, ...this.axisLabels());
     this.drawLevels();
+    this.toggleSurface();
+  }
+
+  // The way that infinitely small steps would take, with a head where a line is half done.
+  flowLines() {
+    const { x, y } = this.scales();
+    const { points, values } = this.seen.flow;
+    const words = [];
+    for (let i = 0; i < values.length; i += 2 * points) {
+      const line = [];
+      for (let k = i; k < i + 2 * points; k += 2) {
+        const next = [x(values[k]), y(values[k + 1])];
+        if (next.every(Number.isFinite) && (!line.length || next.some((part, j) => part !== line.at(-1)[j]))) line.push(next);
+      }
+      if (line.length < 3) continue;
+      words.push(`M${line.map((point) => point.map(tenth).join(" ")).join("L")}`);
+      const middle = Math.floor(line.length / 2);
+      const [dx, dy] = [line[middle][0] - line[middle - 1][0], line[middle][1] - line[middle - 1][1]];
+      const size = Math.hypot(dx, dy);
+      words.push(arrowhead(...line[middle], dx / size, dy / size, 7 * this.unit));
+    }
+    return words.join("");
+  }
+
+  // Where the function is not convex: hatched, which no height is.
+  hatched() {
+    const id = `${this.unique}-hatch`;
+    const size = 9 * this.unit;
+    const line = drawn("path", { d: `M0 ${size}L${size} 0`, class: "hatch", "stroke-width": this.unit });
+    const pattern = drawn("pattern", { id, width: size, height: size, patternUnits: "userSpaceOnUse" }, line);
+    const words = "not convex here: the smallest eigenvalue of the Hessian is negative";
+    return [pattern, drawn("path", { d: this.seen.nonconvex, class: "nonconvex", fill: `url(#${id})` }, drawn("title", {}, words))];
   }
 
   // Stars at the minima that are tabulated, until those that are proved are known, with saddles and maxima.

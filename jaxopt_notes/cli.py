@@ -6,8 +6,6 @@ import os
 import shlex
 import sys
 import textwrap
-import threading
-import webbrowser
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +14,7 @@ import tyro
 from . import _checks
 from ._jaxpr import chosen_precision
 from ._version import __version__
+from .cli_explorer import explore
 from .cli_proofs import prove
 from .cli_races import race
 from .cli_sweeps import classify, sweep
@@ -97,54 +96,6 @@ def _load(path: Path) -> Any:
     return open_sweep(path) if path.is_dir() else load(path)
 
 
-def explore(
-    function: str = "tilted_canyon",
-    demonstration: str = "",
-    link: str = "",
-    host: str = "127.0.0.1",
-    port: int = 0,
-    browser: bool = True,
-) -> int:
-    """Open the explorer: a page on which to drag the start and watch every optimizer. Ctrl-C ends it.
-
-    Args:
-        function: what to begin with, a name of the catalogue such as himmelblau.
-        demonstration: begin with one of the demonstrations of the page's list, such as zig-zag.
-        link: a link that the page copied, or the part of it after #: begin with that picture.
-        host: address to serve at; only this machine reaches the default.
-        port: TCP port; 0 takes any that is free.
-        browser: open the page in a browser.
-    """
-    from .explorer._presets import fragment as fragment_of
-
-    if demonstration and link:
-        raise ValueError(f"give --demonstration or --link, not both, got {demonstration!r} and {link!r}")
-    fragment = fragment_of(demonstration) if demonstration else link.rpartition("#")[2]
-    compile_quickly(level=0)  # a picture is a few small programs, for every function anew
-    use_compilation_cache()
-    from .explorer._server import serve
-
-    if host not in ("127.0.0.1", "localhost", "::1"):
-        print(
-            f"warning: --host {host} lets other machines on the network reach this page, without encryption; whoever "
-            f"has its address, token included, can use this machine's processor",
-            file=sys.stderr,
-        )
-
-    def ready(address: str) -> None:
-        shown = f"{address}#{fragment}" if fragment else address
-        print(f"explorer at {shown}\nCtrl-C ends it", flush=True)
-        if browser:
-            # Some browsers start in the foreground; the server must not wait for them.
-            threading.Thread(target=webbrowser.open, args=(shown,), daemon=True).start()
-
-    try:
-        serve(ready, host=host, port=port, first=function)
-    except KeyboardInterrupt:
-        print("explorer closed")
-    return 0
-
-
 def study(
     name: Annotated[str, tyro.conf.Positional] = "",
     all: bool = False,
@@ -221,8 +172,6 @@ def doctor() -> int:
         "jinja2": "plots",
         "plotly": "plotly",
         "sklearn": "data",
-        "uvicorn": "explorer",
-        "anywidget": "explorer",
         "equinox": "equinox",
         "flint": "proof",
     }

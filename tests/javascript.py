@@ -2,14 +2,13 @@
 
 import functools
 import json
-from pathlib import Path
 
 import jax
 import numpy as np
 from py_mini_racer import MiniRacer
 
-from jaxopt_notes.explorer import _programs
-from jaxopt_notes.explorer._page import opening
+from jaxopt_notes.explorer import _bundle
+from jaxopt_notes.explorer._page import engines, opening
 from jaxopt_notes.explorer._programs import VERDICT, function_source
 from jaxopt_notes.explorer.compile import javascript, runtime
 
@@ -75,7 +74,8 @@ class PageEngine:
 
     def __init__(self, scenes):
         functions = ",".join(f"{json.dumps(name)}: () => {function_source(scene)}" for name, scene in scenes.items())
-        parts = [text for text in files() if text is not None]
+        parts = ["const tenth = (value) => Math.round(value * 10) / 10;", engines(scenes)]
+        parts += [_bundle._joined((*_bundle.LIBRARIES, *_bundle.COMPUTING), "js")]
         data = json.dumps(json.dumps(opening(scenes, next(iter(scenes)))))
         self.racer = MiniRacer()
         start = f"var page = new Engine(JSON.parse({data}), {{{functions}}});"
@@ -124,11 +124,3 @@ def _restored(value):
     if isinstance(value, str) and value.startswith("#"):
         return float(value[1:].replace("Infinity", "inf"))
     return value
-
-
-def files():
-    """The files of the page that compute, in order."""
-    folder = Path(_programs.PROGRAMS).parent
-    names = ("vendor/d3-array.min", "vendor/d3-contour.min", "programs", "words", "contours", "python", "engine")
-    yield "const tenth = (value) => Math.round(value * 10) / 10;"
-    yield from ((folder / f"{name}.js").read_text(encoding="utf-8") for name in names)

@@ -27,29 +27,24 @@ MODULE = (
     "lesson",
     "taking",
     "saving",
-    "vendor/d3-array.min",
-    "vendor/d3-contour.min",
-    "programs",
-    "words",
-    "contours",
-    "python",
-    "engine",
     "module",
 )
+LIBRARIES = ("vendor/d3-array.min", "vendor/d3-contour.min")
+COMPUTING = ("words", "contours", "python", "engine")
 STYLE = ("look", "picture", "controls", "sizes")
 
 
 def module() -> str:
-    """The explorer as one JavaScript module in anywidget's form: `export default {render}`.
+    """The page in JavaScript.
 
     Returns:
-        The text of its files in order. They share one scope and import nothing.
+        The text of its files in order: libraries, what computes, what shows. They share one scope and import nothing.
 
     Example:
-        >>> module().count("export default")
-        1
+        >>> "class Explorer" in module()
+        True
     """
-    return _joined(MODULE, "js")
+    return _joined((*LIBRARIES, *COMPUTING, *MODULE), "js")
 
 
 def style() -> str:

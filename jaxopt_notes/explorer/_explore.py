@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +22,10 @@ class Explorer:
 
     def __init__(self, scenes: Scenes, first: str, fragment: str = "") -> None:
         self._scenes, self._first, self._fragment = scenes, first, fragment
+
+    def begin_with(self, fragment: str) -> None:
+        """Begin with the picture of a link: what follows # in it."""
+        self._fragment = fragment
 
     def html(self) -> str:
         """The page.
@@ -60,18 +63,14 @@ class Explorer:
         target.write_text(self.html(), encoding="utf-8")
         return target
 
-    @functools.cached_property
-    def _frame(self) -> str:
+    def _repr_html_(self) -> str:
+        """The page in a frame, for a notebook."""
         inner = html.escape(page(self._scenes, self._first, self._fragment, framed=True), quote=True)
         title = html.escape(f"Explorer of {self._first}")
         return (
             f'<iframe title="{title}" srcdoc="{inner}" sandbox="allow-scripts allow-downloads" '
             'allow="clipboard-write; fullscreen" loading="lazy" width="100%" height="840" style="border: 0"></iframe>'
         )
-
-    def _repr_html_(self) -> str:
-        """The page in a frame, for a notebook."""
-        return self._frame
 
     def __repr__(self) -> str:
         return f"Explorer of {self._first}: shown by a notebook; .save('explorer.html') writes it as one file"
@@ -114,11 +113,10 @@ def explore(
         return Explorer({scene.name: scene}, scene.name)
     if bounds is not None or start is not None:
         raise ValueError("bounds and start go with your own function; the page moves the start of all others")
-    scenes = dict(catalogue())
     if isinstance(function, Problem):
         scene = of_problem(function)
         return Explorer({scene.name: scene}, scene.name)
     if function is None:
-        return Explorer(scenes, "tilted_canyon")
-    name = _checks.choice("function", function, scenes)
-    return Explorer({name: scenes[name]}, name)
+        return Explorer(catalogue(), "tilted_canyon")
+    name = _checks.choice("function", function, catalogue())
+    return Explorer({name: catalogue()[name]}, name)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import html
 import json
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,10 +25,14 @@ from ._controls import described
 from ._engine import MOST_STEPS, REACH
 from ._lessons import described as lessons
 from ._presets import PRESETS
-from ._programs import VERDICT, function_source
-from ._proofs import CLOSE, prove_ends_at, prove_window
-from ._scenes import Scene, Scenes
+from ._programs import PROGRAMS, VERDICT, function_source
+from ._proofs import CLOSE, Proved, prove_ends_at, prove_window
+from ._scenes import Scene, Scenes, catalogue
 from ._survey import COLUMNS, CURVE, EVERY, HEIGHT, LEVELS, ROWS, SPACING, WIDTH
+from .compile import runtime
+
+CATALOGUE_FILE = Path(__file__).parent / "page" / "catalogue.json"
+_MANY = 25  # points beyond which their certificates are left out
 
 
 def page(scenes: Scenes, first: str, fragment: str = "", framed: bool = False) -> str:
@@ -53,8 +59,9 @@ def page(scenes: Scenes, first: str, fragment: str = "", framed: bool = False) -
     known = opening(scenes, first) | {"fragment": fragment, "host": "notebook" if framed else "page"}
     # No "<" means no end of the element that holds it.
     data = json.dumps(known, allow_nan=False).replace("<", "\\u003c")
-    functions = ",\n".join(f"{json.dumps(name)}: () => {function_source(scene)}" for name, scene in scenes.items())
-    script = f"\nconst FUNCTIONS = {{\n{functions}\n}};\n{module()}\n".replace("</script", "<\\/script")
+    functions = ",\n".join(f"{json.dumps(name)}: () => {_source(scene)}" for name, scene in scenes.items())
+    compiled = f"{engines(scenes)}\nconst FUNCTIONS = {{\n{functions}\n}};"
+    script = f"\n{compiled}\n{module()}\n".replace("</script", "<\\/script")
     look = f"\n{style()}\n"
     policy = (
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(look)}'; img-src data: blob:; "
@@ -79,6 +86,14 @@ def page(scenes: Scenes, first: str, fragment: str = "", framed: bool = False) -
 </body>
 </html>
 """
+
+
+def engines(scenes: Scenes) -> str:
+    """The compiled engines that functions need: `ENGINE[dimension]`."""
+    dimensions = sorted({scene.dimension for scene in scenes.values()})
+    texts = [PROGRAMS[n].read_text(encoding="utf-8") for n in dimensions]
+    held = ", ".join(f"{n}: ENGINE{n}" for n in dimensions)
+    return "\n".join([runtime(), *texts, f"const ENGINE = {{ {held} }};"])
 
 
 def _digest(text: str) -> str:
@@ -112,11 +127,37 @@ def opening(scenes: Scenes, first: str) -> dict[str, Any]:
     }
 
 
+def _source(scene: Scene) -> str:
+    stored = _stored(scene)
+    return function_source(scene) if stored is None else stored["source"]
+
+
 def _described(scene: Scene) -> dict[str, Any]:
-    """A function, its rate to begin with, and what is proved of its first picture."""
+    stored = _stored(scene)
+    return describe(scene) if stored is None else stored["described"]
+
+
+def _stored(scene: Scene) -> Any:
+    """What `scripts/compile_explorer.py` computed of a function of the catalogue; None of any other."""
+    return _catalogue_file().get(scene.name) if catalogue().get(scene.name) is scene else None
+
+
+@functools.cache
+def _catalogue_file() -> dict[str, Any]:
+    return json.loads(CATALOGUE_FILE.read_text(encoding="utf-8")) if CATALOGUE_FILE.exists() else {}
+
+
+def describe(scene: Scene) -> dict[str, Any]:
+    """A function, its rate to begin with, and what is proved of its first picture, as JSON.
+
+    Example:
+        >>> from jaxopt_notes.explorer._scenes import catalogue
+        >>> describe(catalogue()["parabola"])["proved"]["summary"]
+        'Proved of this picture: 1 minimum, and no other critical point'
+    """
     known = prove_window(scene, scene.domain)
     points = [
-        {"point": point.tolist(), "kind": kind, "value": float(value), **proof._asdict()}
+        {"point": point.tolist(), "kind": kind, "value": float(value)} | _words(proof, len(known.points))
         for point, kind, value, proof in zip(
             known.points, known.kinds, known.values, prove_ends_at(scene, known.points), strict=True
         )
@@ -127,6 +168,11 @@ def _described(scene: Scene) -> dict[str, Any]:
         "rate": _rate(scene),
         "proved": {"points": points, "summary": known.summary},
     }
+
+
+def _words(proof: Proved, count: int) -> dict[str, Any]:
+    """The words of a proof; of many points only those that are shown first."""
+    return proof._asdict() if count <= _MANY else proof._replace(certificate="")._asdict()
 
 
 def _rate(scene: Scene) -> float:

@@ -1,8 +1,8 @@
 """What a page computes with, as JavaScript: the engine, which serves every function, and the functions.
 
 The engine's programs are those of `_engine` and `_survey`, traced for a function that the page supplies. They depend on
-this package alone, so they are compiled once, into `page/programs.js`, by `scripts/compile_explorer.py`. A function of a user needs its value, its gradient and its Hessian compiled, which takes tenths
-of a second.
+this package alone, so `scripts/compile_explorer.py` compiles them once, into a file for functions of one variable and
+one for two. A function of a user needs its value, its gradient and its Hessian compiled, which takes tenths of a second.
 """
 
 from __future__ import annotations
@@ -22,31 +22,30 @@ from ._controls import CONTROLS
 from ._engine import _descend, _End, _judge, _look, _Static
 from ._scenes import Scene
 from ._survey import COLUMNS, CURVE, ROWS, survey
-from .compile import external_loss, javascript, runtime
+from .compile import external_loss, javascript
 
-PROGRAMS = Path(__file__).parent / "page" / "programs.js"
+PROGRAMS = {n: Path(__file__).parent / "page" / f"programs_{n}.js" for n in (1, 2)}
 VERDICT = tuple(name for name in CriticalPoint._fields if name != "certificate")  # the results of `judge`, in order
 
 
-def engine() -> str:
-    """The engine in JavaScript: the runtime, and `ENGINE[dimension]` with a maker of each program.
+def engine(dimension: int) -> str:
+    """The engine for functions of so many variables, in JavaScript; it needs `R` of the runtime before it.
+
+    Arguments:
+        dimension: 1 or 2.
 
     Returns:
-        `R` and `ENGINE`. `ENGINE[2].adam(F)` is the path of Adam on the function F of two variables, and
-        `adam_noisy`, `judge` and `survey` are made in the same way.
+        The constant `ENGINE1` or `ENGINE2`, with a maker of each program: `ENGINE2.adam(F)` is the path of Adam on the
+        function F of two variables, and `adam_noisy`, `judge` and `survey` are made in the same way.
 
     Example:
-        >>> "ENGINE" in PROGRAMS.read_text()
+        >>> "const ENGINE2 = " in PROGRAMS[2].read_text()
         True
     """
-    parts = [runtime()]
     with jax.enable_x64(True):
-        for dimension in (1, 2):
-            programs = dict(_programs(dimension))
-            parts.append(f"const ENGINE{dimension} = (() => {{\n" + "\n".join(programs.values()))
-            parts.append(f"return {{{', '.join(programs)}}};\n}})();")
-    parts.append("const ENGINE = { 1: ENGINE1, 2: ENGINE2 };\n")
-    return "\n".join(parts)
+        programs = dict(_programs(dimension))
+    sources = "\n".join(programs.values())
+    return f"const ENGINE{dimension} = (() => {{\n{sources}\nreturn {{{', '.join(programs)}}};\n}})();\n"
 
 
 def _programs(dimension: int) -> Iterator[tuple[str, str]]:

@@ -27,7 +27,7 @@ class Explorer {
 
   begin() {
     this.build();
-    const fragment = this.onPage ? window.location.hash.slice(1) : "";
+    const fragment = (this.onPage && window.location.hash.slice(1)) || this.opening.fragment;
     this.suggesting = true;
     if (fragment) this.restore(fragment);
     this.listen();

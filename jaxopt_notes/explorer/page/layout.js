@@ -6,6 +6,7 @@ extend(class Layout {
     this.parts = {
       verdicts: element("ul", { class: "verdicts", "aria-label": "Where each optimizer ends" }),
       levels: drawn("svg", { class: "levels", role: "img", "aria-label": "Heights of the contours" }),
+      marks: element("p", { class: "marks" }),
       known: element("p", { class: "known" }),
       live: element("p", { class: "spoken", "aria-live": "polite", role: "status" }),
       error: element("p", { class: "error", role: "alert", hidden: true }),
@@ -32,6 +33,7 @@ extend(class Layout {
             this.parts.error,
             this.parts.verdicts,
             this.parts.known,
+            this.parts.marks,
             this.parts.live,
           ),
           element("div", { class: "side" }, this.buildLesson(), this.parts.curves, this.buildControls()),

@@ -62,6 +62,7 @@ extend(class Terrain {
     layers.push(...this.criticalPoints());
     this.parts.terrain.replaceChildren(...layers, ...this.axisLabels());
     this.drawLevels();
+    this.drawMarks();
     this.toggleSurface();
   }
 
@@ -108,6 +109,19 @@ extend(class Terrain {
       const where = this.known?.length ? `, proved: f = ${shown(value)} at (${point.map(shown).join(", ")})` : "";
       return drawn("path", { d, class: `${kind === "minimum" ? "optimum" : "critical"} ${kind}${crowd}` }, drawn("title", {}, `${kind}${where}`));
     });
+  }
+
+  // What the marks of critical points mean, of the kinds that there are.
+  drawMarks() {
+    const { minima } = this.described;
+    const kinds = this.known?.length ? this.known.map(({ kind }) => kind) : minima.map(() => "minimum");
+    const shapes = { minimum: star(8, 8, 7), saddle: `M8 8${SHAPES.x(4)}`, maximum: `M8 8${SHAPES["^"](4)}` };
+    const found = Object.entries(shapes).filter(([kind]) => kinds.includes(kind));
+    const marks = found.map(([kind, d]) => {
+      const shape = drawn("path", { d, class: kind === "minimum" ? "optimum" : `critical ${kind}` });
+      return element("span", {}, drawn("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, shape), kind);
+    });
+    this.parts.marks.replaceChildren(...marks);
   }
 
   axisLabels() {

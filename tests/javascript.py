@@ -15,7 +15,8 @@ from jaxopt_notes.explorer.compile import javascript, runtime
 # Numbers as JSON has them, with those that it has not.
 _TEXTS = """
 const written = (x) => (Object.is(x, -0) ? "-0" : String(typeof x === "boolean" ? Number(x) : x));
-const leaves = (results) => JSON.stringify(results.map((x) => (typeof x === "object" ? Array.from(x, written) : written(x))));
+const all = (x) => (typeof x === "object" ? Array.from(x, written) : written(x));
+const leaves = (results) => JSON.stringify(results.map(all));
 const number = (x) => (typeof x === "boolean" || typeof x === "number" ? x : Number(x));
 const given = (text) => JSON.parse(text).map((x) => (Array.isArray(x) ? x.map(number) : number(x)));
 """
@@ -60,7 +61,7 @@ class Compiled:
 
 
 def apart(found, wanted, dtype=np.float64):
-    """The largest distance between two arrays in units of the last place; infinite where only one is NaN or infinite."""
+    """The largest distance of two arrays in units of the last place; infinite where only one is NaN or infinite."""
     found, wanted = np.asarray(found, np.float64), np.asarray(wanted, np.float64)
     same = (found == wanted) | (np.isnan(found) & np.isnan(wanted))
     with np.errstate(invalid="ignore", over="ignore"):
@@ -79,10 +80,11 @@ class PageEngine:
         data = json.dumps(json.dumps(opening(scenes, next(iter(scenes)))))
         self.racer = MiniRacer()
         start = f"var page = new Engine(JSON.parse({data}), {{{functions}}});"
-        texts = "const sent = (x) => ArrayBuffer.isView(x) ? Array.from(x, sent) : Array.isArray(x) ? x.map(sent) : "
-        texts += "typeof x === 'object' && x !== null ? Object.fromEntries(Object.entries(x).map(([k, v]) => [k, sent(v)])) : "
-        texts += "typeof x === 'number' && !Number.isFinite(x) ? `#${x}` : x;"
-        texts += """
+        texts = """
+        const fields = (x) => Object.fromEntries(Object.entries(x).map(([name, y]) => [name, sent(y)]));
+        const sent = (x) => ArrayBuffer.isView(x) ? Array.from(x, sent) : Array.isArray(x) ? x.map(sent)
+            : typeof x === "object" && x !== null ? fields(x)
+            : typeof x === "number" && !Number.isFinite(x) ? `#${x}` : x;
         const number = (x) => Number(x.slice(1).replace("nan", "NaN").replace("inf", "Infinity"));
         const restored = (fields) => Object.fromEntries(Object.entries(fields).map(([name, x]) =>
             [name, Array.isArray(x) ? x.map((y) => (typeof y === "string" ? number(y) : y))

@@ -302,10 +302,14 @@ def test_small_matrices(size):
     for left in (True, False):
         for lower in (True, False):
             for transposed in (True, False):
-                function = lambda a, b: lax.linalg.triangular_solve(
-                    a, b, left_side=left, lower=lower, transpose_a=transposed
-                )  # noqa: B023
-                check(function, a, turned, ulp=500, scale=np.abs(turned).max())
+                flags = {"left_side": left, "lower": lower, "transpose_a": transposed}
+                check(
+                    lambda a, b, flags=flags: lax.linalg.triangular_solve(a, b, **flags),
+                    a,
+                    turned,
+                    ulp=500,
+                    scale=np.abs(turned).max(),
+                )
 
 
 def test_a_matrix_that_is_not_positive_definite_has_no_factor():

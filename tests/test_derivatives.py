@@ -10,7 +10,9 @@ from jax.experimental.ode import odeint
 
 from jaxopt_notes import classify, find_critical_points, minimize, newton
 from jaxopt_notes.curvature import GaussNewtonOperator, HessianOperator, eigsh, hessian, hvp
-from jaxopt_notes.explorer._answer import reply_to
+from jaxopt_notes.explorer._engine import Settings, descend
+from jaxopt_notes.explorer._page import describe
+from jaxopt_notes.explorer._programs import function_source
 from jaxopt_notes.explorer._scenes import of_function
 
 
@@ -157,10 +159,8 @@ def test_verdicts_searches_and_newtons_method():
 
 def test_the_explorer():
     scene = of_function(bowl, ((-2, 2), (-2, 2)))
-    scenes = {scene.name: scene}
-    seen = reply_to({"kind": "survey", "function": scene.name}, scenes)
-    assert "error" not in seen
-    np.testing.assert_allclose(seen["rate"], 0.8 / np.hypot(np.exp(scene.start[0]), 2), rtol=1e-5)
-    run = reply_to({"function": scene.name, "optimizers": {"newton": {}}, "steps": 6}, scenes)["runs"]["newton"]
-    assert run["kind"] == "minimum"
-    np.testing.assert_allclose(run["eigenvalues"], [1.0, 2.0], rtol=1e-5)
+    np.testing.assert_allclose(describe(scene)["rate"], 0.8 / np.hypot(np.exp(scene.start[0]), 2), rtol=1e-5)
+    assert "const hessian=" in function_source(scene)
+    verdict = descend(scene, {"newton": {}}, scene.start, Settings(6))["newton"].verdict
+    assert verdict.kind_name == "minimum"
+    np.testing.assert_allclose(verdict.eigenvalues, [1.0, 2.0], rtol=1e-5)

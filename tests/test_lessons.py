@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import jaxopt_notes as jon
-from jaxopt_notes.explorer._answer import slope
 from jaxopt_notes.explorer._engine import Settings, descend
 from jaxopt_notes.explorer._lessons import LESSONS, described, states
 from jaxopt_notes.explorer._presets import PRESETS, framed
@@ -13,6 +12,12 @@ from jaxopt_notes.explorer._scenes import catalogue
 from jaxopt_notes.explorer._survey import HEIGHT, WIDTH
 
 SCENES = catalogue()
+
+
+def slope(scene, point):
+    return jax.value_and_grad(scene.loss)(jax.numpy.asarray(point, float))
+
+
 GD, NEWTON, ADAM, MOMENTUM, SADDLE_FREE = "gradient_descent", "newton", "adam", "momentum", "saddle_free_newton"
 DIVERGED = jon.Status.DIVERGED
 SHALLOW, DEEP, HILL = -0.274, 1.09, 0.274  # of x cos(pi x)

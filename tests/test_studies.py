@@ -128,7 +128,7 @@ FOLDER = Path(jaxopt_notes.__file__).parent
         ("minimize/_step.py", True),  # the core, which `sweeps` imports
         ("studies/averages.py", False),
         ("plots/_lines.py", False),  # only draws
-        ("explorer/_server.py", False),
+        ("explorer/_page.py", False),
     ],
 )
 def test_a_study_is_keyed_by_the_files_of_what_it_measures_with(file, counts, tmp_path):

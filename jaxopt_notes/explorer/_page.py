@@ -26,7 +26,7 @@ from ._engine import MOST_STEPS, REACH
 from ._lessons import described as lessons
 from ._presets import PRESETS
 from ._programs import PROGRAMS, VERDICT, function_source
-from ._proofs import CLOSE, Proved, prove_ends_at, prove_window
+from ._proofs import CLOSE, Proved, prove_points, prove_window
 from ._scenes import Scene, Scenes, catalogue
 from ._survey import COLUMNS, CURVE, EVERY, HEIGHT, LEVELS, ROWS, SPACING, WIDTH
 from .compile import runtime
@@ -159,7 +159,7 @@ def describe(scene: Scene) -> dict[str, Any]:
     points = [
         {"point": point.tolist(), "kind": kind, "value": float(value)} | _words(proof, len(known.points))
         for point, kind, value, proof in zip(
-            known.points, known.kinds, known.values, prove_ends_at(scene, known.points), strict=True
+            known.points, known.kinds, known.values, prove_points(scene, known.points), strict=True
         )
     ]
     return scene.described() | {

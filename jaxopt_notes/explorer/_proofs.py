@@ -1,23 +1,20 @@
-"""What is proved of a picture at rest: of the points that runs came to, and of all critical points in the window."""
+"""What is proved of a picture at rest: all critical points in the window."""
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
-from ..curvature import Kind
 from ..proof import AllCriticalPoints, Certificate, all_critical_points
 from ..proof._function import Function, traced
 from ..proof._point import Point
 from ..proof._prove import certified
 from ..proof._symbols import TooLong
-from ._engine import Descent
 from ._scenes import Scene
 
 _LONGEST = 500  # operations of a function: its proofs take milliseconds; those of the catalogue have up to 61
@@ -27,10 +24,10 @@ _LOCK = threading.Lock()  # two pages may ask at once, and what is traced is sha
 
 
 class Proved(NamedTuple):
-    """The proof for one run.
+    """The proof for one point.
 
     Attributes:
-        proved: whether there is exactly one critical point, of known index, close to where the run ended.
+        proved: whether there is exactly one critical point, of known index, close to the point.
         sentence: that, or why not, in one line.
         certificate: all that is proved, in words.
     """
@@ -56,50 +53,25 @@ class Known(NamedTuple):
     summary: str
 
 
-def prove_ends(scene: Scene, found: Mapping[str, Descent]) -> dict[str, Proved]:
-    """Prove what the runs came to, where their verdicts say that it is a critical point.
+def prove_points(scene: Scene, points: Float[np.ndarray, "points n"]) -> list[Proved]:
+    """Prove that there is exactly one critical point close to each of some points, and of which kind.
 
     Arguments:
         scene: the function, which is traced once.
-        found: of `descend`.
+        points: shape (points, n).
 
     Returns:
-        A `Proved` for each run with such a verdict.
-
-    Example:
-        >>> from jaxopt_notes.explorer._engine import descend
-        >>> from jaxopt_notes.explorer._scenes import catalogue
-        >>> parabola = catalogue()["parabola"]
-        >>> found = descend(parabola, {"newton": {}}, [1.0])
-        >>> prove_ends(parabola, found)["newton"].proved
-        True
-    """
-    judged = {
-        name: np.asarray(descent.verdict.point, np.float64)
-        for name, descent in found.items()
-        if descent.verdict.kind not in (Kind.NOT_CRITICAL, Kind.UNDECIDED)
-    }
-    with _LOCK, np.errstate(all="ignore"):
-        function = _function(scene) if judged else ""
-        if isinstance(function, str):
-            return {name: Proved(False, f"not proved: {function}", "") for name in judged}
-        within = CLOSE * float(np.max(scene.domain[1] - scene.domain[0]))
-        certificates = {name: certified(function, Point("point", x), within) for name, x in judged.items()}
-    return {name: Proved(bool(one), sentence_of(one), str(one)) for name, one in certificates.items()}
-
-
-def prove_ends_at(scene: Scene, points: Float[np.ndarray, "points n"]) -> list[Proved]:
-    """The proofs of points that are known to be critical.
+        A `Proved` for each point.
 
     Example:
         >>> from jaxopt_notes.explorer._scenes import catalogue
-        >>> prove_ends_at(catalogue()["parabola"], np.zeros((1, 1)))[0].proved
+        >>> prove_points(catalogue()["parabola"], np.zeros((1, 1)))[0].proved
         True
     """
     with _LOCK, np.errstate(all="ignore"):
-        function = _function(scene) if len(points) else ""
+        function = _function(scene)
         if isinstance(function, str):
-            return []
+            return [Proved(False, f"not proved: {function}", "")] * len(points)
         within = CLOSE * float(np.max(scene.domain[1] - scene.domain[0]))
         certificates = [certified(function, Point("point", x), within) for x in np.asarray(points, np.float64)]
     return [Proved(bool(one), sentence_of(one), str(one)) for one in certificates]

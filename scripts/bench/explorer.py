@@ -20,11 +20,11 @@ import time
 from contextlib import contextmanager
 from urllib.parse import urlparse
 
+from jaxopt_notes.explorer._answer import answer
+from jaxopt_notes.explorer._request import parse
 from playwright.sync_api import sync_playwright
 from websockets.sync.client import connect
 
-from jaxopt_notes.explorer._answer import answer
-from jaxopt_notes.explorer._request import parse
 from jaxopt_notes.explorer._scenes import catalogue
 
 FUNCTION, STEPS = "stretched_bowl", 256

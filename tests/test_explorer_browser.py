@@ -728,7 +728,7 @@ def test_the_rule_stands_with_the_numbers_that_are_set(open_page):
     expect(lines.nth(0)).to_have_text("vt=0.8vt−1+(1−0.25)gt")
     expect(lines.nth(1)).to_have_text("xt+1=xt−0.03vt")
     page.get_by_label("learning rate, momentum, exact").fill("0.00002")
-    expect(lines.nth(1)).to_have_text("xt+1=xt−2·10-5vt")
+    expect(lines.nth(1)).to_have_text("xt+1=xt−2·10−5vt")
     page.get_by_label("learning rate, momentum, exact").fill("0.1")
     page.get_by_label("learning-rate decay, exact").fill("0.25")
     page.get_by_role("slider", name="Step shown").fill("5")  # whose rate is 0.1 / (1 + 0.25 * 4)

@@ -4,7 +4,7 @@ const MATHML = "http://www.w3.org/1998/Math/MathML";
 
 extend(class Formula {
   buildFormula(name) {
-    const rule = element("div", { class: "rule", title: "x: the point; g: the gradient there; t: the step" });
+    const rule = element("div", { class: "rule", title: "x: the point; g: the gradient there; t: the step; a learning rate that decays is that of the step shown" });
     this.rules = { ...this.rules, [name]: { rule, written: "" } };
     return rule;
   }
@@ -35,7 +35,7 @@ function mathematics([tag, ...children], values) {
     const [key] = children;
     const [digits, exponent] = values[key].split("e");
     const part = (name, text) => mathematics([name, text], values);
-    const power = exponent && mathematics(["msup", ["mn", "10"], ["mn", exponent.replace("+", "")]], values);
+    const power = exponent && mathematics(["msup", ["mn", "10"], ["mn", exponent.replace("+", "").replace("-", "−")]], values);
     const made = mathematics(["mrow"], values);
     made.append(...(exponent ? [part("mn", digits), part("mo", "·"), power] : [part("mn", digits)]));
     made.setAttribute("class", "set");

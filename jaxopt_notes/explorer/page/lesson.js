@@ -10,8 +10,8 @@ extend(class Lesson {
     this.parts.lesson = element(
       "section",
       { class: "lesson", "aria-label": "Lesson", hidden: true },
+      element("div", { class: "tools" }, this.parts.back, this.parts.on, this.parts.place), // above, where they stay put
       this.parts.note,
-      element("div", { class: "tools" }, this.parts.back, this.parts.on, this.parts.place),
     );
     return this.parts.lesson;
   }

@@ -1,10 +1,7 @@
 """The explorer as a person meets it: the real command, a real Chromium, a real mouse; under its own security policy."""
 
-import contextlib
 import json
-import os
 import re
-import signal
 import statistics
 import subprocess
 import sys
@@ -25,42 +22,15 @@ expect.set_options(timeout=60_000)  # a first picture of a function compiles, on
 
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"]
 QUIET += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-BREAKING = """
-    window.WebSocket = class extends WebSocket {
-        send(text) {
-            super.send(text);
-            if (window.breaks) super.close();
-        }
-    };
-"""
-
-
-@contextlib.contextmanager
-def serving():
-    """A running command: its address and its process."""
-    command = [
-        sys.executable,
-        "-u",
-        "-m",
-        "jaxopt_notes.cli",
-        "explore",
-        "--no-browser",
-        "--function",
-        "stretched_bowl",
-    ]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            yield process.stdout.readline().split()[-1], process
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="module")
-def address():
-    with serving() as (address, _):
-        yield address
+def address(tmp_path_factory):
+    """The page of the whole catalogue, as the command writes it."""
+    path = tmp_path_factory.mktemp("explorer") / "explorer.html"
+    command = [sys.executable, "-m", "jaxopt_notes.cli", "explore", "stretched_bowl", "--save", str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    return path.as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +95,6 @@ def at_rest(page):
     )
 
 
-def asked_by_request(page):
-    entries = "performance.getEntriesByType('resource')"
-    return page.evaluate(f"() => {entries}.filter((one) => one.name.endsWith('/compute')).length")
-
-
 def drag(page, across, up, moves=10):
     x, y = centre(handle(page))
     page.mouse.move(x, y)
@@ -168,7 +133,6 @@ def test_the_path_changes_while_the_button_is_still_down(open_page):
         seen.add(path_of(page))
     page.mouse.up()
     assert len(seen) == 5
-    assert asked_by_request(page) <= 2  # until the socket is open
 
 
 def test_a_click_on_the_plane_takes_the_point_there(open_page):
@@ -517,53 +481,10 @@ def test_a_refusal_is_shown_and_the_page_goes_on(open_page):
     page = open_page()
     page.get_by_label("Start x", exact=True).fill("1e30")
     page.get_by_label("Start x", exact=True).blur()
-    expect(page.get_by_role("alert")).to_contain_text("start must be in")
+    expect(page.get_by_role("alert")).to_contain_text("start must be")
     page.get_by_label("Start x", exact=True).fill("-3")
     page.get_by_label("Start x", exact=True).blur()
     expect(page.get_by_role("alert")).to_be_hidden()
-
-
-def test_a_page_without_a_socket_asks_by_requests(open_page):
-    """As behind a proxy that passes none on."""
-    page = open_page(before="window.WebSocket = class { readyState = 3; };")
-    page.get_by_label("Start x", exact=True).fill("1e30")
-    page.get_by_label("Start x", exact=True).blur()
-    expect(page.get_by_role("alert")).to_contain_text("start must be in")
-    assert "400" in open_page.complaints.pop()  # which the browser tells by itself
-    page.get_by_label("Start x", exact=True).fill("-3")
-    page.get_by_label("Start x", exact=True).blur()
-    expect(page.get_by_role("alert")).to_be_hidden()
-    before = path_of(page)
-    drag(page, 60, 20)
-    assert path_of(page) != before
-    assert asked_by_request(page) >= 3
-
-
-def test_a_move_whose_socket_breaks_is_asked_for_again(open_page):
-    page = open_page(before=BREAKING)
-    drag(page, 20, 10)
-    assert asked_by_request(page) <= 2
-    page.evaluate("() => { window.breaks = true; }")
-    handle(page).press("ArrowRight")
-    at_rest(page)
-    expect(page.get_by_role("alert")).to_be_hidden()
-    begin = re.match(r"M(\S+) ", path_of(page))[1]
-    assert handle(page).get_attribute("transform").startswith(f"translate({float(begin):.1f} ")
-    asked = asked_by_request(page)
-    drag(page, 20, 10)
-    assert asked_by_request(page) > asked
-
-
-def test_a_page_tells_when_its_server_has_died(open_page):
-    with serving() as (address, process):
-        page = open_page(address=address)
-        drag(page, 10, 5)
-        at_rest(page)
-        process.kill()
-        process.wait()
-        drag(page, 10, 5)
-        expect(page.get_by_role("alert")).to_contain_text("the explorer's server does not answer; was it stopped?")
-    open_page.complaints.clear()  # of the browser, about the connection that it lost
 
 
 def test_the_latency_of_a_drag_is_recorded(open_page, record_property):

@@ -1,4 +1,4 @@
-"""The widget in a real JupyterLab, where one is installed: it appears, and follows a drag of the start."""
+"""The page in a frame of a real JupyterLab, where one is installed: it appears, and follows a drag of the start."""
 
 import json
 import os
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("jupyterlab", reason="the widget's test skipped: pip install jupyterlab")
+pytest.importorskip("jupyterlab", reason="the test in JupyterLab skipped: pip install jupyterlab")
 CHROMIUM = "/usr/bin/chromium"
 if not Path(CHROMIUM).exists():
-    pytest.skip(f"the widget's test skipped: no {CHROMIUM} (apt-get install chromium)", allow_module_level=True)
-sync_api = pytest.importorskip("playwright.sync_api", reason="the widget's test skipped: no playwright")
+    pytest.skip(f"the test in JupyterLab skipped: no {CHROMIUM} (apt-get install chromium)", allow_module_level=True)
+sync_api = pytest.importorskip("playwright.sync_api", reason="the test in JupyterLab skipped: no playwright")
 
 CELL = """import jax.numpy as jnp, jaxopt_notes as jon
 jon.explore(lambda x: 0.5 * (x[0] ** 2 + 20 * x[1] ** 2), bounds=((-3, 3), (-2, 2)))"""
@@ -48,7 +48,7 @@ def lab(tmp_path):
             process.communicate(timeout=60)
 
 
-def test_the_widget_follows_a_drag(lab):
+def test_the_page_follows_a_drag(lab):
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1500, "height": 1300})
@@ -60,10 +60,11 @@ def test_the_widget_follows_a_drag(lab):
             choose.last.click()
         sync_api.expect(idle.first).to_be_visible(timeout=60_000)
         page.evaluate(RUN_ALL)
-        sync_api.expect(page.locator(".verdict").first).to_be_visible(timeout=60_000)
-        path = page.locator('[data-path="gradient_descent"]')
+        frame = page.frame_locator("iframe[title='Explorer of f']")
+        sync_api.expect(frame.locator(".verdict").first).to_be_visible(timeout=60_000)
+        path = frame.locator('[data-path="gradient_descent"]')
         before = path.get_attribute("d")
-        handle = page.get_by_role("slider", name="Start point")
+        handle = frame.get_by_role("slider", name="Start point")
         handle.scroll_into_view_if_needed()
         box = handle.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -72,5 +73,5 @@ def test_the_widget_follows_a_drag(lab):
         page.mouse.move(x + 100, y + 30, steps=30)
         page.mouse.up()
         sync_api.expect(path).not_to_have_attribute("d", before)
-        sync_api.expect(page.locator(".verdict").first).to_contain_text("Hessian eigenvalues 1, 20")
+        sync_api.expect(frame.locator(".verdict").first).to_contain_text("Hessian eigenvalues 1, 20")
         browser.close()

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from .. import _checks
 from .._derivatives import dense_hessian
@@ -24,10 +25,10 @@ from ._code import TEMPLATES, styles
 from ._controls import described
 from ._engine import MOST_STEPS, REACH
 from ._lessons import described as lessons
-from ._presets import PRESETS
+from ._presets import PRESETS, framed
 from ._programs import PROGRAMS, VERDICT, function_source
 from ._proofs import CLOSE, Proved, prove_points, prove_window
-from ._scenes import Scene, Scenes, catalogue
+from ._scenes import FARTHEST, Scene, Scenes, catalogue
 from ._survey import COLUMNS, CURVE, EVERY, HEIGHT, LEVELS, ROWS, SPACING, WIDTH
 from .compile import runtime
 
@@ -122,6 +123,7 @@ def opening(scenes: Scenes, first: str) -> dict[str, Any]:
         "kinds": [kind.name.lower() for kind in Kind],
         "verdict": VERDICT,
         "reach": REACH,
+        "farthest": FARTHEST,
         "close": CLOSE,
         "templates": TEMPLATES,
     }
@@ -155,7 +157,8 @@ def describe(scene: Scene) -> dict[str, Any]:
         >>> describe(catalogue()["parabola"])["proved"]["summary"]
         'Proved of this picture: 1 minimum, and no other critical point'
     """
-    known = prove_window(scene, scene.domain)
+    window = _first_window(scene)
+    known = prove_window(scene, window)
     points = [
         {"point": point.tolist(), "kind": kind, "value": float(value)} | _words(proof, len(known.points))
         for point, kind, value, proof in zip(
@@ -166,8 +169,22 @@ def describe(scene: Scene) -> dict[str, Any]:
         "levels": scene.levels,
         "code": scene.code,
         "rate": _rate(scene),
-        "proved": {"points": points, "summary": known.summary},
+        "proved": {
+            "window": window.tolist(),
+            "points": points,
+            "complete": known.complete,
+            "summary": known.summary,
+        },
     }
+
+
+def _first_window(scene: Scene) -> Float[np.ndarray, "2 n"]:
+    """What a page shows at first: the domain, with a margin in a plane; `fitted` in `page/state.js` is the same."""
+    if scene.dimension == 1:
+        return scene.domain
+    low, high = np.array(framed(*scene.domain.tolist()))
+    margin = 0.03 * (high - low)
+    return np.stack([low - margin, high + margin])
 
 
 def _words(proof: Proved, count: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 The engine's programs are those of `_engine` and `_survey`, traced for a function that the page supplies. They depend on
 this package alone, so `scripts/compile_explorer.py` compiles them once, into a file for functions of one variable and
-one for two. Of a function of a user its value, its gradient and its Hessian are compiled, which takes tenths of a second.
+one for two. Of a user's function the value, the gradient and the Hessian are compiled, which takes tenths of a second.
 """
 
 from __future__ import annotations

@@ -44,12 +44,14 @@ class Known(NamedTuple):
         points: shape (points, n).
         kinds: "minimum", "maximum" or "saddle", of each.
         values: of the function there.
+        complete: whether it is proved that there is no other.
         summary: how many, and whether it is proved that there is no other, in one line.
     """
 
     points: Float[np.ndarray, "points n"]
     kinds: list[str]
     values: Float[np.ndarray, " points"]
+    complete: bool
     summary: str
 
 
@@ -112,10 +114,12 @@ def _function(scene: Scene) -> Function | str:
 def _known(scene: Scene, lower: tuple[float, ...], upper: tuple[float, ...]) -> Known:
     function = _function(scene)
     if isinstance(function, str):
-        return Known(np.zeros((0, scene.dimension)), [], np.zeros(0), f"Nothing is proved of this picture: {function}")
+        return Known(
+            np.zeros((0, scene.dimension)), [], np.zeros(0), False, f"Nothing is proved of this picture: {function}"
+        )
     box = (np.array(lower), np.array(upper))
     found = all_critical_points(scene.loss, box, boxes=_BOXES, seconds=_SECONDS, progress=False)
-    return Known(np.asarray(found.points), found.kind, found.loss.mean(1), _summary(found))
+    return Known(np.asarray(found.points), found.kind, found.loss.mean(1), found.complete, _summary(found))
 
 
 def sentence_of(certificate: Certificate) -> str:

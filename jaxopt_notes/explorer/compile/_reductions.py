@@ -92,8 +92,8 @@ def _position(sign: str) -> Rule:
                     found = next_of(i, *found)
                 return found[1]
             best, place = writer.variable(item(0)), writer.variable(0)
-            with writer.loop(x.shape[axis]) as i:
-                found = next_of(i, writer.read(best), writer.read(place))
+            with writer.loop(x.shape[axis]) as counter:
+                found = next_of(counter, writer.read(best), writer.read(place))
                 writer.assign(best, found[0])
                 writer.assign(place, found[1])
             return writer.read(place)

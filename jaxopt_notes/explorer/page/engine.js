@@ -53,6 +53,8 @@ class Engine {
 
   answer(request) {
     const head = { kind: request.kind, sequence: request.sequence, function: request.function };
+    const far = request.start?.find((x) => !(Math.abs(x) <= this.opening.farthest));
+    if (far !== undefined) return { ...head, error: `start must be within ±${this.opening.farthest} of 0, got ${far}` };
     const answers = { survey: this.survey, run: this.run, proof: this.proof, python: this.python };
     return { ...head, ...answers[request.kind].call(this, request) };
   }
@@ -146,7 +148,7 @@ class Engine {
 
   // ------------------------------------------------------------------------------------------------- proofs, Python
 
-  // What was proved of the first picture when the page was made: its critical points, and that there is no other.
+  // What was proved of the first picture when the page was made: its critical points, and whether there is no other.
   proof(request) {
     const { proved, domain } = this.opening.functions[request.function];
     const [low, high] = request.window;
@@ -159,7 +161,7 @@ class Engine {
       if (!near || near.kind !== verdict.kind) continue;
       proofs[name] = { proved: true, sentence: near.sentence, certificate: near.certificate };
     }
-    return { window: request.window, proofs, points: inside, summary: proved.summary };
+    return { window: request.window, proofs, points: inside, summary: summaryOf(proved, inside, request.window) };
   }
 
   python(request) {
@@ -211,4 +213,21 @@ function arrowsOf(slopes, [xs, ys], spacing) {
     }
   }
   return Float64Array.from(found);
+}
+
+// What a window inherits of the proof of the first picture.
+function summaryOf(proved, inside, [low, high]) {
+  const [lower, upper] = proved.window;
+  const within = low.every((edge, i) => edge >= lower[i] - 1e-12 && high[i] <= upper[i] + 1e-12);
+  if (!within) return proved.summary.replace("this picture", "the first picture");
+  if (inside.length === proved.points.length && !proved.complete) return proved.summary;
+  const counts = ["minimum", "saddle", "maximum"].map((kind) => counted(inside.filter((one) => one.kind === kind).length, kind));
+  const points = counts.filter(Boolean).join(", ");
+  if (!proved.complete) return `Proved in this picture: ${points || "no critical point"}; parts of it are undecided`;
+  return `Proved of this picture: ${points ? `${points}, and no other critical point` : "no critical point"}`;
+}
+
+function counted(count, kind) {
+  const plural = { minimum: "minima", maximum: "maxima", saddle: "saddles" };
+  return count && `${count} ${count === 1 ? kind : plural[kind]}`;
 }

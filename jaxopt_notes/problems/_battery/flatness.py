@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from .._functions import plateau
 from .._problem import Problem
-from .task import DESCENT, Task, near
+from .task import DESCENT, Task, moved, near
 
 
 def wide_plateau() -> Task:
@@ -19,7 +19,7 @@ def wide_plateau() -> Task:
         name="plateau",
         difficulty="a plateau with a slope 500 times smaller than the curvature at the minimum allows for",
         source="Levine, CS 182 lecture 4, 2021",
-        problem=replace(plateau(), init=near(8.0, width=0.5)),
+        problem=moved(replace(plateau(), init=near(8.0, width=0.5))),
         steps=200,
         threshold=1e-3,
         reason="within 0.03 of the minimum, far inside the valley of half width 0.6",
@@ -57,11 +57,11 @@ def flat_minimum() -> Task:
         name="flat_minimum",
         difficulty="a minimum without curvature, which a constant rate approaches as 1/sqrt(t)",
         source="Polyak, 1987",
-        problem=Problem(loss, near(3.0, 3.0, 3.0, 3.0, width=0.5)),
+        problem=moved(Problem(loss, near(3.0, 3.0, 3.0, 3.0, width=0.5))),
         steps=500,
         threshold=1e-7,
         reason="within about 0.01 of the minimum, a three-hundredth of the start",
-        reference=("adam", {"learning_rate": 0.1}),
+        reference=("adam", {"learning_rate": 0.1, "b2": 0.9}),
         naive=DESCENT,
     )
 
@@ -76,7 +76,7 @@ def minimum_at_infinity() -> Task:
         name="minimum_at_infinity",
         difficulty="an infimum that is only approached, at a distance that grows as log(t)",
         source="Soudry et al., 2018; Zhang et al., Dive into Deep Learning, 2023 (exp)",
-        problem=Problem(loss, near(0.0, 1.0)),
+        problem=moved(Problem(loss, near(0.0, 1.0))),
         steps=300,
         threshold=1e-2,
         reason="a hundredth of the loss of either term at the start",
@@ -103,7 +103,6 @@ def separable_classes() -> Task:
         threshold=1e-2,
         reason="every example is classified with a probability above 0.96",
         reference=("adam", {"learning_rate": 0.1}),
-        naive=DESCENT,
     )
 
 

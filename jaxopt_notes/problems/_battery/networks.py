@@ -31,16 +31,16 @@ def small_start() -> Task:
 
 
 def deep_linear() -> Task:
-    """Five linear layers from next to zero, where the gradient is of the fourth order."""
+    """Three linear layers from next to zero, where the gradient is of the second order."""
     return Task(
-        name="deep_linear_five_layers",
-        difficulty="five linear layers whose gradient vanishes as the fourth power at the saddle at zero",
+        name="deep_linear_three_layers",
+        difficulty="three linear layers whose gradient and curvature vanish at the saddle at zero",
         source="Saxe, McClelland and Ganguli, 2014; Kawaguchi, 2016",
-        problem=deep_linear_network((2.0, 1.0), depth=5, scale=0.1),
+        problem=deep_linear_network((2.0, 1.0), depth=3, scale=0.02),
         steps=500,
         threshold=0.05,
         reason="a tenth of what the weaker mode holds, so both are learned",
-        reference=("adam", {"learning_rate": 0.02}),
+        reference=("adagrad", {"learning_rate": 0.2}),
         naive=DESCENT,
     )
 

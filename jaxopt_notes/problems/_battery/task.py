@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -85,6 +86,24 @@ def near(*center: float, width: float | tuple[float, ...] = 0.1) -> Callable[[Ke
     """A start drawn uniformly from the box of this half width around a point."""
     middle, half = jnp.asarray(center, float), jnp.asarray(width, float)
     return lambda key: middle + half * jax.random.uniform(key, middle.shape, minval=-1.0, maxval=1.0)
+
+
+def moved(problem: Problem, by: float = 1.0) -> Problem:
+    """The problem with its parameters shifted, since decaying weights alone would find a minimum at 0."""
+
+    def elsewhere(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def shifted(x: Array, *args: Any, **known: Any) -> Any:
+            return function(x - by, *args, **known)
+
+        return shifted
+
+    def init(key: Key[Array, ""]) -> Any:
+        x, aux = problem.start(key)
+        return (x + by, aux) if problem.asks.aux else x + by
+
+    evaluate = None if problem.evaluate is None else elsewhere(problem.evaluate)
+    return replace(problem, loss=elsewhere(problem.loss), init=init, evaluate=evaluate, facts=None)
 
 
 def with_gradient_noise(

@@ -23,6 +23,7 @@ from . import _tables as tables
 from ._boxes import boxes, has_two_parameters
 from ._curves import loss_curves
 from ._heat import heatmap
+from ._passes import passes, profile
 from ._samples import numbers, samples
 from ._sensitivity import Bound, learning_rate_sensitivity
 
@@ -37,8 +38,8 @@ def plot(
 
     For a sweep over a list of points those, else the U curve when the learning rate varies, else a heat map when two
     axes do, else loss curves, at most 8 of them. For other Datasets what their variables and dims say: contours of a
-    plane, a curve of a line, streamlines of a gradient field, a spectrum, critical points by index and loss, or a
-    series.
+    plane, a curve of a line, streamlines of a gradient field, a spectrum, critical points by index and loss, a
+    series, the passes of a battery, or a performance profile.
 
     Arguments:
         table: the Dataset of a sweep, of a slice of the `landscape`, or of what else there is a figure for; or a result
@@ -171,6 +172,10 @@ def _other_than_a_sweep(table: Any) -> Callable[[xr.Dataset, Axes | None], Axes]
         return spreads.index_against_loss
     if over.get("value") == {"step"}:
         return lines.series
+    if over.get("passes") == {"task", "optimizer"}:
+        return passes
+    if over.get("share") == {"optimizer", "factor"}:
+        return profile
     return None
 
 

@@ -39,7 +39,7 @@ def performance_profile(times: xarray.DataArray, *, most: float = 4.0) -> xarray
     Example:
         >>> import xarray, jaxopt_notes as jon
         >>> from jaxopt_notes.race import performance_profile
-        >>> steps = xarray.DataArray([[100.0, 50.0], [80.0, 120.0], [30.0, float("nan")]], dims=("problem", "optimizer"),
+        >>> steps = xarray.DataArray([[100.0, 50.0], [80, 120], [30, float("nan")]], dims=("problem", "optimizer"),
         ...                          coords={"optimizer": ["adam", "momentum"]})
         >>> profile = performance_profile(steps)
         >>> profile.factor.values.tolist(), profile.share.sel(optimizer="momentum").round(3).values.tolist()

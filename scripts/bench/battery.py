@@ -1,10 +1,10 @@
 """Which methods pass which tasks of `jon.problems.battery()`, at which tuning effort: a table, and its figures.
 
 Every method draws its configurations at random from a space of its own: learning rates log-uniform from 1e-5 to 10, the
-distance of each decay from 1 log-uniform. The counts go to a CSV, one method after the other, and a method that is in
-the file already is not run again, so the same call goes on after an interruption.
+distance of each decay from 1 log-uniform. The counts go to a CSV, one method after the other. What is in the file
+already is not run again, so the same call goes on after an interruption, and takes in tasks that are new.
 
-    python scripts/bench/battery.py [--trials 1000] [--methods adam muon] [--out battery.csv] [--figures FOLDER]
+    python scripts/bench/battery.py [--trials 1000] [--methods adam muon] [--out battery.csv]
 """
 
 import argparse
@@ -86,16 +86,18 @@ def main():
     parser.add_argument("--groups", nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=Path("battery.csv"))
     options = parser.parse_args()
-    tasks = jon.problems.battery(*options.groups)
-    done = pandas.read_csv(options.out) if options.out.is_file() else None
+    chosen = jon.problems.battery(*options.groups)
+    done = pandas.read_csv(options.out) if options.out.is_file() else pandas.DataFrame({"optimizer": [], "task": []})
     for method in options.methods:
-        if done is not None and method in set(done.optimizer):
+        have = set(done.task[done.optimizer == method])
+        tasks = {name: task for name, task in chosen.items() if name not in have}
+        if not tasks:
             continue
         began = time.perf_counter()
         methods = {method: (METHODS[method][0], space_of(method, options.trials))}
         table = run_battery(methods, tasks, seeds=options.seeds, key=jax.random.key(0))
         rows = table.to_dataframe().reset_index().assign(seconds=(time.perf_counter() - began) / len(tasks))
-        done = rows if done is None else pandas.concat([done, rows])
+        done = pandas.concat([done, rows]) if len(done) else rows
         done.to_csv(options.out, index=False, float_format="%.6g")
         passed = int((rows.passes > 0).sum())
         print(f"{method:18s}{passed:4d} of {len(tasks)} tasks{time.perf_counter() - began:8.1f} s", flush=True)

@@ -19,7 +19,7 @@ _REACH = "a thousandth of what the flattest direction holds one unit from the mi
 
 def _quadratic(condition: float, rotated: bool) -> Problem:
     """Eigenvalues from 1/condition to 1, evenly spaced in their logarithm."""
-    eigenvalues = np.geomspace(1 / condition, 1, _DIMENSION)
+    eigenvalues = np.geomspace(1 / condition, 1, _DIMENSION).tolist()
     problem = quadratic(eigenvalues, key=jax.random.key(1) if rotated else None)
     return replace(problem, init=normal_start(_DIMENSION))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,7 +94,7 @@ def factorization() -> Task:
     )
 
 
-def _two_layers(units: int, scale: float):  # type: ignore[no-untyped-def]
+def _two_layers(units: int, scale: float) -> Callable[[Key[Array, ""]], Layers]:
     def init(key: Key[Array, ""]) -> Layers:
         first, second = jax.random.split(key)
         hidden = scale * jax.random.normal(first, (3, units))
@@ -101,7 +103,7 @@ def _two_layers(units: int, scale: float):  # type: ignore[no-untyped-def]
     return init
 
 
-def _outputs(w: Layers, inputs: Float[Array, "n 2"], bend) -> Float[Array, " n"]:  # type: ignore[no-untyped-def]
+def _outputs(w: Layers, inputs: Float[Array, "n 2"], bend: Callable[[Array], Array]) -> Float[Array, " n"]:
     one = jnp.ones((len(inputs), 1), inputs.dtype)
     hidden = bend(jnp.concatenate([inputs, one], axis=1) @ w[0])
     return jnp.concatenate([hidden, one], axis=1) @ w[1]
@@ -155,9 +157,10 @@ def remembering() -> Task:
     """A recurrent unit with tanh that must keep the sign of its first input for fifteen steps."""
 
     def loss(w: Float[Array, " 2"], batch: Float[Array, "n 16"]) -> Float[Array, ""]:
-        state = jnp.zeros(len(batch), batch.dtype)
-        for step in range(batch.shape[1]):
-            state = jnp.tanh(w[0] * state + w[1] * batch[:, step])
+        def step(state: Array, inputs: Array) -> tuple[Array, None]:
+            return jnp.tanh(w[0] * state + w[1] * inputs), None
+
+        state = jax.lax.scan(step, jnp.zeros(len(batch), batch.dtype), batch.T)[0]
         return jnp.mean((state - jnp.sign(batch[:, 0])) ** 2)
 
     random = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import jax
@@ -14,14 +15,14 @@ from .._problem import Problem
 from .task import DESCENT, Task, moved, near, with_gradient_noise
 
 
-def _beside(loss: object, distance: float, *others: float) -> Problem:
+def _beside(loss: Callable[[Array], Array], distance: float, *others: float) -> Problem:
     """A problem that begins at `others`, and at this distance on a random side along the last axis."""
 
     def init(key: Key[Array, ""]) -> Float[Array, " n"]:
         side = distance * jax.random.rademacher(key, (1,), float)
         return jnp.concatenate([jnp.asarray(others, float), side])
 
-    return Problem(loss, init)  # type: ignore[arg-type]
+    return Problem(loss, init)
 
 
 def _double_trough(x: Float[Array, " 2"]) -> Float[Array, ""]:

@@ -35,7 +35,7 @@ def parameter_sizes() -> Task:
     sizes = np.geomspace(1e-3, 1e3, 4)
 
     def loss(x: dict[str, Float[Array, ""]]) -> Float[Array, ""]:
-        return sum(0.5 * (leaf / sizes[i] - 1) ** 2 for i, leaf in enumerate(x.values()))  # type: ignore[return-value]
+        return sum(0.5 * (leaf / sizes[i] - 1) ** 2 for i, leaf in enumerate(x.values()))
 
     def init(key: Key[Array, ""]) -> dict[str, Float[Array, ""]]:
         factors = jax.random.uniform(key, (4,), minval=0.3, maxval=0.6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import xarray
 
 TASK = "task"
+Counts = Int[np.ndarray, "..."] | Sequence[int] | int
 Method = tuple[Callable[..., optax.GradientTransformation], Space]
 
 
@@ -147,9 +148,7 @@ def passed(table: xarray.Dataset, task: Task) -> Bool[np.ndarray, " configuratio
     return reached.all(axis=-1).ravel()
 
 
-def chance_of_pass(
-    passes: Int[np.ndarray, "..."] | int, trials: Int[np.ndarray, "..."] | int, budget: int
-) -> Float[np.ndarray, "..."]:
+def chance_of_pass(passes: Counts, trials: Counts, budget: int) -> Float[np.ndarray, "..."]:
     """The chance that at least one of so many configurations passes, drawn without replacement from those tried.
 
         P_k = 1 - C(n - p, k) / C(n, k)
@@ -180,9 +179,7 @@ def chance_of_pass(
     return np.asarray(1 - fails)
 
 
-def trials_to_pass(
-    passes: Int[np.ndarray, "..."] | int, trials: Int[np.ndarray, "..."] | int, chance: float = 0.5
-) -> Float[np.ndarray, "..."]:
+def trials_to_pass(passes: Counts, trials: Counts, chance: float = 0.5) -> Float[np.ndarray, "..."]:
     """The fewest trials of random search after which a configuration has passed with at least this chance.
 
         min {k : 1 - C(n - p, k) / C(n, k) >= chance}

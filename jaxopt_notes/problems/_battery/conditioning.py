@@ -128,8 +128,8 @@ def steep_kinks() -> Task:
 def tasks() -> list[Task]:
     """All of this file."""
     return [
-        _ill_conditioned(2, False, 200, ("adagrad", {"learning_rate": 0.5})),
-        _ill_conditioned(2, True, 200, ("momentum", {"learning_rate": 1.0, "beta": 0.8})),
+        _ill_conditioned(2, False, 100, ("adagrad", {"learning_rate": 0.5})),
+        _ill_conditioned(2, True, 100, ("momentum", {"learning_rate": 1.0, "beta": 0.8})),
         _ill_conditioned(4, False, 500, ("adagrad", {"learning_rate": 0.5})),
         _ill_conditioned(4, True, 1000, ("momentum", {"learning_rate": 2.0, "beta": 0.97})),
         _ill_conditioned(6, False, 500, ("adagrad", {"learning_rate": 0.5})),

@@ -45,7 +45,7 @@ class Task:
         >>> import jaxopt_notes as jon
         >>> task = jon.problems.battery()["plateau"]
         >>> task
-        Task('plateau': plateau, 200 steps, final_loss <= 0.001)
+        Task('plateau': flatness, 200 steps, final_loss <= 0.001)
         >>> task.reference
         ('adam', {'learning_rate': 0.1})
     """

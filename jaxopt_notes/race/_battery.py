@@ -173,10 +173,11 @@ def chance_of_pass(passes: Counts, trials: Counts, budget: int) -> Float[np.ndar
     """
     passes, trials = np.broadcast_arrays(*_counts(passes, trials))
     budget = _checks.count("budget", budget, high=int(trials.min()))
-    left = trials - passes
-    # C(n - p, k) / C(n, k) as a product of p factors would be long; in logarithms it is exact to 1e-12.
-    fails = np.where(left >= budget, np.exp(_log_choose(left, budget) - _log_choose(trials, budget)), 0.0)
-    return np.asarray(1 - fails)
+    # Of integers of any size, so that the quotient is rounded once.
+    fails = [
+        math.comb(int(n - p), budget) / math.comb(int(n), budget) for p, n in zip(passes.flat, trials.flat, strict=True)
+    ]
+    return 1 - np.array(fails, float).reshape(passes.shape)
 
 
 def trials_to_pass(passes: Counts, trials: Counts, chance: float = 0.5) -> Float[np.ndarray, "..."]:
@@ -232,9 +233,3 @@ def _counts(passes: object, trials: object) -> tuple[np.ndarray, np.ndarray]:
     if (counted[0] < 0).any() or (counted[0] > counted[1]).any():
         raise ValueError(f"passes must be between 0 and trials, got {passes!r} of {trials!r}")
     return counted[0], counted[1]
-
-
-def _log_choose(n: np.ndarray, k: int) -> Float[np.ndarray, "..."]:
-    """log C(n, k), and 0 where k > n."""
-    log_factorial = np.vectorize(lambda number: math.lgamma(max(number, 0) + 1), otypes=[float])
-    return log_factorial(n) - log_factorial(n - k) - math.lgamma(k + 1)

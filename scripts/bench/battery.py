@@ -4,7 +4,7 @@ Every method draws its configurations at random from a space of its own: learnin
 distance of each decay from 1 log-uniform. The counts go to a CSV, one method after the other. What is in the file
 already is not run again, so the same call goes on after an interruption, and takes in tasks that are new.
 
-    python scripts/bench/battery.py [--trials 1000] [--methods adam muon] [--out battery.csv]
+    python scripts/bench/battery.py [--trials 1000] [--methods adam muon] [--out battery.csv] [--table battery.nc]
 """
 
 import argparse
@@ -77,6 +77,22 @@ def space_of(method, trials, seed=0):
     return jon.trials(columns)
 
 
+def in_order(rows):
+    """The rows by method as above, then by task as in the battery."""
+    places = {name: place for place, name in enumerate([*METHODS, *jon.problems.battery()])}
+    return rows.sort_values(["optimizer", "task"], key=lambda column: column.map(places))
+
+
+def table_of(rows):
+    """The rows as a Dataset over task and optimizer, as `run_battery` returns it."""
+    tasks, methods = rows.task.unique(), rows.optimizer.unique()
+    table = rows.set_index(["task", "optimizer"]).to_xarray().sel(task=tasks, optimizer=methods)
+    table = table.drop_vars("seconds")
+    for name, other in {"group": "optimizer", "threshold": "optimizer", "trials": "task"}.items():
+        table[name] = table[name].isel({other: 0}, drop=True)
+    return table
+
+
 def main():
     jon.compile_quickly()
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -85,6 +101,7 @@ def main():
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
     parser.add_argument("--groups", nargs="*", default=[])
     parser.add_argument("--out", type=Path, default=Path("battery.csv"))
+    parser.add_argument("--table", type=Path, help="a NetCDF file of the whole table, for the book")
     options = parser.parse_args()
     chosen = jon.problems.battery(*options.groups)
     done = pandas.read_csv(options.out) if options.out.is_file() else pandas.DataFrame({"optimizer": [], "task": []})
@@ -97,10 +114,12 @@ def main():
         methods = {method: (METHODS[method][0], space_of(method, options.trials))}
         table = run_battery(methods, tasks, seeds=options.seeds, key=jax.random.key(0))
         rows = table.to_dataframe().reset_index().assign(seconds=(time.perf_counter() - began) / len(tasks))
-        done = pandas.concat([done, rows]) if len(done) else rows
+        done = in_order(pandas.concat([done, rows]) if len(done) else rows)
         done.to_csv(options.out, index=False, float_format="%.6g")
         passed = int((rows.passes > 0).sum())
         print(f"{method:18s}{passed:4d} of {len(tasks)} tasks{time.perf_counter() - began:8.1f} s", flush=True)
+    if options.table is not None:
+        table_of(done).to_netcdf(options.table, engine="h5netcdf")
 
 
 if __name__ == "__main__":

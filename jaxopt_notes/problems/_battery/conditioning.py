@@ -65,7 +65,7 @@ def chained_rosenbrock() -> Task:
         steps=1000,
         threshold=0.1,
         reason="a seventieth of the loss of 7 at the origin, which leaves no variable unsolved",
-        reference=("adam", {"learning_rate": 0.05}),
+        reference=("adam", {"learning_rate": 0.03}),
         naive=DESCENT,
     )
 

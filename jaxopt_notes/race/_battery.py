@@ -177,7 +177,7 @@ def chance_of_pass(passes: Counts, trials: Counts, budget: int) -> Float[np.ndar
     fails = [
         math.comb(int(n - p), budget) / math.comb(int(n), budget) for p, n in zip(passes.flat, trials.flat, strict=True)
     ]
-    return 1 - np.array(fails, float).reshape(passes.shape)
+    return np.asarray(1 - np.array(fails, float).reshape(passes.shape))
 
 
 def trials_to_pass(passes: Counts, trials: Counts, chance: float = 0.5) -> Float[np.ndarray, "..."]:

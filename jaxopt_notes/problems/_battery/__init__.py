@@ -26,8 +26,7 @@ def battery(*groups: str) -> dict[str, Task]:
 
         passed = (metric at the end <= threshold),     where the run ended finite
 
-    Every task has a pass mark fixed by a reason that no method decides, a reference method that passes from every start
-    that the tests try, and, where the difficulty stops a simple method at every learning rate, the name of that method.
+    Every task has a pass mark with its reason, a reference method that passes from every start that the tests try, and, where the difficulty stops a simple method at every learning rate, the name of that method.
 
     Arguments:
         groups: the kinds of difficulty to return: "conditioning", "saddles", "flatness", "steepness", "noise",

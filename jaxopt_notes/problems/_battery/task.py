@@ -30,7 +30,7 @@ class Task:
         problem: what is minimised. Starts and noise come from the key of a seed.
         steps: steps of a run.
         threshold: what the metric must not exceed at the end.
-        reason: why this threshold; it does not depend on how any method does.
+        reason: why this threshold, in terms of the problem.
         reference: an optimizer of `OPTIMIZERS` and its numbers, with which the task is passed.
         naive: an optimizer and its numbers, without the learning rate: it fails at every rate from 1e-6 to 1e3. None
             where no simple method fails so.

@@ -26,7 +26,8 @@ def battery(*groups: str) -> dict[str, Task]:
 
         passed = (metric at the end <= threshold),     where the run ended finite
 
-    Every task has a pass mark with its reason, a reference method that passes from every start that the tests try, and, where the difficulty stops a simple method at every learning rate, the name of that method.
+    Every task has a pass mark with its reason, and a reference method that passes from every start that the tests try.
+    Where the difficulty stops a simple method at every learning rate, the task names that method.
 
     Arguments:
         groups: the kinds of difficulty to return: "conditioning", "saddles", "flatness", "steepness", "noise",

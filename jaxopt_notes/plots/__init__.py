@@ -18,6 +18,8 @@ from ._lines import curve as curve
 from ._lines import series as series
 from ._moving import animate as animate
 from ._notebook import show_in_notebooks as _show_in_notebooks
+from ._passes import passes as passes
+from ._passes import profile as profile
 from ._rotating import rotating_surface as rotating_surface
 from ._samples import samples as samples
 from ._sensitivity import Bound as Bound
@@ -60,7 +62,9 @@ __all__ = [
     "new_axes",
     "ordered_styles",
     "panels",
+    "passes",
     "plot",
+    "profile",
     "quiver",
     "rotating_surface",
     "samples",

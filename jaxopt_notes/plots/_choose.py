@@ -25,6 +25,7 @@ from ._boxes import boxes, has_two_parameters
 from ._budgets import budget_curves, sensitivity_ranges
 from ._curves import loss_curves
 from ._heat import heatmap
+from ._passes import passes, profile
 from ._samples import numbers, samples
 from ._sensitivity import Bound, learning_rate_sensitivity
 
@@ -40,8 +41,8 @@ def plot(
 
     For a sweep over a list of points those, else the U curve when the learning rate varies, else a heat map when two
     axes do, else loss curves, at most 8 of them. For other Datasets what their variables and dims say: contours of a
-    plane, a curve of a line, streamlines of a gradient field, a spectrum, critical points by index and loss, or a
-    series.
+    plane, a curve of a line, streamlines of a gradient field, a spectrum, critical points by index and loss, a
+    series, the passes of a battery, or a performance profile.
 
     Arguments:
         table: the Dataset of a sweep, of a slice of the `landscape`, or of what else there is a figure for; or a result
@@ -184,6 +185,10 @@ def _other_than_a_sweep(table: Any) -> Callable[[xr.Dataset, Axes | None], Axes]
         return budget_curves
     if over.get("value") == {"step"}:
         return lines.series
+    if over.get("passes") == {"task", "optimizer"}:
+        return passes
+    if over.get("share") == {"optimizer", "factor"}:
+        return profile
     return None
 
 

@@ -1,6 +1,8 @@
 """What to minimise: test functions, data sets and networks, each a `Problem`."""
 
 from ._adapters import DropoutRate as DropoutRate
+from ._battery import Task as Task
+from ._battery import battery as battery
 from ._convolution import Conv as Conv
 from ._convolution import convolve as convolve
 from ._datasets import Examples as Examples
@@ -62,9 +64,11 @@ __all__ = [
     "Metric",
     "Problem",
     "ResNet",
+    "Task",
     "absolute_value",
     "ackley",
     "batch_norm_loss",
+    "battery",
     "beale",
     "bowl",
     "cifar10",

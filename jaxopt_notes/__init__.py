@@ -55,6 +55,7 @@ from .race import Race as Race
 from .race import Sensitivity as Sensitivity
 from .race import budget_curve as budget_curve
 from .race import compare as compare
+from .race import performance_profile as performance_profile
 from .race import race as race
 from .race import sensitivity as sensitivity
 from .race import time_to_target as time_to_target

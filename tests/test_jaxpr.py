@@ -416,7 +416,9 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAG
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_one_room_uses_what_jax_does_not_promise(path):
-    assert list(unpromised(path)) == [], "move it to jaxopt_notes/_jaxpr, with a test here that names what breaks"
+    rules = "compile" in path.parts  # tables by the names of operations, each met by a test of test_compile.py
+    found = list(unpromised(path, texts=not rules))
+    assert found == [], "move it to jaxopt_notes/_jaxpr, with a test here that names what breaks"
 
 
 TESTS = sorted({*Path(__file__).parent.glob("*.py"), *Path(__file__).parent.parent.glob("scripts/**/*.py")})

@@ -158,7 +158,7 @@ def rounded(writer: Writer, dtype: Any, template: Any, *atoms: Atom) -> Atom:
     around = _ROUNDED.get(_width(dtype))
     if around is None:
         return writer.local(template, *atoms)
-    inner = template if template.isidentifier() else f"({template})"
+    inner = template if "fround" in around else f"({template})"
     return writer.local(around.replace("{0}", inner), *atoms)
 
 

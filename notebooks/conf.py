@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 project = "jaxopt_notes"
 release = jaxopt_notes.__version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "sphinx-mathjax-offline"]
 html_theme = "furo"
 html_title = "jaxopt_notes"
 exclude_patterns = ["_build", "data", "**/.ipynb_checkpoints"]

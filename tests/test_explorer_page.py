@@ -354,6 +354,10 @@ def test_a_notebook_shows_the_page_in_a_frame():
     assert "shown by a notebook" in repr(jon.explore("saddle"))
     quadratic = jon.explore(jon.problems.quadratic([3.0, 1.0]))
     assert '"first": "quadratic"' in quadratic.html()
+    lesson = jon.explore(demonstration="zig-zag").html()
+    assert f'"fragment": "{fragment("zig-zag")}"' in lesson
+    with pytest.raises(ValueError, match="give it alone"):
+        jon.explore("saddle", demonstration="zig-zag")
 
 
 # ------------------------------------------------------------------------------------------------------- the command

@@ -10,6 +10,7 @@ from typing import Any
 from .. import _checks
 from ..problems import Problem
 from ._page import page
+from ._presets import PRESETS, fragment
 from ._scenes import Scenes, catalogue, of_function, of_problem
 
 
@@ -81,6 +82,7 @@ def explore(
     bounds: Sequence[Any] | None = None,
     *,
     start: Any = None,
+    demonstration: str | None = None,
 ) -> Explorer:
     """Explore a function of one or two variables: drag the start, watch every optimizer, read the verdict.
 
@@ -92,6 +94,7 @@ def explore(
             a vector of shape (1,) or (2,) that returns a scalar. The whole catalogue when None.
         bounds: for your own function, (low, high) of one variable or ((low, high), (low, high)) of two.
         start: where runs begin at first, shape (n,); only with your own function.
+        demonstration: one of the page's list, such as "zig-zag": begin with its lesson. It names its function.
 
     Returns:
         An `Explorer`, which a notebook shows.
@@ -106,6 +109,12 @@ def explore(
         >>> "<iframe" in shown._repr_html_()
         True
     """
+    if demonstration is not None:
+        if not (function is None and bounds is None and start is None):
+            raise ValueError("a demonstration names its function, bounds and start: give it alone")
+        state = fragment(demonstration)
+        name = next(preset["function"] for preset in PRESETS if preset["title"] == demonstration)
+        return Explorer({name: catalogue()[name]}, name, state)
     if function is not None and not isinstance(function, (str, Problem)):
         if bounds is None:
             raise ValueError("your own function needs bounds, for example bounds=((-2, 2), (-2, 2))")

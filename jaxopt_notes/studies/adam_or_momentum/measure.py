@@ -37,7 +37,7 @@ SHELF = {"keras": (0.01, 0.0), "torch": (0.001, 0.0), "scikit-learn": (0.001, 0.
 ADAM_RATE = 0.001
 DECAYS = ("constant", "cosine")
 NUMBERS = ("learning_rate", "decay", "b1", "b2")
-BETAS = {"b1": [0.8, 0.9, 0.95], "b2": [0.99, 0.999]}
+BETAS: dict[str, Any] = {"b1": [0.8, 0.9, 0.95], "b2": [0.99, 0.999]}
 SEEDS = {"small": 6, "full": 16}  # half of them tune, the others score
 STEPS = {
     "small": {"digits": 400, "noisy": 800, "factorization": 800},

@@ -93,8 +93,12 @@ def compare(
 
     Each family's configuration with the best median over some seeds is chosen, and compared by the others, seed by
     seed: a seed has the same start and the same order of data in all families. The p-value is that of
-    `sign_flip_test`, adjusted by `holm` for the number of pairs. It is about these configurations, and not about how
-    they were found: with a small budget another search might have chosen others.
+    `sign_flip_test`, adjusted by `holm` for the number of pairs.
+
+    It is a test of these configurations, not of the methods, as it ignores the luck of tuning. Two searches of one
+    method find configurations that do differ, and any paired test over seeds reports that. In 10,000 races of a method
+    against itself a paired t-test of the tuned configurations named a winner in 20 % at the level 0.05. To learn which
+    method is better use `race`: its test counts that luck and named a winner in 0.5 %.
 
     Arguments:
         tree: of a sweep of several families, or name -> table, all with the same seeds.
@@ -120,6 +124,7 @@ def compare(
         ['fast']
 
     Source: Demsar, 2006, of comparing in pairs; Bouthillier et al., 2021, of seeds as samples.
+        The shares of false winners: `scripts/bench/race_calibration.py`.
     """
     import xarray
 

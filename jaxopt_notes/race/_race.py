@@ -79,7 +79,7 @@ def race(
         scoring_seeds: how many seeds score, the last ones, or which; at least 2. When None 8, of tables half.
         target: a value of the loss, or of a `metric` that is a curve. With it each method is also tuned to reach the
             target early, and its step is told: the first at which the scoring seeds show, as in `time_to_target`, that
-            it is reached.
+            it is reached. If no method reaches it, the verdict begins with that; the comparison by the metric stands.
         metric: what is compared.
         direction: "max" or "min"; as the metric declares it when None.
         scale: "log" or "linear", on which values are averaged and compared; when None "log" of a loss that is nowhere
@@ -95,7 +95,7 @@ def race(
     Raises:
         TypeError, ValueError: as `sweep`; a space with fewer configurations than the budget; fewer than two methods or
             scoring seeds; a seed that would tune and score; tables with unequal budgets or other runs; a metric without
-            a direction; a target that no method reaches.
+            a direction; a target and a metric that is no curve.
 
     Example:
         >>> import jax, scipy.stats, jaxopt_notes as jon
@@ -245,9 +245,10 @@ def _judged(
         raise ValueError(f"budget={budget} is more than the {count} configurations of the tables")
     budget = count if budget is None else budget
     curves = _curves(entrants, budget, metric, direction, scale)
-    steps = None
+    steps, nearest = None, None
     if target is not None:
-        steps = target_steps(tables, float(_checks.number("target", target)), metric, direction, tuning, scoring, level)
+        target = float(_checks.number("target", target))
+        steps, nearest = target_steps(tables, target, metric, direction, tuning, scoring, level)
     return Race(
         tree=tree,
         metric=metric,
@@ -264,6 +265,7 @@ def _judged(
         edges={name: one.edges for name, one in entrants.items() if one.edges},
         target=target,
         target_steps=steps,
+        target_nearest=nearest,
     )
 
 

@@ -117,11 +117,11 @@ def sensitivity(
     with np.errstate(divide="ignore"):  # a failed run has the logarithm of 0 where higher is better
         logs = scores.sign * np.log(np.where(np.isnan(values), np.inf if scores.sign > 0 else 0.0, values))
     where = np.log10(levels)
-    rows = [x[use] == level for level in levels]
+    order = np.argsort(x[use], kind="stable")
+    logs, first = logs[order], np.searchsorted(x[use][order], levels)
 
     def profile(logs: np.ndarray) -> np.ndarray:
-        centers = np.median(logs, axis=1)
-        return np.array([centers[row].min() for row in rows])
+        return np.minimum.reduceat(np.median(logs, axis=1), first)
 
     centers = profile(logs)
     low, high, best = _range(where, centers, np.log(factor))

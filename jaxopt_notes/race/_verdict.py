@@ -46,6 +46,7 @@ class Race:
         edges: of methods whose configuration is at the edge of its space, one sentence per hyperparameter.
         target: the value to be reached, if one was given.
         target_steps: the step at which each method reaches it, NaN for never.
+        target_nearest: the mean over the scoring seeds at which each method, tuned for the target, comes nearest to it.
     """
 
     tree: xarray.DataTree
@@ -63,6 +64,7 @@ class Race:
     edges: Mapping[str, list[str]]
     target: float | None = None
     target_steps: Mapping[str, float] | None = None
+    target_nearest: Mapping[str, float] | None = None
 
     @property
     def ranking(self) -> list[str]:
@@ -122,7 +124,14 @@ class Race:
 
     @property
     def headline(self) -> str:
-        """The answer in one sentence."""
+        """The answer in one sentence, after one that says so if no method reached the target."""
+        missed = f"No method reached the target {self.target:g}. " if self._missed() else ""
+        return f"{missed}{self._answer()}"
+
+    def _missed(self) -> bool:
+        return self.target_steps is not None and bool(np.isnan([*self.target_steps.values()]).all())
+
+    def _answer(self) -> str:
         leader, second, tuned = self.leader, self.ranking[1], f"after {_trials(self.budget)} of tuning"
         scores, chance = f"{_words(self.metric)} {self._score(leader):.3g}", self._chance(second)
         if self.winner:
@@ -208,7 +217,12 @@ class Race:
             yield f"With fewer trials {name} leads {self.leader}: at {chances}."
 
     def _reached(self) -> Iterator[str]:
-        if self.target_steps is None:
+        if self.target_steps is None or self.target_nearest is None:
+            return
+        if self._missed():
+            sign = SIGNS[self.direction]
+            name, mean = min(self.target_nearest.items(), key=lambda one: sign * one[1])
+            yield f"Tuned to reach {self.target:g}, {name} comes nearest: {mean:.4g}, the mean of the scoring seeds."
             return
         steps = {
             step: [name for name, at in self.target_steps.items() if at == step] for step in self.target_steps.values()

@@ -1,4 +1,4 @@
-"""Confidence intervals of what a study measured over repetitions, and ranges and minima that lie between rates."""
+"""Confidence intervals of what a study measured over repetitions, and minima that lie between rates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 
 def bootstrap(
@@ -60,39 +60,6 @@ def exact_interval(successes: int, trials: int, coverage: float = 0.95) -> tuple
 
     found = binomtest(int(successes), int(trials)).proportion_ci(coverage)
     return float(found.low), float(found.high)
-
-
-def decades_within(rates: Float[np.ndarray, " rates"], losses: Float[np.ndarray, " rates"], bound: float) -> float:
-    """The width of the unbroken range of rates around the best whose loss is at most a bound.
-
-    An end lies between two rates, where the line between their losses over log(rate) meets the bound; so the width is
-    finer than the grid.
-
-    Arguments:
-        rates: positive and increasing.
-        losses: at each rate, finite: clip those that diverged.
-        bound: at least the least of the losses.
-
-    Returns:
-        Powers of ten.
-
-    Example:
-        >>> import numpy as np
-        >>> decades_within(np.array([0.01, 0.1, 1.0]), np.array([3.0, 1.0, 3.0]), 2.0)
-        1.0
-    """
-    places = np.log10(rates)
-    best = int(np.argmin(losses))
-
-    def end(side: Int[np.ndarray, " outwards"]) -> float:
-        beyond = np.flatnonzero(losses[side] > bound)
-        if not len(beyond):
-            return float(places[side[-1]])
-        outer, inner = side[beyond[0]], side[beyond[0] - 1]
-        part = (bound - losses[inner]) / (losses[outer] - losses[inner])
-        return float(places[inner] + part * (places[outer] - places[inner]))
-
-    return end(np.arange(best, len(rates))) - end(np.arange(best, -1, -1))
 
 
 def best_rate(rates: Float[np.ndarray, " rates"], losses: Float[np.ndarray, " rates"]) -> float:

@@ -55,7 +55,9 @@ STUDIES: dict[str, Entry] = {
     "averages": Entry("Exponentially weighted averages, their memory and their bias correction", "A D"),
     "momentum": Entry("Momentum: rates, limits of stability, and when it oscillates less", "T A J D"),
     "adaptive_steps": Entry("AdaGrad, RMSProp, Adadelta, Adam: what scaling by past gradients evens out", "A J D"),
-    "adam_or_momentum": Entry("Adam or momentum: sensitivity, tuned and off the shelf, and a rule of choice", "S D J"),
+    "adam_or_momentum": Entry(
+        "Adam or momentum: by the effort of tuning, the width of good rates, a rule of choice", "S D J"
+    ),
     "training_or_validation": Entry("Least training loss against least risk, and which should tune the rate", "S D"),
     "sgd_regularises": Entry("Whether the noise of minibatches regularises, and what their disagreement tells", "S"),
     "edge_of_stability": Entry("Full-batch training raises the sharpness to the limit of the learning rate", ""),

@@ -20,8 +20,8 @@ from jaxtyping import Array, Float, Key
 from ... import problems, schedules
 from ...minibatches import reshuffle
 from ...minimize import Status, minimize
-from ...optimizers import adagrad, adam, momentum, nesterov
-from ...sweeps import sweep, trials
+from ...optimizers import adagrad, adam, gradient_descent, momentum, nesterov
+from ...sweeps import grid, sample, sweep, trials
 from .._machinery.registry import Size
 from ..noisy_softmax import noisy_softmax
 from ..sparse_factorization import factorization
@@ -36,24 +36,26 @@ PER_DECADE = {"small": 2, "full": 8}  # rates from 1e-4 to 10^0.5
 SHELF = {"keras": (0.01, 0.0), "torch": (0.001, 0.0), "scikit-learn": (0.001, 0.9)}  # SGD's rate and momentum
 ADAM_RATE = 0.001
 DECAYS = ("constant", "cosine")
-GOOD = 0.9  # share of the best fall
-SEEDS = {"small": 6, "full": 12}
+NUMBERS = ("learning_rate", "decay", "b1", "b2")
+BETAS: dict[str, Any] = {"b1": [0.8, 0.9, 0.95], "b2": [0.99, 0.999]}
+SEEDS = {"small": 6, "full": 16}  # half of them tune, the others score
 STEPS = {
     "small": {"digits": 400, "noisy": 800, "factorization": 800},
     "full": {"digits": 1280, "noisy": 3600, "factorization": 4000},
 }
-BUDGETS = {"small": (1.0,), "full": (0.25, 1.0)}  # shares of the steps; what these decide alone is not decided
+LENGTHS = {"small": (1.0,), "full": (0.25, 1.0)}  # shares of the steps; what these decide alone is not decided
 BATCH = {"digits": 64, "noisy": 4, "factorization": 8}
-BETA_PROBLEMS = ("digits", "noisy")
-BETAS = [(0.8, 0.99), (0.8, 0.999), (0.9, 0.99), (0.95, 0.99), (0.95, 0.999)]  # of Adam, in place of 0.9, 0.999
-FINE = 10.0 ** np.arange(-3, -0.99, 0.5)  # rates at which the betas are tried
 
-PAIRS, CORRELATION, RAREST = 10, 0.99, 0.01
-FLOOR = 1e-8  # of the loss at the start, below which losses count as equal
-CELLS = {"neither": "gradient_descent", "ravine": "momentum", "sparse": "adagrad", "both": "adam"}
-CELL_RATES = 10.0 ** np.arange(-2, 0.51, 0.25)
-CELL_SEEDS = {"small": 6, "full": 24}
-CELL_STEPS, CELL_BATCH = 200, 32
+PAIRS, FLOOR = 10, 1e-8  # FLOOR: of the first loss, below which losses count as equal
+CELLS = {"neither": (0.0, 1.0), "ravine": (0.99, 1.0), "sparse": (0.0, 0.01), "both": (0.99, 0.01)}
+RULE = {"neither": "gradient_descent", "ravine": "momentum", "sparse": "adagrad", "both": "adam"}
+CELL_METHODS: dict[str, Callable[..., Any]] = {
+    "gradient_descent": gradient_descent,
+    "momentum": momentum,
+    "adagrad": adagrad,
+    "adam": adam,
+}
+CELL_STEPS, CELL_BATCH, CELL_EXAMPLES = 200, 32, 25_600  # a seed sees a quarter of the examples
 TIMED_STEPS, REPETITIONS = 300, {"small": 5, "full": 15}
 
 
@@ -62,46 +64,89 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
 
     Arguments:
         key: of the starts, the order of the data and the small problems.
-        size: steps and seeds.
+        size: steps, seeds and rates per decade.
 
     Returns:
-        Dataset with `loss` over `problem`, `budget` (a share of the steps), `optimizer`, `decay`, `learning_rate` and
-        `seed`; `shelf_loss` of SGD with the defaults of a `library`; `beta_loss` of Adam over `beta_problem` and
-        `betas`; `cell_loss` over `cell`, `cell_method`, `cell_rate` and `cell_seed`; `seconds` per step on digits over
-        `optimizer` and `repetition`.
+        Dataset with `loss` over `problem`, `length` (a share of the steps), `family`, `configuration` and `seed`, where
+        the family `adam_betas` is Adam at as many random configurations of b1 and b2 too; `shelf_loss` of SGD with the
+        defaults of a `library`; `cell_loss` over `cell_method`, `cell_rate`, `correlation`, `rarest` and `cell_seed`;
+        `seconds` per step on digits over `optimizer` and `repetition`.
     """
     import xarray
 
-    rates = 10.0 ** (np.arange(-4 * PER_DECADE[size], PER_DECADE[size] // 2 + 1) / PER_DECADE[size])
-    losses, starts, betas, shelf = [], [], [], []
+    columns, per_decade = _columns(PER_DECADE[size], key), PER_DECADE[size]
+    losses, starts, shelf = [], [], []
     for name in PROBLEMS:
         problem = _problem(name, key)
-        tried = BETAS if name in BETA_PROBLEMS else []
-        for share in BUDGETS[size]:
-            options = _options(name, size, share, key)
-            moving, start, _ = _swept(problem, "momentum", rates, [], options)
-            adaptive, _, of_betas = _swept(problem, "adam", rates, tried, options)
-            losses.append(np.stack([moving, adaptive]))
-            starts.append(start)
-            shelf.append(_shelf(problem, options))
-            betas += [of_betas] if tried else []
-    cells = _cells(key, CELL_SEEDS[size])
-    split = lambda parts: np.stack(parts).reshape(-1, len(BUDGETS[size]), *parts[0].shape)
+        for share in LENGTHS[size]:
+            steps = round(share * STEPS[size][name])
+            each: dict[str, Any] = {"batch_size": BATCH[name], "seeds": SEEDS[size], "key": key}
+            tree = sweep(problem, _families(columns, steps), steps=steps, every=steps, **each, progress=False)
+            losses.append(np.stack([_ended(tree[method]) for method in columns]))
+            shelf.append(_ended(tree["shelf"]))
+            starts.append(tree["adam"].initial_loss.transpose("configuration", "seed").values[0])
+    split = lambda parts: np.stack(parts).reshape(-1, len(LENGTHS[size]), *parts[0].shape)
     return xarray.Dataset(
         {
-            "loss": (("problem", "budget", "optimizer", "decay", "learning_rate", "seed"), split(losses)),
+            "loss": (("problem", "length", "family", "configuration", "seed"), split(losses)),
             "initial_loss": (("problem", "seed"), split(starts)[:, 0]),
-            "shelf_loss": (("problem", "budget", "library", "seed"), split(shelf)),
-            "beta_loss": (("beta_problem", "budget", "betas", "fine_rate", "seed"), split(betas)),
-            "cell_loss": (("cell", "cell_method", "cell_rate", "cell_seed"), cells),
+            "shelf_loss": (("problem", "length", "library", "seed"), split(shelf)),
+            "cell_loss": _cells(_rates(-2.5, 0.5, per_decade), SEEDS[size], key),
             "seconds": (("repetition", "optimizer"), _seconds(key, REPETITIONS[size])),
         },
-        {"problem": list(PROBLEMS), "optimizer": list(METHODS), "decay": list(DECAYS), "learning_rate": rates}
-        | {"budget": list(BUDGETS[size]), "library": list(SHELF), "beta_problem": list(BETA_PROBLEMS)}
-        | {"cell": list(CELLS), "cell_method": list(CELLS.values()), "cell_rate": CELL_RATES, "fine_rate": FINE}
-        | {"b1": ("betas", [b1 for b1, _ in BETAS]), "b2": ("betas", [b2 for _, b2 in BETAS])},
-        {"state_ratio": _state_size("adam") / _state_size("momentum"), "cell_steps": CELL_STEPS},
+        {number: (("family", "configuration"), [each[number] for each in columns.values()]) for number in NUMBERS}
+        | {"problem": list(PROBLEMS), "length": list(LENGTHS[size]), "family": list(columns)}
+        | {"optimizer": list(METHODS), "library": list(SHELF)},
+        {"state_ratio": _state_size("adam") / _state_size("momentum"), "cell_steps": CELL_STEPS}
+        | {"per_decade": per_decade},
     )
+
+
+def _rates(low: float, high: float, per_decade: int) -> np.ndarray:
+    """From 10^low to 10^high."""
+    return 10.0 ** (np.arange(round(low * per_decade), round(high * per_decade) + 1) / per_decade)
+
+
+def _columns(per_decade: int, key: Key[Array, ""]) -> dict[str, dict[str, np.ndarray]]:
+    """The configurations of every method: a grid of rates and decays, and as many random ones with other betas."""
+    import scipy.stats
+
+    rates = _rates(-4, 0.5, per_decade)
+    points = grid(learning_rate=rates, decay=[0.0, 1.0], b1=[0.9], b2=[0.999]).columns()
+    spread = scipy.stats.loguniform(rates[0], rates[-1])
+    betas = sample(len(points["decay"]), key, learning_rate=spread, decay=[0.0, 1.0], **BETAS).columns()
+    return {"momentum": points, "adam": points, "adam_betas": betas}
+
+
+def _families(columns: dict[str, dict[str, np.ndarray]], steps: int) -> dict[str, Any]:
+    """Both methods at their configurations, Adam with other betas too, and SGD as the libraries set it.
+
+    Without momentum Nesterov's form is plain descent.
+    """
+
+    def decayed(learning_rate: Array, decay: Array) -> Callable[[Array], Array]:
+        cosine = schedules.cosine(learning_rate, steps)
+        return lambda step: jnp.where(decay > 0, cosine(step), learning_rate)
+
+    def adam_with(learning_rate: Array, decay: Array, b1: Array, b2: Array) -> optax.GradientTransformation:
+        return adam(decayed(learning_rate, decay), b1, b2)
+
+    def momentum_with(learning_rate: Array, decay: Array) -> optax.GradientTransformation:
+        return momentum(decayed(learning_rate, decay), 0.9)
+
+    rates, kept = zip(*SHELF.values(), strict=True)
+    points = {number: columns["momentum"][number] for number in ("learning_rate", "decay")}
+    return {
+        "momentum": (momentum_with, trials(points)),
+        "adam": (adam_with, trials(columns["adam"])),
+        "adam_betas": (adam_with, trials(columns["adam_betas"])),
+        "shelf": (nesterov, trials({"learning_rate": rates, "beta": kept})),
+    }
+
+
+def _ended(table: xarray.DataTree) -> np.ndarray:
+    """Losses at the end over configuration and seed, infinite where the run failed."""
+    return table.final_loss.where(table.status < Status.NON_FINITE, np.inf).transpose("configuration", "seed").values
 
 
 def _problem(name: str, key: Key[Array, ""]) -> problems.Problem:
@@ -136,108 +181,35 @@ def _state_size(method: str) -> float:
     return sum(leaf.size for leaf in jax.tree.leaves(state) if leaf.ndim) / 1000
 
 
-def _options(name: str, size: Size, share: float, key: Key[Array, ""]) -> dict[str, Any]:
-    """Of every sweep on a problem with one budget: the same steps, starts and order of the data."""
-    steps = round(share * STEPS[size][name])
-    each = {"seeds": SEEDS[size], "steps": steps, "batch_size": BATCH[name], "every": steps}
-    return {**each, "key": key, "progress": False}
-
-
-def _ended(table: xarray.Dataset) -> np.ndarray:
-    """Losses at the end over configuration and seed, infinite where the run failed."""
-    return table.final_loss.where(table.status < Status.NON_FINITE, np.inf).transpose("configuration", "seed").values
-
-
-def _swept(
-    problem: Any, method: str, rates: np.ndarray, betas: list[tuple[float, float]], options: dict[str, Any]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Losses over decay, rate and seed; losses at the start; losses over betas, rate and seed."""
-
-    def adam_with(learning_rate: Array, decay: Array, b1: Array, b2: Array) -> optax.GradientTransformation:
-        return adam(_decayed(learning_rate, decay, options["steps"]), b1, b2)
-
-    def momentum_with(learning_rate: Array, decay: Array) -> optax.GradientTransformation:
-        return momentum(_decayed(learning_rate, decay, options["steps"]), 0.9)
-
-    points = [
-        {"learning_rate": rate, "decay": kind, "b1": 0.9, "b2": 0.999} for kind in range(len(DECAYS)) for rate in rates
-    ]
-    points += [{"learning_rate": rate, "decay": 0, "b1": b1, "b2": b2} for b1, b2 in betas for rate in FINE]
-    names = ("learning_rate", "decay") + (("b1", "b2") if method == "adam" else ())
-    space = trials({which: [float(point[which]) for point in points] for which in names})
-    factory: Callable[..., Any] = adam_with if method == "adam" else momentum_with
-    table = sweep(problem, factory, space, **options)
-    ended, count = _ended(table), len(DECAYS) * len(rates)
-    curves = ended[:count].reshape(len(DECAYS), len(rates), -1)
-    start = table.initial_loss.transpose("configuration", "seed").values[0]
-    return curves, start, ended[count:].reshape(len(betas), len(FINE), ended.shape[1])
-
-
-def _shelf(problem: Any, options: dict[str, Any]) -> np.ndarray:
-    """Losses over library and seed of SGD with the library's defaults; without momentum Nesterov's is plain descent."""
-    rates, kept = zip(*SHELF.values(), strict=True)
-    return _ended(sweep(problem, nesterov, trials({"learning_rate": rates, "beta": kept}), **options))
-
-
-def _decayed(learning_rate: Array, decay: Array, steps: int) -> Callable[[Array], Array]:
-    """A constant rate, or half a cosine down to 0."""
-    cosine = schedules.cosine(learning_rate, steps)
-    return lambda step: jnp.where(decay > 0, cosine(step), learning_rate)
-
-
-def _cells(key: Key[Array, ""], seeds: int) -> np.ndarray:
-    """The exact expected loss of regressions after stochastic steps, by cell, method, rate and seed.
+def _cells(rates: np.ndarray, seeds: int, key: Key[Array, ""]) -> xarray.DataArray:
+    """The exact expected loss, relative to the first, of regressions after stochastic steps, by method and cell.
 
     Features come in pairs that are there together. In a ravine the two are nearly the same; sparse pairs are there in
-    a share of the examples from 1 down to a hundredth.
+    a share of the examples from 1 down to the rarest.
     """
-    drawn = np.asarray(jax.random.normal(key, (seeds, CELL_STEPS + 1, CELL_BATCH, PAIRS, 2)))
-    there = np.asarray(jax.random.uniform(key, (seeds, CELL_STEPS + 1, CELL_BATCH, PAIRS, 1)))
-    shares = np.geomspace(1, RAREST, PAIRS)
-    rows = []
-    for cell in CELLS:
-        rho = CORRELATION if cell in ("ravine", "both") else 0.0
-        share = shares if cell in ("sparse", "both") else np.ones(PAIRS)
-        second = rho * drawn[..., 0] + (1 - rho**2) ** 0.5 * drawn[..., 1]
-        inputs = np.stack([drawn[..., 0], second], -1) * (there < share[:, None])
-        block = np.array([[1.0, rho], [rho, 1.0]])
-        rows.append((inputs.reshape(*inputs.shape[:3], -1), np.kron(np.diag(share), block)))
-    inputs, covariance = (np.stack(part).astype(np.float32) for part in zip(*rows, strict=True))
-    target = jnp.asarray(np.tile([1.0, -1.0], PAIRS), jnp.float32)  # along the valley of each pair
-    factories: dict[str, Callable[..., Any]] = {
-        "gradient_descent": lambda rate: momentum(rate, 0.0),
-        "momentum": momentum,
-        "adagrad": adagrad,
-        "adam": adam,
-    }
-    kept = [
-        _cell_losses(factory, jnp.asarray(inputs), jnp.asarray(covariance), target) for factory in factories.values()
-    ]
-    return np.stack(kept, axis=1)
+    import xarray
 
+    target = jnp.tile(jnp.array([1.0, -1.0]), (PAIRS, 1))  # along the valley of each pair
 
-def _cell_losses(factory: Callable[..., Any], inputs: Array, covariance: Array, target: Array) -> np.ndarray:
-    """Losses over cell, rate and seed, relative to the start."""
+    def shares(rarest: Array) -> Float[Array, " pairs"]:
+        return rarest ** jnp.linspace(0.0, 1.0, PAIRS)
 
-    def loss(w: Array, step: Array, batches: Array) -> tuple[Float[Array, ""], Array]:
-        return 0.5 * jnp.mean((batches[step] @ (w - target)) ** 2), step + 1
+    def loss(w: Array, batch: tuple[Array, Array], *, correlation: Array, rarest: Array) -> Float[Array, ""]:
+        (first, other), present = jnp.moveaxis(batch[0], -1, 0), batch[1] < shares(rarest)
+        inputs = jnp.stack([first, correlation * first + (1 - correlation**2) ** 0.5 * other], -1)
+        return 0.5 * jnp.mean(jnp.sum(inputs * present[..., None] * (w - target), (1, 2)) ** 2)
 
-    def final(batches: Array, spread: Array, rate: Array) -> Array:
-        run = minimize(
-            loss,
-            jnp.zeros_like(target),
-            factory(rate),
-            steps=CELL_STEPS,
-            aux=jnp.int32(0),
-            args=(batches,),
-            every=CELL_STEPS,
-        )
-        left = run.params - target
-        return left @ spread @ left / (target @ spread @ target)
+    def expected(w: Array, *, correlation: Array, rarest: Array) -> Float[Array, ""]:
+        height = lambda v: jnp.sum(shares(rarest) * (jnp.sum(v**2, 1) + 2 * correlation * v[:, 0] * v[:, 1]))
+        return jnp.maximum(FLOOR, height(w - target) / height(target))
 
-    seeds = jax.vmap(final, (0, None, None))
-    rates = jax.vmap(seeds, (None, None, 0))
-    cells = jax.jit(jax.vmap(rates, (0, 0, None)))
-    return np.maximum(
-        FLOOR, jnp.nan_to_num(cells(inputs, covariance, jnp.asarray(CELL_RATES, jnp.float32)), nan=jnp.inf)
-    )
+    drawn = jax.random.normal(key, (CELL_EXAMPLES, PAIRS, 2)), jax.random.uniform(key, (CELL_EXAMPLES, PAIRS))
+    problem = problems.Problem(loss, jnp.zeros((PAIRS, 2)), data=drawn, evaluate=expected, name="regression")
+    correlations, rarest = (sorted(set(values)) for values in zip(*CELLS.values(), strict=True))
+    space = grid(learning_rate=rates, correlation=correlations, rarest=rarest)
+    families = {name: (method, space) for name, method in CELL_METHODS.items()}
+    each: dict[str, Any] = {"seeds": seeds, "steps": CELL_STEPS, "every": CELL_STEPS, "key": key, "progress": False}
+    tree = sweep(problem, families, batch_size=CELL_BATCH, **each)
+    losses = [child.final_loss.where(child.status < Status.NON_FINITE, np.inf) for child in tree.children.values()]
+    names = {"learning_rate": "cell_rate", "seed": "cell_seed"}
+    return xarray.concat(losses, "cell_method").assign_coords(cell_method=list(families)).rename(names)

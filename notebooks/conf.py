@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import os
 import re
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jaxopt_notes
+from jaxopt_notes.explorer._presets import fragment
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -140,9 +142,38 @@ def hide_aliases(app, what, name, obj, skip, options):
     return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
 
 
+DEMONSTRATION = re.compile(r'jon\.explore\(demonstration="([^"]+)"\)')
+
+
+def write_explorer(app) -> None:
+    """The explorer of the whole catalogue, which the frames of pages show."""
+    folder = Path(app.outdir) / "_static"
+    folder.mkdir(parents=True, exist_ok=True)
+    jaxopt_notes.explore().save(folder / "explorer.html")
+
+
+def frame_explorers(app, name, source) -> None:
+    """Give the cells of a notebook that show the explorer a frame; notebooks are stored without it."""
+    if not DEMONSTRATION.search(source[0].replace("\\", "")):
+        return
+    notebook = json.loads(source[0])
+    for cell in notebook["cells"]:
+        found = DEMONSTRATION.search("".join(cell["source"]))
+        for output in cell.get("outputs", []) if found else []:
+            title = found[1]
+            address = f"_static/explorer.html#{fragment(title)}"
+            frame = (
+                f'<iframe title="Explorer: {title}" src="{address}" width="100%" height="840" loading="lazy"></iframe>'
+            )
+            output["data"] = {"text/html": [frame]}
+    source[0] = json.dumps(notebook)
+
+
 def setup(app) -> None:
     """Register the steps; docstrings are turned before napoleon reads their sections."""
     app.connect("builder-inited", write_reference)
+    app.connect("builder-inited", write_explorer)
+    app.connect("source-read", frame_explorers)
     app.connect("autodoc-process-signature", plain_signature)
     app.connect("autodoc-skip-member", hide_aliases)
     app.connect("autodoc-process-docstring", to_restructured_text, priority=400)

@@ -31,6 +31,8 @@ def execute(path: Path, into: Path) -> float:
             texts = output.get("data", {})
             if " at 0x" in texts.get("text/plain", ""):  # where an object lay in memory
                 texts["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", texts["text/plain"])
+            if texts.get("text/html", "").startswith('<iframe title="Explorer'):
+                del texts["text/html"]  # half a megabyte; `notebooks/conf.py` puts it into the book
     notebook.metadata["language_info"] = {"name": "python"}
     nbformat.write(notebook, into)
     return time.perf_counter() - began

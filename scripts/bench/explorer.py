@@ -24,14 +24,15 @@ SETTLE = f"""async () => {{
     do await new Promise(requestAnimationFrame); while (e.inFlight || Object.values(e.wanted).some(Boolean));
     await new Promise(requestAnimationFrame);
 }}"""
-# Moves at the pace of a screen, sent from inside the page: a driver outside is no faster than one move in ten milliseconds.
+# Moves at the pace of a screen, sent from inside the page, since a driver outside is slower than that.
 DRAG = f"""async (moves) => {{
     const e = {EXPLORER};
     const handle = e.parts.handle;
     const box = handle.getBoundingClientRect();
     const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
     const sent = (name, i) => handle.dispatchEvent(new PointerEvent(name, {{
-        pointerId: 1, button: 0, buttons: 1, bubbles: true, clientX: x + 40 * Math.sin(i / 20), clientY: y + 30 * Math.cos(i / 20),
+        pointerId: 1, button: 0, buttons: 1, bubbles: true,
+        clientX: x + 40 * Math.sin(i / 20), clientY: y + 30 * Math.cos(i / 20),
     }}));
     handle.setPointerCapture = () => {{}};
     sent("pointerdown", 0);

@@ -1,6 +1,6 @@
 """The explorer's engine in JavaScript against the same engine in JAX, float64: paths, losses, verdicts, words.
 
-    python scripts/explorer_parity.py [--cases 1000] [--seed 0] [--json FILE]
+    python scripts/explorer_parity.py [--cases 1000] [--seed 0] [--functions ...] [--json FILE]
 
 Every demonstration with every method for 256 steps, then random functions, methods, numbers, starts and noise. What
 agrees, and when a case that rounding decides passes, is in `tests/engines.py`; each such case is listed.
@@ -27,6 +27,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--functions", nargs="*", help="of the random cases; all but the network by default")
+    parser.add_argument("--no-demonstrations", action="store_true")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
@@ -34,7 +36,9 @@ def main():
     both, begin = Comparison(scenes), time.perf_counter()
     random = np.random.default_rng(asked.seed)
     rows = []
-    for place, case in enumerate([*demonstrations(), *(drawn(random, scenes) for _ in range(asked.cases))]):
+    chosen = {name: scenes[name] for name in asked.functions or scenes}
+    cases = [] if asked.no_demonstrations else [*demonstrations()]
+    for place, case in enumerate([*cases, *(drawn(random, chosen) for _ in range(asked.cases))]):
         row = both.case(*case)
         rows.append(row)
         if "control" in row or not row["words"]:

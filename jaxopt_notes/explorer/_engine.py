@@ -1,6 +1,6 @@
 """What the explorer computes: the path of every optimizer from one start, and the verdict where it ends.
 
-Pure functions of arrays, without web or widgets. Each optimizer's path is one compiled program per function, in which
+Pure functions of arrays, without the page. Each optimizer's path is one compiled program per function, in which
 everything that a slider sets is traced, the number of steps included. So ticking a box compiles one path, and moving a
 slider compiles nothing.
 """

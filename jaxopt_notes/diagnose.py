@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from . import _checks
+from ._shown import readable
 from .minimize import Run, Status
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _ADVICE = {
 }
 
 
+@readable
 @dataclass(frozen=True)
 class Diagnosis:
     """What a loss curve looks like, and by which numbers.
@@ -88,9 +90,10 @@ class Diagnosis:
         within = f" +- {100 * self.noise:.2g}%" if self.noise else ""
         lines = [
             f"{self.name}: {self.advice}",
-            f"fall {100 * self.fall:.3g}% of the start, {100 * self.early:.2g}% of it in the first quarter, "
-            f"{100 * self.late:.2g}%{within} in the last; slope {self.slope:.2g} a step; "
-            f"{self.increases:.0%} of stretches rise; bounce {100 * self.bounce:.3g}%",
+            f"fall: {100 * self.fall:.3g}% of the start, {100 * self.early:.2g}% of it in the first quarter, "
+            f"{100 * self.late:.2g}%{within} in the last",
+            f"at the end: slope {self.slope:.2g} a step, bounce {100 * self.bounce:.3g}%",
+            f"stretches that rise: {self.increases:.0%}",
         ]
         if np.isfinite(self.oscillation):
             lines.append(f"the move along the top eigenvector changes its sign after {self.oscillation:.0%} of steps")

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
 from .._kept import PerProgram
+from .._shown import readable
 from ..proof import AllCriticalPoints, all_critical_points
 from ..proof._point import named_columns
 from ._classify import dense_verdict
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 1024  # ends that are judged together, which keeps them in cache
 
 
+@readable
 @dataclass(frozen=True)
 class CriticalPoints:
     """The distinct critical points that a search found, sorted by loss, and what became of the starts.

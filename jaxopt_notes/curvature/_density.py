@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from .. import _checks
 from .._numerics import divide, power_of_two
+from .._shown import readable
 from ._lanczos import checked_key, lanczos, ritz
 from ._operators import flat, flat_space
 from ._symmetric import PerOperator, SymmetricOperator, as_operator, refuse_asymmetric
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+@readable
 class Trace(NamedTuple):
     """The trace, or an estimate of it.
 
@@ -42,6 +44,7 @@ class Trace(NamedTuple):
         return f"trace {float(self.value):.6g} +- {float(self.standard_error):.2g} ({products})"
 
 
+@readable
 class SpectralDensity(NamedTuple):
     """How the eigenvalues are spread, as one quadrature rule per random vector.
 

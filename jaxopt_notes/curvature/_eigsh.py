@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from .. import _checks
+from .._shown import readable
 from ._bounds import checked_probability
 from ._evidence import Plan, rounding
 from ._lanczos import checked_key
@@ -41,6 +42,7 @@ _ADVICE = {
 }
 
 
+@readable
 class Eigenpairs(NamedTuple):
     """What `eigsh` returns: a pytree of arrays, with a leading axis under `vmap`. `print` says it in words.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._shown import COLUMNS, curve, readable
 from ..problems._metric import SIGNS, Direction
 from ..sweeps.spec.space import in_words
 from ._entrants import Scale
@@ -17,11 +18,11 @@ from ._entrants import Scale
 if TYPE_CHECKING:
     import xarray
 
-_WIDE = 100
 _EDGES = 3  # of them whose edge is told
 _SHOWN = 12  # methods in the table of a verdict
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class Race:
     """Who won a race, by how much, how surely, and at which effort of tuning. Print it; `jon.plot` it.
@@ -108,16 +109,18 @@ class Race:
         return float(self.curves["expected"].sel(optimizer=name, budget=self.budget if budget is None else budget))
 
     def __str__(self) -> str:
-        return "\n".join([*textwrap.wrap(self.headline, _WIDE), "", *self._details()])
+        return "\n".join([*textwrap.wrap(self.headline, COLUMNS), "", *self._details()])
 
     def _repr_html_(self) -> str:
         text = html.escape("\n".join(self._details()))
-        return f"<p><strong>{html.escape(self.headline)}</strong></p><pre>{text}</pre>"
+        scores = self.curves["expected"].transpose("optimizer", "budget").values
+        picture = curve(scores, f"expected {_words(self.metric)} of each method by trials of tuning")
+        return f"<p><strong>{html.escape(self.headline)}</strong></p>{picture}<pre>{text}</pre>"
 
     def _details(self) -> list[str]:
         sentences = [self._margin(), *self._earlier(), *self._reached(), *self._narrow(), *self._failures()]
-        wrapped = [line for sentence in sentences for line in textwrap.wrap(sentence, _WIDE, subsequent_indent="  ")]
-        end = textwrap.wrap(self._meaning(), _WIDE)
+        wrapped = [line for sentence in sentences for line in textwrap.wrap(sentence, COLUMNS, subsequent_indent="  ")]
+        end = textwrap.wrap(self._meaning(), COLUMNS)
         return [*self._table(), "", *wrapped, *end]
 
     @property
@@ -159,7 +162,7 @@ class Race:
             p = "" if name == self.leader else self._chance(name).removeprefix("p ").removeprefix("= ")
             mark = " (edge)" if name in self.edges else ""
             row = f"  {name:{wide}s}{cells}{p:>9s}   {in_words(self.configs[name])}{mark}"
-            lines.append(row if len(row) <= _WIDE else f"{row[: _WIDE - 3]}...")
+            lines.append(row if len(row) <= COLUMNS else f"{row[: COLUMNS - 3]}...")
         if len(self.ranking) > _SHOWN:
             lines.append(f"  and {len(self.ranking) - _SHOWN} worse ones")
         lines.append(f"Tuned by {tuning}, scored by {scoring}.")

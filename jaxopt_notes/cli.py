@@ -126,8 +126,8 @@ def explore(
 
     if host not in ("127.0.0.1", "localhost", "::1"):
         print(
-            f"warning: --host {host} lets other machines on the network reach this page, without encryption; whoever "
-            f"has its address, token included, can use this machine's processor",
+            f"warning: --host {host} lets other machines on the network reach this page, without encryption; anyone "
+            f"who has its address, token included, can use this machine's processor",
             file=sys.stderr,
         )
 
@@ -196,7 +196,7 @@ def study(
 
 
 def doctor() -> int:
-    """Say what this installation has: versions, devices, the folder of compiled programs, optional parts."""
+    """Report what is installed: versions, devices, the folder of compiled programs, optional parts."""
     from importlib import metadata, util
 
     devices, cache = use_cpu_cores(), use_compilation_cache()

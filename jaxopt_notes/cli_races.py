@@ -33,7 +33,7 @@ def race(
     store: Path | None = None,
     figure: Path | None = None,
 ) -> int:
-    """Tune optimizers alike at random configurations, and say which is better on seeds that tuned nothing.
+    """Tune optimizers alike at random configurations, and report which is better on seeds that did not tune them.
 
     For example: jaxopt-notes race digits_mlp momentum adam beta=0:0.99 --budget 64 --batch-size 64
 

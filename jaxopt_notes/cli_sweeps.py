@@ -128,7 +128,7 @@ def _told(table: Any, metric: str, direction: Direction, store: Path) -> int:
     if (~table["status"].isin(UNFINISHED)).any():
         print(best(table, metric, direction=direction))
     if table.attrs.get("interrupted"):
-        print(f"\nInterrupted; the same command goes on with what is in {store}.")
+        print(f"\nInterrupted; run the same command to resume from {store}.")
         return 130
     print(f"\nstore    {store}\nreport   jaxopt-notes report {store}")
     return 0
@@ -143,7 +143,7 @@ def classify(
     seed: int = 0,
     polish: int = 0,
 ) -> int:
-    """Say what kind of point it is, as far as rounding shows: of a test function, or of a sweep's best end point.
+    """Classify a point of a test function, or the best end point of a sweep.
 
     For example: jaxopt-notes classify himmelblau --at 3 2
 

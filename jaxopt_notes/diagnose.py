@@ -1,4 +1,4 @@
-"""Name a loss curve, with the numbers that the name rests on.
+"""Name a loss curve, with the numbers that justify the name.
 
 The names are those of the lecture picture: a *low* rate still falls at the end, a *good* one is done, a *high* one is
 quick and then stays above what can be reached, a *diverging* one ends above its start, on a *plateau* nothing falls.
@@ -121,8 +121,8 @@ def diagnose(
         diverging   the run failed by numbers, or L_end is above L_0 by more than the last quarter bounces
         good        converged, or L_end - L* <= 5 % of L_0 - L*
         plateau     stalled, or L_0 - L_end < 5 % of L_0 - floor; low if it is a straight line downwards
-        low         the last quarter brought 10 % of the fall, or closed 10 % of what was left to L*, and nothing tells
-                    of the edge: no bounce with rises, no flips along the top eigenvector, rate <= 0.9 stable_below
+        low         the last quarter brought 10 % of the fall, or closed 10 % of what was left to L*, and nothing points
+                    to the edge: no bounce with rises, no flips along the top eigenvector, rate <= 0.9 stable_below
         high        at the edge, or level above the reference, or bouncing by more than 5 % of the start
         good        otherwise: level, and nothing says that a lower loss exists
 
@@ -330,7 +330,7 @@ def _diagnose_table(
 
 
 def _sided(named: xarray.Dataset, ended: xarray.DataArray) -> xarray.Dataset:
-    """What a curve cannot tell, the rates beside it can: whether it ends too high by too small or too large a rate."""
+    """Use the other rates to decide whether a curve that ends too high has too small or too large a rate."""
     typical = ended.median("seed") if "seed" in ended.dims else ended
     best = typical.fillna(np.inf).idxmin("learning_rate")
     missed = named.diagnosis.isin(["low", "high", "plateau"])

@@ -73,8 +73,10 @@ class Suggestion:
         return "\n".join(lines)
 
     def _curve(self) -> tuple[np.ndarray, str]:
-        lines = np.minimum(self.curve["final_loss"], self.curve["initial_loss"]).transpose("seed", "learning_rate")
-        return lines.values, "final loss by learning rate, or the initial loss where that is lower"
+        end, start = (
+            self.curve[name].transpose("seed", "learning_rate").values for name in ("final_loss", "initial_loss")
+        )
+        return np.minimum(end, start), "final loss by learning rate, or the initial loss where that is lower"
 
 
 def suggest_learning_rate(

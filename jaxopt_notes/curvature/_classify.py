@@ -44,7 +44,7 @@ def classify(
     polish: int = 0,
     prove: bool = False,
 ) -> CriticalPoint:
-    """Say whether a point is critical and what its curvature is, as far as rounding lets it show.
+    """Report whether a point is a minimum, a maximum or a saddle, with the evidence, as far as rounding allows.
 
     The point is critical if the decrease that the quadratic model predicts, with |eigenvalues| at least zero_level z,
     is within what rounding hides:

@@ -358,7 +358,7 @@ def _found(
 
 
 def _blurred(verdicts: CriticalPoint, together: Families, every: CriticalPoint, found: np.ndarray) -> CriticalPoint:
-    """Where rounding cannot tell ends of different signs apart, only what all of them show counts."""
+    """Where rounding cannot separate ends of different signs, only what all of them show counts."""
 
     def least(field: str) -> np.ndarray:
         values = np.full(len(together.chosen), np.iinfo(np.int32).max, np.int32)

@@ -44,7 +44,7 @@ _ADVICE = {
 
 @readable
 class Eigenpairs(NamedTuple):
-    """What `eigsh` returns: a pytree of arrays, with a leading axis under `vmap`. `print` says it in words.
+    """What `eigsh` returns: a pytree of arrays, with a leading axis under `vmap`. `print` shows it in words.
 
     Attributes:
         values: eigenvalues, ascending, shape (k,). NaN if a product was not finite.

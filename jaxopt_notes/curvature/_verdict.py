@@ -17,7 +17,7 @@ _FAR = 1e-2  # of |x|: a Newton step longer than that is worth a word although r
 
 
 class Kind(enum.IntEnum):
-    """What a point is, as far as second derivatives can tell; the statement is local."""
+    """The kind of a point, as far as second derivatives decide; the statement is local."""
 
     MINIMUM = 0
     MAXIMUM = 1
@@ -50,7 +50,7 @@ _GRADIENT_FLAT = (
 
 
 class CriticalPoint(NamedTuple):
-    """The verdict of `classify`: a pytree of arrays, with a leading axis under `vmap`. `print` says it in words.
+    """The verdict of `classify`: a pytree of arrays, with a leading axis under `vmap`. `print` shows it in words.
 
     Whether the point is critical and what the curvature is there are separate statements: the curvature is reported
     also where the gradient is not zero.
@@ -154,7 +154,7 @@ class CriticalPoint(NamedTuple):
 
     @property
     def meaning(self) -> str:
-        """What the verdict says of the loss around the point, in one sentence; nothing for a batch of points."""
+        """What the verdict means for the loss around the point, in one sentence; nothing for a batch of points."""
         if np.ndim(self.kind):
             return ""
         kind = Kind(int(self.kind))

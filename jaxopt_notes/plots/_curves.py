@@ -146,7 +146,7 @@ def _draw_one(ax: Axes, one: xr.Dataset, label: str, look: style.Style, window: 
 
 
 def _hide_failures(ax: Axes) -> None:
-    """Take back what says that a curve failed, which is for the reader to find out."""
+    """Remove the marks of failed curves, which the reader is asked to find."""
     for line in ax.lines:
         line.set_label(str(line.get_label()).removesuffix(" (failed)"))
         line.set_visible(line.get_gid() != "failed")

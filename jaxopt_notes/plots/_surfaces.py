@@ -242,7 +242,7 @@ def level_edges(values: np.ndarray, count: int, scale: str) -> np.ndarray:
 
 
 def is_constant(values: np.ndarray, levels: int) -> bool:
-    """Whether the values are too alike for so many levels between them, as numbers of the same type."""
+    """Whether the values are too close for this many levels between them in their dtype."""
     float64, size = np.finfo(float), float(np.abs(values).max())
     return bool(np.ptp(values) <= max(2 * levels * float64.eps * size, float64.tiny))
 
@@ -265,7 +265,7 @@ def _signed_edges(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def axis_label(table: xr.Dataset, name: str) -> str:
-    """What an axis says of itself, else its name."""
+    """The label of an axis, or its name."""
     return str(table[name].attrs.get("label", name))
 
 
@@ -276,7 +276,7 @@ def heading(table: xr.Dataset) -> str:
 
 
 def how_made(table: xr.Dataset) -> str:
-    """Radius, normalisation and seed, without which nobody can make the picture again."""
+    """Radius, normalisation and seed, which are needed to reproduce the picture."""
     attrs = table.attrs
     if attrs.get("direction_kind") in (None, "coordinates"):
         return ""

@@ -30,7 +30,7 @@ FAILED: Final = "nothing"
 @jax.tree_util.register_static
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What is proved of a critical point; `bool` is whether it is. `print` says it in words.
+    """What is proved of a critical point; `bool` is whether it is. `print` shows it in words.
 
     The statement is about the real function that the traced loss denotes, with the doubles that it holds: rounding of
     the loss itself plays no part. Derivatives are taken of that function; no rule for a custom derivative is used.
@@ -121,12 +121,12 @@ class Certificate:
 
 
 def _shown(number: float, digits: int, rounding: str) -> str:
-    """A number in so many digits, rounded to the side on which what is said of it stays true."""
+    """A number in this many digits, rounded to the side on which the statement stays true."""
     return f"{Context(prec=digits, rounding=rounding).create_decimal(number).normalize():g}"
 
 
 def _range(lower: float, upper: float) -> str:
-    """[a, b], rounded outward, with as many digits as tell the two apart, and no more than a double holds."""
+    """[a, b], rounded outward, with as many digits as distinguish the two, and no more than a double holds."""
     if not (np.isfinite(lower) and np.isfinite(upper)):
         return "not bounded"
     for digits in range(4, 18):

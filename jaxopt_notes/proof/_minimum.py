@@ -24,7 +24,7 @@ _AT_ONCE = 1024
 @readable
 @dataclass(frozen=True)
 class GlobalMinimum:
-    """Bounds of the smallest value over a box. `print` says them in words.
+    """Bounds of the smallest value over a box. `print` shows them in words.
 
     Attributes:
         lower, upper: the smallest value lies between them; both are infinite if the loss is defined nowhere.

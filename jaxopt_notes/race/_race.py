@@ -181,7 +181,7 @@ def _run(
         options = {**options, "prune": dataclasses.replace(prune, report_seeds=scored)}  # type: ignore[type-var]
     tree = sweep(problem, families, seeds=seeds.tolist(), key=root, **options)
     if len(tree.children) < len(families):
-        raise ValueError("the race was interrupted: the same call with a store goes on with it")
+        raise ValueError("the race was interrupted: the same call with a store resumes it")
     return tree, next(iter(sizes.values())), tuning, scoring
 
 

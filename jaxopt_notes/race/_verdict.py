@@ -83,7 +83,7 @@ class Race:
 
     @property
     def ties(self) -> list[str]:
-        """The methods that cannot be told from the leader, best first."""
+        """The methods that are statistically tied with the leader, best first."""
         return [name for name in self.ranking[1:] if self._p(name) > self.level]
 
     @property
@@ -133,10 +133,10 @@ class Race:
             return f"{leader} wins {tuned}: {scores} against {self._score(second):.3g} of {second}{others} ({chance})."
         if self.ties and not self.beaten and not self.unjudged:
             every = f"{leader} and {second}" if len(self.configs) == 2 else "the methods"
-            return f"A tie {tuned}: {every} cannot be told apart ({leader} leads with {scores}, {chance})."
+            return f"A tie {tuned}: {every} do not differ significantly ({leader} leads with {scores}, {chance})."
         parts = []
         if self.ties:
-            parts.append(f"{_names(self.ties)} cannot be told from it")
+            parts.append(f"{_names(self.ties)} may be as good")
         if self.unjudged:
             parts.append(f"the space of {_names(self.unjudged)} is too narrow for a fair verdict")
         if self.beaten:
@@ -155,7 +155,7 @@ class Race:
         tuning, scoring = _seeds(self.tuning_seeds), _seeds(self.scoring_seeds)
         better = "higher" if self.direction == "max" else "lower"
         means = "geometric mean, " if self.scale == "log" else ""
-        lines = [f"Expected {_words(self.metric)} of the best of so many trials ({means}{better} is better)"]
+        lines = [f"Expected {_words(self.metric)} of the best of k trials ({means}{better} is better)"]
         lines.append(f"  {'trials of tuning':{wide}s}" + "".join(f"{k:>9d}" for k in budgets) + f"{'p':>9s}   tuned to")
         for name in names:
             cells = "".join(f"{self._score(name, k):9.3g}" for k in budgets)
@@ -236,10 +236,10 @@ class Race:
 
     def _meaning(self) -> str:
         many = len(self.pairs["first"])
-        pairs = f"; adjusted, as the interval, for {many} pairs" if many > 1 else ""
+        pairs = f"; adjusted, like the interval, for {many} pairs" if many > 1 else ""
         return (
-            f"p: how often one method under two names would differ so much from the leader, by the luck of which "
-            f"configurations were tried and of the seeds{pairs}."
+            f"p: how often one method under two names would differ this much from the leader, by luck in the choice of "
+            f"configurations and of seeds{pairs}."
         )
 
 

@@ -68,9 +68,12 @@ def verdict(winner: Best) -> Iterator[str]:
         yield f"Of the seeds of this configuration {winner.failed:.0%} failed."
     others = "1 other configuration" if len(winner.ties) == 1 else f"{len(winner.ties)} other configurations"
     if winner.seeds < 6 and winner.ties:
-        yield f"These seeds cannot tell it from {others}; fewer than 6 seeds tell no two configurations apart at 95 %."
+        yield f"These seeds cannot separate it from {others}."
+        yield "Fewer than 6 seeds cannot separate any two configurations at 95 %."
     else:
-        yield f"These seeds cannot tell it from {others}." if winner.ties else "No other configuration ties with it."
+        yield (
+            f"These seeds cannot separate it from {others}." if winner.ties else "No other configuration ties with it."
+        )
     yield from (f"Edge of the grid: {edge}." for edge in winner.edges)
 
 

@@ -95,9 +95,11 @@ class Best:
         if self.ties:
             shown = "; ".join(in_words(tie) for tie in self.ties[:3]) + ("; ..." if len(self.ties) > 3 else "")
             others = "1 other configuration" if len(self.ties) == 1 else f"{len(self.ties)} other configurations"
-            lines.append(f"cannot be told from {others} by these seeds: {shown}")
+            lines.append(f"these seeds cannot separate it from {others}: {shown}")
         if most_coverage(self.chosen_by or self.seeds) < CONFIDENCE:
-            lines.append(f"fewer than 6 seeds tell no two configurations apart at {CONFIDENCE:.0%}: run at least 6")
+            lines.append(
+                f"fewer than 6 seeds cannot separate any two configurations at {CONFIDENCE:.0%}: run at least 6"
+            )
         lines.extend(f"warning: {edge}" for edge in self.edges)
         lines += [f"best of {name}: {one._headline}" for name, one in [*self.families.items()][:_FAMILIES]]
         if len(self.families) > _FAMILIES:

@@ -69,7 +69,7 @@ class Halving(_Recorded):
     direction: Direction | None = None
 
     def decide_at(self, steps: int) -> list[int]:
-        """Steps / factor^k, all of which must differ and be at least 1."""
+        """Steps / factor^k; all must differ and be at least 1."""
         return _distinct(self, steps, [int(steps / self.factor**k) for k in range(self.rungs - 1, 0, -1)])
 
     def survivors(self, medians: np.ndarray, alive: np.ndarray) -> np.ndarray:

@@ -84,7 +84,7 @@ def common_direction(tables: Iterable[xarray.Dataset], metric: str, direction: D
     found = {direction_of(table, metric, direction) for table in tables}
     if len(found) > 1:
         raise ValueError(
-            f"{metric!r} must have one direction, and some tables say 'max', others 'min': pass direction='max' or "
+            f"{metric!r} must have one direction, and some tables have 'max', others 'min': pass direction='max' or "
             f"direction='min'"
         )
     return found.pop()

@@ -25,7 +25,7 @@ TRAILER = struct.Struct(">8sQ32s")
 _MARK = b"\njonSHA2"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LENGTH_AT = {0: 40, 1: 44, 2: 28, 3: 28}  # version of the first block of an HDF5 file -> where it says its length
-_OTHER = "its digest is that of another content"
+_OTHER = "its digest does not match its content"
 
 
 class StoreError(ValueError):
@@ -54,12 +54,12 @@ def open_digested(path: Path, fix: str, *, bare: bool = False) -> Iterator[Binar
 
     Arguments:
         path: the file.
-        fix: what the errors say to do.
+        fix: what the errors recommend.
         bare: take an HDF5 file that has no digest, with a warning.
 
     Raises:
-        StoreError: the file cannot be read, is no regular file, or its digest is wrong or missing. FileNotFoundError:
-            it is not there.
+        StoreError: the file cannot be read, is not a regular file, or its digest is wrong or missing.
+        FileNotFoundError: it is not there.
     """
     with _named_errors(path, fix), _regular(path) as file:
         if not _check(file):
@@ -148,7 +148,7 @@ def _named_errors(path: Path, fix: str) -> Iterator[None]:
 def _regular(path: Path) -> BinaryIO:
     """Open a file; a pipe or a device would block the reader."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     return path.open("rb")
 
 

@@ -63,7 +63,7 @@ def report(
         tables: stores of sweeps, NetCDF files, or folders of such files.
         out: the file to write.
         metric: what the best configuration is best in, such as test_accuracy.
-        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the table says.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the table declares.
     """
     if not tables:
         raise ValueError("report needs a sweep: its store, or a NetCDF file such as runs/tour/adam.nc")
@@ -88,7 +88,7 @@ def _saved(path: Path) -> list[Path]:
         raise FileNotFoundError(f"no file or folder {path}{near}")
     found = sorted(path.glob("*.nc"))
     if not found:
-        raise FileNotFoundError(f"{path} is no store of a sweep and holds no NetCDF file")
+        raise FileNotFoundError(f"{path} is not a store of a sweep and holds no NetCDF file")
     return found
 
 

@@ -124,7 +124,7 @@ def diagnose(
         low         the last quarter brought 10 % of the fall, or closed 10 % of what was left to L*, and nothing points
                     to the edge: no bounce with rises, no flips along the top eigenvector, rate <= 0.9 stable_below
         high        at the edge, or level above the reference, or bouncing by more than 5 % of the start
-        good        otherwise: level, and nothing says that a lower loss exists
+        good        otherwise: level, and no sign of a lower loss
 
     Of a sweep every trial is named, and the reference is the lowest median final loss of all configurations. What ends
     above it, and does not diverge, is low at a smaller `learning_rate` than the best one of the same other

@@ -130,7 +130,7 @@ class TestBest:
         assert str(jon.best(table, "final_r2")).splitlines()[0].endswith(", the highest")
         assert str(jon.best(table, "test_loss")).splitlines()[0].endswith(", the lowest")
         held = str(jon.best(table, "final_r2", report_seeds=1))
-        assert "so this median is no highest of many" in held
+        assert "so this median is not biased by the selection" in held
 
     def test_an_unknown_direction_is_refused_and_can_be_given(self, table):
         name = "undeclared_accuracy"

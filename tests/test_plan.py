@@ -208,7 +208,7 @@ def test_the_start_of_a_seed_is_measured_once(starts_measured, devices, options)
 class TestOutOfMemory:
     @pytest.mark.parametrize("devices", [1, 2])
     def test_the_width_halves_and_the_sweep_goes_on(self, memory_for_two_lanes, devices):
-        with pytest.warns(UserWarning, match="out of memory with 5 lanes per device; going on with 2"):
+        with pytest.warns(UserWarning, match="out of memory with 5 lanes per device; continuing with 2"):
             table = swept(width=5, devices=jax.devices()[:devices], keep_params=True)
         assert memory_for_two_lanes[0] == 5
         assert set(memory_for_two_lanes[1:]) == {2}  # not tried again

@@ -127,7 +127,7 @@ def classify(
     polish = _checks.count("polish", polish, low=0)
     if _checks.boolean("prove", prove):
         if any(map(_checks.is_traced, jax.tree.leaves((params, args)))):
-            raise ValueError("prove=True needs a point that is known: call it outside of jit and vmap")
+            raise ValueError("prove=True needs concrete values: call it outside jit and vmap")
         judged = classify(
             loss,
             params,

@@ -92,7 +92,7 @@ class Eigenpairs(NamedTuple):
         lower, upper = np.asarray(self.interval)
         lines = [f"{int(np.sum(self.converged))} of {np.size(self.values)} verified; {self.status_text}."]
         for value, radius, shown in zip(self.values, self.residuals, self.converged, strict=True):
-            claim = f"none further out was missed, {chance}" if shown else "whether any further out was missed is open"
+            claim = f"none further out was missed, {chance}" if shown else "one further out may have been missed"
             lines.append(f"{value:.6g}: an eigenvalue lies within {radius:.1g}; {claim}.")
         lines.append(f"All eigenvalues lie between {lower:.4g} and {upper:.4g}, {chance}.")
         lines.append(f"{int(self.matvecs)} products to find, {int(self.verification_matvecs)} to verify.")

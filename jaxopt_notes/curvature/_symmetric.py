@@ -119,7 +119,7 @@ class Probe(NamedTuple):
         norm: the largest |A v| met for unit v; at most |A|.
         asymmetry: |u'A v - v'A u| for unit vectors u and v.
         noise: |A u - A u|, of two calls; zero if the operator is the same at every call.
-        zero_level: the size below which an eigenvalue cannot be told from zero, for this norm.
+        zero_level: the size below which an eigenvalue is indistinguishable from zero, for this norm.
     """
 
     norm: Float[Array, ""]

@@ -39,9 +39,9 @@ class Run(NamedTuple):
             With minibatches the loss and the gradient are of that step's batch. A run that stopped repeats its last
             loss and gradient norm, with an update norm of 0.
         learning_rate: learning rate at each recorded step, the one that the step after it uses; NaN when the
-            optimizer is a closure that does not tell it, as `optax.chain` is (see `optimizers.current_learning_rate`).
+            optimizer is a closure that hides it, as `optax.chain` is (see `optimizers.current_learning_rate`).
         initial_loss, final_loss: the loss on the full data at the start and at the end, at `evaluation_params`.
-        status: a `Status` code; `status_text` says it in words.
+        status: a `Status` code; `status_text` explains it.
         stopped_at: number of steps taken, skipped ones included; less than asked for when the run converged, plateaued
             or became non-finite.
         params_path: the parameters of every entry, stacked along a leading axis; None unless `record_params`.

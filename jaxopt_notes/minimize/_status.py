@@ -49,7 +49,7 @@ _ADVICE = {
     "keep them in float32, or use `stochastic_rounding`.",
     Status.NON_FINITE: "non_finite: a step gave an infinite or NaN loss, gradient or update; the run stopped at its "
     "last finite point. Lower the learning rate, or give `skip_non_finite` where only some batches do this. Newton's "
-    "method at a singular Hessian wants damping; after 0 steps look at the start.",
+    "method at a singular Hessian needs damping; after 0 steps check the starting point.",
     Status.DIVERGED: "diverged: finite, but the final loss is above the initial one. Lower the learning rate.",
     Status.STALLED: "stalled: finite, but no better than a constant predictor, as when every ReLU is dead. Lower the "
     "learning rate or change the initialisation.",

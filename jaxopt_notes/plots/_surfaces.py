@@ -35,7 +35,7 @@ def contour(
 ) -> Axes:
     """Draw a plane as filled contours, with paths on it; cells that are not finite are hatched.
 
-    A plane of one value is one colour, and the colour bar and the title say which.
+    A plane of one value is one colour, and the colour bar and the title show which.
 
     A path begins in a ring, has a dot at every step and ends in a diamond; where it leaves the window it is cut, and
     the window stays. Its colour, dash and marker are those of the optimizer it is named after.

@@ -35,7 +35,7 @@ class Entrant:
     """A method in a race.
 
     Attributes:
-        entry: its values, of which the lower is the better.
+        entry: its values; lower is better.
         config: the configuration that tuning chose.
         failed: the share of the scoring seeds from which that one failed.
         edges: which ends of the space it sits on, one sentence each.

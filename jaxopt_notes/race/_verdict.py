@@ -196,7 +196,7 @@ class Race:
         return (
             sentence
             if needed == self.budget
-            else f"{sentence} It needs {_trials(needed)} for what {second} reaches with {self.budget}."
+            else f"{sentence} It needs {_trials(needed)} to match what {second} reaches with {self.budget}."
         )
 
     def _earlier(self) -> Iterator[str]:
@@ -219,7 +219,7 @@ class Race:
         words = "; ".join(f"{_names(steps[step])} at step {step:.0f}" for step in sorted(steps) if not np.isnan(step))
         never = [name for name, step in self.target_steps.items() if np.isnan(step)]
         rest = f"; {_names(never)} never" if never else ""
-        yield f"Tuned to reach {self.target:g} early, and surely there: {words}{rest}."
+        yield f"Tuned to reach {self.target:g} early, and shown to be there: {words}{rest}."
 
     def _narrow(self) -> Iterator[str]:
         if self.edges:
@@ -232,7 +232,7 @@ class Race:
         failed = {name: share for name, share in self.failed.items() if share}
         if failed:
             words = ", ".join(f"{share:.0%} of {name}" for name, share in failed.items())
-            yield f"Failed at the scoring seeds, tuned: {words}."
+            yield f"Scoring seeds on which the tuned configuration failed: {words}."
 
     def _meaning(self) -> str:
         many = len(self.pairs["first"])

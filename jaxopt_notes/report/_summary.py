@@ -88,7 +88,7 @@ def standing(entries: Sequence[Entry]) -> Iterator[str]:
     reach = [(name, winners[name].interval) for name in others]
     near = [name for name, (least, most) in reach if (least <= high if best.direction == "min" else most >= low)]
     if best.seeds < 6:
-        yield "Fewer than 6 seeds rank no two optimizers at 95 %."
+        yield "Fewer than 6 seeds cannot rank any two optimizers at 95 %."
     elif near:
         yield f"Its interval overlaps with that of {names(near)}: these seeds do not rank them."
     else:

@@ -69,7 +69,7 @@ def check_comparable(metric: str, loss_axes: Sequence[str]) -> None:
     """
     if loss_axes and metric in LOSSES and metric != "validation_loss":
         raise ValueError(
-            f"{metric} is no common measure of these configurations: the loss itself takes {', '.join(loss_axes)}, so "
+            f"{metric} does not compare these configurations: the loss itself takes {', '.join(loss_axes)}, so "
             f"its values are of different functions. Compare by a metric or by the loss on validation data, as in "
             f"best(table, 'validation_loss'); or measure a loss without them, with Problem(..., evaluate=...)"
         )

@@ -63,7 +63,7 @@ def report(
         tables: stores of sweeps, NetCDF files, or folders of such files.
         out: the file to write.
         metric: what the best configuration is best in, such as test_accuracy.
-        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the table declares.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default from the table.
     """
     if not tables:
         raise ValueError("report needs a sweep: its store, or a NetCDF file such as runs/tour/adam.nc")

@@ -39,7 +39,7 @@ def race(
 
     Args:
         problem: a function of jaxopt_notes.problems such as digits_mlp, or your own: file.py:name.
-        methods: at least two names such as momentum and adam; and what to draw in addition to the learning rate, for those
+        methods: at least two names such as momentum and adam; and what to draw beside the learning rate, for those
             methods that have it: name=low:high a range, name=a,b,c values. The learning rate is drawn from the range
             that its method may need, 1e-5 to 10 for most, unless it is given.
         budget: configurations of every method.
@@ -49,7 +49,7 @@ def race(
         batch_size: examples per step; 0 for all of them.
         target: a loss; also report the step at which each method is shown to reach it.
         metric: what is compared, such as test_accuracy.
-        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the problem declares.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default from the problem.
         level: the chance of a false winner among methods that are the same.
         seed: of all randomness; the same seed gives the same numbers.
         store: folder of all runs; by default one in runs/ with a name of its own for every other race. The same command

@@ -67,7 +67,7 @@ def sweep(
         store: folder of the sweep; by default one in runs/ with a name of its own for every other definition. The same
             command resumes where a killed one stopped.
         metric: what the best configuration is best in, such as test_accuracy.
-        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the problem declares.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default from the problem.
         keep_params: keep the end points, for jaxopt-notes classify --sweep.
         extend: the store, which must be given, may hold the same sweep with fewer seeds or points; only what is new is
             run.
@@ -153,7 +153,7 @@ def classify(
         at: the coordinates of the point, or one number for a function of one variable.
         sweep: a store of jaxopt-notes sweep --keep-params; its best configuration is judged.
         metric: what that configuration is best in.
-        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the store declares.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default from the store.
         seed: of the trial to judge.
         polish: Newton steps to the critical point nearby before judging.
     """

@@ -55,8 +55,8 @@ def report(
         tables: a Dataset, a DataTree, or a mapping from names to them. Empty nodes of a tree are passed over.
         path: where to write, for example "runs/report.html"; folders are made, and the file appears whole or not.
         metric: what the winner of a sweep is chosen by, as in `best`.
-        direction: "max" or "min", which value of it is the better; as the tables declare when None. Other metrics are shown
-            if their tables declare it.
+        direction: "max" or "min", which value of it is the better; as the tables declare when None. Other metrics
+            are shown if their tables declare it.
         title: the heading.
         sections: further text and tables, after the sweeps.
         verdicts: a name to the verdict of `classify`, such as of each winner's end point.

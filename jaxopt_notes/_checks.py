@@ -142,7 +142,7 @@ def one_table(function: str, table: Any) -> None:
     """Refuse the tree of several families.
 
     Raises:
-        TypeError: it says what to pass instead.
+        TypeError: it names what to pass instead.
     """
     if hasattr(table, "children"):
         families = list(table.children)

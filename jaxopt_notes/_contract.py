@@ -1,4 +1,4 @@
-"""What a loss, a start and a metric ask for by keyword. Their signatures say it, and they are given exactly that.
+"""What a loss, a start and a metric ask for by keyword. Their signatures declare it.
 
     loss(params[, batch], *, aux, key, train, numbers...) -> value, or (value, new_aux) if it asks for aux
     init(key, *, numbers...) -> params, or (params, aux) if the loss asks for aux

@@ -1,4 +1,4 @@
-"""Files with a digest of everything they say, which is checked before anything else reads them.
+"""Files with a digest of their whole content, checked before anything else reads them.
 
 A file of NumPy or HDF5 ends with 48 bytes that both formats ignore, so other programs open it as it is: a mark, the
 length of the content, its SHA-256. A JSON file holds the SHA-256 of its other members as the member `digest`.
@@ -25,7 +25,7 @@ TRAILER = struct.Struct(">8sQ32s")
 _MARK = b"\njonSHA2"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _LENGTH_AT = {0: 40, 1: 44, 2: 28, 3: 28}  # version of the first block of an HDF5 file -> where it says its length
-_OTHER = "its digest is that of another content"
+_OTHER = "its digest does not match its content"
 
 
 class StoreError(ValueError):
@@ -54,19 +54,19 @@ def open_digested(path: Path, fix: str, *, bare: bool = False) -> Iterator[Binar
 
     Arguments:
         path: the file.
-        fix: what the errors say to do.
+        fix: what the errors recommend.
         bare: take an HDF5 file that has no digest, with a warning.
 
     Raises:
-        StoreError: the file cannot be read, is no regular file, or its digest is wrong or missing. FileNotFoundError:
-            it is not there.
+        StoreError: the file cannot be read, is not a regular file, or its digest is wrong or missing.
+        FileNotFoundError: it is not there.
     """
     with _named_errors(path, fix), _regular(path) as file:
         if not _check(file):
             if not bare:
                 raise ValueError("it has no digest")
             if not _ends_as_written(file):
-                raise ValueError("it is no HDF5 file, or not as long as it says")
+                raise ValueError("it is not an HDF5 file, or its length differs from the one in its header")
             words = "has no digest, as another program or an earlier version wrote it: damage would not be noticed"
             warnings.warn(f"{path} {words}", stacklevel=4)
         file.seek(0)
@@ -146,9 +146,9 @@ def _named_errors(path: Path, fix: str) -> Iterator[None]:
 
 
 def _regular(path: Path) -> BinaryIO:
-    """Open a file; a pipe or a device would keep the reader waiting for ever."""
+    """Open a file; a pipe or a device would block the reader."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     return path.open("rb")
 
 
@@ -171,7 +171,7 @@ def _check(file: BinaryIO) -> bool:
 
 
 def _ends_as_written(file: BinaryIO) -> bool:
-    """Whether an HDF5 file has the length that it says, so that nothing at its end was lost or overwritten."""
+    """Whether an HDF5 file has the length in its header, so that nothing at its end was lost or overwritten."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(64)

@@ -89,8 +89,8 @@ def hoist(fun: Callable[..., Any], *args: Any, derivatives: int = 2, owner: Any 
     Arguments:
         fun: a function of pytrees of arrays; what its closure holds may be traced itself.
         args: example arguments; only their shapes and dtypes matter.
-        derivatives: how often the program will be differentiated, besides by whoever traces what its closure holds; as
-            many orders of its custom derivative rules are part of its name.
+        derivatives: how often the program will be differentiated, not counting differentiation by an outer
+            transformation; as many orders of its custom derivative rules are part of its name.
         owner: what the program is kept with, the function that a user holds; `fun` when None.
     """
     jaxpr, constants, out_tree = _jaxpr.trace(fun, *args)

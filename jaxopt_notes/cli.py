@@ -62,7 +62,7 @@ def report(
         tables: stores of sweeps, NetCDF files, or folders of such files.
         out: the file to write.
         metric: what the best configuration is best in, such as test_accuracy.
-        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the table says.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default from the table.
     """
     if not tables:
         raise ValueError("report needs a sweep: its store, or a NetCDF file such as runs/tour/adam.nc")
@@ -87,7 +87,7 @@ def _saved(path: Path) -> list[Path]:
         raise FileNotFoundError(f"no file or folder {path}{near}")
     found = sorted(path.glob("*.nc"))
     if not found:
-        raise FileNotFoundError(f"{path} is no store of a sweep and holds no NetCDF file")
+        raise FileNotFoundError(f"{path} is not a store of a sweep and holds no NetCDF file")
     return found
 
 
@@ -147,7 +147,7 @@ def study(
 
 
 def doctor() -> int:
-    """Say what this installation has: versions, devices, the folder of compiled programs, optional parts."""
+    """Report what is installed: versions, devices, the folder of compiled programs, optional parts."""
     from importlib import metadata, util
 
     devices, cache = use_cpu_cores(), use_compilation_cache()

@@ -33,13 +33,13 @@ def race(
     store: Path | None = None,
     figure: Path | None = None,
 ) -> int:
-    """Tune optimizers alike at random configurations, and say which is better on seeds that tuned nothing.
+    """Tune optimizers alike at random configurations, and report which is better on seeds that did not tune them.
 
     For example: jaxopt-notes race digits_mlp momentum adam beta=0:0.99 --budget 64 --batch-size 64
 
     Args:
         problem: a function of jaxopt_notes.problems such as digits_mlp, or your own: file.py:name.
-        methods: at least two names such as momentum and adam; and what to draw besides the learning rate, for those
+        methods: at least two names such as momentum and adam; and what to draw beside the learning rate, for those
             methods that have it: name=low:high a range, name=a,b,c values. The learning rate is drawn from the range
             that its method may need, 1e-5 to 10 for most, unless it is given.
         budget: configurations of every method.
@@ -47,9 +47,9 @@ def race(
         scoring_seeds: others, that compare these.
         steps: of every trial.
         batch_size: examples per step; 0 for all of them.
-        target: a loss; also tell the step at which each method surely reaches it.
+        target: a loss; also report the step at which each method is shown to reach it.
         metric: what is compared, such as test_accuracy.
-        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the problem says.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default from the problem.
         level: the chance of a false winner among methods that are the same.
         seed: of all randomness; the same seed gives the same numbers.
         store: folder of all runs; by default one in runs/ with a name of its own for every other race. The same command

@@ -67,7 +67,7 @@ def sweep(
         store: folder of the sweep; by default one in runs/ with a name of its own for every other definition. The same
             command resumes where a killed one stopped.
         metric: what the best configuration is best in, such as test_accuracy.
-        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the problem says.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default from the problem.
         keep_params: keep the end points, for jaxopt-notes classify --sweep.
         extend: the store, which must be given, may hold the same sweep with fewer seeds or points; only what is new is
             run.
@@ -128,7 +128,7 @@ def _told(table: Any, metric: str, direction: Direction, store: Path) -> int:
     if (~table["status"].isin(UNFINISHED)).any():
         print(best(table, metric, direction=direction))
     if table.attrs.get("interrupted"):
-        print(f"\nInterrupted; the same command goes on with what is in {store}.")
+        print(f"\nInterrupted; run the same command to resume from {store}.")
         return 130
     print(f"\nstore    {store}\nreport   jaxopt-notes report {store}")
     return 0
@@ -143,7 +143,7 @@ def classify(
     seed: int = 0,
     polish: int = 0,
 ) -> int:
-    """Say what kind of point it is, as far as rounding shows: of a test function, or of a sweep's best end point.
+    """Classify a point of a test function, or the best end point of a sweep.
 
     For example: jaxopt-notes classify himmelblau --at 3 2
 
@@ -153,7 +153,7 @@ def classify(
         at: the coordinates of the point, or one number for a function of one variable.
         sweep: a store of jaxopt-notes sweep --keep-params; its best configuration is judged.
         metric: what that configuration is best in.
-        direction: whether the highest of that metric is best, max, or the lowest, min; by default as the store says.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default from the store.
         seed: of the trial to judge.
         polish: Newton steps to the critical point nearby before judging.
     """
@@ -197,7 +197,7 @@ def _best_end_point(
     from .sweeps import best, end_point
 
     if not is_store(store):
-        raise FileNotFoundError(f"{store} is no store of a sweep; jaxopt-notes sweep ... --keep-params makes one")
+        raise FileNotFoundError(f"{store} is not a store of a sweep; jaxopt-notes sweep ... --keep-params makes one")
     table = open_sweep(store)
     config = best(table, metric, direction=direction).config
     own = {each: _meant(argument, config[each]) for each, argument in _arguments(maker).items() if each in config}
@@ -285,7 +285,7 @@ def _module(path: Path) -> Any:
     name = f"_jaxopt_notes_{path.stem}"  # so that a file such as optax.py hides no module of this name
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise ValueError(f"{path} is no Python file")
+        raise ValueError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses look up their annotations
     sys.path.insert(0, str(path.parent.resolve()))

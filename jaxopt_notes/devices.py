@@ -116,7 +116,7 @@ def use_compilation_cache(folder: str | os.PathLike[str] | None = None) -> Path 
 def compile_quickly(level: int = 1) -> bool:
     """Compile for the CPU in a half to a third of the time, into slower programs; call it before JAX is first used.
 
-    For small problems, a first run of which is mostly compiling. It sets the variable XLA_FLAGS, which processes
+    For small problems, whose first run is mostly compiling. It sets the variable XLA_FLAGS, which processes
     started from this one inherit. Floats differ by rounding from those of fully optimized programs. XLA reads the level
     for accelerators too: leave it out where one does the work.
 

@@ -1,4 +1,4 @@
-"""Name a loss curve, with the numbers that the name rests on.
+"""Name a loss curve, with the numbers that justify the name.
 
 The names are those of the lecture picture: a *low* rate still falls at the end, a *good* one is done, a *high* one is
 quick and then stays above what can be reached, a *diverging* one ends above its start, on a *plateau* nothing falls.
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from . import _checks
+from ._shown import readable
 from .minimize import Run, Status
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ _ADVICE = {
 }
 
 
+@readable
 @dataclass(frozen=True)
 class Diagnosis:
     """What a loss curve looks like, and by which numbers.
@@ -88,9 +90,10 @@ class Diagnosis:
         within = f" +- {100 * self.noise:.2g}%" if self.noise else ""
         lines = [
             f"{self.name}: {self.advice}",
-            f"fall {100 * self.fall:.3g}% of the start, {100 * self.early:.2g}% of it in the first quarter, "
-            f"{100 * self.late:.2g}%{within} in the last; slope {self.slope:.2g} a step; "
-            f"{self.increases:.0%} of stretches rise; bounce {100 * self.bounce:.3g}%",
+            f"fall: {100 * self.fall:.3g}% of the start, {100 * self.early:.2g}% of it in the first quarter, "
+            f"{100 * self.late:.2g}%{within} in the last",
+            f"at the end: slope {self.slope:.2g} a step, bounce {100 * self.bounce:.3g}%",
+            f"stretches that rise: {self.increases:.0%}",
         ]
         if np.isfinite(self.oscillation):
             lines.append(f"the move along the top eigenvector changes its sign after {self.oscillation:.0%} of steps")
@@ -118,10 +121,10 @@ def diagnose(
         diverging   the run failed by numbers, or L_end is above L_0 by more than the last quarter bounces
         good        converged, or L_end - L* <= 5 % of L_0 - L*
         plateau     stalled, or L_0 - L_end < 5 % of L_0 - floor; low if it is a straight line downwards
-        low         the last quarter brought 10 % of the fall, or closed 10 % of what was left to L*, and nothing tells
-                    of the edge: no bounce with rises, no flips along the top eigenvector, rate <= 0.9 stable_below
+        low         the last quarter brought 10 % of the fall, or closed 10 % of what was left to L*, and nothing points
+                    to the edge: no bounce with rises, no flips along the top eigenvector, rate <= 0.9 stable_below
         high        at the edge, or level above the reference, or bouncing by more than 5 % of the start
-        good        otherwise: level, and nothing says that a lower loss exists
+        good        otherwise: level, and no sign of a lower loss
 
     Of a sweep every trial is named, and the reference is the lowest median final loss of all configurations. What ends
     above it, and does not diverge, is low at a smaller `learning_rate` than the best one of the same other
@@ -327,7 +330,7 @@ def _diagnose_table(
 
 
 def _sided(named: xarray.Dataset, ended: xarray.DataArray) -> xarray.Dataset:
-    """What a curve cannot tell, the rates beside it can: whether it ends too high by too small or too large a rate."""
+    """Use the other rates to decide whether a curve that ends too high has too small or too large a rate."""
     typical = ended.median("seed") if "seed" in ended.dims else ended
     best = typical.fillna(np.inf).idxmin("learning_rate")
     missed = named.diagnosis.isin(["low", "high", "plateau"])

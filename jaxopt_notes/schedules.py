@@ -1,4 +1,4 @@
-"""Learning-rate schedules: functions `step -> value` of which every number may be traced.
+"""Learning-rate schedules: functions `step -> value` whose numbers may all be traced.
 
 A schedule is a `jax.tree_util.Partial`, hence a pytree with its numbers as leaves: lengths, boundaries and peaks can be
 swept and vmapped like any other number. `step` counts the updates done, so the first update uses `schedule(0)`. Values

@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 
 from . import _checks
 from ._contract import evaluation_key, in_one_form, loss_key
+from ._shown import readable
 from .curvature import sharpness, stability_bound
 from .minimize import Status
 from .optimizers import OPTIMIZERS, RULES
@@ -31,6 +32,7 @@ __all__ = [
 GOOD = 0.9  # share of the best fall that a recommended rate reaches
 
 
+@readable
 @dataclass(frozen=True)
 class Suggestion:
     """The outcome of a range test.
@@ -69,6 +71,12 @@ class Suggestion:
         if np.isfinite(self.stable_below):
             lines.append(f"a quadratic of sharpness {self.sharpness:.3g} is stable below {self.stable_below:.2g}")
         return "\n".join(lines)
+
+    def _curve(self) -> tuple[np.ndarray, str]:
+        end, start = (
+            self.curve[name].transpose("seed", "learning_rate").values for name in ("final_loss", "initial_loss")
+        )
+        return np.minimum(end, start), "final loss by learning rate, or the initial loss where that is lower"
 
 
 def suggest_learning_rate(

@@ -101,7 +101,7 @@ def test_report_takes_stores_trees_and_folders(tmp_path, capsys, monkeypatch):
         assert f"Command: jaxopt-notes report {given} --out report.html" in text
     assert names == [["both/plain", "both/heavy"], ["heavy"], ["one", "tree/plain", "tree/heavy"]]
     assert cli.main(["report", "runs"]) == 2
-    assert "runs is no store of a sweep and holds no NetCDF file" in capsys.readouterr().err
+    assert "runs is not a store of a sweep and holds no NetCDF file" in capsys.readouterr().err
 
 
 def test_ctrl_c_during_the_tour_leaves_what_is_finished_and_a_seed_gives_the_same_bits(toured, tmp_path):
@@ -380,7 +380,7 @@ def test_texts_become_what_the_argument_is():
         (["classify", "himmelbau", "--at", "3", "2"], "did you mean 'himmelblau'"),
         (["classify", "himmelblau", "--at", "3"], "--at gives 1 coordinates, himmelblau has 2 parameters"),
         (["classify", "himmelblau"], "--at, or a store"),
-        (["classify", "himmelblau", "--sweep", "nowhere"], "nowhere is no store of a sweep"),
+        (["classify", "himmelblau", "--sweep", "nowhere"], "nowhere is not a store of a sweep"),
         (["sweep", "bowl", "adm", "learning_rate=0.1"], "did you mean 'adam'"),
         (["sweep", "bowl", "adam"], "at least one axis, such as"),
         (["sweep", "bowl", "adam", "learning_rate=0.1", "--extend"], "--extend needs the store that is to be extended"),

@@ -265,7 +265,7 @@ def test_points_of_a_periodic_loss_are_listed_once():
     np.testing.assert_allclose(np.sort(found.points, axis=0), [[0, 0], [0, 0], [np.pi] * 2, [np.pi] * 2], atol=1e-5)
     found = find_critical_points(loss, starts, True, period=[2 * np.pi, np.inf], box=box, expected_index_sum=0)
     assert (found.index_counts, found.index_sum, found.outcomes["found"]) == ({0: 1, 1: 1}, 0, 60)
-    with pytest.raises(ValueError, match=r"period must be one of the loss: 3 later in entry [01]"):
+    with pytest.raises(ValueError, match=r"period must be a period of the loss: 3 later in entry [01]"):
         find_critical_points(loss, starts, False, period=3.0)
     with pytest.raises(ValueError, match="period must be above 0"):
         find_critical_points(loss, starts, False, period=0.0)

@@ -159,7 +159,7 @@ def test_a_density_in_words():
     density = spectral_density(lambda v: spectrum * v, like=spectrum, steps=40, key=jax.random.key(3))
     share, error = (100 * float(number) for number in density.below(-0.1))
     told = f"{share:.3g} % +- {error:.2g} % of the eigenvalues are below -0.1, a hundredth of that range"
-    assert str(density) == f"eigenvalues from -1 to 9 by 4 random vectors and 160 products; {told}"
+    assert str(density) == f"eigenvalues from -1 to 9 by 4 random vectors and 160 products\n{told}"
     assert "by 1 random vector and" in str(spectral_density(lambda v: spectrum * v, like=spectrum, probes=1))
     assert "nothing is known" in str(spectral_density(lambda v: jnp.nan * v, like=spectrum))
     assert "are below 0," in str(spectral_density(lambda v: 0 * v, like=spectrum))

@@ -159,7 +159,7 @@ class TestRecords:
         text = path.read_text()
         assert text.count("0.03,") == 2  # in the identity and in the layout
         path.write_text(text.replace("0.03,", "0.07,"))
-        with pytest.raises(jon.StoreError, match="its digest is that of another content"):
+        with pytest.raises(jon.StoreError, match="its digest does not match its content"):
             jon.open_sweep(store)
 
     def test_a_manifest_of_another_sweep_is_set_aside_where_the_chunks_are_of_this_one(self, store, table, tmp_path):
@@ -312,7 +312,7 @@ class TestTables:
             jon.load(tmp_path / "none.nc")
         os.mkfifo(tmp_path / "pipe.nc")
         for name in ("pipe.nc", "."):
-            with pytest.raises(jon.StoreError, match="it is no regular file"):
+            with pytest.raises(jon.StoreError, match="it is not a regular file"):
                 jon.load(tmp_path / name)
 
 

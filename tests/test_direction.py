@@ -25,7 +25,7 @@ mpl.use("agg")
 RATES = [0.001, 0.01, 0.1, 0.3]
 INPUTS = jax.random.normal(jax.random.key(0), (16, 2))
 DATA = (INPUTS, INPUTS @ jnp.array([1.0, -2.0]))
-UNKNOWN = "'{}' does not say whether higher or lower is better"
+UNKNOWN = "'{}' does not declare whether higher or lower is better"
 DECLARE = r"metrics=\{{'{0}': jon.maximize\({0}\)\}} or jon.Metric\({0}, direction='min'\), or pass direction='max'"
 
 
@@ -130,7 +130,7 @@ class TestBest:
         assert str(jon.best(table, "final_r2")).splitlines()[0].endswith(", the highest")
         assert str(jon.best(table, "test_loss")).splitlines()[0].endswith(", the lowest")
         held = str(jon.best(table, "final_r2", report_seeds=1))
-        assert "so this median is no highest of many" in held
+        assert "so this median is not biased by the selection" in held
 
     def test_an_unknown_direction_is_refused_and_can_be_given(self, table):
         name = "undeclared_accuracy"
@@ -415,7 +415,7 @@ class TestFigures:
                 call(metric="final_score")
             assert "ighest median" in plots.alt_text(call(metric="final_score", direction="max"))
             assert "owest median" in plots.alt_text(call(metric="final_score", direction="min"))
-        with pytest.raises(ValueError, match="some tables say 'max', others 'min'"):
+        with pytest.raises(ValueError, match="some tables have 'max', others 'min'"):
             plots.compare(
                 {"one": drawn(self.VALUES, direction="max"), "other": drawn(self.VALUES, direction="min")},
                 metric="final_score",
@@ -451,7 +451,7 @@ class TestReport:
         assert f"Best: learning_rate=0.3, with a median final r2 of {best.median:.4g} over 3 seeds" in page
         assert f"Highest: adam, with a median final r2 of {best.median:.4g}." in page
         assert "highest median final r2" in page
-        assert "Left out, as the table does not say whether higher or lower is better" in page
+        assert "Left out, as the table does not declare whether higher or lower is better" in page
         assert "median test inaccuracy" in page
         assert "median test undeclared" not in page
         with pytest.raises(ValueError, match="adam: " + UNKNOWN.format("test_undeclared_accuracy")):

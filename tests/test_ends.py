@@ -109,7 +109,7 @@ class TestRefusals:
             jon.resume(params, VALLEY, learning_rate=0.05)
         mine = lambda learning_rate: jon.momentum(learning_rate)
         table = jon.sweep(VALLEY, mine, RATES, steps=5, keep="params+state", progress=False)
-        with pytest.raises(ValueError, match=r"'<lambda>', which is none of ours: pass optimizer="):
+        with pytest.raises(ValueError, match=r"'<lambda>', which is not one of ours: pass optimizer="):
             jon.resume(table, VALLEY, learning_rate=0.05)
         with pytest.raises(ValueError, match="resume needs one value for learning_rate"):
             jon.resume(table, VALLEY, mine)

@@ -276,7 +276,7 @@ def test_where_memory_runs_out_the_width_halves_and_the_rungs_go_on(digits, monk
         return programs.Programs(real.begin, segment, real.traces)
 
     monkeypatch.setattr(engine, "programs", limited)
-    with pytest.warns(UserWarning, match="out of memory with 5 lanes per device; going on with 2"):
+    with pytest.warns(UserWarning, match="out of memory with 5 lanes per device; continuing with 2"):
         table = jon.sweep(digits, jon.momentum, SPACE, **options, store=tmp_path)
     assert tried[0] == 5
     assert set(tried[1:]) == {2}  # also of the rungs after the first

@@ -21,6 +21,7 @@ LEVELS = {
             "_checks",
             "_contract",
             "_columns",
+            "_shown",
             "_host",
             "_derivatives",
             "_hoist",
@@ -53,7 +54,7 @@ LEVELS = {
 # Inside a level too there is an order: a name stands above all that its files may import.
 FLOORS = [
     ["_version", "_jaxpr", "_columns", "_numerics", "_host_random", "_files", "_warnings"],
-    ["_host", "_checks", "_callbacks", "_digests", "_derivatives", "_kept"],
+    ["_host", "_shown", "_checks", "_callbacks", "_digests", "_derivatives", "_kept"],
     ["_contract"],
     ["_partials", "_hoist", "devices", "minibatches", "problems"],
     ["_means", "_streams", "schedules", "wrappers"],

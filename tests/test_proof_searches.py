@@ -85,7 +85,7 @@ def test_a_saved_list_is_proved_again_and_a_changed_one_is_found(tmp_path):
     for name, change in changes.items():
         changed = content | {name: change(content[name])}
         path.write_text(json.dumps(changed))
-        with pytest.raises(ValueError, match="its digest does not fit"):
+        with pytest.raises(ValueError, match="its digest does not match"):
             jon.proof.check_certificate(path)
         path.write_text(json.dumps(changed | {"sha256": digest(changed)}))
         with pytest.raises(ValueError, match=r"list\.json"):

@@ -228,7 +228,7 @@ def test_words_are_rounded_to_the_side_on_which_they_stay_true():
             Certificate(True, "minimum", 0, np.zeros(1), radius, alone, np.ones((1, 2)), (0, 1), 0, "", None, "")
         )
         if "exactly one" in words:
-            within, near = map(Fraction, re.findall(r"within ([\d.e-]+\d)", words))
+            within, near = map(Fraction, re.findall(r"(?:within|at most) ([\d.e-]+\d)", words))
             assert Fraction(radius) <= near <= within <= Fraction(alone)
         else:
             near, within = map(Fraction, re.findall(r"within ([\d.e-]+\d)", words))

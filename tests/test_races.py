@@ -200,7 +200,7 @@ def test_one_method_under_two_names_is_a_tie():
     found = jon.race(valley(), twice, budget=8, **OPTIONS)
     assert found.winner is None
     assert str(found).startswith("A tie after 8 trials of tuning: ")
-    assert "cannot be told apart" in str(found).partition("\n\n")[0].replace("\n", " ")
+    assert "do not differ significantly" in str(found).partition("\n\n")[0].replace("\n", " ")
     columns = [set(found.tree[name].learning_rate.values) for name in ("one", "two")]
     assert columns[0] != columns[1]  # drawn for each by itself
     assert all(len(one) == 8 and one <= set(space.columns()["learning_rate"]) for one in columns)
@@ -254,7 +254,7 @@ def test_ten_methods_are_told_in_25_lines():
     lines = str(found).splitlines()
     assert len(lines) <= 25
     assert max(map(len, lines)) <= 100
-    assert "adjusted, as the interval, for 45 pairs" in str(found).replace("\n", " ")
+    assert "adjusted, like the interval, for 45 pairs" in str(found).replace("\n", " ")
     assert "method_9" in found.beaten
 
 

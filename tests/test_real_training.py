@@ -387,7 +387,7 @@ BAD = {
     "pruning by a loss with axes": (
         lambda: swept(prune=jon.halving(rungs=2, factor=2)),
         ValueError,
-        "final_loss is no common measure of these configurations: the loss itself takes l2, smoothing, so",
+        "final_loss does not compare these configurations: the loss itself takes l2, smoothing, so",
     ),
 }
 

@@ -140,7 +140,7 @@ def test_unfinished_and_not_started_sweeps_are_said(write):
 
 def test_several_sweeps_are_compared(two, write):
     assert "Lowest: momentum, with a median final loss of 0.012." in two.words
-    assert "Fewer than 6 seeds rank no two optimizers" in two.words
+    assert "Fewer than 6 seeds cannot rank any two optimizers" in two.words
     worse = small(seeds=6, optimizer="adam").assign(final_loss=10 * small(seeds=6).final_loss)
     page = write({"momentum": small(seeds=6), "nesterov": small(seeds=6), "adam": worse})
     assert "Its interval overlaps with that of nesterov: these seeds do not rank them." in page.words

@@ -174,7 +174,7 @@ _POSITIONS: Final = ("gather", "dynamic_slice", "dynamic_update_slice", "scatter
 
 
 def _by_position(operation: Operation, inputs: list[Value], arithmetic: Arithmetic) -> Value:
-    """What moves as known indices say: JAX moves the positions of the numbers, and the numbers follow."""
+    """Moves by known indices: JAX moves the positions of the numbers, and the numbers follow."""
     moving = {"gather": 1, "dynamic_slice": 1, "dynamic_update_slice": 2, "scatter": 3}[operation.name]
     places: list[Any] = list(inputs)
     fill = operation.params.get("fill_value")

@@ -104,7 +104,7 @@ def outermost_roots(
 
 
 def zero_level(norm: Number, n: int, dtype: Any, asymmetry: Number = 0.0) -> Float[Array, ""]:
-    """The size below which a computed eigenvalue cannot be told from zero.
+    """The size below which a computed eigenvalue is indistinguishable from zero.
 
         c eps |H| + asymmetry,     c = 16 + 4 log2(n)
 

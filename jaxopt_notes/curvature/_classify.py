@@ -14,13 +14,14 @@ from .. import _checks
 from .._hoist import Program
 from .._kept import PerProgram
 from .._numerics import divide
+from ..problems import Problem
 from ..proof import prove as certificate_of
 from ._around import around, random_unit
 from ._bounds import checked_probability
 from ._judge import Asked, gather, judge
 from ._lanczos import checked_key, euclidean_norm, random_start
 from ._null_space import checked_null_directions, null_space
-from ._operators import check_dense, flatten, prepared
+from ._operators import check_dense, flatten, of_problem, prepared
 from ._polish import polished
 from ._spectrum import dense_spectrum, lanczos_spectrum
 from ._verdict import CriticalPoint
@@ -31,7 +32,7 @@ _SMALL = 2**30  # bytes that all evaluations compute: half a second's work of tw
 
 
 def classify(
-    loss: Callable[..., Float[Array, ""]],
+    loss: Problem | Callable[..., Float[Array, ""]],
     params: PyTree,
     *args: Any,
     key: Key[Array, ""] | None = None,
@@ -43,7 +44,7 @@ def classify(
     polish: int = 0,
     prove: bool = False,
 ) -> CriticalPoint:
-    """Say whether a point is critical and what its curvature is, as far as rounding lets it show.
+    """Report whether a point is a minimum, a maximum or a saddle, with the evidence, as far as rounding allows.
 
     The point is critical if the decrease that the quadratic model predicts, with |eigenvalues| at least zero_level z,
     is within what rounding hides:
@@ -72,9 +73,10 @@ def classify(
     slower program: judge many points under `jit` and `vmap`.
 
     Arguments:
-        loss: `loss(params, *args)`, a real scalar, twice differentiable.
+        loss: `loss(params, *args)`, a real scalar, twice differentiable; or a `Problem`, which brings its data and is
+            judged by its loss with `train=False`.
         params: the point, a pytree of real floating arrays.
-        args: further arguments of `loss`, such as data.
+        args: further arguments of `loss`, such as data; they replace the data of a `Problem`.
         key: of the random start of Lanczos; `jax.random.key(0)` when None.
         method: "dense", "lanczos", or "auto" by the number of parameters. Static.
         matvecs: Hessian products to spend without the matrix, at least 5: one in eight on the predicted decrease,
@@ -104,6 +106,8 @@ def classify(
         >>> point = classify(lambda x: x[0] ** 2 - x[1] ** 2, jnp.zeros(2))
         >>> point.kind_name, int(point.index), point.eigenvalues.tolist()
         ('saddle', 1, [-2.0, 2.0])
+        >>> print(point.meaning)
+        saddle: the loss falls in some directions and rises in others; escape_direction leads down.
 
     Source: bounds after van Dorsselaer, Hochstenbach and van der Vorst, 1999; predicted decrease with |H| after Dauphin
     et al., 2014; the Newton step after Kantorovich, 1948.
@@ -114,6 +118,7 @@ def classify(
     if gradient_tolerance is not None:
         gradient_tolerance = _checks.number("gradient_tolerance", gradient_tolerance, low=0.0)
     key = None if key is None else checked_key(key)
+    loss, args = of_problem(loss, args)
     params, program, constants = prepared(loss, params, args)
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     dense = method == "dense" or (method == "auto" and size <= _DENSE_LIMIT)
@@ -122,7 +127,7 @@ def classify(
     polish = _checks.count("polish", polish, low=0)
     if _checks.boolean("prove", prove):
         if any(map(_checks.is_traced, jax.tree.leaves((params, args)))):
-            raise ValueError("prove=True needs a point that is known: call it outside of jit and vmap")
+            raise ValueError("prove=True needs concrete values: call it outside jit and vmap")
         judged = classify(
             loss,
             params,

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from .. import _checks
 from .._kept import PerProgram
+from .._shown import readable
 from ..proof import AllCriticalPoints, all_critical_points
 from ..proof._point import named_columns
 from ._classify import dense_verdict
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 1024  # ends that are judged together, which keeps them in cache
 
 
+@readable
 @dataclass(frozen=True)
 class CriticalPoints:
     """The distinct critical points that a search found, sorted by loss, and what became of the starts.
@@ -180,7 +182,7 @@ def find_critical_points(
     without being zero does not count as found: it is reported as `gradient_flat` (g in the kernel of H). A start whose
     steps do not shrink while |g| fades, as on exp(x) or 1/x, is reported as `escaped`.
 
-    What is found is what `classify` calls critical. Ends that rounding cannot tell apart are one point. It is
+    What is found is what `classify` calls critical. Ends that rounding cannot separate are one point. It is
     `degenerate` if they differ in the signs or the size of their curvature: a multiple root, or several close ones.
     Ends connected by a walk over critical points are one continuum. One of its points is listed, with its `dimension`.
 
@@ -189,7 +191,7 @@ def find_critical_points(
 
         K(X) = x - Y g(x) + (I - Y H(X)) (X - x);   K(X) outside X: no point in X;   K(X) inside X: exactly one
 
-    Every point comes with a `Certificate`, and the list is proved complete, or says which places are undecided: a
+    Every point comes with a `Certificate`, and the list is proved complete, or lists the places that are undecided: a
     degenerate point, a kink or a curve of points stays undecided. It takes milliseconds for most functions of two
     parameters and grows fast with their number: six are many. The loss is traced for doubles.
 
@@ -202,7 +204,7 @@ def find_critical_points(
         steps: the most Newton steps of one start, at least 1. Static.
         max_step: > 0, the longest step; a tenth of the diagonal of the box, or of the starts' spread, when None.
         merge: > 0, in units of the parameters: points of one kind and index that are closer are one point. When None,
-            those that rounding cannot tell apart.
+            those that rounding cannot separate.
         expected_index_sum: the sum of (-1)^index over all points in the box (Poincare and Hopf): 1 for a smooth
             function that grows to infinity in all directions and has no degenerate point. For a function that is
             periodic in all parameters it is the Euler characteristic of the torus, 0.
@@ -290,7 +292,7 @@ def _refuse_unused(given: dict[str, Any]) -> None:
     """Refuse what only a search from starts uses."""
     for name, value in given.items():
         if value is not None:
-            raise ValueError(f"{name} is of a search from starts; with complete=True the box is divided, leave it out")
+            raise ValueError(f"{name} applies only to a search from starts; leave it out with complete=True")
 
 
 def _verdicts(field: Field, ends: Float[Array, "starts n"], asked: Asked) -> CriticalPoint:
@@ -356,7 +358,7 @@ def _found(
 
 
 def _blurred(verdicts: CriticalPoint, together: Families, every: CriticalPoint, found: np.ndarray) -> CriticalPoint:
-    """Where rounding cannot tell ends of different signs apart, only what all of them show counts."""
+    """Where rounding cannot separate ends of different signs, only what all of them show counts."""
 
     def least(field: str) -> np.ndarray:
         values = np.full(len(together.chosen), np.iinfo(np.int32).max, np.int32)

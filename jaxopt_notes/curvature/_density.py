@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from .. import _checks
 from .._numerics import divide, power_of_two
+from .._shown import readable
 from ._lanczos import checked_key, lanczos, ritz
 from ._operators import flat, flat_space
 from ._symmetric import PerOperator, SymmetricOperator, as_operator, refuse_asymmetric
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+@readable
 class Trace(NamedTuple):
     """The trace, or an estimate of it.
 
@@ -42,6 +44,7 @@ class Trace(NamedTuple):
         return f"trace {float(self.value):.6g} +- {float(self.standard_error):.2g} ({products})"
 
 
+@readable
 class SpectralDensity(NamedTuple):
     """How the eigenvalues are spread, as one quadrature rule per random vector.
 
@@ -60,7 +63,7 @@ class SpectralDensity(NamedTuple):
             return f"{math.prod(self.nodes.shape[:-2])} spectral densities"
         nodes = self.nodes[jnp.isfinite(self.nodes)]
         if nodes.size == 0:
-            return "nothing is known of this spectrum: a product was not finite, or so small that its sums underflow"
+            return "nothing is known about this spectrum: a product was not finite, or so small that its sums underflow"
         low, high = float(nodes.min()), float(nodes.max())
         level = (high - low or abs(high)) / 100  # what lies nearer to zero may be zero
         share, error = map(float, self.below(-level))
@@ -68,7 +71,7 @@ class SpectralDensity(NamedTuple):
         spread = f" +- {100 * error:.2g} %" if probes > 1 else ""
         vectors = "1 random vector" if probes == 1 else f"{probes} random vectors"
         below = f"{100 * share:.3g} %{spread} of the eigenvalues are below {0.0 - level:.2g}, a hundredth of that range"
-        return f"eigenvalues from {low:.4g} to {high:.4g} by {vectors} and {products} products; {below}"
+        return f"eigenvalues from {low:.4g} to {high:.4g} by {vectors} and {products} products\n{below}"
 
     def at(self, points: Float[Array, " points"], width: float | Float[Array, ""]) -> Float[Array, " points"]:
         """The density at `points`, every node a Gaussian of standard deviation `width`; its integral is 1."""
@@ -107,7 +110,7 @@ class SpectralDensity(NamedTuple):
         """The share of eigenvalues below a threshold, and its standard error over the random vectors.
 
         A node on the threshold's other side is counted whole, so near a cluster of eigenvalues the share is coarse.
-        One vector does not tell the error: it is infinite, or 0 if all eigenvalues are one.
+        One vector does not show the error: it is infinite, or 0 if all eigenvalues are one.
         """
         below = (self.nodes < threshold).astype(self.weights.dtype)
         shares = jnp.sum(below * self.weights, axis=1)  # a product, so that the NaN of an unknown spectrum stays

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from .. import _checks
+from .._shown import readable
 from ._bounds import checked_probability
 from ._evidence import Plan, rounding
 from ._lanczos import checked_key
@@ -41,8 +42,9 @@ _ADVICE = {
 }
 
 
+@readable
 class Eigenpairs(NamedTuple):
-    """What `eigsh` returns: a pytree of arrays, with a leading axis under `vmap`. `print` says it in words.
+    """What `eigsh` returns: a pytree of arrays, with a leading axis under `vmap`. `print` shows it in words.
 
     Attributes:
         values: eigenvalues, ascending, shape (k,). NaN if a product was not finite.
@@ -90,7 +92,7 @@ class Eigenpairs(NamedTuple):
         lower, upper = np.asarray(self.interval)
         lines = [f"{int(np.sum(self.converged))} of {np.size(self.values)} verified; {self.status_text}."]
         for value, radius, shown in zip(self.values, self.residuals, self.converged, strict=True):
-            claim = f"none further out was missed, {chance}" if shown else "whether any further out was missed is open"
+            claim = f"none further out was missed, {chance}" if shown else "one further out may have been missed"
             lines.append(f"{value:.6g}: an eigenvalue lies within {radius:.1g}; {claim}.")
         lines.append(f"All eigenvalues lie between {lower:.4g} and {upper:.4g}, {chance}.")
         lines.append(f"{int(self.matvecs)} products to find, {int(self.verification_matvecs)} to verify.")

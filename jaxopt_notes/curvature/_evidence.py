@@ -78,7 +78,7 @@ class State(NamedTuple):
 
 
 def rounding(state: State, plan: Plan) -> Float[Array, ""]:
-    """The size below which an eigenvalue of this operator cannot be told from zero."""
+    """The size below which an eigenvalue of this operator is indistinguishable from zero."""
     restarts = state.restarts.astype(state.norm.dtype)  # each adds one to the error of the kept rows
     drift = float(jnp.finfo(state.norm.dtype).eps) * restarts * state.norm
     return zero_level(state.norm, plan.n, plan.dtype, state.asymmetry) + drift

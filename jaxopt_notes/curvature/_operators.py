@@ -18,6 +18,7 @@ from .._hoist import Program, hoist
 from .._jaxpr import full_precision, products_are_rounded
 from .._kept import PerProgram
 from .._numerics import rounded, working_dtype
+from ..problems import Problem
 
 DENSE_LIMIT = 20_000  # parameters: the float32 matrix takes 1.6 GB, and its columns several times that while computed
 Product = Callable[[Float[Array, " n"]], Float[Array, " n"]]
@@ -100,6 +101,19 @@ def check_dense(size: int) -> None:
             f"a dense Hessian needs at most {DENSE_LIMIT:,} parameters, got {size:,}, whose matrix has {size**2:.1e} "
             f"entries; use hvp, or classify(..., method='lanczos')"
         )
+
+
+def of_problem(loss: Problem | Callable[..., Any], args: tuple[Any, ...]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """A loss and its arguments: a `Problem` stands for its loss with `train=False`, on its data if no batch is given.
+
+    Raises:
+        TypeError: the problem's loss asks by keyword for what only a run gives it.
+    """
+    if not isinstance(loss, Problem):
+        return loss, args
+    if loss.asks.needed or loss.asks.aux or loss.asks.key:
+        _checks.nothing_by_keyword(loss.loss)
+    return loss.fixed(), args or (() if loss.data is None else (loss.data,))
 
 
 def prepared(loss: Callable[..., Any], params: PyTree, args: Sequence[Any]) -> tuple[PyTree, Program, list[Any]]:

@@ -17,7 +17,7 @@ from ._stability import largest_stable_rate, sharpness
 
 
 class Stability(NamedTuple):
-    """How near an optimizer is to the edge of stability; `print` says it in words.
+    """How near an optimizer is to the edge of stability; `print` shows it in words.
 
     Attributes:
         sharpness: L, the largest eigenvalue of the Hessian as the optimizer sees it.
@@ -123,7 +123,7 @@ def preconditioner(optimizer: optax.GradientTransformation, state: PyTree) -> Py
 
 
 def _known(optimizer: Any, state: Any) -> Known:
-    """What is known of the optimizer, or an error that says what is not."""
+    """What is known about the optimizer; raises with what is missing."""
     found = known(optimizer, state)
     if found is None:
         raise TypeError(

@@ -95,7 +95,7 @@ def checked_periods(period: Any, field: Field, flat: Array) -> Float[Array, " n"
     if (gap > hidden).any():
         at, entry = np.unravel_index(np.argmax(gap - hidden), gap.shape)
         raise ValueError(
-            f"period must be one of the loss: {float(periods[entry]):.6g} later in entry {entry} of the flattened "
+            f"period must be a period of the loss: {float(periods[entry]):.6g} later in entry {entry} of the flattened "
             f"parameters the loss differs by {gap[at, entry]:.3g} from that at start {at}"
         )
     return periods

@@ -43,7 +43,7 @@ class SymmetricOperator:
 
     @property
     def program(self) -> Program | None:
-        """The traced program with which what is compiled for the operator is kept; None to keep it for ever."""
+        """The traced program with which what is compiled for the operator is kept; None to keep it permanently."""
         return None
 
     def product(self) -> Callable[[PyTree], PyTree]:
@@ -113,13 +113,13 @@ class FunctionOperator(SymmetricOperator):
 
 
 class Probe(NamedTuple):
-    """What three products tell of the rounding of an operator; see `probe`.
+    """What three products show about the rounding of an operator; see `probe`.
 
     Attributes:
         norm: the largest |A v| met for unit v; at most |A|.
         asymmetry: |u'A v - v'A u| for unit vectors u and v.
         noise: |A u - A u|, of two calls; zero if the operator is the same at every call.
-        zero_level: the size below which an eigenvalue cannot be told from zero, for this norm.
+        zero_level: the size below which an eigenvalue is indistinguishable from zero, for this norm.
     """
 
     norm: Float[Array, ""]
@@ -211,7 +211,7 @@ def as_operator(operator: Any, like: PyTree) -> SymmetricOperator:
     if callable(operator):
         if like is None:
             raise TypeError(
-                "a function v -> A v does not tell the shape of v: pass like=, for example eigsh(matvec, like=params)"
+                "a function v -> A v does not define the shape of v: pass like=, for example eigsh(matvec, like=params)"
             )
         return FunctionOperator(operator, like)
     return _matrix_operator(operator)

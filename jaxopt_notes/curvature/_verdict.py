@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from .._shown import as_html, has_values, outline, wrapped
 from ..proof import Certificate
 
 _FLAT = 1e-3  # |Hg| / (|H| |g|) below which the gradient lies in the kernel of the Hessian
@@ -16,7 +17,7 @@ _FAR = 1e-2  # of |x|: a Newton step longer than that is worth a word although r
 
 
 class Kind(enum.IntEnum):
-    """What a point is, as far as second derivatives can tell; the statement is local."""
+    """The kind of a point, as far as second derivatives decide; the statement is local."""
 
     MINIMUM = 0
     MAXIMUM = 1
@@ -26,8 +27,30 @@ class Kind(enum.IntEnum):
     UNDECIDED = 5
 
 
+_MEANING = {
+    Kind.MINIMUM: "minimum: the loss is higher in every direction near the point.",
+    Kind.MAXIMUM: "maximum: the loss is lower in every direction near the point.",
+    Kind.SADDLE: "saddle: the loss falls in some directions and rises in others; escape_direction leads down.",
+    Kind.DEGENERATE: "degenerate: the second-derivative test is silent here; x^4 is a minimum, x^3 is not.",
+    Kind.NOT_CRITICAL: "not critical: the gradient is not zero, so a small enough step along -grad lowers the loss.",
+    Kind.UNDECIDED: "undecided: the evidence excludes neither a minimum nor a saddle; float64, polish=1 or "
+    "more matvecs may decide.",
+}
+_DOWNWARD = (
+    "degenerate: not a minimum, since the loss falls along escape_direction; along the flat directions the "
+    "second-derivative test is silent, so it may be a maximum or a saddle."
+)
+_UPWARD = (
+    "degenerate: not a maximum; along the flat directions the second-derivative test is silent: x^2 + y^4 has a "
+    "minimum at 0, x^2 + y^3 does not."
+)
+_GRADIENT_FLAT = (
+    "not critical: the loss falls along -grad, although |grad| is stationary and methods that minimize it stop here."
+)
+
+
 class CriticalPoint(NamedTuple):
-    """The verdict of `classify`: a pytree of arrays, with a leading axis under `vmap`. `print` says it in words.
+    """The verdict of `classify`: a pytree of arrays, with a leading axis under `vmap`. `print` shows it in words.
 
     Whether the point is critical and what the curvature is there are separate statements: the curvature is reported
     also where the gradient is not zero.
@@ -115,6 +138,8 @@ class CriticalPoint(NamedTuple):
 
     def __str__(self) -> str:
         """What was found, by what margin, with what probability, at what cost; counts of kinds for a batch."""
+        if not has_values(self):
+            return outline(self)
         if np.ndim(self.kind):
             names, counts = np.unique(self.kind_name, return_counts=True)
             return f"{np.size(self.kind)} points: " + ", ".join(f"{n} {s}" for s, n in zip(names, counts, strict=True))
@@ -127,18 +152,30 @@ class CriticalPoint(NamedTuple):
         words = f"{_criticality(point)} {_curvature(point)} {_cost(point)}{polished}"
         return words if self.certificate is None else f"{words}\nProof: {self.certificate}"
 
-    def _repr_html_(self) -> str:
-        """The verdict for a notebook: the kind, what was found in words, and the numbers as a table."""
-        from html import escape
-
+    @property
+    def meaning(self) -> str:
+        """What the verdict means for the loss around the point, in one sentence; nothing for a batch of points."""
         if np.ndim(self.kind):
-            return f"<p>{escape(str(self))}</p>"
-        kind, _, words = str(self).partition(":")
+            return ""
+        kind = Kind(int(self.kind))
+        if kind == Kind.DEGENERATE and (self.index or self.positive):
+            return _DOWNWARD if self.index else _UPWARD
+        return _GRADIENT_FLAT if self.gradient_flat else _MEANING[kind]
+
+    def __repr__(self) -> str:
+        known = has_values(self)
+        return wrapped("\n".join(filter(None, [str(self), self.meaning if known else ""])))
+
+    def _repr_html_(self) -> str:
+        """The verdict for a notebook: the kind, what was found in words, what it means, and the numbers as a table."""
+        if not has_values(self):
+            return f"<pre>{outline(self)}</pre>"
+        if np.ndim(self.kind):
+            return as_html(str(self))
+        kind, _, words = str(self).partition(": ")
         names = ("loss", "gradient_norm", "smallest", "largest", "zero_level", "curvature_below", "index", "positive")
-        rows = "".join(
-            f"<tr><th scope='row'>{name}</th><td>{float(getattr(self, name)):.4g}</td></tr>" for name in names
-        )
-        return f"<p><b>{escape(kind)}</b>:{escape(words)}</p><table>{rows}</table>"
+        numbers = [f"{name}: {float(getattr(self, name)):.4g}" for name in names]
+        return as_html("\n".join([kind, f"meaning: {self.meaning}", f"found: {words}", *numbers]))
 
 
 def _criticality(point: CriticalPoint) -> str:

@@ -1,4 +1,4 @@
-"""Directions in parameter space: exact units, normalised by filter or by layer and orthogonal all the same."""
+"""Directions in parameter space: exact units, normalised by filter or by layer, yet orthogonal."""
 
 from __future__ import annotations
 
@@ -316,6 +316,6 @@ def _ignore_text(ignore: Ignore | None) -> str:
 
 
 def _seed_of(key: Any) -> str:
-    """The words of a key, which with JAX's generator tell the numbers drawn."""
+    """The words of a key, which with JAX's generator determine the numbers drawn."""
     data = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
     return " ".join(str(int(word)) for word in np.asarray(data).ravel())

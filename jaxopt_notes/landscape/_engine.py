@@ -135,7 +135,7 @@ def _compiled(task: Task, mesh: Mesh, width: int) -> Callable[[Inputs, Array], d
 
 
 class _Folder:
-    """Finished chunks as files, with a manifest that says of which task."""
+    """Finished chunks as files, with a manifest that names their task."""
 
     def __init__(self, folder: Path, task: Task, inputs: Inputs, points: np.ndarray) -> None:
         self.folder = folder

@@ -82,7 +82,7 @@ def scaled(
         axes: of every leaf the axis that counts filters; None takes the leaf as a whole.
 
     Returns:
-        The directions, and the numbers of the leaves that are too small for so many directions, also together.
+        The directions, and the numbers of the leaves that are too small for this many directions, also together.
     """
     count = len(drawn[0])
     small = [i for i, leaf in enumerate(leaves) if leaf.size < count]

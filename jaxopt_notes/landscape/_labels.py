@@ -1,4 +1,4 @@
-"""The labels of a slice: what its Dataset says of axes, directions and loss, in texts and numbers."""
+"""The labels of a slice: what its Dataset records about axes, directions and loss, in texts and numbers."""
 
 from __future__ import annotations
 

@@ -317,7 +317,7 @@ def _from_facts(
     facts = loss.facts if isinstance(loss, Problem) else None
     if facts is None or facts.dimension != count:
         wanted = "one parameter" if count == 1 else "two parameters"
-        raise TypeError(f"params are missing: only a Problem of {wanted} that tells its box (facts) needs none")
+        raise TypeError(f"params is required unless loss is a Problem of {wanted} with a known domain (facts)")
     low, high = facts.domain
     counts = _pair("points", points, count)
     axes = [

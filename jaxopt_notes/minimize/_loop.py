@@ -194,7 +194,7 @@ def minimize_until(
         direction: "min" if a lower value of `monitor` is better, "max" if a higher one is.
 
     Returns:
-        A `Run`; `run.stopped_at` counts the steps, `run.status` tells which rule held (`completed` when none did).
+        A `Run`; `run.stopped_at` counts the steps, `run.status` records which rule held (`completed` when none did).
 
     Raises:
         TypeError, ValueError: before compiling, naming the argument, its value and what is accepted.

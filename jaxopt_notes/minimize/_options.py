@@ -76,7 +76,7 @@ def checked_args(args: Any) -> tuple[Any, ...]:
 
 
 def checked_state(optimizer: optax.GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
-    """The state that a run goes on from; it must be what the optimizer's init gives for these parameters."""
+    """The state to resume from, with the structure that the optimizer's init returns for these parameters."""
     if state is None:
         return None
     fresh = jax.eval_shape(optimizer.init, params)

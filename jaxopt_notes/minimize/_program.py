@@ -43,7 +43,7 @@ class Static(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What the program is run on, besides the parameters and the aux that it may overwrite."""
+    """What the program is run on, in addition to the parameters and the aux that it may overwrite."""
 
     constants: tuple[list[Any], list[Any], list[Any], list[Any]]
     optimizer: optax.GradientTransformation
@@ -92,7 +92,7 @@ def record(
 
 
 def evaluated_at(evaluation: Program | None, constants: Sequence[Any], state: PyTree, params: PyTree) -> PyTree:
-    """The parameters that are evaluated: by the user's function, or as the optimizer's state says."""
+    """The parameters that are evaluated: by the user's function, or from the optimizer's state."""
     return evaluation_params(state, params) if evaluation is None else rounded(evaluation(constants, state, params))
 
 

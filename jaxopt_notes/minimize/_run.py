@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from .. import _checks
 from .._columns import named_leaves, own_dims, stored
 from .._numerics import scale_of
+from .._shown import abbreviated, readable
 from ..problems._metric import LOSSES, direction_attrs
 from ._status import Status
 
@@ -22,9 +23,11 @@ _HISTORIES = {
     **{name: name for name in ("loss", "grad_norm", "update_norm", "unmoved_share")},
     "current_learning_rate": "learning_rate",
 }
+_OPTIONAL = ("evaluation", "aux", "metrics", "params_path")
 _NUMBERS = ("initial_loss", "final_loss", "status", "stopped_at", "skipped")
 
 
+@readable
 class Run(NamedTuple):
     """The result of `minimize`: a pytree of arrays.
 
@@ -36,9 +39,9 @@ class Run(NamedTuple):
             With minibatches the loss and the gradient are of that step's batch. A run that stopped repeats its last
             loss and gradient norm, with an update norm of 0.
         learning_rate: learning rate at each recorded step, the one that the step after it uses; NaN when the
-            optimizer is a closure that does not tell it, as `optax.chain` is (see `optimizers.current_learning_rate`).
+            optimizer is a closure that hides it, as `optax.chain` is (see `optimizers.current_learning_rate`).
         initial_loss, final_loss: the loss on the full data at the start and at the end, at `evaluation_params`.
-        status: a `Status` code; `status_text` says it in words.
+        status: a `Status` code; `status_text` explains it.
         stopped_at: number of steps taken, skipped ones included; less than asked for when the run converged, plateaued
             or became non-finite.
         params_path: the parameters of every entry, stacked along a leading axis; None unless `record_params`.
@@ -83,13 +86,29 @@ class Run(NamedTuple):
         return "; ".join(f"{n} x {Status(int(code)).advice}" for code, n in zip(codes, counts, strict=True))
 
     def __str__(self) -> str:
+        """The loss, how the run ended, and what the result holds; of a batch of runs how many ended in each way."""
+        losses, entries = np.asarray(self.final_loss, float), np.shape(self.loss)[-1]
         if np.ndim(self.status):
-            return f"{np.size(self.status)} runs: {self.status_text}"
-        steps = f"{int(self.stopped_at)} steps" + ("" if self.skipped is None else f", {int(self.skipped)} skipped")
-        return (
-            f"loss {float(self.initial_loss):.6g} -> {float(self.final_loss):.6g} in {steps}, "
-            f"|grad| {float(self.grad_norm[-1]):.3g}; {self.status_text}"
-        )
+            codes, counts = np.unique(np.asarray(self.status), return_counts=True)
+            ends = ", ".join(f"{n} {Status(int(code)).name.lower()}" for code, n in zip(codes, counts, strict=True))
+            finite = losses[np.isfinite(losses)]
+            range_ = f"final loss {finite.min():.6g} to {finite.max():.6g}" if finite.size else "no finite loss"
+            lines = [f"{losses.size} runs, {range_}: {ends}"]
+        else:
+            skipped = "" if self.skipped is None else f", {int(self.skipped)} skipped"
+            lines = [
+                f"loss {float(self.initial_loss):.6g} -> {losses:.6g} in {int(self.stopped_at)} steps{skipped}, "
+                f"|grad| {float(self.grad_norm[-1]):.3g}",
+                self.status_text,
+            ]
+        measured = {name: value for name, value in self._asdict().items() if name in _OPTIONAL and value is not None}
+        lines.append(f"params: {abbreviated(self.params)}")
+        lines += [f"{name}: {abbreviated(value)}" for name, value in measured.items()]
+        kept = [name for name in _HISTORIES.values() if getattr(self, name) is not None]
+        return "\n".join([*lines, f"histories of {entries} entries: {', '.join(kept)}"])
+
+    def _curve(self) -> tuple[np.ndarray, str]:
+        return np.asarray(self.loss, float).reshape(-1, np.shape(self.loss)[-1]), "loss by entry"
 
     def to_dataset(self, every: int = 1, **axes: Any) -> xarray.Dataset:
         """The histories as a table like that of a sweep, for `plot`, `report`, `best` and `save`.

@@ -6,7 +6,7 @@ import enum
 
 
 class Status(enum.IntEnum):
-    """How a run ended. `advice` says in words what it means and what to do."""
+    """How a run ended. `advice` explains what it means and what to do."""
 
     INTERRUPTED = -4
     EXHAUSTED = -3
@@ -41,7 +41,7 @@ _ADVICE = {
     Status.PRUNED: "pruned: the sweep stopped this trial early, because others did better; nothing is wrong with it.",
     Status.NOT_RUN: "not run: the sweep stopped before this trial; run it again.",
     Status.COMPLETED: "completed: every step was taken; more steps may still improve the loss.",
-    Status.CONVERGED: "converged: the gradient norm fell to the tolerance, and the run rests there.",
+    Status.CONVERGED: "converged: the gradient norm fell to the tolerance, and the run stays there.",
     Status.PLATEAUED: "plateaued: no lower loss for `patience` steps, and the gradient is above the tolerance. Lower "
     "the learning rate if the loss oscillates, raise `patience` or the learning rate if it is flat.",
     Status.STUCK: "stuck: most parameters did not move although the gradient is not zero. The updates are zero, as "
@@ -49,7 +49,7 @@ _ADVICE = {
     "keep them in float32, or use `stochastic_rounding`.",
     Status.NON_FINITE: "non_finite: a step gave an infinite or NaN loss, gradient or update; the run stopped at its "
     "last finite point. Lower the learning rate, or give `skip_non_finite` where only some batches do this. Newton's "
-    "method at a singular Hessian wants damping; after 0 steps look at the start.",
+    "method at a singular Hessian needs damping; after 0 steps check the starting point.",
     Status.DIVERGED: "diverged: finite, but the final loss is above the initial one. Lower the learning rate.",
     Status.STALLED: "stalled: finite, but no better than a constant predictor, as when every ReLU is dead. Lower the "
     "learning rate or change the initialisation.",

@@ -16,14 +16,14 @@ def current_learning_rate(optimizer: optax.GradientTransformation, state: PyTree
     """The rate of the next update.
 
     Found in our optimizers, also inside our wrappers, and in optax's when made by `optax.inject_hyperparams`, which
-    tells a schedule's rate one step late: that of the update before. Other closures do not tell their numbers.
+    reports a schedule's rate one step late: that of the update before. Other closures hide their numbers.
 
     Arguments:
         optimizer: an (init, update) pair.
         state: its state before the update.
 
     Returns:
-        The rate, a schedule already evaluated; NaN where the optimizer does not tell it.
+        The rate, a schedule already evaluated; NaN where the optimizer hides it.
 
     Example:
         >>> import jax.numpy as jnp, jaxopt_notes as jon

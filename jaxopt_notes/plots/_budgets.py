@@ -90,7 +90,7 @@ def _scales(ax: Axes, lines: xr.Dataset) -> None:
 def sensitivity_ranges(found: Sensitivity | Mapping[str, Sensitivity], ax: Axes | None = None) -> Axes:
     """Draw the profile of a hyperparameter and, as a bar, the range in which it is within a factor of the best.
 
-    The bar lies at that factor, and says how many decades it is wide and between which widths other seeds lie. An end
+    The bar lies at that factor, and is labelled with its width in decades and the widths of other seeds. An end
     that was not reached has an arrow.
 
     Arguments:

@@ -40,7 +40,7 @@ def plot(
     """Draw the figure that suits the table.
 
     For a sweep over a list of points those, else the U curve when the learning rate varies, else a heat map when two
-    axes do, else loss curves, at most 8 of them. For other Datasets what their variables and dims say: contours of a
+    axes do, else loss curves, at most 8 of them. For other Datasets their variables and dims decide: contours of a
     plane, a curve of a line, streamlines of a gradient field, a spectrum, critical points by index and loss, a
     series, the passes of a battery, or a performance profile.
 
@@ -97,7 +97,7 @@ def figures(
 ) -> Iterator[tuple[str, Axes]]:
     """Every figure that suits a table: points, U curves of a metric and the test metrics, heat map, and loss curves.
 
-    A test metric that does not say which direction is better is left out.
+    A test metric that does not declare its direction is left out.
 
     Arguments:
         table: the Dataset of a sweep.
@@ -105,7 +105,7 @@ def figures(
             Of a list of points five from the best to the worst.
         bound: stability bound(s) at initialisation, as in `learning_rate_sensitivity`.
         metric: what the points, the first U curve and the heat map show.
-        direction: "max" or "min", which value of it is the better; as the table says when None.
+        direction: "max" or "min", which value of it is the better; as the table declares when None.
 
     Returns:
         An iterator over (kind, Axes).

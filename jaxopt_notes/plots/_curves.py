@@ -37,8 +37,8 @@ def loss_curves(
         ax: where to draw; None makes a figure.
         smooth: length of the running mean in recorded steps, 1 for none; None takes a fiftieth of the run with
             minibatches, and 1 without.
-        hide_labels: name the curves A, B, C, ... in an order that tells nothing, without the marks of failure, to guess
-            which is which; `hidden_labels` has the answer, and `diagnose` tells how it shows.
+        hide_labels: name the curves A, B, C, ... in a random order, without the marks of failure, to guess which
+            is which; `hidden_labels` has the answer, and `diagnose` explains how it shows.
         **selection: values of axes, one or a list, for example `learning_rate=[0.01, 0.1], beta=0.9`. Axes left out
             are drawn whole.
 
@@ -146,7 +146,7 @@ def _draw_one(ax: Axes, one: xr.Dataset, label: str, look: style.Style, window: 
 
 
 def _hide_failures(ax: Axes) -> None:
-    """Take back what says that a curve failed, which is for the reader to find out."""
+    """Remove the marks of failed curves, which the reader is asked to find."""
     for line in ax.lines:
         line.set_label(str(line.get_label()).removesuffix(" (failed)"))
         line.set_visible(line.get_gid() != "failed")

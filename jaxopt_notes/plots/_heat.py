@@ -56,7 +56,7 @@ def heatmap(
         table: the Dataset of a sweep with at least two axes.
         x, y: the axes to show; by default the first two with more than one value, `learning_rate` horizontally.
         metric: a variable with one number per trial.
-        direction: "max" or "min", which value of the metric is the better; as the table says when None.
+        direction: "max" or "min", which value of the metric is the better; as the table declares when None.
         ax: where to draw; None makes a figure.
         bound: stability bound(s) at initialisation, in learning rates: one number, or a mapping or DataArray from
             values of the other axis.
@@ -66,8 +66,8 @@ def heatmap(
         The Axes, with alt text (`style.alt_text`).
 
     Raises:
-        TypeError, ValueError: not a sweep's table, unknown metric, axis or value, a metric that does not say which
-            direction is better, or a bound without learning rates.
+        TypeError, ValueError: not a sweep's table, unknown metric, axis or value, a metric that does not declare its
+            direction, or a bound without learning rates.
 
     Example:
         >>> dims = ("learning_rate", "beta", "seed")

@@ -128,7 +128,7 @@ def convex_set(table: xr.Dataset, ax: Axes | None = None, *, segment: Sequence[S
         segment: two points (x, y).
 
     Returns:
-        The Axes, with alt text that says how much of the segment is inside.
+        The Axes, with alt text that gives the part of the segment inside.
 
     Raises:
         TypeError, ValueError: no vertices, or a segment of other than two points.

@@ -35,7 +35,7 @@ def animate(
         paths: name to Dataset with `x` and `y`, as `landscape.project` gives.
         file: where to write, ending in .gif, or in .mp4, which needs the program ffmpeg; whole or not at all.
         ax: where to draw; None makes a figure.
-        frames: at most so many, spread evenly over the longest path.
+        frames: at most this many, spread evenly over the longest path.
         fps: frames per second.
 
     Returns:

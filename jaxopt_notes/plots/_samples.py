@@ -38,14 +38,14 @@ def samples(
         x: a hyperparameter that is a number; `learning_rate`, or the first that varies, when None.
         color: another one for the colours; the next that varies when None.
         metric: a variable with one number per trial.
-        direction: "max" or "min", which value of the metric is the better; as the table says when None.
+        direction: "max" or "min", which value of the metric is the better; as the table declares when None.
 
     Returns:
         The Axes, with alt text (`style.alt_text`).
 
     Raises:
         TypeError, ValueError: not the table of a list of points, no number among its hyperparameters, unknown names, or
-            a metric that does not say which direction is better.
+            a metric that does not declare its direction.
 
     Example:
         >>> data = {"final_loss": (("configuration", "seed"), [[0.3], [0.1]])}

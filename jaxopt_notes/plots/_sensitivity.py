@@ -30,7 +30,7 @@ def bounds_at(bound: Bound | None, axis: str | None, values: np.ndarray) -> np.n
         values: its values.
 
     Returns:
-        One learning rate per value, NaN where the bound says nothing.
+        One learning rate per value, NaN where the bound does not apply.
 
     Raises:
         TypeError: `bound` is of another type. ValueError: a DataArray is not over `axis` alone.
@@ -75,7 +75,7 @@ def learning_rate_sensitivity(
         metric: a variable with one number per trial, such as "final_loss" or "test_accuracy".
         bound: stability bound(s) at initialisation, in learning rates: one number, or a mapping or DataArray from
             values of the second axis.
-        direction: "max" or "min", which value of the metric is the better; as the table says when None.
+        direction: "max" or "min", which value of the metric is the better; as the table declares when None.
         **fixed: values of other axes to draw alone, for example `beta=0.9`.
 
     Returns:
@@ -83,7 +83,7 @@ def learning_rate_sensitivity(
 
     Raises:
         TypeError, ValueError: not a sweep's table, no learning rate axis, unknown metric, axis or value, or a metric
-            that does not say which direction is better.
+            that does not declare its direction.
 
     Example:
         >>> losses = ("learning_rate", "seed"), [[0.3, 0.4], [0.1, 0.2]]
@@ -128,14 +128,14 @@ def compare(
         sweeps: names to Datasets of sweeps with a `learning_rate` axis; one in which nothing ran is left out.
         ax: where to draw; None makes a figure.
         metric: a variable with one number per trial, by which the winner is chosen too.
-        direction: "max" or "min", which value of the metric is the better; as the tables say when None.
+        direction: "max" or "min", which value of the metric is the better; as the tables declare when None.
 
     Returns:
         The Axes, with alt text (`style.alt_text`).
 
     Raises:
-        TypeError, ValueError: not sweeps' tables, no learning rate axis, unknown metric, one that does not say which
-            direction is better, or in one table another than in the others, or nothing ran in any.
+        TypeError, ValueError: not sweeps' tables, no learning rate axis, unknown metric, one that does not declare its
+            direction, or in one table another than in the others, or nothing ran in any.
 
     Example:
         >>> losses = ("learning_rate", "seed"), [[0.3], [0.1]]

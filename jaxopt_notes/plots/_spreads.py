@@ -23,7 +23,7 @@ def spectrum(table: xr.Dataset, ax: Axes | None = None) -> Axes:
         ax: where to draw; None makes a figure.
 
     Returns:
-        The Axes, with alt text that says which share is negative.
+        The Axes, with alt text that gives the negative share.
 
     Raises:
         TypeError, ValueError: no density over eigenvalue, or none of it positive.

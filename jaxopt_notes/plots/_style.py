@@ -109,13 +109,13 @@ def new_axes(ax: Axes | None = None, *, size: tuple[float, float] = (7.5, 4.2)) 
 
 
 def around(value: float) -> tuple[float, float]:
-    """An interval in the middle of which a constant can be seen: a tenth of its size to each side."""
+    """An interval around a constant, a tenth of its size to each side."""
     half = abs(value) / 10 if abs(value) > 1e-290 else 0.5
     return value - half, value + half
 
 
 def tick_texts(ticks: Sequence[float] | np.ndarray) -> list[str]:
-    """Numbers in as few digits as tell them apart, at least three."""
+    """Numbers in as few digits as distinguish them, at least three."""
     for digits in range(3, 18):
         texts = [f"{tick:.{digits}g}" for tick in ticks]
         if len(set(texts)) == len(set(map(float, ticks))):

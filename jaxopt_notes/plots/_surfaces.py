@@ -35,7 +35,7 @@ def contour(
 ) -> Axes:
     """Draw a plane as filled contours, with paths on it; cells that are not finite are hatched.
 
-    A plane of one value is one colour, and the colour bar and the title say which.
+    A plane of one value is one colour, and the colour bar and the title show which.
 
     A path begins in a ring, has a dot at every step and ends in a diamond; where it leaves the window it is cut, and
     the window stays. Its colour, dash and marker are those of the optimizer it is named after.
@@ -242,7 +242,7 @@ def level_edges(values: np.ndarray, count: int, scale: str) -> np.ndarray:
 
 
 def is_constant(values: np.ndarray, levels: int) -> bool:
-    """Whether the values are too alike for so many levels between them, as numbers of the same type."""
+    """Whether the values are too close for this many levels between them in their dtype."""
     float64, size = np.finfo(float), float(np.abs(values).max())
     return bool(np.ptp(values) <= max(2 * levels * float64.eps * size, float64.tiny))
 
@@ -265,7 +265,7 @@ def _signed_edges(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def axis_label(table: xr.Dataset, name: str) -> str:
-    """What an axis says of itself, else its name."""
+    """The label of an axis, or its name."""
     return str(table[name].attrs.get("label", name))
 
 
@@ -276,7 +276,7 @@ def heading(table: xr.Dataset) -> str:
 
 
 def how_made(table: xr.Dataset) -> str:
-    """Radius, normalisation and seed, without which nobody can make the picture again."""
+    """Radius, normalisation and seed, which are needed to reproduce the picture."""
     attrs = table.attrs
     if attrs.get("direction_kind") in (None, "coordinates"):
         return ""

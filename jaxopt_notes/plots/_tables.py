@@ -197,14 +197,14 @@ def quartiles(table: xr.Dataset, metric: str, direction: Direction | None = None
     Arguments:
         table: the Dataset of a sweep.
         metric: one of `metrics(table)`.
-        direction: "max" or "min", which value is the better; as the table says when None.
+        direction: "max" or "min", which value is the better; as the table declares when None.
 
     Returns:
         Dataset of `lower, middle, upper, failed` over the axes, `middle` being the median: infinite where failure
         reaches, NaN where nothing ran; `failed` is the share of the seeds run. `attrs["direction"]` is the direction.
 
     Raises:
-        ValueError: unknown metric, or one that does not say which direction is better.
+        ValueError: unknown metric, or one that does not declare its direction.
 
     Example:
         >>> table = xr.Dataset({"final_loss": ("seed", [1.0, 2.0, 9.0]), "status": ("seed", [0, 0, 4])})

@@ -36,7 +36,7 @@ class KnownPoint(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Facts:
-    """What is known of a function inside a box, who says so, and how to draw it.
+    """What is known about a function inside a box, the source, and how to draw it.
 
     Attributes:
         domain: the box, lower and upper bounds of shape (2, n), in the order of the flattened parameters.

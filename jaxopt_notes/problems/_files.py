@@ -29,13 +29,13 @@ def mnist(path: str | os.PathLike[str], *, limit: int | None = None) -> tuple[Ex
     Arguments:
         path: a folder with the four IDX files ("train-images-idx3-ubyte", also as .gz), or an .npz file with x_train,
             y_train, x_test and y_test, as keras has it.
-        limit: keep the first so many of each part; all when None.
+        limit: keep this many of each part, the first ones; all when None.
 
     Returns:
         Training and test examples: inputs (n, 28, 28, 1) in the default floating dtype, labels (n,) in int32.
 
     Raises:
-        FileNotFoundError: nothing there; it says which files are wanted. ValueError: they hold something else.
+        FileNotFoundError: nothing there; it lists the files that are needed. ValueError: they hold something else.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -69,13 +69,13 @@ def cifar10(path: str | os.PathLike[str], *, limit: int | None = None) -> tuple[
         path: a folder with the binary version (data_batch_1.bin to data_batch_5.bin and test_batch.bin), or the one
             above it, or an .npz file with x_train, y_train, x_test and y_test. The version in Python pickles is not
             read, for a pickle can run anything.
-        limit: keep the first so many of each part; all when None.
+        limit: keep this many of each part, the first ones; all when None.
 
     Returns:
         Training and test examples: inputs (n, 32, 32, 3) in the default floating dtype, labels (n,) in int32.
 
     Raises:
-        FileNotFoundError: nothing there; it says which files are wanted. ValueError: they hold something else.
+        FileNotFoundError: nothing there; it lists the files that are needed. ValueError: they hold something else.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -132,7 +132,7 @@ def _from_idx(path: Path) -> np.ndarray:
     shape = tuple(int.from_bytes(raw[4 + 4 * i : 8 + 4 * i], "big") for i in range(axes))
     start = 4 + 4 * axes
     if raw[:3] != b"\0\0\x08" or len(raw) - start != int(np.prod(shape, dtype=np.int64)):
-        raise ValueError(f"{path} is no IDX file of unsigned bytes, or is cut off: {len(raw)} bytes")
+        raise ValueError(f"{path} is not an IDX file of unsigned bytes, or is cut off: {len(raw)} bytes")
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
 
 

@@ -118,12 +118,13 @@ def known_direction(metric: str, declared: Any, direction: Direction | None = No
         else ""
     )
     raise ValueError(
-        f"{metric!r} does not say whether higher or lower is better: {declare}pass direction='max' or direction='min'"
+        f"{metric!r} does not declare whether higher or lower is better: {declare}pass direction='max' "
+        f"or direction='min'"
     )
 
 
 def direction_attrs(column: str, direction: str) -> dict[str, str]:
-    """The attributes by which a variable says its direction.
+    """The attributes in which a variable records its direction.
 
     They name it, as arithmetic of xarray keeps attributes: an error made as 1 - accuracy would say that it is the
     better the higher.

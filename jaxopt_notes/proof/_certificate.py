@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, PyTree
 
+from .._shown import readable
 from ._certify import Proof
 from ._function import Function
 from ._interval import down
@@ -25,10 +26,11 @@ ARB: Final = "Arb, 128 bits, and intervals of doubles"
 FAILED: Final = "nothing"
 
 
+@readable
 @jax.tree_util.register_static
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What is proved of a critical point; `bool` is whether it is. `print` says it in words.
+    """What is proved of a critical point; `bool` is whether it is. `print` shows it in words.
 
     The statement is about the real function that the traced loss denotes, with the doubles that it holds: rounding of
     the loss itself plays no part. Derivatives are taken of that function; no rule for a custom derivative is used.
@@ -79,26 +81,21 @@ class Certificate:
             near = f" within {_shown(self.radius, 1, FLOOR)} of this point" if self.kind == "not critical" else ""
             return f"{self.kind}{near}: {self.reason}."
         near, alone = _shown(self.radius, 1, CEILING), _shown(self.alone_within, 2, FLOOR)
-        where = f"there is exactly one critical point within {alone} of this point, and it lies within {near}"
+        where = [f"there is exactly one critical point within {alone} of this point.", f"Its distance: at most {near}."]
         if float(near) > float(alone):
-            where = f"there is a critical point within {near} of this point, and no other within {alone}"
+            where = [f"there is a critical point within {near} of this point, and no other within {alone}."]
         return "\n".join(
             [
-                f"{self._name()}, proved: {where}.",
-                f"Eigenvalues there: {_ranges(self.eigenvalues)}. Loss there: {_range(*self.loss)}.",
+                f"{self._name()}, proved: {where[0]}",
+                *where[1:],
+                f"Eigenvalues there: {_ranges(self.eigenvalues)}.",
+                f"Loss there: {_range(*self.loss)}.",
                 f"Computed with {self.arithmetic}.",
             ]
         )
 
     def _name(self) -> str:
         return f"saddle of index {self.index}" if self.kind == "saddle" else f"strict local {self.kind}"
-
-    def _repr_html_(self) -> str:
-        """The certificate for a notebook: the first line in bold, the others below it."""
-        from html import escape
-
-        first, *others = str(self).splitlines()
-        return f"<p><b>{escape(first)}</b></p>" + "".join(f"<p>{escape(line)}</p>" for line in others)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the certificate and the function that it is about, as JSON that `check_certificate` proves again.
@@ -124,12 +121,12 @@ class Certificate:
 
 
 def _shown(number: float, digits: int, rounding: str) -> str:
-    """A number in so many digits, rounded to the side on which what is said of it stays true."""
+    """A number in this many digits, rounded to the side on which the statement stays true."""
     return f"{Context(prec=digits, rounding=rounding).create_decimal(number).normalize():g}"
 
 
 def _range(lower: float, upper: float) -> str:
-    """[a, b], rounded outward, with as many digits as tell the two apart, and no more than a double holds."""
+    """[a, b], rounded outward, with as many digits as distinguish the two, and no more than a double holds."""
     if not (np.isfinite(lower) and np.isfinite(upper)):
         return "not bounded"
     for digits in range(4, 18):

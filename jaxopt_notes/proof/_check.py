@@ -56,7 +56,7 @@ def _point(path: Path, content: dict[str, Any]) -> str:
         sizes = {len(lower), len(upper), len(point), function.size}
         inside = (lower <= point).all() and (point <= upper).all() and np.isfinite([lower, upper]).all()
     except _UNREADABLE as error:
-        raise ValueError(f"{path} is no certificate: {error}") from error
+        raise ValueError(f"{path} is not a certificate: {error}") from error
     if len(sizes) > 1 or not function.size or not inside:
         raise ValueError(f"{path}: the point and the box must have the {function.size} parameters of the function")
     with np.errstate(all="ignore"):
@@ -80,7 +80,7 @@ def _point(path: Path, content: dict[str, Any]) -> str:
         "radius": found.radius <= 2 * radius,
     }.items():
         if not holds:
-            raise ValueError(f"{path}: what the file states of the {name} is not what is proved")
+            raise ValueError(f"{path}: what the file states about the {name} is not what is proved")
     return str(found)
 
 
@@ -94,12 +94,12 @@ def _list(path: Path, content: dict[str, Any]) -> str:
         finest, boxes, complete = float.fromhex(content["finest"]), int(content["boxes"]), content["complete"]
         known = len(points) == len(radius) == len(index) and len(lower) == len(upper) == len(periods) == function.size
     except _UNREADABLE as error:
-        raise ValueError(f"{path} is no certificate: {error}") from error
+        raise ValueError(f"{path} is not a certificate: {error}") from error
     if not known or not np.isfinite([lower, upper]).all() or not (lower <= upper).all():
         raise ValueError(f"{path}: the points and the box must have the {function.size} parameters of the function")
     found = searched_again(function, lower, upper, periods, finest, boxes)
     if found.complete != complete or len(found) != len(points):
-        raise ValueError(f"{path} states something else than what is proved: {found}")
+        raise ValueError(f"{path} states something other than what is proved: {found}")
     again = np.reshape(found.points, points.shape)
     for point, reach, number in zip(points, radius, index, strict=True):
         same = (np.abs(again - point).max(1) <= reach + found.radius) & (found.index == number)

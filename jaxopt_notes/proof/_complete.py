@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .. import _checks
+from .._shown import readable
 from . import _search
 from ._boundary import boundary_index_sum
 from ._box import checked_box
@@ -36,6 +37,7 @@ BOXES = 1_000_000
 _FINEST = 1e-10  # of the box: parts that are smaller in every parameter are not divided any more
 
 
+@readable
 @dataclass(frozen=True)
 class AllCriticalPoints:
     """The critical points in a box, sorted by loss, each proved; `complete` if it is proved that there is no other.

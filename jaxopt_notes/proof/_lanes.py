@@ -59,7 +59,7 @@ _VERBS: Final[dict[str, Callable[..., Interval]]] = {
 
 
 def verb(name: str) -> Callable[..., Interval]:
-    """An operation of a tape on intervals; `power` takes its exponent besides."""
+    """An operation of a tape on intervals; `power` takes its exponent too."""
     return (lambda x: special(name, x)) if name in SPECIAL else _VERBS[name]
 
 

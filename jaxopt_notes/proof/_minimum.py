@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
+from .._shown import readable
 from ._box import checked_box
 from ._function import Function, traced
 from ._interval import Interval, up
@@ -20,9 +21,10 @@ from ._matrices import ball, eigenvalues
 _AT_ONCE = 1024
 
 
+@readable
 @dataclass(frozen=True)
 class GlobalMinimum:
-    """Bounds of the smallest value over a box. `print` says them in words.
+    """Bounds of the smallest value over a box. `print` shows them in words.
 
     Attributes:
         lower, upper: the smallest value lies between them; both are infinite if the loss is defined nowhere.
@@ -50,6 +52,7 @@ class GlobalMinimum:
         )
 
 
+@readable
 @dataclass(frozen=True)
 class MinimumBelow:
     """Whether a loss goes below a value somewhere in a box; true if that is proved.

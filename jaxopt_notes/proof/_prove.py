@@ -43,7 +43,7 @@ def prove(loss: Callable[..., Float[Array, ""]], point: PyTree, *args: Any, with
             parameter, or 0.01, when None.
 
     Returns:
-        `Certificate`: true if it is proved, else with the reason. `print` says it in words.
+        `Certificate`: true if it is proved, else with the reason. `print` shows it in words.
 
     Raises:
         TypeError, ValueError: naming the argument, its value and what is accepted.
@@ -121,8 +121,8 @@ def _failed(function: Function, given: Point, end: np.ndarray, tested: Tested, m
     if singular.any():
         words = "eigenvalue" if singular.sum() == 1 else f"{singular.sum()} eigenvalues"
         reason = (
-            f"degenerate within rounding: {'an ' if singular.sum() == 1 else ''}{words} of the Hessian cannot be told "
-            f"from zero here, so the point may not be isolated (a symmetry, or a higher-order point)"
+            f"degenerate within rounding: {'an ' if singular.sum() == 1 else ''}{words} of the Hessian may be zero "
+            f"here, so the point may not be isolated (a symmetry, or a higher-order point)"
         )
         return _undecided(given, end, moved, reason, box)
     return _undecided(given, end, moved, "the Hessian changes too much over every box that was tried", box)

@@ -23,7 +23,7 @@ class MissingExtra(ImportError):
 
 
 def flint() -> Any:
-    """The module, or an error that says what to install."""
+    """The module; raises with what to install."""
     try:
         import flint as module
     except ModuleNotFoundError as error:

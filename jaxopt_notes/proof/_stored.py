@@ -93,11 +93,11 @@ def read(path: Path, kinds: tuple[str, ...]) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no certificate: {error}") from error
+        raise ValueError(f"{path} is not a certificate: {error}") from error
     if not isinstance(content, dict) or content.get("format") not in kinds:
-        raise ValueError(f"{path} is no certificate of this version ({' or '.join(map(repr, kinds))})")
+        raise ValueError(f"{path} is not a certificate of this version ({' or '.join(map(repr, kinds))})")
     if content.get("sha256") != digest(content):
-        raise ValueError(f"{path} was changed after it was written: its digest does not fit")
+        raise ValueError(f"{path} was changed after it was written: its digest does not match")
     return content
 
 

@@ -1,4 +1,4 @@
-"""How good the best is after so many trials: one number for every tuning budget, not one number."""
+"""The best score after k trials, for every tuning budget k."""
 
 from __future__ import annotations
 

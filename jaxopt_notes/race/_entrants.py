@@ -35,7 +35,7 @@ class Entrant:
     """A method in a race.
 
     Attributes:
-        entry: its values, of which the lower is the better.
+        entry: its values; lower is better.
         config: the configuration that tuning chose.
         failed: the share of the scoring seeds from which that one failed.
         edges: which ends of the space it sits on, one sentence each.
@@ -131,7 +131,7 @@ def entrants_of(
     values = {name: _counted(tables[name], one, metric, float(known.max())) for name, one in scores.items()}
     positive = direction == "min" and all((one >= 0).all() for one in values.values())
     if scale == "log" and not positive:
-        raise ValueError(f"scale='log' compares positive values of which the lower is better; {metric} is not such")
+        raise ValueError(f"scale='log' compares positive values where lower is better; {metric} is not of this kind")
     if scale is None:
         scale = "log" if positive and metric in LOSSES else "linear"
     if scale == "log":

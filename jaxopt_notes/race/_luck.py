@@ -1,4 +1,4 @@
-"""Whether two tuned methods differ: the luck of which configurations were tried, and that of the seeds."""
+"""Whether two tuned methods differ: the luck in choosing the configurations, and in the seeds."""
 
 from __future__ import annotations
 

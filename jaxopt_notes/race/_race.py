@@ -62,10 +62,10 @@ def race(
     The method with the best E at the whole budget leads. It has beaten another if that is improbable (`level`) for one
     method under two names: by `tuned_test`, which counts the luck of the configurations and of the seeds, adjusted by
     `holm` for all pairs. Otherwise they tie. A method whose tuned configuration is at the edge of its space may win
-    but has not lost: a wider space might have made it better, and the verdict says which one.
+    but has not lost: a wider space might have made it better, and the verdict names it.
 
     All methods take the same `steps`, or with `epochs` see the same number of examples. Time is no budget here: where
-    steps take unequally long, give each method steps of its own in a race of its own and say so.
+    steps take unequally long, give each method steps of its own in a race of its own, and report that.
 
     Arguments:
         problem: what to minimise, as in `sweep`; or what is finished: the tree of a sweep of several families, or
@@ -78,7 +78,7 @@ def race(
         tuning_seeds: how many seeds tune, the first ones, or which. When None 8, of tables half.
         scoring_seeds: how many seeds score, the last ones, or which; at least 2. When None 8, of tables half.
         target: a value of the loss, or of a `metric` that is a curve. With it each method is also tuned to reach the
-            target early, and its step is told: the first at which the scoring seeds show, as in `time_to_target`, that
+            target early, and its step is reported: the first at which the scoring seeds show, as in `time_to_target`, that
             it is reached. If no method reaches it, the verdict begins with that; the comparison by the metric stands.
         metric: what is compared.
         direction: "max" or "min"; as the metric declares it when None.
@@ -181,7 +181,7 @@ def _run(
         options = {**options, "prune": dataclasses.replace(prune, report_seeds=scored)}  # type: ignore[type-var]
     tree = sweep(problem, families, seeds=seeds.tolist(), key=root, **options)
     if len(tree.children) < len(families):
-        raise ValueError("the race was interrupted: the same call with a store goes on with it")
+        raise ValueError("the race was interrupted: the same call with a store resumes it")
     return tree, next(iter(sizes.values())), tuning, scoring
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .. import _checks
+from .._shown import readable
 from ..problems._metric import Direction
 from ..sweeps.judge.best import scores_of
 from ..sweeps.table.axes import hyperparameters
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 RESAMPLES = 1000
 
 
+@readable
 @dataclass(frozen=True)
 class Sensitivity:
     """The range of a hyperparameter within a factor of the best.

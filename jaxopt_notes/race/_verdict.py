@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._shown import COLUMNS, curve, readable
 from ..problems._metric import SIGNS, Direction
 from ..sweeps.spec.space import in_words
 from ._entrants import Scale
@@ -17,11 +18,11 @@ from ._entrants import Scale
 if TYPE_CHECKING:
     import xarray
 
-_WIDE = 100
 _EDGES = 3  # of them whose edge is told
 _SHOWN = 12  # methods in the table of a verdict
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class Race:
     """Who won a race, by how much, how surely, and at which effort of tuning. Print it; `jon.plot` it.
@@ -84,7 +85,7 @@ class Race:
 
     @property
     def ties(self) -> list[str]:
-        """The methods that cannot be told from the leader, best first."""
+        """The methods that are statistically tied with the leader, best first."""
         return [name for name in self.ranking[1:] if self._p(name) > self.level]
 
     @property
@@ -110,16 +111,18 @@ class Race:
         return float(self.curves["expected"].sel(optimizer=name, budget=self.budget if budget is None else budget))
 
     def __str__(self) -> str:
-        return "\n".join([*textwrap.wrap(self.headline, _WIDE), "", *self._details()])
+        return "\n".join([*textwrap.wrap(self.headline, COLUMNS), "", *self._details()])
 
     def _repr_html_(self) -> str:
         text = html.escape("\n".join(self._details()))
-        return f"<p><strong>{html.escape(self.headline)}</strong></p><pre>{text}</pre>"
+        scores = self.curves["expected"].transpose("optimizer", "budget").values
+        picture = curve(scores, f"expected {_words(self.metric)} of each method by trials of tuning")
+        return f"<p><strong>{html.escape(self.headline)}</strong></p>{picture}<pre>{text}</pre>"
 
     def _details(self) -> list[str]:
         sentences = [self._margin(), *self._earlier(), *self._reached(), *self._narrow(), *self._failures()]
-        wrapped = [line for sentence in sentences for line in textwrap.wrap(sentence, _WIDE, subsequent_indent="  ")]
-        end = textwrap.wrap(self._meaning(), _WIDE)
+        wrapped = [line for sentence in sentences for line in textwrap.wrap(sentence, COLUMNS, subsequent_indent="  ")]
+        end = textwrap.wrap(self._meaning(), COLUMNS)
         return [*self._table(), "", *wrapped, *end]
 
     @property
@@ -139,10 +142,10 @@ class Race:
             return f"{leader} wins {tuned}: {scores} against {self._score(second):.3g} of {second}{others} ({chance})."
         if self.ties and not self.beaten and not self.unjudged:
             every = f"{leader} and {second}" if len(self.configs) == 2 else "the methods"
-            return f"A tie {tuned}: {every} cannot be told apart ({leader} leads with {scores}, {chance})."
+            return f"A tie {tuned}: {every} do not differ significantly ({leader} leads with {scores}, {chance})."
         parts = []
         if self.ties:
-            parts.append(f"{_names(self.ties)} cannot be told from it")
+            parts.append(f"{_names(self.ties)} may be as good")
         if self.unjudged:
             parts.append(f"the space of {_names(self.unjudged)} is too narrow for a fair verdict")
         if self.beaten:
@@ -161,14 +164,14 @@ class Race:
         tuning, scoring = _seeds(self.tuning_seeds), _seeds(self.scoring_seeds)
         better = "higher" if self.direction == "max" else "lower"
         means = "geometric mean, " if self.scale == "log" else ""
-        lines = [f"Expected {_words(self.metric)} of the best of so many trials ({means}{better} is better)"]
+        lines = [f"Expected {_words(self.metric)} of the best of k trials ({means}{better} is better)"]
         lines.append(f"  {'trials of tuning':{wide}s}" + "".join(f"{k:>9d}" for k in budgets) + f"{'p':>9s}   tuned to")
         for name in names:
             cells = "".join(f"{self._score(name, k):9.3g}" for k in budgets)
             p = "" if name == self.leader else self._chance(name).removeprefix("p ").removeprefix("= ")
             mark = " (edge)" if name in self.edges else ""
             row = f"  {name:{wide}s}{cells}{p:>9s}   {in_words(self.configs[name])}{mark}"
-            lines.append(row if len(row) <= _WIDE else f"{row[: _WIDE - 3]}...")
+            lines.append(row if len(row) <= COLUMNS else f"{row[: COLUMNS - 3]}...")
         if len(self.ranking) > _SHOWN:
             lines.append(f"  and {len(self.ranking) - _SHOWN} worse ones")
         lines.append(f"Tuned by {tuning}, scored by {scoring}.")
@@ -202,7 +205,7 @@ class Race:
         return (
             sentence
             if needed == self.budget
-            else f"{sentence} It needs {_trials(needed)} for what {second} reaches with {self.budget}."
+            else f"{sentence} It needs {_trials(needed)} to match what {second} reaches with {self.budget}."
         )
 
     def _earlier(self) -> Iterator[str]:
@@ -230,7 +233,7 @@ class Race:
         words = "; ".join(f"{_names(steps[step])} at step {step:.0f}" for step in sorted(steps) if not np.isnan(step))
         never = [name for name, step in self.target_steps.items() if np.isnan(step)]
         rest = f"; {_names(never)} never" if never else ""
-        yield f"Tuned to reach {self.target:g} early, and surely there: {words}{rest}."
+        yield f"Tuned to reach {self.target:g} early, and shown to be there: {words}{rest}."
 
     def _narrow(self) -> Iterator[str]:
         if self.edges:
@@ -243,14 +246,14 @@ class Race:
         failed = {name: share for name, share in self.failed.items() if share}
         if failed:
             words = ", ".join(f"{share:.0%} of {name}" for name, share in failed.items())
-            yield f"Failed at the scoring seeds, tuned: {words}."
+            yield f"Scoring seeds on which the tuned configuration failed: {words}."
 
     def _meaning(self) -> str:
         many = len(self.pairs["first"])
-        pairs = f"; adjusted, as the interval, for {many} pairs" if many > 1 else ""
+        pairs = f"; adjusted, like the interval, for {many} pairs" if many > 1 else ""
         return (
-            f"p: how often one method under two names would differ so much from the leader, by the luck of which "
-            f"configurations were tried and of the seeds{pairs}."
+            f"p: how often one method under two names would differ this much from the leader, by luck in the choice of "
+            f"configurations and of seeds{pairs}."
         )
 
 

@@ -55,11 +55,11 @@ def report(
         tables: a Dataset, a DataTree, or a mapping from names to them. Empty nodes of a tree are passed over.
         path: where to write, for example "runs/report.html"; folders are made, and the file appears whole or not.
         metric: what the winner of a sweep is chosen by, as in `best`.
-        direction: "max" or "min", which value of it is the better; as the tables say when None. Other metrics are shown
-            if their tables say it.
+        direction: "max" or "min", which value of it is the better; as the tables declare when None. Other metrics
+            are shown if their tables declare it.
         title: the heading.
         sections: further text and tables, after the sweeps.
-        verdicts: a name to what `classify` said, such as of each winner's end point.
+        verdicts: a name to the verdict of `classify`, such as of each winner's end point.
         bounds: table name (or optimizer, for a single Dataset) to stability bound(s), drawn as in
             `plots.learning_rate_sensitivity`.
         figures: a folder for the figures as files as well.
@@ -70,7 +70,7 @@ def report(
 
     Raises:
         TypeError, ValueError: a Dataset with nothing to draw, an empty one, no table, `path` is a folder, a bound for
-            an unknown table, an unknown metric, or one that does not say which direction is better.
+            an unknown table, an unknown metric, or one that does not declare its direction.
             ModuleNotFoundError: Jinja or matplotlib is missing.
 
     Example:

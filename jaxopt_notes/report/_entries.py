@@ -55,7 +55,7 @@ def entries_of(tables: Any, metric: str = "final_loss", direction: Direction | N
 def _judged(
     name: str, table: xarray.Dataset, metric: str, direction: Direction | None
 ) -> tuple[xarray.Dataset, Direction]:
-    """The table, whose metric says which direction is better, and that direction."""
+    """The table with the direction of its metric, and that direction."""
     try:
         _checks.choice("metric", metric, metrics(table))
         better = direction_of(table, metric, direction)

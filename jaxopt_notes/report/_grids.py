@@ -95,7 +95,7 @@ def configurations(entry: Entry) -> Grid:
     note = "A failed seed counts as worse than any number, so “failed” stands where at least half of the seeds failed."
     unknown = [metric for metric in metrics(table) if metric not in judged(table)]
     if unknown:
-        note += f" Left out, as the table does not say whether higher or lower is better: {', '.join(unknown)}."
+        note += f" Left out, as the table does not declare whether higher or lower is better: {', '.join(unknown)}."
     if len(rows) > MOST_ROWS:
         note += f" The first {MOST_ROWS} of {len(rows):,} are shown; the JSON in this page has all."
     caption, said = f"Configurations of {name}", {"heading": "Configurations", "note": note}

@@ -1,4 +1,4 @@
-"""The parts of a report: what each says, draws and lists. How that becomes HTML is the template's concern."""
+"""The parts of a report: the text, figure and table of each. How that becomes HTML is the template's concern."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _other(entry: Entry, drawn: Drawn) -> Part:
 
 
 def of_verdicts(verdicts: Mapping[str, CriticalPoint]) -> Part:
-    """What `classify` said at each point."""
+    """The verdict of `classify` at each point."""
     rows = [
         {
             "point": name,

@@ -68,9 +68,12 @@ def verdict(winner: Best) -> Iterator[str]:
         yield f"Of the seeds of this configuration {winner.failed:.0%} failed."
     others = "1 other configuration" if len(winner.ties) == 1 else f"{len(winner.ties)} other configurations"
     if winner.seeds < 6 and winner.ties:
-        yield f"These seeds cannot tell it from {others}; fewer than 6 seeds tell no two configurations apart at 95 %."
+        yield f"These seeds cannot separate it from {others}."
+        yield "Fewer than 6 seeds cannot separate any two configurations at 95 %."
     else:
-        yield f"These seeds cannot tell it from {others}." if winner.ties else "No other configuration ties with it."
+        yield (
+            f"These seeds cannot separate it from {others}." if winner.ties else "No other configuration ties with it."
+        )
     yield from (f"Edge of the grid: {edge}." for edge in winner.edges)
 
 
@@ -85,7 +88,7 @@ def standing(entries: Sequence[Entry]) -> Iterator[str]:
     reach = [(name, winners[name].interval) for name in others]
     near = [name for name, (least, most) in reach if (least <= high if best.direction == "min" else most >= low)]
     if best.seeds < 6:
-        yield "Fewer than 6 seeds rank no two optimizers at 95 %."
+        yield "Fewer than 6 seeds cannot rank any two optimizers at 95 %."
     elif near:
         yield f"Its interval overlaps with that of {names(near)}: these seeds do not rank them."
     else:

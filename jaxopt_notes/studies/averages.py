@@ -86,7 +86,7 @@ def _weights(betas: Float[Array, " betas"]) -> np.ndarray:
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of averages.
+    """Judge what the lectures claim about averages.
 
     Arguments:
         dataset: of `run`.

@@ -106,7 +106,7 @@ def _gradient_seconds(key: Key[Array, ""], sizes: tuple[int, ...]) -> Float[np.n
 def _split(
     key: Key[Array, ""], keys: Key[Array, " seeds"], batch_size: int, steps: int, examples: int
 ) -> Float[np.ndarray, "conditions seeds rates"]:
-    """The excess of least squares over its least value after so many steps, as a share of the first, by condition."""
+    """The excess of least squares over its least value after k steps, as a share of the first, by condition."""
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     features = 10
     white = rng.normal(size=(10 * examples, features))  # so that the large batch is not all of the data, without noise
@@ -163,7 +163,7 @@ def _digits(
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of the size of the batch.
+    """Judge what the lectures claim about the size of the batch.
 
     Arguments:
         dataset: of `run`.

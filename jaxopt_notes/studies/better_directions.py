@@ -136,7 +136,7 @@ def _sought(key: Key[Array, ""], starts: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lecture says of better directions.
+    """Judge what the lecture claims about better directions.
 
     Arguments:
         dataset: of `run`.

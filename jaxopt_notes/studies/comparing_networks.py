@@ -207,8 +207,8 @@ def _pair_claims(dataset: xarray.Dataset) -> list[Claim]:
         ),
         Claim(
             "parameters_hide_equality",
-            "Distance of the parameters tells no difference of the functions: a network with its units exchanged is "
-            "at least half as far from itself as from an independent one.",
+            "The distance between parameters does not measure how functions differ: a network with its units exchanged "
+            "is at least half as far from itself as from an independent one.",
             quotient(moved, apart),
             low=0.5,
             interval=bootstrap(quotient, moved, apart),

@@ -194,7 +194,7 @@ def _best(loss: xarray.DataArray) -> int:
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of one, some and all examples per step.
+    """Judge what the lectures claim about one, some and all examples per step.
 
     Arguments:
         dataset: of `run`.
@@ -307,7 +307,7 @@ def _seconds_claims(dataset: xarray.Dataset) -> list[Claim]:
             high=1.0,
             interval=time_interval,
             unit="times the seconds to a hundredth of the excess",
-            conditions="There a step costs little besides arithmetic.",
+            conditions="There a step costs little more than its arithmetic.",
         ),
         _minibatch_claim(
             needed,

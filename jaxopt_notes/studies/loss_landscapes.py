@@ -189,7 +189,7 @@ def lowest_points(losses: Float[np.ndarray, "... y x"]) -> Int[np.ndarray, "..."
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lecture says of the landscapes with and without skip connections.
+    """Judge what the lecture claims about the landscapes with and without skip connections.
 
     Arguments:
         dataset: of `run`.

@@ -125,7 +125,7 @@ def _batch_means(
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of the gradient of a minibatch.
+    """Judge what the lectures claim about the gradient of a minibatch.
 
     Arguments:
         dataset: of `run`.

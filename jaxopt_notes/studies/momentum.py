@@ -177,7 +177,7 @@ def predicted_radius(form: str, beta: float, product: float) -> float:
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of momentum.
+    """Judge what the lectures claim about momentum.
 
     Arguments:
         dataset: of `run`.

@@ -1,4 +1,4 @@
-"""Problems that noise limits: digits of which a fifth of the labels is drawn at random, by two models."""
+"""Problems that noise limits: digits with a fifth of the labels drawn at random, by two models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..problems._datasets import Examples
 
 
 def noisy_softmax(noise: float = 0.2, seed: int = 0) -> Problem:
-    """Softmax regression on digits, some labels of which are replaced by random ones: convex, and never fitted.
+    """Softmax regression on digits with some labels replaced by random ones: convex, and never fitted.
 
         mean_i -log softmax(W x_i + b)_{y_i}
 

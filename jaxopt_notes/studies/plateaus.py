@@ -179,7 +179,7 @@ def _unit_vector(key: Key[Array, ""]) -> Float[Array, " inputs"]:
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of plateaus.
+    """Judge what the lectures claim about plateaus.
 
     Arguments:
         dataset: of `run`.

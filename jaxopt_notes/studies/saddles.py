@@ -169,7 +169,7 @@ def _growth(rate: np.ndarray, beta: np.ndarray) -> np.ndarray:
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of saddles.
+    """Judge what the lectures claim about saddles.
 
     Arguments:
         dataset: of `run`.

@@ -166,7 +166,7 @@ def _costs(key: Key[Array, ""], data: Any, width: int, runs: int) -> tuple[np.nd
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of saddles.
+    """Judge what the lectures claim about saddles.
 
     Arguments:
         dataset: of `run`.

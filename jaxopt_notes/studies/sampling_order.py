@@ -181,7 +181,7 @@ def _reading_times() -> Float[np.ndarray, "rows 2 repetitions"]:
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of the order of the examples.
+    """Judge what the lectures claim about the order of the examples.
 
     Arguments:
         dataset: of `run`.

@@ -111,7 +111,7 @@ def _split(key: Key[Array, ""], noise: Array, whole: Examples) -> tuple[Examples
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lecture says of minibatches as a regulariser.
+    """Judge what the lecture claims about minibatches as a regulariser.
 
     Arguments:
         dataset: of `run`.

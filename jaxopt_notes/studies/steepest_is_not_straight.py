@@ -169,7 +169,7 @@ def _curved(valley: problems.Problem, starts: Float[Array, "starts 2"]) -> tuple
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lecture says of the direction of steepest descent.
+    """Judge what the lecture claims about the direction of steepest descent.
 
     Arguments:
         dataset: of `run`.

@@ -196,7 +196,7 @@ def _threshold(near: np.ndarray, beyond: np.ndarray) -> float:
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of the step size.
+    """Judge what the lectures claim about the step size.
 
     Arguments:
         dataset: of `run`.
@@ -280,7 +280,7 @@ def _swing_claims(dataset: xarray.Dataset) -> list[Claim]:
         ),
         Claim(
             "swings_in_a_well",
-            "In a well that steepens, a rate just above 2/f'' swings between the same two points for ever.",
+            "In a well that steepens, a rate just above 2/f'' swings between the same two points without end.",
             float(abs(cycle[-1] - cycle[-2])), 0.01, 4.0, unit="between the two points",
             conditions=f"Double well, 5 % above the bound; second points agree to {abs(cycle[-1] - cycle[-3]):.0e}.",
         ),

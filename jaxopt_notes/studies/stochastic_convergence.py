@@ -162,7 +162,7 @@ def _first_steps() -> np.ndarray:
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of the end of a stochastic descent.
+    """Judge what the lectures claim about the end of a stochastic descent.
 
     Arguments:
         dataset: of `run`.

@@ -138,7 +138,7 @@ def _digits(
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of training loss, risk, and what to tune by.
+    """Judge what the lectures claim about training loss, risk, and what to tune by.
 
     Arguments:
         dataset: of `run`.

@@ -1,4 +1,4 @@
-"""What a study says: one sentence, the number it measured, the bound it was held to, and what came out."""
+"""A claim of a study: one sentence, the number it measured, the bound it was held to, and what came out."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class Lecture:
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a disagreement: what it says, and the ids of its rows."""
+    """One side of a disagreement: its statement, and the ids of its rows."""
 
     says: str
     rows: tuple[str, ...]

@@ -16,7 +16,7 @@ from .ledger import Row
 
 
 def statements(lecture: str, measured: Mapping[str, Claim] | None = None) -> str:
-    """What a lecture says and what was measured, one line per row.
+    """The statements of a lecture and what was measured, one line per row.
 
     Arguments:
         lecture: "T", "S", "A", "J" or "D".
@@ -42,7 +42,7 @@ def statements(lecture: str, measured: Mapping[str, Claim] | None = None) -> str
 def advice(
     names: Sequence[str], measured: Mapping[str, Claim] | None = None, pages: Mapping[str, str] | None = None
 ) -> str:
-    """What the lectures say on one matter, and below it what was measured of each sentence, for a notebook.
+    """The lectures' statements on one matter, followed by what was measured, for a notebook.
 
     Arguments:
         names: of rows, such as "S47"; in the order to show.
@@ -113,7 +113,7 @@ def disagreements(measured: Mapping[str, Claim] | None = None) -> str:
 
 
 def corrections() -> str:
-    """What the lectures and their transcripts get wrong, what is right, and who says so.
+    """What the lectures and their transcripts get wrong, what is right, and the source.
 
     Returns:
         MyST Markdown, a table.

@@ -43,7 +43,7 @@ STUDIES: dict[str, Entry] = {
     ),
     "saddles": Entry("Saddles: how long it takes to leave one, and which kinds there are", "T D"),
     "saddles_everywhere": Entry("Saddles among critical points, by dimension and in small networks", "T A D"),
-    "critical_points": Entry("Critical points: all found, judged, and what a diagonal does not say", "T D"),
+    "critical_points": Entry("Critical points: all found, judged, and what a diagonal does not show", "T D"),
     "better_directions": Entry("Newton, damped, saddle-free and L-BFGS against gradient methods", "T"),
     "minibatch_gradient": Entry("The gradient of a minibatch: unbiased, with noise that falls as 1/B", "S J D"),
     "sampling_order": Entry("In which order to see the examples, and what reading them costs", "S J"),
@@ -59,7 +59,7 @@ STUDIES: dict[str, Entry] = {
         "Adam or momentum: by the effort of tuning, the width of good rates, a rule of choice", "S D J"
     ),
     "training_or_validation": Entry("Least training loss against least risk, and which should tune the rate", "S D"),
-    "sgd_regularises": Entry("Whether the noise of minibatches regularises, and what their disagreement tells", "S"),
+    "sgd_regularises": Entry("Whether the noise of minibatches regularises, and what their disagreement shows", "S"),
     "edge_of_stability": Entry("Full-batch training raises the sharpness to the limit of the learning rate", ""),
     "initialisation": Entry("How far the gradient comes back, by initial weights and activation", "D"),
     "sparse_factorization": Entry("Where examples touch few parameters: batch size, and Adam against SGD", "D"),
@@ -75,7 +75,7 @@ class Study(Protocol):
         """Measure: `small` takes seconds on two cores, `full` is what the book shows."""
 
     def claims(self, dataset: xarray.Dataset) -> list[Claim]:
-        """What the measurements say, from the Dataset alone, so also from a saved one."""
+        """The claims that the measurements decide, from the Dataset alone, which may be a saved one."""
 
     def figure(self, dataset: xarray.Dataset) -> Figure:
         """The picture, from the Dataset alone."""

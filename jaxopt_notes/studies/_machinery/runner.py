@@ -112,7 +112,7 @@ def _measured(study: Study, seed: int, size: Size, identity: dict[str, str | int
 def run_studies(
     out: str | os.PathLike[str], *, names: Sequence[str] = (), seed: int = 0, size: Size = "small"
 ) -> Iterator[Result]:
-    """Run studies one after the other; an interrupted call, made again, goes on with the one that was not finished.
+    """Run studies one after the other; the same call after an interruption resumes with the unfinished one.
 
     Arguments:
         out: the folder to write; it is made.

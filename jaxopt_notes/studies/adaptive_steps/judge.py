@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of adaptive methods.
+    """Judge what the lectures claim about adaptive methods.
 
     Arguments:
         dataset: of `run`.
@@ -78,7 +78,7 @@ def _frequency_claims(dataset: xarray.Dataset) -> list[Claim]:
             high=1.0,
             interval=bootstrap(np.median, gain["adadelta"]),
             unit="times the rate of one always updated",
-            conditions="The scale of its steps is their own average, which decays while a coordinate rests.",
+            conditions="The scale of its steps is their own average, which decays while a coordinate is not updated.",
         ),
         Claim(
             "rare_rmsprop",

@@ -79,7 +79,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of convexity.
+    """Judge what the lectures claim about convexity.
 
     Arguments:
         dataset: of `run`.
@@ -116,7 +116,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     middle.plot(count, 1 / count, "--", color="0.5", label="1/k")
     middle.set(xscale="log", yscale="log", xlabel="step k", ylabel="loss")
     middle.legend(frameon=False, fontsize=9, loc="lower left")
-    plots.set_title(middle, "Convex, and no minimum", "the loss falls about as 1/k for ever")
+    plots.set_title(middle, "Convex, and no minimum", "the loss keeps falling, about as 1/k")
     plots.describe(middle, "On exp and on softmax regression of separable digits the loss keeps falling, about as 1/k.")
     for row in dataset.negative.values:
         right.plot(dataset.step, row, color="tab:blue", alpha=0.3, linewidth=0.8)

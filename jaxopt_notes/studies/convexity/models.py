@@ -34,7 +34,7 @@ class Digits(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A loss `loss(params, digits)` of a vector of so many parameters.
+    """A loss `loss(params, digits)` of a vector of this many parameters.
 
     Attributes:
         loss: the loss.

@@ -199,7 +199,7 @@ def _compared(found: CriticalPoints, known: np.ndarray, spectra: list[np.ndarray
 
 
 def _kind_of(spectrum: np.ndarray) -> int:
-    """What second derivatives can say of a point with these eigenvalues."""
+    """The verdict that these eigenvalues allow."""
     if np.any(spectrum < 0) and np.any(spectrum > 0):
         return Kind.SADDLE
     if np.any(spectrum == 0):
@@ -228,13 +228,13 @@ def _matrices(dimension: int, count: int, rng: np.random.Generator) -> tuple[int
 
 
 def _by_ring(ring: np.ndarray) -> np.ndarray:
-    """What the ring says of every point."""
+    """The verdict of the ring on every point."""
     up, down = (ring > 0).all(1), (ring < 0).all(1)
     return np.where(up, Kind.MINIMUM, np.where(down, Kind.MAXIMUM, Kind.SADDLE))
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of critical points.
+    """Judge what the lectures claim about critical points.
 
     Arguments:
         dataset: of `run`.

@@ -74,7 +74,7 @@ def run(*, key: Key[Array, ""], size: Size = "small") -> xarray.Dataset:
 
 
 def claims(dataset: xarray.Dataset) -> list[Claim]:
-    """Judge what the lectures say of local minima.
+    """Judge what the lectures claim about local minima.
 
     Arguments:
         dataset: of `run`.

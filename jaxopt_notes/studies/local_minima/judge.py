@@ -114,7 +114,7 @@ def _helps(dataset: xarray.Dataset, method: str) -> Claim:
 
 
 def what_is_known(dataset: xarray.Dataset) -> list[Claim]:
-    """What a verdict says, what a rate does, and how many minima there can be."""
+    """What a verdict means, what a rate does, and how many minima there can be."""
     counts, dimension = dataset.minima.values, dataset.dimension.values
     exact, beside = dataset.moved.values
     rate = dataset.bottom_rate.values
@@ -122,7 +122,7 @@ def what_is_known(dataset: xarray.Dataset) -> list[Claim]:
     return [
         Claim(
             "verdict_is_local",
-            "No derivative tells a local minimum from the global one: both get the verdict minimum.",
+            "No derivative distinguishes a local minimum from the global one: both get the verdict minimum.",
             int(np.sum(dataset.kind.values == Kind.MINIMUM)), 2, 2, unit="of 2",
             conditions=f"Their values are {local:.3f} and {globally:.3f}.",
         ),

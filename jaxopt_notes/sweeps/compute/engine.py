@@ -142,7 +142,7 @@ class Engine:
             self.limit(lanes // 2)
             if hooks.narrowed:
                 hooks.narrowed(self.lanes)
-            warn(f"out of memory with {lanes} lanes per device; going on with {self.lanes}")
+            warn(f"out of memory with {lanes} lanes per device; continuing with {self.lanes}")
 
     def _run_with(
         self, lanes: int, parts: Sequence[Part], leg: Leg, hooks: Hooks

@@ -152,7 +152,7 @@ class Placed:
 
 
 def ends_of(plan: GroupPlan, carry: Carry) -> dict[str, PyTree]:
-    """What a run continues from besides its parameters and aux: the optimizer's state, and the iterate.
+    """What a run continues from in addition to its parameters and aux: the optimizer's state, and the iterate.
 
     The iterate is there only where the method returns another point.
     """

@@ -64,7 +64,7 @@ class Limits(NamedTuple):
 
 
 def work_of(shapes: Shapes, width: int) -> Work:
-    """What a step of so many lanes needs, by compiling the segment for one and for two lanes on one device."""
+    """What a step of this many lanes needs, by compiling the segment for one and for two lanes on one device."""
     (one, _), (two, kernels) = (cost_of(segment_compiled(shapes.alone, lanes)) for lanes in (1, 2))
     carry, data, rows = size_of(shapes.alone.lanes(1).carry), size_of(shapes.data), shapes.rows
     if rows is not None and rows[-1] > 0:  # of the examples a batch, and not all

@@ -105,8 +105,8 @@ def best(
         A `Best`; `print` it for the answer in words.
 
     Raises:
-        TypeError, ValueError: no table of a sweep, the metric is unknown, has no `seed` axis or does not say which
-            direction is better, no trial was run, "order" of a mean, or report seeds that the table lacks, that leave
+        TypeError, ValueError: no table of a sweep, the metric is unknown, has no `seed` axis or does not declare its
+            direction, no trial was run, "order" of a mean, or report seeds that the table lacks, that leave
             none to choose by, or that decided what was pruned; the loss has axes; another `at` than the sweep's.
 
     Example:

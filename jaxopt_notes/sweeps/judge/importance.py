@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ... import _checks
+from ..._shown import readable
 from ...problems._metric import Direction
 from ..spec.space import CONFIGURATION
 from ..table.axes import hyperparameters
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     import xarray
 
 FEWEST_POINTS = 16
+_SHOWN = 12  # shares that are printed
 RESAMPLES = 400  # of the seeds of a grid
 
 
+@readable
 @dataclass(frozen=True)
 class Importance:
     """What share of the variance between configurations each hyperparameter explains.
@@ -46,15 +49,19 @@ class Importance:
     intervals: dict[str, tuple[float, float]]
 
     def __str__(self) -> str:
-        words = ", ".join(
-            f"{name} {share:.0%}{_in_brackets(*self.intervals[name])}" for name, share in self.shares.items()
-        )
+        """The largest share, then all of them, and what no single hyperparameter explains."""
         of = "ranks" if self.scale == "rank" else "values"
-        counted = f" ({self.failed} failed, counted as equally bad)" if self.failed else ""
-        return (
-            f"variance of the {of} of {self.metric} over {self.configurations} configurations{counted}: {words}; "
-            f"together or by chance {self.rest:.0%}"
-        )
+        measured = f"the variance of {self.metric} ({of} of {self.configurations} configurations)"
+        largest = next(iter(self.shares), None)
+        answer = f"{largest} explains {self.shares[largest]:.0%}" if largest else "no hyperparameter explains any"
+        words = [f"{name}: {share:.0%}{_in_brackets(*self.intervals[name])}" for name, share in self.shares.items()]
+        lines = [f"{answer} of {measured}", *words[:_SHOWN]]
+        if len(words) > _SHOWN:
+            lines.append(f"and {len(words) - _SHOWN} more, none above {[*self.shares.values()][_SHOWN]:.0%}")
+        lines.append(f"interactions and the noise of the seeds: {self.rest:.0%}")
+        if self.failed:
+            lines.append(f"failed from most seeds: {self.failed}, counted as equally bad")
+        return "\n".join(lines)
 
 
 def importance(

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ..._shown import readable
 from ...problems._metric import Direction
 from ..spec.space import in_words
 from ..table.direction import SUPERLATIVES
 from .intervals import CONFIDENCE, most_coverage
 
+_FAMILIES = 6  # that are shown
 
+
+@readable
 class Tested(NamedTuple):
     """What the winner reaches on data that chose nothing.
 
@@ -35,6 +39,7 @@ class Tested(NamedTuple):
         return f"{self.metric} there {self.median:.4g}{interval}{looks}"
 
 
+@readable
 @dataclass(frozen=True)
 class Best:
     """The winning configuration of a sweep.
@@ -80,22 +85,31 @@ class Best:
         lines = []
         if self.failed >= 0.5:
             lines.append("no configuration succeeded from most of its seeds; the least bad:")
-        interval = f", {self.coverage:.1%} interval [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
-        seeds = f"{self.seeds} seeds{interval}" if self.seeds > 1 else "1 seed, which gives no interval"
-        name = in_words(self.config) or "the only configuration"
-        most = SUPERLATIVES[self.direction]
-        chosen = "" if self.held_out else f", the {most}"
-        lines.append(f"{name}: {self.by} {self.metric} {self.median:.4g} over {seeds}{chosen}")
+        lines.append(self._headline)
+        if self.seeds > 1:
+            lines.append(f"{self.coverage:.1%} interval: [{self.interval[0]:.4g}, {self.interval[1]:.4g}]")
         if self.held_out:
-            lines.append(f"chosen by {self.chosen_by} other seeds, so this {self.by} is no {most} of many")
+            lines.append(f"chosen by {self.chosen_by} other seeds, so this {self.by} is not biased by the selection")
         lines.extend([] if self.test is None else [str(self.test)])
         lines.append(f"failed seeds: {self.failed:.0%} of this configuration, {self.trials_failed:.0%} of all trials")
         if self.ties:
             shown = "; ".join(in_words(tie) for tie in self.ties[:3]) + ("; ..." if len(self.ties) > 3 else "")
             others = "1 other configuration" if len(self.ties) == 1 else f"{len(self.ties)} other configurations"
-            lines.append(f"cannot be told from {others} by these seeds: {shown}")
+            lines.append(f"these seeds cannot separate it from {others}: {shown}")
         if most_coverage(self.chosen_by or self.seeds) < CONFIDENCE:
-            lines.append(f"fewer than 6 seeds tell no two configurations apart at {CONFIDENCE:.0%}: run at least 6")
+            lines.append(
+                f"fewer than 6 seeds cannot separate any two configurations at {CONFIDENCE:.0%}: run at least 6"
+            )
         lines.extend(f"warning: {edge}" for edge in self.edges)
-        lines.extend(f"best of {name}: {str(one).splitlines()[0]}" for name, one in self.families.items())
+        lines += [f"best of {name}: {one._headline}" for name, one in [*self.families.items()][:_FAMILIES]]
+        if len(self.families) > _FAMILIES:
+            lines.append(f"and {len(self.families) - _FAMILIES} more families")
         return "\n".join(lines)
+
+    @property
+    def _headline(self) -> str:
+        """The configuration and its score."""
+        seeds = f"{self.seeds} seeds" if self.seeds > 1 else "1 seed, which gives no interval"
+        name = in_words(self.config) or "the only configuration"
+        chosen = "" if self.held_out else f", the {SUPERLATIVES[self.direction]}"
+        return f"{name}: {self.by} {self.metric} {self.median:.4g} over {seeds}{chosen}"

@@ -172,7 +172,7 @@ def check_extends(
     names = [name for name in {**known, **then} if name != "axes" and known.get(name) != then.get(name)]
     lines = [f"  {name}: {known.get(name)} there, {then.get(name)} now" for name in names]
     if "update" in names and identity["steps"] > known["steps"]:
-        lines.append("  (a schedule over `steps` makes every trial another one)")
+        lines.append("  (a schedule over `steps` changes every trial)")
     try:
         _places(there.layout, layout)
     except KeyError as error:

@@ -12,7 +12,7 @@ from typing import Any
 from ..._digests import StoreError, digest_of, read_json
 
 RECORDS = ("manifest.json", "groups.json", "families.json")
-ANEW = "sweep(..., repair=True) sets it aside and writes it anew"
+ANEW = "sweep(..., repair=True) sets it aside and writes it again"
 
 
 def records_in(folder: Path) -> list[str]:

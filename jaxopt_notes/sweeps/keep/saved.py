@@ -83,7 +83,9 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     path = Path(path)
     if path.is_dir():
-        raise StoreError(f"{path} cannot be read (it is no regular file but a folder); open_sweep reads a stored sweep")
+        raise StoreError(
+            f"{path} cannot be read (it is not a regular file but a folder); open_sweep reads a stored sweep"
+        )
     with open_digested(path, _FIX, bare=True) as opened:
         with h5py.File(opened, "r") as file:
             _check_all(file)

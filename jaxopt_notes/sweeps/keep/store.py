@@ -1,4 +1,4 @@
-"""A sweep on disk: a manifest and one NetCDF file per finished chunk, each of which appears whole or not at all.
+"""A sweep on disk: a manifest and one NetCDF file per finished chunk, written whole or not at all.
 
 folder/manifest.json       the layout of the table and the identity of the sweep
 folder/chunk-00000.nc      the columns of one chunk, flat along `trial`

@@ -77,7 +77,7 @@ def _stops(plan: GroupPlan) -> list[int]:
 
 
 def _fill(plan: GroupPlan, columns: Columns, until: int) -> None:
-    """Continue the records of trials beyond the last step that they were run to, as those of a trial that rests do."""
+    """Continue the records of trials beyond their last step, as if they stayed there."""
     last, watch = until // plan.static.every, plan.static.watch
     assert watch is not None
     for name in plan.static.record:

@@ -179,8 +179,8 @@ def _result(
         done = f"{shelf.trials_finished()} of {layout.trials} trials are finished"
         kept = f"{done} and in {folder}; the same call runs only the rest" if folder else done
         raise ChunkKilledWorkers(
-            f"{chunks} killed every worker that tried, as for want of memory; {kept}. Give the workers more memory, or "
-            f"the sweep a smaller width and another store. The executor reports: {error}"
+            f"{chunks} killed every worker that tried, perhaps by running out of memory; {kept}. Give the workers more "
+            f"memory, or the sweep a smaller width and another store. The executor reports: {error}"
         ) from error
 
 

@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 
 from ..._columns import is_key
 from ..._jaxpr import collectives_in
+from ..._shown import readable
 from ..compute.engine import Engine, Finished, Leg
 from ..compute.group_plan import GroupPlan
 from ..compute.memory import segment_compiled
@@ -30,6 +31,7 @@ class Check(NamedTuple):
     detail: str
 
 
+@readable
 class Invariance(NamedTuple):
     """All checks of a plan; `print` it."""
 

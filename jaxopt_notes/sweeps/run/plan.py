@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from ... import _checks
+from ..._shown import readable
 from ..._streams import Source, source_of
 from ...problems import Problem
 from ..compute import width as widths
@@ -53,6 +54,7 @@ class Specification:
                 yield f"{family or _checks.name_of(self.arguments['optimizer'])} {group.words}".strip(), group
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class SweepPlan:
     """What a sweep will do; `print` it, and `sweep` it.

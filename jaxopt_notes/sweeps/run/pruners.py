@@ -69,7 +69,7 @@ class Halving(_Recorded):
     direction: Direction | None = None
 
     def decide_at(self, steps: int) -> list[int]:
-        """Steps / factor^k, all of which must differ and be at least 1."""
+        """Steps / factor^k; all must differ and be at least 1."""
         return _distinct(self, steps, [int(steps / self.factor**k) for k in range(self.rungs - 1, 0, -1)])
 
     def survivors(self, medians: np.ndarray, alive: np.ndarray) -> np.ndarray:
@@ -154,7 +154,7 @@ def halving(
 
     Raises:
         TypeError, ValueError: a factor of 1 or less, or fewer than 2 rungs. From `sweep`, before a trial runs: a rung
-            of no steps, an unknown metric, or one that does not say which direction is better.
+            of no steps, an unknown metric, or one that does not declare its direction.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -196,7 +196,7 @@ def median_stopping(
 
     Raises:
         TypeError, ValueError: a number out of its range. From `sweep`, before a trial runs: checks that fall on one
-            step or none, an unknown metric, or one that does not say which direction is better.
+            step or none, an unknown metric, or one that does not declare its direction.
 
     Example:
         >>> import jaxopt_notes as jon

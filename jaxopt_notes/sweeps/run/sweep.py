@@ -97,7 +97,7 @@ def sweep(
             a function, or `batch_size`. None with several families.
         seeds: how many seeds (0, 1, ...), or the seeds themselves.
         steps: steps of every trial. Static. An axis `steps` gives each trial its own number, at most this one, after
-            which it rests as it is; `steps` may then be left out. (An optimizer with an argument of that name is given
+            which it stays as it is; `steps` may then be left out. (An optimizer with an argument of that name is given
             the axis instead.)
         epochs: passes over the training data, in place of `steps`: trials of different batch sizes see the same
             examples and take different numbers of steps. With `steps` they take the same steps. Static.
@@ -290,9 +290,7 @@ def _check_extend(how: Execution, path: Path | None) -> None:
     if path is None:
         raise ValueError("extend=True needs the store that is to be extended")
     if how.prune is not None:
-        raise ValueError(
-            "extend=True cannot add to a pruned sweep: with more points or seeds the competition is another"
-        )
+        raise ValueError("extend=True cannot add to a pruned sweep: more points or seeds would change the competition")
     if how.compact:
         raise ValueError("extend=True runs what is new in chunks of its own; leave compact= out")
     if how.executor is not None or jax.process_count() > 1:

@@ -27,7 +27,7 @@ def check_space(
         space: the space.
         factory: the optimizer's factory.
         elsewhere: the axes that it does not see.
-        others: what an axis may be called besides the factory's arguments.
+        others: what an axis may be called, other than the factory's arguments.
 
     Raises:
         TypeError: not a space, not an optimizer factory, a required hyperparameter has no axis, or a value of another

@@ -69,7 +69,7 @@ def check_comparable(metric: str, loss_axes: Sequence[str]) -> None:
     """
     if loss_axes and metric in LOSSES and metric != "validation_loss":
         raise ValueError(
-            f"{metric} is no common measure of these configurations: the loss itself takes {', '.join(loss_axes)}, so "
+            f"{metric} does not compare these configurations: the loss itself takes {', '.join(loss_axes)}, so "
             f"its values are of different functions. Compare by a metric or by the loss on validation data, as in "
             f"best(table, 'validation_loss'); or measure a loss without them, with Problem(..., evaluate=...)"
         )
@@ -84,7 +84,7 @@ def common_direction(tables: Iterable[xarray.Dataset], metric: str, direction: D
     found = {direction_of(table, metric, direction) for table in tables}
     if len(found) > 1:
         raise ValueError(
-            f"{metric!r} must have one direction, and some tables say 'max', others 'min': pass direction='max' or "
+            f"{metric!r} must have one direction, and some tables have 'max', others 'min': pass direction='max' or "
             f"direction='min'"
         )
     return found.pop()

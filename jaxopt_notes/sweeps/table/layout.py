@@ -50,7 +50,7 @@ class Layout(NamedTuple):
         columns: name -> (shape of one trial's value, dtype) of every variable.
         attributes: strings and numbers.
         points: name -> one value per configuration, of a space that is a list of points; NaN where it is absent.
-        described: name -> attributes of that variable, besides its description.
+        described: name -> attributes of that variable, other than its description.
         order: the trials in the order in which columns hold them while the sweep runs; empty where that is by number.
         known: how many of these come first that an earlier sweep finished, and no chunk has.
         begun: how many come next that continue from where an earlier sweep ended. Chunks do not mix them with others.

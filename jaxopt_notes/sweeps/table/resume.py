@@ -123,7 +123,7 @@ def _optimizer_of(
     if factory is None:
         name = table.attrs.get("optimizer")
         if name not in OPTIMIZERS:
-            raise ValueError(f"resume needs the optimizer {name!r}, which is none of ours: pass optimizer=")
+            raise ValueError(f"resume needs the optimizer {name!r}, which is not one of ours: pass optimizer=")
         factory = OPTIMIZERS[name]
     arguments = arguments_of(factory)
     values = {name: trial[name].values.item() for name in hyperparameters(table)}

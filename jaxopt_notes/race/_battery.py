@@ -149,7 +149,7 @@ def passed(table: xarray.Dataset, task: Task) -> Bool[np.ndarray, " configuratio
 
 
 def chance_of_pass(passes: Counts, trials: Counts, budget: int) -> Float[np.ndarray, "..."]:
-    """The chance that at least one of so many configurations passes, drawn without replacement from those tried.
+    """The chance that at least one of k configurations passes, drawn without replacement from those tried.
 
         P_k = 1 - C(n - p, k) / C(n, k)
 

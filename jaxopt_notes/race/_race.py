@@ -78,8 +78,9 @@ def race(
         tuning_seeds: how many seeds tune, the first ones, or which. When None 8, of tables half.
         scoring_seeds: how many seeds score, the last ones, or which; at least 2. When None 8, of tables half.
         target: a value of the loss, or of a `metric` that is a curve. With it each method is also tuned to reach the
-            target early, and its step is reported: the first at which the scoring seeds show, as in `time_to_target`, that
-            it is reached. If no method reaches it, the verdict begins with that; the comparison by the metric stands.
+            target early, and its step is reported: the first at which the scoring seeds show, as in
+            `time_to_target`, that it is reached. If no method reaches it, the verdict begins with that; the comparison
+            by the metric stands.
         metric: what is compared.
         direction: "max" or "min"; as the metric declares it when None.
         scale: "log" or "linear", on which values are averaged and compared; when None "log" of a loss that is nowhere

@@ -127,7 +127,7 @@ class Race:
 
     @property
     def headline(self) -> str:
-        """The answer in one sentence, after one that says so if no method reached the target."""
+        """The answer in one sentence, preceded by a note if no method reached the target."""
         missed = f"No method reached the target {self.target:g}. " if self._missed() else ""
         return f"{missed}{self._answer()}"
 

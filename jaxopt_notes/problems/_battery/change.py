@@ -1,4 +1,4 @@
-"""Losses that change while a run goes on: moving and jumping targets, changing scales, late and flipped gradients."""
+"""Losses that change during a run: moving and jumping targets, changing scales, late and flipped gradients."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def _ill_conditioned(exponent: int, rotated: bool, steps: int, reference: tuple[
 
 
 def rosenbrocks_valley() -> Task:
-    """A curved valley of which the floor is 2,500 times flatter than the walls."""
+    """A curved valley whose floor is 2,500 times flatter than its walls."""
     return Task(
         name="rosenbrock",
         difficulty="a ravine that turns: the fast direction is another one at every point",

@@ -84,7 +84,7 @@ def factorization() -> Task:
 
     return Task(
         name="factorization",
-        difficulty="a matrix of which one component is 30 times weaker than the other, as a product of two factors",
+        difficulty="a matrix with one component 30 times weaker than the other, as a product of two factors",
         source="Gunasekar et al., 2017; Jordan et al., 2024 (Muon)",
         problem=Problem(loss, init),
         steps=300,

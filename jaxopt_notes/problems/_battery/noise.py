@@ -53,7 +53,7 @@ def heavy_tailed() -> Task:
     """Noise of the Cauchy distribution, which has no mean."""
     return Task(
         name="heavy_tailed_noise",
-        difficulty="noise with outliers of any size (Cauchy), of which no average settles",
+        difficulty="noise with outliers of any size (Cauchy), whose average never settles",
         source="Zhang et al., 2020; Simsekli et al., 2019",
         problem=moved(
             with_gradient_noise(_bowl, lambda key, x: 0.3 * jax.random.cauchy(key, x.shape), normal_start(8))

@@ -26,7 +26,7 @@ def rare_features() -> Task:
 
     return Task(
         name="rare_features",
-        difficulty="features in all to a hundredth of the examples, of which the rare ones say more",
+        difficulty="features in all examples down to a hundredth of them; the rare ones say more",
         source="Duchi, Hazan and Singer, 2011",
         problem=Problem(loss, near(*[0.0] * 5), evaluate=lambda x: 0.5 * jnp.sum((x - 3) ** 2)),
         steps=1000,
@@ -38,7 +38,7 @@ def rare_features() -> Task:
 
 
 def sparse_embeddings() -> Task:
-    """A table of vectors; a step shows eight tokens, of which the last is 30 times rarer than the first."""
+    """A table of vectors; a step shows eight tokens; the last is 30 times rarer than the first."""
     target = np.random.default_rng(0).standard_normal((_TOKENS, _SIZE))
 
     def loss(table: Float[Array, "32 4"], *, key: Key[Array, ""]) -> Float[Array, ""]:

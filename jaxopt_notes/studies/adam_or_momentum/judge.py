@@ -303,7 +303,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
         cells.bar(places + shift, left, 0.2, color=plots.style_of(method).color, label=method.replace("_", " "))
     cells.set_yscale("log")
     cells.set_xticks(places, list(CELLS))
-    cells.set(ylabel="share of the first loss that is left", ylim=(FLOOR / 2, 30))
+    cells.set(ylabel="share of the first loss that is left", ylim=(FLOOR / 2, 1000))
     cells.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
     plots.set_title(cells, "Ravines and rare features", "regression, tuned rates")
     plots.describe(cells, "In a ravine momentum leaves least; with rare features as well momentum and Adam do.")

@@ -528,6 +528,14 @@ def test_what_has_no_rule_is_named(function, words):
         javascript(function, jnp.ones(3))
 
 
+def test_what_a_program_prints_is_left_out():
+    def function(x):
+        jax.debug.print("x = {x}", x=x)
+        return lax.scan(lambda c, y: (jax.debug.print("{y}", y=y), (c + y, None))[1], 0.0, x)[0]
+
+    check(jax.value_and_grad(function), SMALL[0])
+
+
 def test_names_are_identifiers():
     with pytest.raises(ValueError, match="identifier"):
         javascript(jnp.sin, 1.0, name="alert(1);f")

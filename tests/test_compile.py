@@ -321,6 +321,10 @@ def test_changed_elements_of_whole_numbers_wrap():
     check(lambda x: (x.at[twice].add(x[1]), x.at[twice].multiply(x[1])), x, ulp=0)
 
 
+def test_the_largest_are_found_in_the_total_order():
+    check(lambda x: lax.top_k(x, 5), jnp.array([-0.0, 0.0, jnp.nan, -jnp.inf, -0.0, 0.0]), ulp=0)
+
+
 def test_tables_are_searched_and_interpolated():
     places, heights = jnp.linspace(-2, 2, 40), jnp.sin(jnp.linspace(-2, 2, 40))
     height = lambda x: jnp.interp(x, places, heights)
@@ -373,6 +377,10 @@ def test_small_matrices(size):
                     ulp=500,
                     scale=np.abs(turned).max(),
                 )
+
+
+def test_a_factor_is_differentiated():
+    check(jax.grad(lambda a: jnp.log(jnp.diag(jnp.linalg.cholesky(a @ a.T))).sum()), spd(5), ulp=2000, scale=1)
 
 
 def test_a_matrix_that_is_not_positive_definite_has_no_factor():
@@ -596,6 +604,8 @@ def test_every_rule_is_met_by_a_test():
         "eq_to",
         "le_to",
         "lt_to",
+        "empty",
+        "empty2",
     }
     alternatives = {name for name in supported() if name.replace("-", "_") in seen or name.replace("_", "-") in seen}
     assert set(supported()) - seen - alternatives <= others

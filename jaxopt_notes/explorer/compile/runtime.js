@@ -270,12 +270,12 @@ const R = (() => {
     }
   }
 
-  // The largest first, and NaN before it.
+  // The largest first, in the total order: NaN before it, and 0 before -0.
   function topK(rows, count, k, source, values, places) {
     for (let row = 0; row < rows; row += 1) {
       const found = Array.from({ length: count }, (_, i) => i);
       const at = (i) => source[row * count + i];
-      found.sort((p, q) => compared(at(q), at(p)) || p - q);
+      found.sort((p, q) => before(at(p), at(q)) - before(at(q), at(p)) || p - q);
       for (let i = 0; i < k; i += 1) {
         values[row * k + i] = at(found[i]);
         places[row * k + i] = found[i];

@@ -203,7 +203,7 @@ def main(arguments: list[str] | None = None) -> int:
             description="Functional optimization in JAX: vmapped sweeps, verdicts and proofs about critical points.",
             args=arguments,
         )
-    except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+    except (ValueError, TypeError, NotImplementedError, OSError, ModuleNotFoundError) as error:
         if os.environ.get("JAXOPT_NOTES_TRACEBACK"):
             raise
         print(f"jaxopt-notes: {error}", file=sys.stderr)

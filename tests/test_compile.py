@@ -202,6 +202,11 @@ SUMS = {
     "sort": lambda x: (jnp.sort(x, axis=-1), jnp.argsort(x.ravel()), lax.top_k(x, 2)),
     "median": lambda x: jnp.median(x.ravel()),
     "parity": lambda x: lax.reduce_xor(x > 0, axes=(0,)),
+    "bits": lambda x: [
+        reduce(jnp.nan_to_num(30 * jnp.abs(x)).astype(dtype), axes=tuple(range(x.ndim)))
+        for reduce in (lax.reduce_xor, lax.reduce_and, lax.reduce_or)
+        for dtype in ("int32", "uint32", "uint8")
+    ],
 }
 
 
@@ -274,6 +279,68 @@ def test_loops_and_branches(name):
     check(CONTROL[name], SMALL / 7, ulp=16, scale=30)
 
 
+WAVE = np.sin(np.arange(40.0))
+CARRIES = {
+    "exchanged": lambda i, c: (c[1], c[0]),
+    "one step back": lambda i, c: (c[0] - 0.1 * jnp.sin(c[0]) + 0.5 * (c[0] - c[1]), c[0]),
+    "exchanged and reversed": lambda i, c: (c[1][::-1], c[0].reshape(5, 8).reshape(40)),
+    "changed in place and kept": lambda i, c: (lax.dynamic_update_index_in_dim(c[0], 0.5 * i, i, 0), c[0]),
+    "kept and changed in place": lambda i, c: (c[1], lax.dynamic_update_index_in_dim(c[1], 0.5 * i, i, 0)),
+}
+
+
+@pytest.mark.parametrize("name", CARRIES)
+def test_arrays_that_a_loop_hands_on_to_one_another(name):
+    check(lambda x: lax.fori_loop(0, 3, CARRIES[name], (x, jnp.cos(x))), WAVE)
+
+
+def test_a_loop_writes_one_array_into_another_that_it_changes():
+    def step(i, carry):
+        now, history = carry
+        return jnp.cos(now), lax.dynamic_update_slice(history, now.reshape(1, 5, 8), (i, 0, 0))
+
+    check(lambda x: lax.fori_loop(0, 3, step, (x, jnp.zeros((4, 5, 8)))), WAVE)
+
+
+def test_an_array_that_was_written_is_read_in_another_shape():
+    check(lambda x: lax.dynamic_update_slice(jnp.zeros((5, 8)), x[:1, None], (1, 2)).reshape(8, 5)[1, 2], WAVE)
+
+
+def test_whole_numbers_have_no_negative_zero():
+    def zeros(a, x):
+        integers = a * 0, -(a + 3), lax.div(a, 5 * jnp.ones_like(a)), lax.rem(a, a), x.astype(a.dtype)
+        return [1 / integer.astype(float) for integer in integers]
+
+    check(zeros, jnp.int64(-3), -0.25)
+    check(zeros, jnp.int32(-3), -0.25)
+    check(lambda x: 1 / (jnp.array([0.0, -0.0] * 10) * x), 2.0)
+
+
+def test_changed_elements_of_whole_numbers_wrap():
+    x, twice = jnp.full(3, 2**30 + 12_345, jnp.int32), jnp.array([0, 0])
+    check(lambda x: (x.at[twice].add(x[1]), x.at[twice].multiply(x[1])), x, ulp=0)
+
+
+def test_the_largest_are_found_in_the_total_order():
+    check(lambda x: lax.top_k(x, 5), jnp.array([-0.0, 0.0, jnp.nan, -jnp.inf, -0.0, 0.0]), ulp=0)
+
+
+def test_tables_are_searched_and_interpolated():
+    places, heights = jnp.linspace(-2, 2, 40), jnp.sin(jnp.linspace(-2, 2, 40))
+    height = lambda x: jnp.interp(x, places, heights)
+    check(
+        lambda x: (height(x), jax.vmap(jax.grad(height))(x)), jnp.array([-3.0, -1.23, 0.4, 1.99, 5.0]), ulp=8, scale=1
+    )
+    numbers = jnp.array([-jnp.inf, -1.0, -0.0, 0.0, 2.5, jnp.inf, jnp.nan])
+    check(lambda x: [jnp.searchsorted(numbers, x, side=side) for side in ("left", "right")], numbers, ulp=0)
+    check(lambda x: jnp.searchsorted(jnp.array([1, 3, 3, 7]), x), jnp.array([0, 3, 4, 9]), ulp=0)
+    check(
+        lambda a, b: [lax.eq_to_p.bind(a, b), lax.lt_to_p.bind(a, b), lax.le_to_p.bind(a, b)],
+        *map(jnp.ravel, jnp.meshgrid(numbers, numbers)),
+        ulp=0,
+    )
+
+
 def test_only_the_branch_that_is_taken_runs():
     endless = lambda x: lax.while_loop(lambda c: c >= 0, lambda c: c + 1, x)
     function = lambda x: lax.cond(x > 0, lambda x: x * 2, endless, x)
@@ -310,6 +377,10 @@ def test_small_matrices(size):
                     ulp=500,
                     scale=np.abs(turned).max(),
                 )
+
+
+def test_a_factor_is_differentiated():
+    check(jax.grad(lambda a: jnp.log(jnp.diag(jnp.linalg.cholesky(a @ a.T))).sum()), spd(5), ulp=2000, scale=1)
 
 
 def test_a_matrix_that_is_not_positive_definite_has_no_factor():
@@ -454,11 +525,23 @@ def test_random_programs(block):
         (lambda x: jax.pure_callback(np.sin, x, x), "callback"),
         (lambda x: jnp.linalg.svd(jnp.outer(x, x))[1], "has no rule"),
         (lambda x: jnp.linalg.eigvalsh(jnp.outer(x, x).astype(jnp.float32)), "use float64"),
+        (lambda x: jnp.zeros(20).at[3].set(x[0]).at[3].apply(jnp.sin), "applies a function"),
+        (lambda x: jnp.nextafter(x.astype(jnp.float32), jnp.float32(9)), "nextafter"),
+        (lambda x: lax.shift_right_logical(x.astype(jnp.int8), jnp.int8(1)), "shift_right_logical"),
+        (lambda x: lax.reduce_or(x.astype(jnp.int64), axes=(0,)), "reduce_or"),
     ],
 )
 def test_what_has_no_rule_is_named(function, words):
     with pytest.raises(NotImplementedError, match=words):
         javascript(function, jnp.ones(3))
+
+
+def test_what_a_program_prints_is_left_out():
+    def function(x):
+        jax.debug.print("x = {x}", x=x)
+        return lax.scan(lambda c, y: (jax.debug.print("{y}", y=y), (c + y, None))[1], 0.0, x)[0]
+
+    check(jax.value_and_grad(function), SMALL[0])
 
 
 def test_names_are_identifiers():
@@ -518,6 +601,11 @@ def test_every_rule_is_met_by_a_test():
         "threefry2x32",
         "unstack",
         "platform_index",
+        "eq_to",
+        "le_to",
+        "lt_to",
+        "empty",
+        "empty2",
     }
     alternatives = {name for name in supported() if name.replace("-", "_") in seen or name.replace("_", "-") in seen}
     assert set(supported()) - seen - alternatives <= others

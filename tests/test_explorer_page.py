@@ -402,11 +402,12 @@ def test_the_command_takes_a_demonstration_and_a_link(tmp_path, monkeypatch, cap
         (["mine.py:g", "--bounds", "0", "1"], "has nothing of that name"),
         (["mine.py:f", "--bounds", "0", "1", "2"], "two numbers for each"),
         (["mine.py:f"], "needs bounds"),
+        (["mine.py:complex", "--bounds", "0", "1", "--save", "x.html"], "complex"),
         (["saddle", "--save", "no/such/folder/x.html"], "No such file"),
     ],
 )
 def test_the_command_refuses_by_name(arguments, words, tmp_path, monkeypatch, capsys):
-    (tmp_path / "mine.py").write_text("def f(x):\n    return x[0] ** 2\n")
+    (tmp_path / "mine.py").write_text("def f(x):\n    return x[0] ** 2\ndef complex(x):\n    return abs(x[0] + 1j)\n")
     monkeypatch.chdir(tmp_path)
     assert cli.main(["explore", *arguments]) == 2
     assert words in capsys.readouterr().err

@@ -98,6 +98,8 @@ def _operations(
 ) -> Iterator[Operation]:
     names.update(zip(jaxpr.constvars, map(_known, constants), strict=True))
     for equation in jaxpr.eqns:
+        if not equation.outvars:
+            continue  # `jax.debug.print` and its like compute nothing
         takes: list[Any] = [atom.aval for atom in equation.invars]
         inputs = [_read(atom, names) for atom in equation.invars]
         body = next((equation.params[key] for key in _BODY if key in equation.params), None)

@@ -50,7 +50,7 @@ _INTEGER: Final = {
     "mul": "{0}*{1}",
     "div": "R.quotient({0},{1})",
     "rem": "R.remainder({0},{1})",
-    "neg": "-{0}",
+    "neg": "0-{0}",
     "max": "Math.max({0},{1})",
     "min": "Math.min({0},{1})",
     "square": "{0}*{0}",
@@ -86,7 +86,11 @@ _COMPARED: Final = {
     "gt": "{0}>{1}",
     "ge": "{0}>={1}",
     "is_finite": "Number.isFinite({0})",
+    "eq_to": "Object.is({0},{1})",
+    "lt_to": "R.before({0},{1})",
+    "le_to": "!R.before({1},{0})",
 }
+_NARROW: Final = ("shift_right_logical", "clz", "population_count")  # what the bits before the first one change
 _WORDS: Final = ("i4", "u4")  # whose products a double does not hold
 _UNCHANGED: Final = ("copy", "copy_p", "stop_gradient")
 _ROUNDED: Final = {"f4": "Math.fround({0})", "i4": "{0}|0", "u4": "{0}>>>0", "i1": "{0}<<24>>24", "u1": "{0}&255"}
@@ -116,19 +120,21 @@ def _rule(writer: Writer, operation: Operation) -> Callable[[list[Atom]], Atom]:
         return lambda atoms: atoms[0]
     if kind(taken) == "wide":
         return lambda atoms: _wide(writer, operation, atoms)
-    if name in _COMPARED:
-        return lambda atoms: writer.local(_COMPARED[name], *atoms)
     held = kind(taken)
+    if name in _COMPARED:
+        compared = _COMPARED[name if held == "f" else name.removesuffix("_to")]
+        return lambda atoms: writer.local(compared, *atoms)
     table = {"f": _FLOAT, "b": _BOOLEAN}.get(held, _INTEGER)
     template = table.get(name)
     if template is None and held in "iu":
         template = _BITS.get(name)
-        if template is not None and np.dtype(taken).itemsize == 8:
+        size = np.dtype(taken).itemsize
+        if template is not None and (size == 8 or (size == 1 and name in _NARROW)):
             raise Refused(f"{name!r} of {np.dtype(taken).name} has no rule in JavaScript, whose bits are 32")
-    if template is None:
+    if template is None or (name == "nextafter" and taken == np.float32):
         raise Refused(f"{name!r} of {np.dtype(taken).name} has no rule in JavaScript")
-    if _width(to) in _WORDS and name in ("mul", "square"):
-        template = "Math.imul({0},{1})" if name == "mul" else "Math.imul({0},{0})"
+    if name in ("mul", "square") and held in "iu":
+        template = product_of(to) if name == "mul" else product_of(to).replace("{1}", "{0}")
 
     def rule(atoms: list[Atom]) -> Atom:
         found = unit_factor(atoms[0], atoms[1], to) if name == "mul" else None
@@ -139,7 +145,9 @@ def _rule(writer: Writer, operation: Operation) -> Callable[[list[Atom]], Atom]:
 
 def product_of(dtype: Any) -> str:
     """The product of two numbers, before it is rounded or wrapped."""
-    return "Math.imul({0},{1})" if _width(dtype) in _WORDS else "{0}*{1}"
+    if _width(dtype) in _WORDS:
+        return "Math.imul({0},{1})"
+    return "{0}*{1}+0" if kind(dtype) == "i" else "{0}*{1}"  # whole numbers have no -0
 
 
 def unit_factor(a: Atom, b: Atom, dtype: Any) -> Atom | None:
@@ -155,11 +163,15 @@ def rounded(writer: Writer, dtype: Any, template: Any, *atoms: Atom) -> Atom:
         template, atoms = "{0}", (template,)
         if _width(dtype) not in _ROUNDED:
             return atoms[0]
+    return writer.local(wrapped(dtype, template), *atoms)
+
+
+def wrapped(dtype: Any, template: str) -> str:
+    """An expression whose value is rounded or wrapped to a type."""
     around = _ROUNDED.get(_width(dtype))
     if around is None:
-        return writer.local(template, *atoms)
-    inner = template if "fround" in around else f"({template})"
-    return writer.local(around.replace("{0}", inner), *atoms)
+        return template
+    return around.replace("{0}", template if "fround" in around else f"({template})")
 
 
 def _width(dtype: Any) -> str:

@@ -202,7 +202,7 @@ def _forward(block: Block) -> None:
         if access is None:
             held = {key: value for key, value in held.items() if key[0] not in _writes(node)}
             continue
-        key = (access.store.name, *(_key(instead.get(_key(i), i)) for i in access.at))
+        key = (access.store.name, access.shape, *(_key(instead.get(_key(i), i)) for i in access.at))
         if node.writes:
             held = {other: value for other, value in held.items() if other[0] != access.store.name}
             held[key] = node.operands[2]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -51,8 +52,8 @@ class Carried:
             atoms[at] = read[place] if step == 1 else tuple(read[2 * place : 2 * place + 2])
         return writer.scalars(atoms, self.dtype)
 
-    def prepared(self, new: Value) -> Value:
-        """What it shall hold next, computed before anything that this depends on changes."""
+    def prepared(self, new: Value, changing: Collection[str]) -> Value:
+        """What it shall hold next, computed before any of the arrays that are changing is written."""
         if self.small:
             return self.writer.settled(new)
         if (
@@ -60,10 +61,15 @@ class Carried:
             and new.update[0].store is not None
             and new.update[0].store.name == self.stores[0].name
         ):
-            return new  # only a part changes, and it is in names or elsewhere already
-        if new.store is not None and new.store.name == self.stores[0].name:
-            new = Value(new.shape, new.dtype, new.get, new.cheap)  # it may be turned, and is copied
-        return self.writer.stored(new)
+            old, part, corner = new.update  # only a part changes
+            return replace(new, update=(old, self._copied(part, changing), corner))
+        return self.writer.stored(self._copied(new, changing))
+
+    def _copied(self, value: Value, changing: Collection[str]) -> Value:
+        """A copy of what lies in an array that is changing; anything else as it is."""
+        if value.store is None or value.store.name not in changing:
+            return value
+        return self.writer.settled(Value(value.shape, value.dtype, value.get, value.cheap))
 
     def assign(self, new: Value) -> None:
         """Let it hold what was prepared."""
@@ -80,7 +86,8 @@ class Carried:
 
 
 def _assigned(carried: Sequence[Carried], new: Sequence[Value]) -> None:
-    ready = [one.prepared(value) for one, value in zip(carried, new, strict=True)]
+    changing = {store.name for one in carried for store in one.stores}
+    ready = [one.prepared(value, changing) for one, value in zip(carried, new, strict=True)]
     for one, value in zip(carried, ready, strict=True):
         one.assign(value)
 

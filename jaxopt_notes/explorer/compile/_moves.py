@@ -176,6 +176,11 @@ def _iota(writer: Writer, operation: Operation, *_: Value) -> list[Value]:
     return [Value(operation.shapes[0], dtype, get)]
 
 
+def _empty(writer: Writer, operation: Operation) -> list[Value]:
+    """An array that will be written before it is read."""
+    return [writer.constant(np.zeros(operation.shapes[0], operation.dtypes[0]))]
+
+
 # ----------------------------------------------------------------------------------------- places known when it runs
 
 
@@ -275,6 +280,8 @@ MOVES: Final[dict[str, Rule]] = {
     "unstack": _unstack,
     "pad": _pad,
     "iota": _iota,
+    "empty": _empty,
+    "empty2": _empty,
     "dynamic_slice": _dynamic_slice,
     "dynamic_update_slice": _dynamic_update,
     "gather": _gather,

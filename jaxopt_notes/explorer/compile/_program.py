@@ -46,6 +46,7 @@ def javascript(function: Callable[..., Any], *args: Any, name: str = "f") -> Scr
 
     The program is traced, as by `jax.jit`, and every operation is written out for numbers of the size that it has:
     a float64 is a number, a float32 is rounded by `Math.fround` after every operation, random bits are bit-identical.
+    An int64 is a number as well: it is exact up to 2^53, and does not wrap.
     Sums add in the order of their elements, and exp, log, sin and their relatives are those of the browser, which
     differ from XLA's in the last digit. The source needs `runtime()` before it.
 

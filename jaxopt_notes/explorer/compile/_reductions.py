@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from ..._jaxpr.listing import Operation
-from ._elementwise import product_of, rounded, unit_factor
+from ._elementwise import product_of, rounded, unit_factor, wrapped
 from ._emit import Atom, Index
 from ._moves import Rule
 from ._values import SMALL, UNROLLED, Refused, Value, Writer, kind
@@ -23,10 +23,14 @@ def _greatest(dtype: Any) -> Atom:
     return True if kind(dtype) == "b" else math.inf if kind(dtype) == "f" else int(np.iinfo(dtype).max)
 
 
-def _reduction(template: str, start: Callable[[Any], Atom]) -> Rule:
+def _reduction(template: str, start: Callable[[Any], Atom], bits: str = "") -> Rule:
     def rule(writer: Writer, operation: Operation, x: Value, *_: Value) -> list[Value]:
         axes, dtype = operation.params["axes"], operation.dtypes[0]
         merged = product_of(dtype) if template == "{0}*{1}" else template
+        if bits and kind(dtype) != "b":
+            if np.dtype(dtype).itemsize == 8:
+                raise Refused(f"{operation.name!r} of {np.dtype(dtype).name} has no rule in JavaScript")
+            merged = bits
 
         def get(at: Index) -> Atom:
             def step(total: Atom | None, inner: Index) -> Atom:
@@ -34,7 +38,8 @@ def _reduction(template: str, start: Callable[[Any], Atom]) -> Rule:
                 item = x.get(tuple(next(reduced) if d in axes else next(outer) for d in range(len(x.shape))))
                 return item if total is None else rounded(writer, dtype, merged, total, item)
 
-            return writer.fold(start(x.dtype), [x.shape[d] for d in axes], step)
+            first = start(dtype) if merged != bits else rounded(writer, dtype, -int(start(dtype)))
+            return writer.fold(first, [x.shape[d] for d in axes], step)
 
         return [Value(operation.shapes[0], dtype, get, cheap=False)]
 
@@ -168,8 +173,8 @@ _SCATTERED: Final = {
     "scatter": "{3}",
     "scatter-add": "{2}+{3}",
     "scatter_add": "{2}+{3}",
-    "scatter-mul": "{2}*{3}",
-    "scatter_mul": "{2}*{3}",
+    "scatter-mul": "",  # depends on the type
+    "scatter_mul": "",
     "scatter-min": "Math.min({2},{3})",
     "scatter_min": "Math.min({2},{3})",
     "scatter-max": "Math.max({2},{3})",
@@ -186,7 +191,11 @@ def _scatter(writer: Writer, operation: Operation, x: Value, where: Value, updat
     where, updates = (value if value.cheap else writer.settled(value) for value in (where, updates))
     skipped = (*dims.inserted_window_dims, *dims.operand_batching_dims)
     window = [d for d in range(len(shape)) if d not in skipped]
-    combined = _SCATTERED[operation.name]
+    if operation.name == "scatter" and operation.params.get("update_jaxpr") is not None:
+        raise Refused("'scatter' that applies a function has no rule in JavaScript; set what the function yields")
+    combined = wrapped(dtype, _SCATTERED[operation.name])
+    if operation.name.endswith("mul"):
+        combined = wrapped(dtype, product_of(dtype).replace("{1}", "{3}").replace("{0}", "{2}"))
 
     def put(at: Index) -> None:
         batch = [i for d, i in enumerate(at) if d not in dims.update_window_dims]
@@ -205,8 +214,7 @@ def _scatter(writer: Writer, operation: Operation, x: Value, where: Value, updat
             index[d] = writer.plus(start, index[d])
         place = writer.flat(tuple(index), shape)
         tests = "".join(f"{{{k + 4}}}&&" for k in range(len(inside)))
-        value = "Math.fround(" + combined + ")" if dtype == np.float32 else combined
-        old = value.replace("{2}", "{0}[{1}]")
+        old = combined.replace("{2}", "{0}[{1}]")
         writer.do(
             f"if({tests}true){{{{{{0}}[{{1}}]={old};}}}}", store, place, 0, updates.get(at), *inside, writes=store
         )
@@ -233,9 +241,9 @@ def _rules() -> dict[str, Rule]:
         "reduce_prod": _reduction("{0}*{1}", _product_start),
         "reduce_max": _reduction("Math.max({0},{1})", _least),
         "reduce_min": _reduction("Math.min({0},{1})", _greatest),
-        "reduce_and": _reduction("{0}&&{1}", lambda _: True),
-        "reduce_or": _reduction("{0}||{1}", lambda _: False),
-        "reduce_xor": _reduction("{0}!=={1}", lambda _: False),
+        "reduce_and": _reduction("{0}&&{1}", lambda _: True, "{0}&{1}"),
+        "reduce_or": _reduction("{0}||{1}", lambda _: False, "{0}|{1}"),
+        "reduce_xor": _reduction("{0}!=={1}", lambda _: False, "{0}^{1}"),
         "dot_general": _dot,
         "argmin": _position("<"),
         "argmax": _position(">"),

@@ -87,10 +87,11 @@ class Writer(Emitter):
             for at in np.ndindex(array.shape):
                 atoms[at] = array[at].item()
             return self.scalars(atoms, array.dtype)
-        if (array == array.flat[0]).all():
+        numbers = [text(item.item()) for item in array.flat]
+        if len(set(numbers)) == 1:
             same = array.flat[0].item()
             return Value(array.shape, array.dtype, lambda at: same)
-        held = self.table([text(item.item()) for item in array.flat], "Float64Array")
+        held = self.table(numbers, "Float64Array")
 
         def get(at: Index) -> Atom:
             if known(*at):

@@ -93,11 +93,14 @@ const R = (() => {
     return count;
   }
 
-  // A quotient by zero is -1 and its remainder the dividend, as in XLA.
-  const quotient = (a, b) => (b === 0 ? -1 : Math.trunc(a / b));
-  const remainder = (a, b) => (b === 0 ? a : a % b);
-  const whole = (x, least, most) => (x !== x ? 0 : Math.min(Math.max(Math.trunc(x), least), most));
+  // A quotient by zero is -1 and its remainder the dividend, as in XLA. Adding 0 makes 0 of -0.
+  const quotient = (a, b) => (b === 0 ? -1 : Math.trunc(a / b) + 0);
+  const remainder = (a, b) => (b === 0 ? a : (a % b) + 0);
+  const whole = (x, least, most) => (x !== x ? 0 : Math.min(Math.max(Math.trunc(x), least), most) + 0);
   const below = (x) => x < 0 || Object.is(x, -0);
+
+  // In the total order -0 comes before 0, and NaN comes last.
+  const before = (a, b) => a < b || (b !== b && a === a) || (a === b && Object.is(a, -0) && Object.is(b, 0));
 
   // Adding 2^52 leaves no room for a fraction.
   function roundEven(x) {
@@ -267,12 +270,12 @@ const R = (() => {
     }
   }
 
-  // The largest first, and NaN before it.
+  // The largest first, in the total order: NaN before it, and 0 before -0.
   function topK(rows, count, k, source, values, places) {
     for (let row = 0; row < rows; row += 1) {
       const found = Array.from({ length: count }, (_, i) => i);
       const at = (i) => source[row * count + i];
-      found.sort((p, q) => compared(at(q), at(p)) || p - q);
+      found.sort((p, q) => before(at(p), at(q)) - before(at(q), at(p)) || p - q);
       for (let i = 0; i < k; i += 1) {
         values[row * k + i] = at(found[i]);
         places[row * k + i] = found[i];
@@ -399,7 +402,7 @@ const R = (() => {
 
   return {
     ...{ first, second, fromBits64, high64, low64, fromBits32, bits32, ones, quotient, remainder, whole, precision },
-    ...{ roundEven, roundAway, nextAfter, pow, erf, erfc, erfInv, lgamma, digamma },
+    ...{ before, roundEven, roundAway, nextAfter, pow, erf, erfc, erfInv, lgamma, digamma },
     ...{ sort, topK, eigh, lu, cholesky, triangularSolve },
   };
 })();

@@ -39,8 +39,8 @@ def plot(
     """Draw the figure that suits the table.
 
     For a sweep over a list of points those, else the U curve when the learning rate varies, else a heat map when two
-    axes do, else loss curves, at most 8 of them. For other Datasets their variables and dims decide:
-    contours of a plane, a curve of a line, streamlines of a gradient field, a spectrum, critical points by index and loss, or a
+    axes do, else loss curves, at most 8 of them. For other Datasets their variables and dims decide: contours
+    of a plane, a curve of a line, streamlines of a gradient field, a spectrum, critical points by index and loss, or a
     series.
 
     Arguments:

@@ -37,7 +37,7 @@ def loss_curves(
         ax: where to draw; None makes a figure.
         smooth: length of the running mean in recorded steps, 1 for none; None takes a fiftieth of the run with
             minibatches, and 1 without.
-        hide_labels: name the curves A, B, C, ... in a random order, without the marks of failure, to guess which
+        hide_labels: name the curves A, B, C, ... in an unrelated order, without the marks of failure, to guess which
             is which; `hidden_labels` has the answer, and `diagnose` explains how it shows.
         **selection: values of axes, one or a list, for example `learning_rate=[0.01, 0.1], beta=0.9`. Axes left out
             are drawn whole.

@@ -322,7 +322,7 @@ def test_after_ctrl_c_a_sweep_says_how_to_go_on(mine, monkeypatch, capsys, chunk
         with pytest.warns(UserWarning, match="interrupted"):
             assert cli.main([*command, "--seeds", "32"]) == 130
     (store,) = Path("runs").iterdir()
-    assert f"the same command goes on with what is in {store}" in capsys.readouterr().out
+    assert f"run the same command to resume from {store}" in capsys.readouterr().out
     assert cli.main([*command, "--seeds", "32"]) == 0
     assert f"report   jaxopt-notes report {store}" in capsys.readouterr().out
 

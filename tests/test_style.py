@@ -12,7 +12,7 @@ PACKAGE = Path(jaxopt_notes.__file__).parent
 PAGE = PACKAGE.parent / "notebooks" / "style.md"
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
 # The explorer's words are ported to JavaScript and compared there; a verdict's are part of them.
-ELSEWHERE = ("explorer", "adam_or_momentum")
+ELSEWHERE = ("explorer",)
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if not {*ELSEWHERE} & {*path.parts}]
 
 
@@ -47,6 +47,12 @@ def test_words_to_avoid_do_not_occur(path):
         f"{path}:{line}: {match[0]!r} in {text!r}" for line, text in texts(path) if (match := PATTERN.search(text))
     ]
     assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("name", ["README.md", "notebooks/guide.md"])
+def test_the_pages_that_are_read_first_avoid_them(name):
+    text = re.sub(r"```.*?```|`[^`]*`", "", (PACKAGE.parent / name).read_text(), flags=re.DOTALL)
+    assert [line for line in text.splitlines() if PATTERN.search(line)] == []
 
 
 def test_a_word_to_avoid_is_found(tmp_path):

@@ -67,7 +67,7 @@ def _methods(dataset: xarray.Dataset) -> Race:
 
 
 def _log_ratio(first: xarray.Dataset, second: xarray.Dataset, trials: int | None = None) -> Measured:
-    """log(loss of the first / loss of the second), both tuned with the same number of trials; no interval if that was unfair."""
+    """log(loss of the first / loss of the second), both tuned alike; no interval if that was unfair."""
     pair = race({"first": first, "second": second}, budget=trials).pairs.isel(pair=0)
     interval = (float(pair.lower), float(pair.upper)) if pair.fair else (-math.inf, math.inf)
     return float(pair.difference[-1]), interval
@@ -105,7 +105,7 @@ def _wider(widths: dict[str, Sensitivity]) -> Measured:
 
 
 def _judged(name: str, sentence: str, measured: Mapping[str, Measured], conditions: str, **bounds: Any) -> Claim:
-    """A claim about every number of steps: it is decided if it comes out alike at all of them. The last one is reported."""
+    """A claim about every number of steps: decided if it comes out alike at all of them. The last is reported."""
     numbers, intervals = zip(*measured.values(), strict=True)
     lows, highs = zip(*intervals, strict=True)
     others = "".join(f" {words.capitalize()}: {number:.2g}." for words, (number, _) in [*measured.items()][:-1])

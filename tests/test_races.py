@@ -426,3 +426,14 @@ def test_the_command_prints_the_verdict_and_draws_it(tmp_path, capsys, monkeypat
         ]:
             assert cli.main(["race", "quadratic", *wrong]) == 2
             assert words in capsys.readouterr().err
+
+
+def test_an_error_after_the_runs_keeps_them():
+    space = jon.grid(learning_rate=[0.01, 0.02, 0.03])
+    below = jon.Problem(lambda x: jnp.sum(x**2) - 5.0, jnp.ones(2))
+    methods = {"descent": (jon.gradient_descent, space), "momentum": (jon.momentum, space)}
+    with pytest.raises(ValueError, match="log") as raised:
+        jon.race(below, methods, tuning_seeds=2, scoring_seeds=2, steps=5, scale="log", progress=False)
+    assert "jon.race(error.tree" in raised.value.__notes__[0]
+    kept = jon.race(raised.value.tree, tuning_seeds=2, scoring_seeds=2, scale="linear")
+    assert kept.budget == 3

@@ -96,7 +96,7 @@ def race(
     Raises:
         TypeError, ValueError: as `sweep`; a space with fewer configurations than the budget; fewer than two methods or
             scoring seeds; a seed that would tune and score; tables with unequal budgets or other runs; a metric without
-            a direction; a target and a metric that is no curve.
+            a direction; a target and a metric that is no curve. An error after the runs has them as its `tree`.
 
     Example:
         >>> import jax, scipy.stats, jaxopt_notes as jon
@@ -126,7 +126,15 @@ def race(
         tree, budget, tuning_seeds, scoring_seeds = _run(
             problem, methods, budget, tuning_seeds, scoring_seeds, target, metric, direction, key, options
         )
-    return _judged(tree, budget, tuning_seeds, scoring_seeds, target, metric, direction, scale, level)
+    try:
+        return _judged(tree, budget, tuning_seeds, scoring_seeds, target, metric, direction, scale, level)
+    except (TypeError, ValueError) as error:
+        if methods is not None:  # the runs are not lost with the verdict
+            error.tree = tree  # type: ignore[union-attr]
+            error.add_note(
+                "The runs are kept as the attribute `tree` of this error: jon.race(error.tree, ...) judges them."
+            )
+        raise
 
 
 def _finished(tree: Any) -> Any:

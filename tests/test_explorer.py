@@ -336,3 +336,10 @@ def test_a_users_function_is_checked_before_anything_is_shown():
     with pytest.raises(ValueError, match="go with your own function"):
         jon.explore("saddle", bounds=((0, 1), (0, 1)))
     assert of_function(bowl, bounds=(-1, 1)).dimension == 1
+
+    def of_two(x):
+        a, b = x
+        return a**2 + b**2
+
+    with pytest.raises(ValueError, match="a function of two variables needs"):
+        jon.explore(of_two, bounds=(-2, 2))

@@ -437,3 +437,12 @@ def test_an_error_after_the_runs_keeps_them():
     assert "jon.race(error.tree" in raised.value.__notes__[0]
     kept = jon.race(raised.value.tree, tuning_seeds=2, scoring_seeds=2, scale="linear")
     assert kept.budget == 3
+
+
+def test_a_race_is_reported_by_its_tables(tmp_path):
+    space = jon.grid(learning_rate=[0.01, 0.02, 0.03])
+    bowl = jon.Problem(lambda x: jnp.sum(x**2), jnp.ones(2))
+    methods = {"descent": (jon.gradient_descent, space), "momentum": (jon.momentum, space)}
+    result = jon.race(bowl, methods, tuning_seeds=2, scoring_seeds=2, steps=5, progress=False)
+    jon.report(result, tmp_path / "race.html")
+    assert "momentum" in (tmp_path / "race.html").read_text()

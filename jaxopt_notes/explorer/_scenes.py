@@ -136,7 +136,15 @@ def of_function(function: Callable[..., Any], bounds: Sequence[Any], start: Any 
         raise ValueError(f"start must lie within +-{FARTHEST:g} of 0, got {start!r}")
     if not callable(function):
         raise TypeError(f"function must be a function of a vector of shape ({len(box)},), got {function!r}")
-    _checks.scalar_loss(function, jnp.asarray(begin, float))
+    try:
+        _checks.scalar_loss(function, jnp.asarray(begin, float))
+    except (ValueError, IndexError) as error:
+        if len(box) == 1:
+            raise ValueError(
+                f"bounds={bounds!r} are of one variable, and the function fails on a vector of length 1: {error}; "
+                "a function of two variables needs ((low, high), (low, high))"
+            ) from error
+        raise
     name = re.sub(r"\W+", "_", _checks.name_of(function)).strip("_") or "function"
     called = "f" if name == "lambda" else name
     code = f"loss = {called}  # your own function of a vector of shape ({len(box)},)"

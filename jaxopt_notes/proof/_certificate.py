@@ -81,9 +81,12 @@ class Certificate:
             near = f" within {_shown(self.radius, 1, FLOOR)} of this point" if self.kind == "not critical" else ""
             return f"{self.kind}{near}: {self.reason}."
         near, alone = _shown(self.radius, 1, CEILING), _shown(self.alone_within, 2, FLOOR)
-        where = [f"there is exactly one critical point within {alone} of this point.", f"Its distance: at most {near}."]
+        point = "certificate.point" if self.moved else "this point"
+        where = [f"there is exactly one critical point within {alone} of {point}.", f"Its distance: at most {near}."]
         if float(near) > float(alone):
-            where = [f"there is a critical point within {near} of this point, and no other within {alone}."]
+            where = [f"there is a critical point within {near} of {point}, and no other within {alone}."]
+        if self.moved:
+            where.append(f"certificate.point is {_shown(self.moved, 1, CEILING)} from the point given.")
         return "\n".join(
             [
                 f"{self._name()}, proved: {where[0]}",

@@ -12,6 +12,7 @@ from .. import _checks
 from ..plots._choose import is_sweep
 from ..plots._tables import check_table, failed, metrics
 from ..problems._metric import Direction, direction_attrs
+from ..race import Race
 from ..sweeps.judge.best import Best, best
 from ..sweeps.table.direction import direction_of
 from ..sweeps.table.ends import at_the_end
@@ -77,8 +78,11 @@ def _named(tables: Any, prefix: str = "") -> Iterator[tuple[str, xarray.Dataset]
     elif isinstance(tables, Mapping):
         for name, table in tables.items():
             yield from _named(table, str(name))
+    elif isinstance(tables, Race):
+        yield from _named(tables.tree, prefix)
     else:
-        raise TypeError(f"tables must be an xarray.Dataset of a sweep, got {type(tables).__name__}")
+        accepted = "an xarray.Dataset or DataTree of a sweep, a Race, or a mapping from names to them"
+        raise TypeError(f"tables must be {accepted}, got {type(tables).__name__}")
 
 
 def _any_succeeded(table: xarray.Dataset) -> bool:

@@ -176,7 +176,10 @@ def _outputs(writer: Writer, operation: Operation, values: list[Value]) -> list[
         return RULES[name](writer, operation, *values)
     if name in NAMES:
         return elementwise(writer, operation, values)
-    raise Refused(f"the operation {name!r} has no rule in JavaScript; those that have one: {', '.join(supported())}")
+    raise Refused(
+        f"the operation {name!r}, of the function or of its derivatives, has no rule in JavaScript; "
+        "jaxopt_notes.explorer.compile.supported() lists those that have one"
+    )
 
 
 def supported() -> list[str]:

@@ -97,7 +97,8 @@ def test_the_catalogue_is_smooth_at_its_points(x64):
 def test_the_page_of_a_verdict_holds_its_words_and_numbers():
     point = jon.classify(lambda x: x[0] ** 2 - x[1] ** 2, jnp.zeros(2))
     page = point._repr_html_()
-    assert page.startswith("<p><b>saddle</b>:")
-    assert "<th scope='row'>smallest</th><td>-2</td>" in page
+    assert page.startswith("<p><strong>saddle</strong>")
+    assert "smallest</th>" in page
+    assert ">-2</td>" in page
     many = jax.vmap(lambda x: jon.classify(lambda x: jnp.sum(x**2), x))(jnp.zeros((3, 2)))
     np.testing.assert_equal(many._repr_html_(), "<p>3 points: 3 minimum</p>")

@@ -452,7 +452,7 @@ def test_curvature_maps_dense_and_by_lanczos():
         (lambda p: landscape.plane(jnp.sum, p, jnp.eye(3)[:2], devices=[]), ValueError, "at least one device"),
         (lambda p: landscape.plane(3, p, jnp.eye(3)[:2]), TypeError, "loss must be a Problem or a function"),
         (lambda p: landscape.plane(jnp.sum, jnp.arange(3), jnp.eye(3)[:2]), TypeError, "has dtype int32"),
-        (lambda p: landscape.plane(jnp.sum), TypeError, "params are missing"),
+        (lambda p: landscape.plane(jnp.sum), TypeError, "params is required"),
         (lambda p: landscape.line(jnp.sum, p, p, to=p), TypeError, "direction or to"),
         (lambda p: landscape.line(jnp.sum, p, to=jnp.ones(4)), ValueError, "must match leaf by leaf"),
         (lambda p: landscape.line(jnp.sum, p, to=p), ValueError, r"directions\[0\] is zero"),

@@ -222,7 +222,7 @@ class TestOutOfMemory:
         assert starts_measured == [2]
 
     def test_it_halves_as_often_as_needed_and_the_store_says_so(self, memory_for_two_lanes, tmp_path):
-        with pytest.warns(UserWarning, match="going on with") as said:
+        with pytest.warns(UserWarning, match="continuing with") as said:
             table = swept(width=9, store=tmp_path, **ONE)
         assert [str(one.message)[-1] for one in said] == ["4", "2"]
         read = jon.open_sweep(tmp_path)
@@ -238,7 +238,7 @@ class TestOutOfMemory:
 
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             options = dict(width=5, store=tmp_path) | (dict(executor=pool) if workers else ONE)
-            with pytest.warns(UserWarning, match="going on with 2"), pytest.raises(RuntimeError, match="cut short"):
+            with pytest.warns(UserWarning, match="continuing with 2"), pytest.raises(RuntimeError, match="cut short"):
                 swept(**options, on_chunk=cut_short)
             memory_for_two_lanes.clear()
             distribute._made.cache_clear()
@@ -249,7 +249,7 @@ class TestOutOfMemory:
         xarray.testing.assert_equal(table, swept(width=2, **ONE))
 
     def test_workers_without_a_store_say_with_how_many_lanes_they_ran(self, memory_for_two_lanes):
-        with concurrent.futures.ThreadPoolExecutor(1) as pool, pytest.warns(UserWarning, match="going on with 2"):
+        with concurrent.futures.ThreadPoolExecutor(1) as pool, pytest.warns(UserWarning, match="continuing with 2"):
             assert swept(width=4, executor=pool).attrs["narrowed_to"] == 2
 
     def test_one_lane_that_does_not_fit_is_an_error_and_so_is_anything_else(self, monkeypatch):
@@ -278,7 +278,7 @@ class TestOutOfMemory:
             return original(self, lanes, *arguments)
 
         monkeypatch.setattr(engine.Engine, "_pass", limited)
-        with pytest.warns(UserWarning, match="going on with 1"):
+        with pytest.warns(UserWarning, match="continuing with 1"):
             assert swept(width=2, **ONE).attrs["narrowed_to"] == 1
 
 

@@ -210,7 +210,7 @@ def test_whether_a_loss_goes_below_a_value():
 def test_wrong_arguments_are_refused_before_any_work():
     refused = [
         ("box must be", lambda: jon.find_critical_points(HIMMELBLAU, complete=True)),
-        ("starts is of a search from starts", lambda: everything(HIMMELBLAU, SQUARE, starts=jnp.zeros((3, 2)))),
+        ("starts applies only to a search from starts", lambda: everything(HIMMELBLAU, SQUARE, starts=jnp.zeros((3, 2)))),
         ("starts must be points", lambda: jon.find_critical_points(HIMMELBLAU)),
         ("its lower side below", lambda: everything(HIMMELBLAU, ([5.0, -5.0], [-5.0, 5.0]))),
         ("must be finite", lambda: everything(HIMMELBLAU, ([-np.inf, -5.0], [5.0, 5.0]))),

@@ -227,7 +227,7 @@ def test_best_pairs_the_seeds_to_tell_configurations_apart():
     assert best.config["learning_rate"] == pytest.approx(0.01)
     assert [round(tie["learning_rate"], 6) for tie in best.ties] == [1.0]
     assert best.edges == ["learning_rate=0.01 is the smallest of the grid; a smaller one may be better"]
-    assert "cannot be told from 1 other" in str(best)
+    assert "these seeds cannot separate it from 1 other configuration" in str(best)
 
 
 def test_three_seeds_cannot_tell_anything_apart():

@@ -1,8 +1,9 @@
 """A kink at the point: derivatives there describe nothing, and the verdict reports it."""
 
+import re
+
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 import jaxopt_notes as jon
@@ -98,7 +99,7 @@ def test_the_page_of_a_verdict_holds_its_words_and_numbers():
     point = jon.classify(lambda x: x[0] ** 2 - x[1] ** 2, jnp.zeros(2))
     page = point._repr_html_()
     assert page.startswith("<p><strong>saddle</strong>")
-    assert "smallest</th>" in page
-    assert ">-2</td>" in page
+    assert "escape_direction leads down" in page
+    assert re.search(r"smallest</th><td[^>]*>-2</td>", page)
     many = jax.vmap(lambda x: jon.classify(lambda x: jnp.sum(x**2), x))(jnp.zeros((3, 2)))
-    np.testing.assert_equal(many._repr_html_(), "<p>3 points: 3 minimum</p>")
+    assert "<strong>3 points: 3 minimum</strong>" in many._repr_html_()

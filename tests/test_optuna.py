@@ -282,7 +282,9 @@ PENALTY = RATE | {"l2": FloatDistribution(0.0, 1.0)}
 def test_a_loss_with_numbers_that_have_distributions_is_not_compared():
     made = jon.Problem(ridge, init=jax.numpy.zeros(3), data=ROWS, validation=ROWS[:10])
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    with pytest.raises(ValueError, match=r"final_loss does not compare these configurations: the loss itself takes l2, so"):
+    with pytest.raises(
+        ValueError, match=r"final_loss does not compare these configurations: the loss itself takes l2, so"
+    ):
         run(study, PENALTY, problem=made)
     assert study.trials == []
     assert study.user_attrs == {}

@@ -210,7 +210,10 @@ def test_whether_a_loss_goes_below_a_value():
 def test_wrong_arguments_are_refused_before_any_work():
     refused = [
         ("box must be", lambda: jon.find_critical_points(HIMMELBLAU, complete=True)),
-        ("starts applies only to a search from starts", lambda: everything(HIMMELBLAU, SQUARE, starts=jnp.zeros((3, 2)))),
+        (
+            "starts applies only to a search from starts",
+            lambda: everything(HIMMELBLAU, SQUARE, starts=jnp.zeros((3, 2))),
+        ),
         ("starts must be points", lambda: jon.find_critical_points(HIMMELBLAU)),
         ("its lower side below", lambda: everything(HIMMELBLAU, ([5.0, -5.0], [-5.0, 5.0]))),
         ("must be finite", lambda: everything(HIMMELBLAU, ([-np.inf, -5.0], [5.0, 5.0]))),
@@ -220,7 +223,7 @@ def test_wrong_arguments_are_refused_before_any_work():
         ("loss takes an array, but its point or box is a single number", lambda: everything(HIMMELBLAU, (-5.0, 5.0))),
         ("point must be finite", lambda: jon.prove(HIMMELBLAU, jnp.array([jnp.nan, 1.0]))),
         ("within", lambda: jon.prove(HIMMELBLAU, jnp.array([3.0, 2.0]), within=0.0)),
-        ("prove=True needs a point that is known", lambda: jax.jit(judged)(jnp.zeros(2))),
+        ("prove=True needs concrete values", lambda: jax.jit(judged)(jnp.zeros(2))),
     ]
     for message, call in refused:
         with pytest.raises(ValueError, match=message):

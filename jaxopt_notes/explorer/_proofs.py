@@ -56,7 +56,7 @@ class Known(NamedTuple):
 
 
 def prove_points(scene: Scene, points: Float[np.ndarray, "points n"]) -> list[Proved]:
-    """Prove that there is exactly one critical point close to each of some points, and of which kind.
+    """Prove that close to each point there is exactly one critical point, and its kind.
 
     Arguments:
         scene: the function, which is traced once.

@@ -212,7 +212,7 @@ def _dynamic_update(writer: Writer, operation: Operation, x: Value, new: Value, 
     x, new = writer.settled(x), writer.settled(new)
 
     def get(at: Index) -> Atom:
-        raise AssertionError("an array of which a part was replaced is read before it is stored")
+        raise AssertionError("an array with a replaced part is read before it is stored")
 
     return [Value(shape, dtype, get, cheap=False, update=(x, new, begin))]
 

@@ -341,5 +341,6 @@ def test_a_users_function_is_checked_before_anything_is_shown():
         a, b = x
         return a**2 + b**2
 
-    with pytest.raises(ValueError, match="a function of two variables needs"):
-        jon.explore(of_two, bounds=(-2, 2))
+    for two in (of_two, lambda x: x[0] ** 2 + x[1] ** 2):
+        with pytest.raises(ValueError, match="a function of two variables needs"):
+            jon.explore(two, bounds=(-2, 2))

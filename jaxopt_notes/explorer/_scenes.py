@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -137,6 +138,10 @@ def of_function(function: Callable[..., Any], bounds: Sequence[Any], start: Any 
     if not callable(function):
         raise TypeError(f"function must be a function of a vector of shape ({len(box)},), got {function!r}")
     try:
+        if len(box) == 1:
+            # JAX moves an index that is out of range into the array, and numpy raises. What else fails there is no fault.
+            with contextlib.suppress(TypeError, AttributeError):
+                function(begin)
         _checks.scalar_loss(function, jnp.asarray(begin, float))
     except (ValueError, IndexError) as error:
         if len(box) == 1:

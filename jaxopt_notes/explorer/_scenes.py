@@ -139,7 +139,7 @@ def of_function(function: Callable[..., Any], bounds: Sequence[Any], start: Any 
         raise TypeError(f"function must be a function of a vector of shape ({len(box)},), got {function!r}")
     try:
         if len(box) == 1:
-            # JAX moves an index that is out of range into the array, and numpy raises. What else fails there is no fault.
+            # JAX moves an index that is out of range into the array, and numpy raises; only that counts here.
             with contextlib.suppress(TypeError, AttributeError):
                 function(begin)
         _checks.scalar_loss(function, jnp.asarray(begin, float))

@@ -418,7 +418,7 @@ def test_axe_finds_no_serious_problem(open_page, scheme):
     ("tables", "name", "error", "message"),
     [
         ({}, "r.html", ValueError, "at least one Dataset"),
-        ([1], "r.html", TypeError, "xarray.Dataset of a sweep, got list"),
+        ([1], "r.html", TypeError, "xarray.Dataset or DataTree of a sweep, a Race, .* got list"),
         ({"a": xr.Dataset()}, "r.html", ValueError, "a: table must be the Dataset of a sweep .* it has none"),
         ({"a": sweep().isel(beta=[])}, "r.html", ValueError, "a: table has no entry along beta"),
         (xr.DataTree(), "r.html", ValueError, "at least one Dataset, got none"),

@@ -219,13 +219,15 @@ def legend_below(ax: Axes, handles: Sequence[Artist] = (), *, title: str = "") -
     figure: Any = ax.get_figure(root=True)
     place = ax.get_subplotspec()
     points = 62 * figure.get_size_inches()[0] / (place.get_gridspec().ncols if place else 1)  # without the tick labels
-    widest = 38 + 5.0 * max(len(str(handle.get_label())) for handle in handles)
+    widest = 38 + 4.6 * max(len(str(handle.get_label())) for handle in handles)
+    rows = -(-len(handles) // max(1, int(points / widest)))
     below = ax.transAxes + ScaledTranslation(0, -(38 if ax.get_xlabel() else 24) / 72, figure.dpi_scale_trans)
     ax.legend(
         handles=handles,
         title=title or None,
         title_fontsize=8.5,
-        ncols=min(len(handles), max(1, int(points / widest))),
+        alignment="left",
+        ncols=-(-len(handles) // rows),
         **{"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below, "borderaxespad": 0.0},
         **{"frameon": False, "fontsize": 8.5, "columnspacing": 1.5},
     )

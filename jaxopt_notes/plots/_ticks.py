@@ -50,6 +50,7 @@ def log_ticks(low: float, high: float) -> np.ndarray:
     width = np.log10(high / low)
     steps = (1, 2, 5) if width < 1.3 else (1, 3) if width < 3 else (1,)
     every = max(1, round(width / 5)) if width >= 3 else 1
+    decades = decades[decades >= np.log10(low) - 1e-6] if every > 1 else decades
     ticks = np.array([float(f"{step}e{int(decade)}") for decade in decades[::every] for step in steps])
     if width < 1 and np.sum((ticks >= low) & (ticks <= high)) < 3:
         ticks = MaxNLocator(5).tick_values(low, high)

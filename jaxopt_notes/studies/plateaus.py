@@ -308,9 +308,10 @@ def figure(dataset: xarray.Dataset) -> Figure:
 
     drawn, (left, middle, right) = plots.panels(1, 3, size=(5.0, 4.45))
     blue, red, green = (look.color for look in plots.distinct_styles(3))
-    looks = ("gradient_descent", "momentum", "nesterov", "averaged_momentum")
-    for method, name in zip(dataset.optimizer.values.tolist()[:4], looks, strict=True):
-        look = plots.style_of(name)
+    looks = {name: plots.style_of(name) for name in ("gradient_descent", "momentum", "averaged_momentum")}
+    styles = [looks["gradient_descent"], looks["momentum"], looks["momentum"]._replace(linestyle="--", marker="D")]
+    styles.append(looks["averaged_momentum"])
+    for method, look in zip(dataset.optimizer.values.tolist()[:4], styles, strict=True):
         left.plot(
             dataset.rate,
             dataset.steps.sel(optimizer=method),

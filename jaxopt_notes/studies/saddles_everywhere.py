@@ -359,12 +359,14 @@ def figure(dataset: xarray.Dataset) -> Figure:
         cost.bar(places + shift, middle, 0.4, color=color, label=f"starts of deviation {scale:g}")
         cost.vlines(places[:2] + shift, *ends, color="black")
         at = (places[2] + shift, middle[2])  # mostly nothing to see
-        cost.annotate(f"{middle[2]:.1g}", at, (0, 3), textcoords="offset points", ha="center", fontsize=9)
+        factor, power = f"{middle[2]:.0e}".split("e")
+        cost.annotate(
+            rf"${factor}\cdot 10^{{{int(power)}}}$", at, (0, 3), textcoords="offset points", ha="center", fontsize=9
+        )
     cost.set_xticks(places, ["near saddles", "on plateaus", "worse optimum"])
     cost.set_ylabel("mean excess loss along a run")
     plots.legend_below(cost)
     plots.round_ticks(shares)
-    cost.ticklabel_format(axis="y", scilimits=(-2, 3), useMathText=True)
     plots.set_title(cost, "What slows a run, and where it ends", "black: range over three definitions of a saddle")
     plots.describe(
         cost,

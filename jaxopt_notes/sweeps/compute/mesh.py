@@ -35,7 +35,7 @@ class Inside(NamedTuple):
 Devices = Sequence[jax.Device] | Inside | None  # all local ones when None
 
 
-def devices_of(devices: Any, mesh: Any, param_specs: Any) -> Devices:
+def devices_of(devices: Any, mesh: Any, param_specs: Any, executor: Any = None) -> Devices:
     """The devices of a sweep, as a user gave them.
 
     Raises:
@@ -47,6 +47,8 @@ def devices_of(devices: Any, mesh: Any, param_specs: Any) -> Devices:
         return devices
     if devices is not None:
         raise ValueError("mesh has its own devices: leave devices out")
+    if executor is not None:
+        raise ValueError("mesh holds devices of this process, which the workers of an executor do not have")
     if not isinstance(mesh, Mesh):
         raise TypeError(f"mesh must be a jax.sharding.Mesh, from jax.make_mesh; got {type(mesh).__name__}")
     if AXIS not in mesh.axis_names:

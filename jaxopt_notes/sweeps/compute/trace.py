@@ -59,10 +59,10 @@ def trace(name: str, group: Group, options: Options, devices: Devices) -> GroupP
     check_values(name_of_loss, in_a_step, one, aux, known, *batch)
     derivatives = derivatives_of(example)
     loss, constants = hoist(in_a_step, one, aux, known, *batch, derivatives=derivatives, owner=problem.loss)
+    size = jax.tree.leaves(batch)[0].shape[0] if batch else 0
     if minibatches is not None or source is not None:
         value = lambda *arguments: in_a_step(*arguments)[0]
         if is_sum(loss, value, (one, aux, known), problem.data):
-            size = jax.tree.leaves(batch)[0].shape[0]
             warn_of_sum(name_of_loss, size, problem.examples)
 
     def measure(params: PyTree, aux: PyTree, known: dict[str, Any], parts: PyTree) -> dict[str, Array]:
@@ -91,7 +91,7 @@ def trace(name: str, group: Group, options: Options, devices: Devices) -> GroupP
         source is not None,
         options.record,
         sum(leaf.size for leaf in jax.tree.leaves(one)) < SMALL,
-        split_of(devices, one, jax.tree.leaves(batch)[0].shape[0] if batch else 0),
+        split_of(devices, one, size),
     )
     lanes = _lanes_of_cache(group, one, mesh.devices.flat[0].platform)
     return GroupPlan(
@@ -100,8 +100,7 @@ def trace(name: str, group: Group, options: Options, devices: Devices) -> GroupP
         options,
         minibatches,
         static,
-        lanes,
-        lanes,
+        *(lanes, lanes),
         keys,
         initial,
         one,

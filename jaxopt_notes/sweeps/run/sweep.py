@@ -227,15 +227,8 @@ def sweep(
     path = None if store is None else _folder(store)
     _check_execution(how, path)
     width = check_width(width)
-    decided: dict[str, Any] = {
-        "seeds": seeds,
-        "steps": steps,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "every": every,
-        "record": record,
-        "key": key,
-    }
+    decided: dict[str, Any] = {"seeds": seeds, "steps": steps, "epochs": epochs, "batch_size": batch_size}
+    decided |= {"every": every, "record": record, "key": key}
     decided |= {"data": data, "evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
     decided |= {"evaluate_every": evaluate_every, "patience": patience, "monitor": monitor}
     if isinstance(problem, SweepPlan):
@@ -252,9 +245,7 @@ def sweep(
         raise TypeError("sweep needs optimizer; only a plan, as jon.plan(...) returns it, has its own")
     decided = {name: int(value) if isinstance(value, _Default) else value for name, value in decided.items()}
     decided |= {"monitor": "validation_loss" if monitor is None else monitor, "keep_best": best}
-    if mesh is not None and executor is not None:
-        raise ValueError("mesh holds devices of this process, which the workers of an executor do not have")
-    where = devices_of(devices, mesh, param_specs)
+    where = devices_of(devices, mesh, param_specs, executor)
     specification = specify(problem, optimizer, space, **decided)
     _check_reading(specification, path, how)
     folders = _folders(specification, path)

@@ -219,3 +219,12 @@ def test_advice_shows_each_claim_once_with_its_sentences_and_its_page():
     assert "*Rather:* " in words  # a correction
     with pytest.raises(ValueError, match="unknown row 'S555'; did you mean 'S55'"):
         ledger_pages.advice(["S555"])
+
+
+def test_the_page_of_questions_answers_each_that_a_study_measures():
+    page = (BOOK / "questions.md").read_text()
+    named = set(re.findall(r"`(\w+/\w+)`", page))
+    questions = [row for row in LEDGER.rows if row.topic == "questions" and row.claim]
+    assert len(questions) == 6
+    assert all(row.id in page and named >= {*row.claim} for row in questions)
+    assert named <= {claim for _, claim in NAMED}

@@ -15,6 +15,7 @@ from .. import _checks
 from ..minimize import Status
 from . import _style as style
 from . import _tables as tables
+from ._ticks import around
 
 MOST_LINES = 8
 
@@ -182,7 +183,7 @@ def _fit(ax: Axes, table: xr.Dataset) -> None:
         ax.set_ylim(values.min() / 1.2, values.max() * 1.2)
     elif values.size:
         margin = 0.05 * np.ptp(values)
-        ax.set_ylim((values.min() - margin, values.max() + margin) if margin else style.around(values[0]))
+        ax.set_ylim((values.min() - margin, values.max() + margin) if margin else around(values[0]))
     top = ax.transData.inverted().transform(ax.transAxes.transform((0, 0.97)))[1]
     for mark, line in zip(lines["failed"], lines["crashed"], strict=True):
         end = np.asarray(mark.get_xdata(), float)[0]

@@ -262,7 +262,7 @@ def _bar_ticks(edges: np.ndarray, signed: bool) -> tuple[np.ndarray, list[str]]:
         ticks = log_ticks(low if low > edges[1] / 3 else edges[1], high)
         return ticks, log_texts(ticks)
     even = signed or np.allclose(np.diff(edges), edges[1] - low, rtol=1e-3)
-    ticks = MaxNLocator(6).tick_values(low, high) if even else edges[:: max(1, len(edges) // 7)]
+    ticks = np.asarray(MaxNLocator(6).tick_values(low, high)) if even else edges[:: max(1, len(edges) // 7)]
     ticks = ticks[(ticks >= low) & (ticks <= high)]
     return ticks, tick_texts(ticks)
 

@@ -51,7 +51,7 @@ def of_findings(entries: Sequence[Entry], verdicts: Mapping[str, CriticalPoint])
     said = [*findings(sweeps)]
     if verdicts:
         kinds = (f"{name}: {point.kind_name.replace('_', ' ')}" for name, point in verdicts.items())
-        said.append(f"End points by curvature: {', '.join(kinds)}.")
+        said.append(f"Verdicts at the end points: {', '.join(kinds)}.")
     return Part("found", "What was found", said, lead=lead(sweeps))
 
 

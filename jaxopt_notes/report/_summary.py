@@ -30,7 +30,8 @@ def lead(sweeps: Sequence[Entry]) -> str:
         return f"{found}, which {_ties(best)}." if best.seeds > 1 else f"{found}, by one seed."
     if best.seeds < 6:
         return f"{found}, though fewer than 6 seeds cannot rank the optimizers."
-    return f"{found}, though these seeds do not rank it above {names(near)}." if near else f"{found}, below the others."
+    overlap = f"that of {names(near)}, so these seeds do not rank them" if near else "no other"
+    return f"{found}; its interval overlaps with {overlap}."
 
 
 def findings(sweeps: Sequence[Entry]) -> Iterator[str]:
@@ -42,7 +43,7 @@ def findings(sweeps: Sequence[Entry]) -> Iterator[str]:
         if best is None:
             yield f"{entry.name}: no winner; {fates}."
         else:
-            yield f"{entry.name}: {in_words(best.config)}, {best.median:.4g}, interval {interval(best)}; {fates}."
+            yield f"{entry.name}: {best.median:.4g} at {in_words(best.config)}, interval {interval(best)}; {fates}."
 
 
 def _ties(winner: Best) -> str:

@@ -261,7 +261,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
         plots.describe(by_rate, f"Final loss by first rate for seven schedules on {name}; lowest is {best}.")
         entries = np.linspace(0, int(table.steps), table.sizes["entry"])
         # Seed by seed, since the noise of the minibatches is that of both runs.
-        smooth = table.curve.rolling(entry=5, center=True, min_periods=1).mean()
+        smooth = table.curve.rolling(entry=5, min_periods=1).mean()
         ratio = smooth.sel(dropped=1) / smooth.sel(dropped=0)
         color = plots.distinct_styles(2)[1].color
         curves.plot(entries, ratio.median("seed"), color=color)

@@ -390,7 +390,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
             swing = dataset.overshoot.sel(form=form, beta=0.9)
             beyond = products[swing.values > 2]
             if beyond.size:
-                over.axvspan(beyond[0], products[-1], color=look.color, alpha=0.15, label=f"{labels[form]} diverges")
+                over.axvspan(beyond[0], products[-1], color=look.color, alpha=0.15, label=f"{labels[form]}: above 2")
             over.plot(products, swing.where(swing <= 2), color=look.color, linestyle=look.linestyle, label=labels[form])
     rates.axhline(math.sqrt(0.9), color="0.5", linewidth=0.8, linestyle=":")
     rates.set(xlabel="s = learning rate × curvature", ylabel="factor per step", ylim=(0, None))

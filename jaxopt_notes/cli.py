@@ -116,7 +116,8 @@ def study(
         out: folder for the tables (.nc) and the figures (.png).
         seed: seed of all randomness; the same seed gives the same numbers.
     """
-    from .studies import STUDIES, load_study, run_studies, tally
+    from .studies import STUDIES, load_study, run_studies
+    from .studies._machinery.claim import in_words
     from .studies._machinery.judgement import answers
     from .studies._machinery.page import write_summary
 
@@ -142,15 +143,16 @@ def study(
         results.append(result)
         how = "measured before" if result.reused else f"{result.seconds:.1f} s"
         print(f"\n{result.name} ({how}): {STUDIES[result.name].title}")
+        print(f"  {in_words(result.claims)}")
         for claim in result.claims:
-            print(textwrap.fill(f"{claim}", 118, initial_indent="  ", subsequent_indent=" " * 17))
+            print(textwrap.fill(f"{claim}", 118, initial_indent="  ", subsequent_indent=" " * 6))
             for question, answer in answers(result.name, claim).items():
-                print(textwrap.fill(f"{question} {answer}", 118, initial_indent=" " * 19, subsequent_indent=" " * 19))
+                print(textwrap.fill(f"{question} {answer}", 118, initial_indent=" " * 6, subsequent_indent=" " * 8))
         print(f"  {result.dataset}, {result.figure}", flush=True)
     if all:
         print(f"\npage {write_summary(results, out / 'index.html', seed=seed, size=size)}")
-    counts = tally([claim for result in results for claim in result.claims])
-    print(f"\n{len(results)} studies: " + ", ".join(f"{count} claims {words}" for words, count in counts.items()))
+    if len(results) > 1:
+        print(f"\n{len(results)} studies: {in_words([claim for result in results for claim in result.claims])}")
     return 0
 
 

@@ -79,7 +79,7 @@ def loss_curves(
         configs = [configs[i] for i in letters.values()]
     ax = style.new_axes(ax)
     looks = style.ordered_styles(len(configs)) if axes else [style.style_of(str(table.attrs.get("optimizer", "")))]
-    alone = tables.named(str(table.attrs.get("optimizer", "median")), fixed)
+    alone = tables.named(str(table.attrs.get("optimizer", "median" if table.sizes["seed"] > 1 else "loss")), fixed)
     ends = {}
     labels = list(letters) or [tables.configuration(config) or alone for config in configs]
     for config, look, label in zip(configs, looks, labels, strict=True):

@@ -195,13 +195,14 @@ def legend_right(ax: Axes, handles: Sequence[Artist] = ()) -> None:
             text.set_parse_math(False)
 
 
-def legend_below(ax: Axes, handles: Sequence[Artist] = (), *, title: str = "") -> None:
+def legend_below(ax: Axes, handles: Sequence[Artist] = (), *, title: str = "", math: bool = False) -> None:
     """Put the legend under the label of the x axis, where it covers no data, in as many columns as there is room for.
 
     Arguments:
         ax: its labelled artists make the entries; without any there is no legend.
         handles: the entries to show instead, in order.
         title: of the legend.
+        math: whether the entries are mathtext; names with $ stay as they are without it.
 
     Returns:
         None.
@@ -225,7 +226,8 @@ def legend_below(ax: Axes, handles: Sequence[Artist] = (), *, title: str = "") -
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below}
     look: dict[str, Any] = {"frameon": False, "fontsize": 8.5, "title_fontsize": 8.5, "columnspacing": 1.5}
     look |= {"title": title or None, "alignment": "left", "borderaxespad": 0.0, "ncols": -(-len(handles) // rows)}
-    ax.legend(handles=handles, **place, **look)
+    for text in ax.legend(handles=handles, **place, **look).get_texts():
+        text.set_parse_math(math)
 
 
 def set_title(ax: Axes, title: str, subtitle: str = "") -> None:

@@ -102,7 +102,7 @@ def contour(
             *optimum, marker="*", markersize=15, color="black", markerfacecolor="white", linestyle="none", gid="optimum"
         )
     if paths:
-        style.legend_right(ax) if len(paths) > 4 else ax.legend(fontsize=8.5, framealpha=0.85)
+        style.legend_below(ax)
     where = "everywhere" if finite.all() else "wherever it is finite"
     said = f"{_named(variable)} {level:.6g} {where}" if constant else ""
     style.set_title(ax, heading(table), "; ".join(filter(None, [said, how_made(table), _off_plane(paths or {})])))

@@ -287,7 +287,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
             ax.fill_between(dataset.depth, ratio.min("network"), ratio.max("network"), color=look.color, alpha=0.15)
         ax.axhspan(1 / FACTOR, FACTOR, color="0.9", zorder=0)
         ax.set(xlabel="layers", ylabel="signal at the first layer / at the last", ylim=(1e-14, 1e4))
-        plots.legend_below(ax)
+        plots.legend_below(ax, math=True)
         plots.round_ticks(ax)
         who = "Tanh: Glorot's and He's" if activation == "tanh" else "ReLU: only He's"
         title = f"{who} weights keep the signal"

@@ -123,12 +123,24 @@ def choice(name: str, value: Any, accepted: Iterable[str]) -> str:
     return value
 
 
+# What other libraries and the lectures call it -> what it may be called here.
+_ELSEWHERE = {
+    **dict.fromkeys(["sgd", "gd", "steepest_descent"], "gradient_descent"),
+    **{"nag": "nesterov", "heavy_ball": "momentum", "momentum": "beta"},
+    **{"epsilon": "eps", "beta1": "b1", "beta2": "b2", "val": "validation", "acc": "accuracy"},
+}
+
+
 def nearest(value: Any, accepted: Iterable[str], then: str = "") -> str:
     """The text "; did you mean 'x'? then", without the question when no choice is close, or without `then`."""
     accepted, value = list(accepted), str(value)
+    small = {name.lower(): name for name in accepted}
+    words = "_".join(_ELSEWHERE.get(word, word) for word in value.lower().split("_"))  # "val_loss": validation_loss
+    known = [name for name in (_ELSEWHERE.get(value.lower()), words) if name in accepted]
+    alike = difflib.get_close_matches(value, accepted, n=1) or difflib.get_close_matches(value.lower(), small, n=1)
     initials = [name for name in accepted if "_" in name and "".join(word[:1] for word in name.split("_")) == value]
-    close = difflib.get_close_matches(value, accepted, n=1) or initials  # "lr" is the learning_rate of many libraries
-    question = f"; did you mean {close[0]!r}?" if close else ""
+    close = known or alike or initials  # "lr" is the learning_rate of many libraries
+    question = f"; did you mean {(close[0] if close[0] in accepted else small[close[0]])!r}?" if close else ""
     return f"{question}{' ' if question else '; '}{then}" if then else question
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
 import textwrap
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,7 +55,7 @@ def tour(out: Path = Path("runs/tour"), seed: int = 0, quick: bool = False) -> i
 
 
 def report(
-    tables: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    tables: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TABLE ...")],
     out: Path = Path("report.html"),
     metric: str = "final_loss",
     direction: Literal["max", "min"] | None = None,
@@ -97,7 +101,7 @@ def _load(path: Path) -> Any:
 
 
 def study(
-    name: Annotated[str, tyro.conf.Positional] = "",
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = "",
     all: bool = False,
     size: Literal["small", "full"] = "small",
     out: Path = Path("runs/studies"),
@@ -106,13 +110,14 @@ def study(
     """Run a demonstration of the lectures and print what it claims and measured; without a name, list them.
 
     Args:
-        name: of the study.
+        name: a study, such as saddles; without it the studies are listed.
         all: run every one, and write a page about all of them; what is finished already is not measured again.
         size: small takes seconds, its programs compiled quickly; full is what the book shows.
         out: folder for the tables (.nc) and the figures (.png).
         seed: seed of all randomness; the same seed gives the same numbers.
     """
-    from .studies import STUDIES, load_study, run_studies, tally
+    from .studies import STUDIES, load_study, run_studies
+    from .studies._machinery.claim import in_words
     from .studies._machinery.judgement import answers
     from .studies._machinery.page import write_summary
 
@@ -130,19 +135,24 @@ def study(
     use_cpu_cores()
     use_compilation_cache()
     results = []
-    for result in run_studies(out, names=[name] if name else [], seed=seed, size=size):
+    names = [name] if name else list(STUDIES)
+    running = run_studies(out, names=names, seed=seed, size=size)
+    for number, each in enumerate(names, 1):
+        with _waiting(f"{each} ({number} of {len(names)})" if all else each):
+            result = next(running)
         results.append(result)
         how = "measured before" if result.reused else f"{result.seconds:.1f} s"
         print(f"\n{result.name} ({how}): {STUDIES[result.name].title}")
+        print(f"  {in_words(result.claims)}")
         for claim in result.claims:
-            print(textwrap.fill(f"{claim}", 118, initial_indent="  ", subsequent_indent=" " * 17))
+            print(textwrap.fill(f"{claim}", 118, initial_indent="  ", subsequent_indent=" " * 6))
             for question, answer in answers(result.name, claim).items():
-                print(textwrap.fill(f"{question} {answer}", 118, initial_indent=" " * 19, subsequent_indent=" " * 19))
+                print(textwrap.fill(f"{question} {answer}", 118, initial_indent=" " * 6, subsequent_indent=" " * 8))
         print(f"  {result.dataset}, {result.figure}", flush=True)
     if all:
         print(f"\npage {write_summary(results, out / 'index.html', seed=seed, size=size)}")
-    counts = tally([claim for result in results for claim in result.claims])
-    print(f"\n{len(results)} studies: " + ", ".join(f"{count} claims {words}" for words, count in counts.items()))
+    if len(results) > 1:
+        print(f"\n{len(results)} studies: {in_words([claim for result in results for claim in result.claims])}")
     return 0
 
 
@@ -179,6 +189,29 @@ def doctor() -> int:
         found = util.find_spec(module) is not None
         print(f"  {module:12s} {'installed' if found else f'missing: pip install jaxopt-notes[{extra}]'}")
     return 0
+
+
+@contextlib.contextmanager
+def _waiting(what: str) -> Iterator[None]:
+    """Show on standard error what is measured, and in a terminal for how long."""
+    began, done = time.monotonic(), threading.Event()
+    terminal = sys.stderr.isatty()
+
+    def count() -> None:
+        while not done.wait(1.0):
+            print(f"\rmeasuring {what} {time.monotonic() - began:.0f} s", end="", file=sys.stderr, flush=True)
+
+    print(f"measuring {what} ...", end="" if terminal else "\n", file=sys.stderr, flush=True)
+    counter = threading.Thread(target=count, daemon=True)
+    if terminal:
+        counter.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if terminal:
+            counter.join()
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _writable(folder: Path) -> None:

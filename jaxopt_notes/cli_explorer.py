@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import webbrowser
 from pathlib import Path
@@ -15,7 +16,7 @@ from .cli_sweeps import member_of, no_exit
 
 
 def explore(
-    function: Annotated[str, tyro.conf.Positional] = "",
+    function: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[FUNCTION]")] = "",
     bounds: tuple[float, ...] = (),
     start: tuple[float, ...] = (),
     demonstration: str = "",
@@ -44,6 +45,7 @@ def explore(
     fragment = fragment_of(demonstration) if demonstration else link.rpartition("#")[2]
     if fragment and function:
         raise ValueError(f"a demonstration or a link names its function; leave out {function!r}")
+    print("writing the page ...", file=sys.stderr, flush=True)
     shown = _explorer(function, bounds, start)
     shown.begin_with(fragment)
     with no_exit(function or "the catalogue"):

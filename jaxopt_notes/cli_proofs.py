@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def prove(
-    function: Annotated[str, tyro.conf.Positional] = "",
+    function: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[FUNCTION]")] = "",
     box: tuple[float, ...] = (),
     at: tuple[float, ...] = (),
     boxes: int = 1_000_000,

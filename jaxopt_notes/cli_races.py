@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 def race(
-    problem: Annotated[str, tyro.conf.Positional],
-    methods: Annotated[tuple[str, ...], tyro.conf.Positional],
+    problem: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROBLEM")],
+    methods: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="METHOD METHOD ...")],
     budget: int = 64,
     tuning_seeds: int = 8,
     scoring_seeds: int = 8,
@@ -45,13 +45,13 @@ def race(
         budget: configurations of every method.
         tuning_seeds: starts and data orders that choose its best configuration.
         scoring_seeds: others, that compare these.
-        steps: of every trial.
+        steps: steps of every trial.
         batch_size: examples per step; 0 for all of them.
         target: a loss; also report the step at which each method is shown to reach it.
         metric: what is compared, such as test_accuracy.
         direction: whether the highest of that metric is best, max, or the lowest, min; by default from the problem.
         level: the chance of a false winner among methods that are the same.
-        seed: of all randomness; the same seed gives the same numbers.
+        seed: seed of all randomness; the same seed gives the same numbers.
         store: folder of all runs; by default one in runs/ with a name of its own for every other race. The same command
             resumes where a killed one stopped.
         figure: a file such as race.png for the budget curves.

@@ -33,9 +33,9 @@ _BATCH_SIZE = {"batch_size": Argument("batch_size", (int, type(None)))}
 
 
 def sweep(
-    problem: Annotated[str, tyro.conf.Positional],
-    optimizer: Annotated[str, tyro.conf.Positional],
-    axes: Annotated[tuple[str, ...], tyro.conf.Positional],
+    problem: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROBLEM")],
+    optimizer: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OPTIMIZER")],
+    axes: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME=VALUES ...")],
     steps: int = 1000,
     seeds: int = 8,
     batch_size: int = 0,
@@ -59,11 +59,11 @@ def sweep(
         axes: name=a,b,c lists values, name=low:high:count is geometric, of integers where both ends are. Names are
             arguments of the optimizer or of the problem, or batch_size. For a boolean write true or false, yes or no,
             on or off.
-        steps: of every trial.
+        steps: steps of every trial.
         seeds: starts and data orders of every configuration.
         batch_size: examples per step; 0 for all of them.
         every: record one entry per this many steps.
-        seed: of all randomness; the same seed gives the same numbers.
+        seed: seed of all randomness; the same seed gives the same numbers.
         store: folder of the sweep; by default one in runs/ with a name of its own for every other definition. The same
             command resumes where a killed one stopped.
         metric: what the best configuration is best in, such as test_accuracy.
@@ -135,7 +135,7 @@ def _told(table: Any, metric: str, direction: Direction, store: Path) -> int:
 
 
 def classify(
-    problem: Annotated[str, tyro.conf.Positional],
+    problem: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROBLEM")],
     at: tuple[float, ...] = (),
     sweep: Path | None = None,
     metric: str = "final_loss",
@@ -154,7 +154,7 @@ def classify(
         sweep: a store of jaxopt-notes sweep --keep-params; its best configuration is judged.
         metric: what that configuration is best in.
         direction: whether the highest of that metric is best, max, or the lowest, min; by default from the store.
-        seed: of the trial to judge.
+        seed: seed of the trial to judge.
         polish: Newton steps to the critical point nearby before judging.
     """
     if bool(at) == (sweep is not None):

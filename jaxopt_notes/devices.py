@@ -114,7 +114,9 @@ def use_compilation_cache(folder: str | os.PathLike[str] | None = None) -> Path 
 
 
 def compile_quickly(level: int = 1) -> bool:
-    """Compile for the CPU in a half to a third of the time, into slower programs; call it before JAX is first used.
+    """Compile for the CPU in a half to a third of the time, into slower programs; call it before `use_cpu_cores`.
+
+    XLA reads the level when JAX makes its devices, which `use_cpu_cores` or any first use of JAX does.
 
     For small problems, whose first run is mostly compiling. It sets the variable XLA_FLAGS, which processes
     started from this one inherit. Floats differ by rounding from those of fully optimized programs. XLA reads the level
@@ -140,8 +142,8 @@ def compile_quickly(level: int = 1) -> bool:
         return False
     if _jaxpr.devices_are_made():
         warnings.warn(
-            "compile_quickly() came after JAX was first used, so programs are compiled as before; call it at the top "
-            "of the script, or restart the kernel and run it first",
+            "compile_quickly() came after JAX made its devices, so programs are compiled as before; call it at the top "
+            "of the script, before use_cpu_cores(), or restart the kernel and run it first",
             stacklevel=2,
         )
         return False

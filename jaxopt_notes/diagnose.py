@@ -87,12 +87,12 @@ class Diagnosis:
         return _ADVICE[self.name]
 
     def __str__(self) -> str:
-        within = f" +- {100 * self.noise:.2g}%" if self.noise else ""
+        within = f" +- {_percent(self.noise)}" if self.noise else ""
         lines = [
             f"{self.name}: {self.advice}",
-            f"fall: {100 * self.fall:.3g}% of the start, {100 * self.early:.2g}% of it in the first quarter, "
-            f"{100 * self.late:.2g}%{within} in the last",
-            f"at the end: slope {self.slope:.2g} a step, bounce {100 * self.bounce:.3g}%",
+            f"fall: {_percent(self.fall)} of the start, {_percent(self.early)} of it in the first quarter, "
+            f"{_percent(self.late)}{within} in the last",
+            f"at the end: slope {self.slope + 0.0:.2g} a step, bounce {_percent(self.bounce)}",
             f"stretches that rise: {self.increases:.0%}",
         ]
         if np.isfinite(self.oscillation):
@@ -100,8 +100,16 @@ class Diagnosis:
         if np.isfinite(self.stable_below):
             share = self.learning_rate / self.stable_below
             limit = f"the predicted stable limit {self.stable_below:.3g}"
-            lines.append(f"learning rate {self.learning_rate:.3g}, {share:.2g} of {limit}")
+            lines.append(f"learning rate {self.learning_rate:.3g}, {_percent(share)} of {limit}")
         return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    """A share in percent: two digits if it is small, no digits after the point if it is not, and no "-0"."""
+    percent = 100 * share
+    if abs(percent) < 0.005:
+        return "0%"
+    return f"{percent:.2g}%" if abs(percent) < 10 else f"{percent:,.0f}%"
 
 
 def diagnose(

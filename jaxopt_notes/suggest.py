@@ -60,8 +60,11 @@ class Suggestion:
         tested = f"{len(rates)} rates from {rates[0]:.2g} to {rates[-1]:.2g}, {self.curve.sizes['step'] - 1} steps"
         if self.best is None or self.interval is None:
             return f"no rate lowered the loss ({tested})"
-        low, high = self.interval
-        lines = [f"learning rate {low:.2g} to {high:.2g}, best {self.best:.2g} ({tested})"]
+        low, high = (f"{end:.2g}" for end in self.interval)
+        if low == high:
+            lines = [f"learning rate {self.best:.2g} ({tested})", f"no other rate reaches {GOOD:.0%} of its fall"]
+        else:
+            lines = [f"learning rate {low} to {high}, best {self.best:.2g} ({tested})"]
         if self.best == rates[0] or self.best == rates[-1]:
             lines.append(
                 f"the best is the {'smallest' if self.best == rates[0] else 'largest'} that was tested: go further"

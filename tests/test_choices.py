@@ -280,6 +280,7 @@ BAD = [
     ),
     (dict(space=jon.grid(learning_rate=[0.1], batch_size=[3, 40])), ValueError, "at most the number of examples, 12"),
     (dict(space=jon.grid(learning_rate=[0.1], batch_sise=[3])), ValueError, "did you mean 'batch_size'"),
+    (dict(space=jon.grid(learning_rate=[0.1], epsilon=[1e-8])), ValueError, "did you mean 'eps'"),
     (
         dict(problem=jon.problems.digits_mlp, space=jon.grid(learning_rate=[0.1], hiden=[3])),
         ValueError,

@@ -1,5 +1,7 @@
 """Loss curves get the names of the lecture picture, and a range test finds the stable range."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -133,6 +135,17 @@ def digits():
     return jon.sweep(problem, jon.momentum, rates, seeds=3, steps=300, batch_size=64, progress=False)
 
 
+def test_shares_are_shown_as_a_reader_writes_them():
+    found = dataclasses.replace(
+        jon.diagnose(jon.minimize(VALLEY.loss, jnp.ones(2), jon.gradient_descent(0.01), steps=20)),
+        fall=1.0, early=0.9999, late=-0.0, slope=-0.0, closing=0.0, bounce=1e-9, noise=0.0123,
+        learning_rate=5.0, stable_below=0.1,
+    )  # fmt: skip
+    assert "100% of the start, 100% of it in the first quarter, 0% +- 1.2% in the last" in str(found)
+    assert "slope 0 a step, bounce 0%" in str(found)
+    assert "5,000% of the predicted" in str(found)
+
+
 def test_a_sweep_is_named_trial_by_trial_in_the_order_of_the_rates(digits):
     named = jon.diagnose(digits)
     assert named.diagnosis.dims == digits.status.dims
@@ -188,6 +201,12 @@ class TestSuggestion:
         found = jon.suggest_learning_rate(VALLEY, jon.gradient_descent, low=1.0, high=10.0, rates=5, steps=50)
         assert found.best is None
         assert "no rate lowered the loss" in str(found)
+
+    def test_an_interval_of_one_rate_is_that_rate(self):
+        found = jon.suggest_learning_rate(VALLEY, jon.gradient_descent, low=1e-3, high=1.0, rates=3, steps=30)
+        one = dataclasses.replace(found, interval=(found.best, found.best))
+        assert f"{found.best:.2g} to" not in str(one)
+        assert "no other rate reaches 90% of its fall" in str(one)
 
     def test_a_best_rate_at_the_end_is_said(self):
         found = jon.suggest_learning_rate(VALLEY, jon.gradient_descent, low=1e-5, high=1e-3, rates=5, steps=50)

@@ -101,7 +101,7 @@ NO_SCHEDULES = {
     "optax, uncalled": (optax.cosine_decay_schedule, "call it first: cosine_decay_schedule(...)"),
     "optax of one number": (optax.constant_schedule, "call it first: constant_schedule(...)"),
     "class": (dict, "got the class dict: call it first"),
-    "optimizer factory": (jon.gradient_descent, "gives GradientTransformation"),
+    "optimizer factory": (jon.gradient_descent, "gives Optimizer"),
     "optimizer": (jon.gradient_descent(0.1), "got an optimizer, an (init, update) pair"),
     "two arguments": (lambda step, total: step / total, "<lambda> takes (step, total)"),
     "vector": (lambda step: jnp.ones(3), "<lambda> gives float32 of shape (3,)"),

@@ -22,6 +22,7 @@ pytest.importorskip("py_mini_racer", reason="the page's engine is not run: no mi
 
 from engines import Comparison, drawn, passes
 from javascript import PageEngine
+from py_mini_racer import MiniRacer
 
 import jaxopt_notes as jon
 from jaxopt_notes import cli
@@ -34,6 +35,26 @@ from jaxopt_notes.explorer._scenes import catalogue, of_function
 from jaxopt_notes.explorer._survey import HEIGHT, WIDTH
 
 SCENES = catalogue()
+
+
+@pytest.mark.parametrize(
+    ("ends", "values"),
+    [
+        ((-4.5, 2.0), [1e-4, 1e-2, 1, 100]),
+        ((-0.4, 0.6), [0.5, 1, 2]),
+        ((0.1, 0.65), [2, 3, 4]),
+        ((2.31, 2.52), [250, 300]),
+    ],
+)
+def test_a_logarithmic_axis_has_at_least_two_labels(ends, values):
+    racer = MiniRacer()
+    racer.eval("class Explorer {}; const extend = (part) => { globalThis.Curves = part; };")
+    folder = Path(_bundle.__file__).parent / "page"
+    elements = (folder / "elements.js").read_text()
+    racer.eval(elements[elements.index("function ticks") : elements.index("// The part of a segment")])
+    racer.eval((folder / "curves.js").read_text())
+    marks = json.loads(racer.eval(f"JSON.stringify(new Curves().decades({list(ends)}))"))
+    assert [round(10**mark, 4) for mark in marks] == values
 
 
 @pytest.fixture(autouse=True)

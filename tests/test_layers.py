@@ -49,7 +49,7 @@ LEVELS = {
     **dict.fromkeys(["sweeps", "diagnose", "suggest"], 2),
     **dict.fromkeys(["plots", "race"], 3),
     **dict.fromkeys(["report", "tour", "explorer", "studies"], 4),
-    **dict.fromkeys(["cli", "cli_proofs", "cli_explorer", "cli_races", "cli_sweeps", "__init__"], 5),
+    **dict.fromkeys(["cli", "cli_proofs", "cli_explorer", "cli_races", "cli_sweeps", "__main__", "__init__"], 5),
 }
 # Inside a level too there is an order: a name stands above all that its files may import.
 FLOORS = [
@@ -223,9 +223,27 @@ def test_a_missing_extra_is_named():
         assert f"pip install 'jaxopt-notes[{extra}]'" in run_python(hidden + code)
 
 
-def test_a_misspelt_name_is_met_with_the_nearest():
-    with pytest.raises(AttributeError, match="no attribute 'clasify'; did you mean 'classify'"):
-        jaxopt_notes.clasify  # noqa: B018
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("clasify", "classify"),
+        ("sgd", "gradient_descent"),
+        ("SGD", "gradient_descent"),
+        ("Adam", "adam"),
+        ("AdamW", "adamw"),
+        ("RMSProp", "rmsprop"),
+        ("heavy_ball", "momentum"),
+        ("criticalpoint", "CriticalPoint"),
+    ],
+)
+def test_a_misspelt_or_foreign_name_is_met_with_the_nearest(name, meant):
+    with pytest.raises(AttributeError, match=f"no attribute {name!r}; did you mean {meant!r}"):
+        getattr(jaxopt_notes, name)
+
+
+def test_the_package_runs_as_a_module():
+    command = [sys.executable, "-m", "jaxopt_notes", "study"]
+    assert "averages" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_use_cpu_cores_makes_devices_and_says_when_it_comes_too_late():
@@ -243,9 +261,10 @@ def test_compile_quickly_leaves_flags_alone_and_says_when_it_comes_too_late(monk
     monkeypatch.delenv("XLA_FLAGS")
     early = "import jaxopt_notes as jon, jax; print(jon.compile_quickly(), jax.jit(lambda x: x + 1)(1))"
     assert run_python(early).split() == ["True", "2"]
-    late = "import jax; jax.devices(); import jaxopt_notes as jon; jon.compile_quickly()"
+    late = "import jaxopt_notes as jon; jon.use_cpu_cores(2); jon.compile_quickly()"
     failed = subprocess.run([sys.executable, "-W", "error", "-c", late], capture_output=True, text=True, check=False)
-    assert "compile_quickly() came after JAX was first used" in failed.stderr
+    assert "compile_quickly() came after JAX made its devices" in failed.stderr
+    assert "before use_cpu_cores()" in failed.stderr
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")

@@ -132,7 +132,7 @@ def test_the_pages_hold_every_row_and_what_was_measured():
     claim = Claim("window", "Nothing | lies behind.", 0.37, high=0.01)
     pages = "\n".join(ledger_pages.statements(letter, {"averages/window": claim}) for letter in LEDGER.lectures)
     assert all(f"* - **{row.id}**\n" in pages for row in LEDGER.rows)
-    assert r"**failed** Nothing \| lies behind. Measured 0.37; holds at most 0.01." in pages
+    assert r"**does not hold** Nothing \| lies behind. Measured 0.37; needed: at most 0.01." in pages
     assert pages.count("\n  - ") == 2 * pages.count("\n* - ") == 2 * (len(LEDGER.rows) + len(LEDGER.lectures))
     corrected = ledger_pages.corrections()
     assert corrected.count("\n* - **") == len(ledger.corrections()) > 40
@@ -147,18 +147,18 @@ def test_the_pages_hold_every_row_and_what_was_measured():
     assert "动量" in ledger_pages.glossary()
 
 
-def test_every_failed_claim_of_the_pages_states_its_conditions_and_three_answers():
+def test_every_refuted_claim_of_the_pages_states_its_conditions_and_three_answers():
     judged = {claim: ledger.judgements()[claim] for _, claim in NAMED if claim in ledger.judgements()}
     found = {key: Claim(key.partition("/")[2], "So it is.", 2.0, high=1.0, conditions="In a valley.") for key in judged}
     pages = [*(ledger_pages.statements(letter, found) for letter in LEDGER.lectures), ledger_pages.disagreements(found)]
-    lines = [line for line in "\n".join(pages).splitlines() if "**failed**" in line]
+    lines = [line for line in "\n".join(pages).splitlines() if "**does not hold**" in line]
     for key, judged_so in judged.items():
         shown = [line for line in lines if f"`{key}`" in line]
         assert shown
         for part in ("*Conditions:* In a valley.", *map(ledger_pages.plain, judged_so.answers.values())):
             assert all(part in line for line in shown)
-    passed = {"averages/window": Claim("window", "So it is.", 0.0, high=1.0)}
-    assert "fair chance" not in ledger_pages.statements("A", passed)
+    holding = {"averages/window": Claim("window", "So it is.", 0.0, high=1.0)}
+    assert "fair chance" not in ledger_pages.statements("A", holding)
     unjudged = {"averages/ten_steps": Claim("ten_steps", "So it is.", 2.0, high=1.0)}
     assert "Not judged" in ledger_pages.statements("A", unjudged)
 
@@ -215,7 +215,16 @@ def test_advice_shows_each_claim_once_with_its_sentences_and_its_page():
     assert all(f"- **{row}** " in words for row in rows)
     assert words.count("adam_or_momentum/less_sensitive_digits") == 1
     assert "[`adam_or_momentum/less_sensitive_digits`](04.ipynb) (S54, A53)" in words
-    assert "**passed** The largest rate is best." in words
+    assert "**holds** The largest rate is best." in words
     assert "*Rather:* " in words  # a correction
     with pytest.raises(ValueError, match="unknown row 'S555'; did you mean 'S55'"):
         ledger_pages.advice(["S555"])
+
+
+def test_the_page_of_questions_answers_each_that_a_study_measures():
+    page = (BOOK / "questions.md").read_text()
+    named = set(re.findall(r"`(\w+/\w+)`", page))
+    questions = [row for row in LEDGER.rows if row.topic == "questions" and row.claim]
+    assert len(questions) == 6
+    assert all(row.id in page and named >= {*row.claim} for row in questions)
+    assert named <= {claim for _, claim in NAMED}

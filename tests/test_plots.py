@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from jaxopt_notes import plots
 from jaxopt_notes.minimize import Status
 from jaxopt_notes.plots import _style as style
+from jaxopt_notes.plots import _svg as svg
 from jaxopt_notes.plots import _tables as tables
 from jaxopt_notes.plots._notebook import as_png
 
@@ -353,10 +354,10 @@ def test_every_optimizer_has_its_own_style_and_unknown_names_a_steady_one():
 
 
 def test_svg_is_reproducible_and_carries_no_date(table):
-    first, second = (style.svg_document(plots.plot(table).get_figure(root=True)) for _ in range(2))
+    first, second = (svg.svg_document(plots.plot(table).get_figure(root=True)) for _ in range(2))
     assert first == second
     assert "dc:date" not in first
-    assert "http" not in style.svg_element(first)
+    assert "http" not in svg.svg_element(first)
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,10 @@ def test_wrong_arguments_are_refused_before_any_work():
         ("boxes", lambda: everything(HIMMELBLAU, SQUARE, boxes=0)),
         ("period must be above 0", lambda: everything(HIMMELBLAU, SQUARE, period=[1.0, -1.0])),
         ("loss takes an array, but its point or box is a single number", lambda: everything(HIMMELBLAU, (-5.0, 5.0))),
+        (
+            r"is written \(\[-5.0, -5.0\], \[5.0, 5.0\]\)",
+            lambda: everything(lambda p: (lambda x, y: x * y)(*p), (-4, 4)),
+        ),
         ("point must be finite", lambda: jon.prove(HIMMELBLAU, jnp.array([jnp.nan, 1.0]))),
         ("within", lambda: jon.prove(HIMMELBLAU, jnp.array([3.0, 2.0]), within=0.0)),
         ("prove=True needs concrete values", lambda: jax.jit(judged)(jnp.zeros(2))),

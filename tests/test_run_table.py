@@ -49,6 +49,7 @@ def test_one_run_is_drawn_reported_and_chosen(tmp_path):
     run = run_at(0.01)
     (line,) = jon.plot(run).get_lines()[:1]
     np.testing.assert_allclose(line.get_ydata(), run.loss, rtol=1e-6)
+    assert "one run" in jon.plot(run).get_title(loc="left")
     assert "the only configuration" in str(jon.best(run.to_dataset()))
     assert jon.report(run.to_dataset(), tmp_path / "run.html").exists()
     path = jon.save(run.to_dataset(), tmp_path / "run.nc")

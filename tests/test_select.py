@@ -29,6 +29,12 @@ def points_table(values, **points):
     return table.assign_coords({name: ("configuration", np.asarray(column)) for name, column in points.items()})
 
 
+def test_a_metric_by_its_short_name_is_met_with_ours():
+    table = grid_table([[1.0, 2.0]])
+    with pytest.raises(ValueError, match="unknown metric 'val_loss'; did you mean 'validation_loss'"):
+        jon.best(table.assign(validation_loss=table.final_loss), "val_loss")
+
+
 class TestReportSeeds:
     def test_the_winner_is_chosen_by_the_others_and_reported_by_these(self):
         table = grid_table([[1.0, 1.0, 1.0, 9.0, 8.0], [2.0, 2.0, 2.0, 0.0, 0.1]])

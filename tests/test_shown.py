@@ -24,6 +24,14 @@ def table(optimizer=jon.momentum, space=SPACE):
     return jon.sweep(VALLEY, optimizer, space, seeds=2, steps=20, progress=False)
 
 
+def race(budget, methods=2):
+    """Of equal methods under several names."""
+    entrants = {f"a method with a long name {i}": (jon.momentum, SPACE) for i in range(methods)}
+    start = lambda key: jax.random.normal(key, (2,))
+    valley = jon.Problem(VALLEY.loss, start)
+    return jon.race(valley, entrants, budget=budget, tuning_seeds=2, scoring_seeds=2, steps=10, progress=False)
+
+
 RESULTS = {
     "run": run,
     "run of a network": lambda: jon.minimize(
@@ -43,10 +51,20 @@ RESULTS = {
     "importance": lambda: jon.importance(table()),
     "diagnosis": lambda: jon.diagnose(run()),
     "suggestion": lambda: jon.suggest_learning_rate(VALLEY, jon.momentum, rates=9),
+    "suggestion that fails": lambda: jon.suggest_learning_rate(VALLEY, jon.momentum, low=1.0, high=9.0, rates=3),
+    "race": lambda: race(8),
+    "race of many": lambda: race(2, methods=12),
+    "sensitivity": lambda: jon.sensitivity(table()),
+    "certificate": lambda: jon.prove(VALLEY.loss, jnp.zeros(2)),
+    "certificate of many": lambda: jon.prove(lambda x: jnp.sum(x**2), jnp.zeros(40)),
+    "certificate of nothing": lambda: jon.prove(lambda x: x[0] ** 4 + x[1] ** 2, jnp.zeros(2)),
+    "minimum": lambda: jon.proof.global_minimum(VALLEY.loss, ([-1.0, -1.0], [1.0, 1.0])),
     "verdict": lambda: jon.classify(VALLEY, jnp.ones(2)),
     "proved verdict": lambda: jon.classify(VALLEY, jnp.zeros(2), prove=True),
     "verdicts": lambda: jax.vmap(lambda x: jon.classify(jnp.sin, x))(jnp.array([0.0, 1.0])),
     "points": lambda: jon.find_critical_points(lambda x: (x**2 - 1) ** 2, jnp.linspace(-2, 2, 9)),
+    "grid": lambda: jon.grid(learning_rate=jnp.geomspace(1e-3, 10, 400), beta=[0.0, 0.9]),
+    "list of points": lambda: jon.zipped(learning_rate=np.linspace(0.1, 0.2, 300), b1=np.linspace(0, 0.9, 300)),
     "all points": lambda: jon.find_critical_points(lambda x: (x**2 - 1) ** 2, box=(-2.0, 2.0), complete=True),
 }
 
@@ -62,6 +80,30 @@ def test_a_result_is_at_most_25_lines_of_100_columns(name):
     assert len(page) < 12_000
     if not isinstance(result, jon.curvature.CriticalPoint):
         assert str(result) == repr(result)
+
+
+def test_a_space_shows_its_axes():
+    assert repr(jon.grid(learning_rate=np.geomspace(1e-3, 10, 13), nesterov=[True, False])).splitlines() == [
+        "26 configurations, every combination of",
+        "learning_rate: 0.001, 0.002154, 0.004642, 0.01, 0.02154, ..., 10 (13 values)",
+        "nesterov: True, False",
+    ]
+    assert str(jon.zipped(learning_rate=[0.1, 0.2], beta=[0, 0.5])).startswith(
+        "2 configurations, a list of points in\n"
+    )
+
+
+def test_an_optimizer_is_shown_as_the_call_that_made_it():
+    assert repr(jon.momentum(jnp.float32(0.1))) == "momentum(learning_rate=0.1, beta=0.9, dampening=0.0)"
+    assert str(jon.newton()) == "newton(learning_rate=1.0, damping=0.0)"
+    assert repr(jon.lion(jon.schedules.cosine(0.1, 10))).startswith("lion(learning_rate=schedule, b1=0.9")
+    shown = []
+    jax.jit(lambda rate: shown.append(repr(jon.gradient_descent(rate))))(0.1)
+    assert shown == ["gradient_descent(learning_rate=float32[])"]
+    assert repr(jax.vmap(jon.gradient_descent)(jnp.array([0.1, 0.2]))) == (
+        "gradient_descent(learning_rate=float32[2] 0.1, 0.2)"
+    )
+    assert "gradient_descent" in repr(jax.tree.map(lambda _: 0, jon.gradient_descent(0.1)))
 
 
 def test_the_first_line_is_the_answer():

@@ -18,6 +18,7 @@ import jaxopt_notes
 from jaxopt_notes import cli, load, plots, save
 from jaxopt_notes.studies import STUDIES, Claim, Outcome, load_study, run_study, tally
 from jaxopt_notes.studies._machinery import ledger, sources
+from jaxopt_notes.studies._machinery.claim import in_words
 from jaxopt_notes.studies._machinery.intervals import best_rate, bootstrap
 from jaxopt_notes.studies._machinery.judgement import answers
 from jaxopt_notes.studies._machinery.page import write_summary
@@ -42,12 +43,12 @@ def test_a_study_runs_and_its_saved_dataset_gives_the_claims_and_the_figure(name
     FigureCanvasAgg(figure).draw()
     assert dict(mpl.rcParams) == before
     assert all(plots.alt_text(ax) for ax in figure.axes)
-    failed = [claim for claim in claims if claim.outcome is Outcome.FAILED]
-    assert [claim.name for claim in failed if not claim.conditions] == []
+    refuted = [claim for claim in claims if claim.outcome is Outcome.DOES_NOT_HOLD]
+    assert [claim.name for claim in refuted if not claim.conditions] == []
     judged = {key.partition("/")[2] for key in ledger.judgements() if key.startswith(f"{name}/")}
-    assert {claim.name for claim in failed} <= judged <= {claim.name for claim in claims}
+    assert {claim.name for claim in refuted} <= judged <= {claim.name for claim in claims}
     assert all(
-        answer in plain_text(result._repr_html_()) for claim in failed for answer in answers(name, claim).values()
+        answer in plain_text(result._repr_html_()) for claim in refuted for answer in answers(name, claim).values()
     )
 
 
@@ -56,17 +57,17 @@ def plain_text(page: str) -> str:
 
 
 def test_a_claim_is_decided_by_its_whole_interval():
-    assert Claim("a", "s", 0.5, high=1.0, interval=(0.4, 0.6)).outcome is Outcome.PASSED
-    assert Claim("a", "s", 0.9, high=1.0, interval=(0.8, 1.2)).outcome is Outcome.NOT_DECIDABLE
-    assert Claim("a", "s", 1.9, high=1.0, interval=(1.8, 2.2)).outcome is Outcome.FAILED
-    assert Claim("a", "s", math.nan, high=1.0).outcome is Outcome.NOT_DECIDABLE
-    assert Claim("a", "s", 1.0, 1.0, 1.0).outcome is Outcome.PASSED
+    assert Claim("a", "s", 0.5, high=1.0, interval=(0.4, 0.6)).outcome is Outcome.HOLDS
+    assert Claim("a", "s", 0.9, high=1.0, interval=(0.8, 1.2)).outcome is Outcome.UNDECIDED
+    assert Claim("a", "s", 1.9, high=1.0, interval=(1.8, 2.2)).outcome is Outcome.DOES_NOT_HOLD
+    assert Claim("a", "s", math.nan, high=1.0).outcome is Outcome.UNDECIDED
+    assert Claim("a", "s", 1.0, 1.0, 1.0).outcome is Outcome.HOLDS
 
 
-def test_a_claim_that_cannot_fail_or_pass_is_refused():
-    with pytest.raises(ValueError, match="can't fail"):
+def test_a_claim_that_any_number_or_none_would_meet_is_refused():
+    with pytest.raises(ValueError, match="would hold for any number"):
         Claim("a", "s", 1.0)
-    with pytest.raises(ValueError, match="can't pass"):
+    with pytest.raises(ValueError, match="would hold for no number"):
         Claim("a", "s", 1.0, 2.0, 1.0)
 
 
@@ -90,7 +91,10 @@ def test_the_best_rate_is_finer_than_its_grid(per_decade):
 
 def test_the_tally_counts_every_outcome():
     claims = [Claim("a", "s", 1.0, high=2.0), Claim("b", "s", 3.0, high=2.0), Claim("c", "s", math.nan, high=2.0)]
-    assert tally(claims) == {"passed": 1, "failed": 1, "not decidable": 1}
+    assert tally(claims) == {"holds": 1, "does not hold": 1, "cannot be decided here": 1}
+    assert in_words(claims) == "1 of 3 sentences holds here; 1 does not; 1 cannot be decided."
+    assert in_words([*claims[:1] * 2, *claims[1:2] * 2]) == "2 of 4 sentences hold here; 2 do not."
+    assert in_words(claims[:1] * 2) == "All 2 sentences hold here."
 
 
 def test_an_unknown_study_is_met_with_the_nearest():
@@ -159,13 +163,16 @@ def test_results_are_pages_with_every_claim_and_names_escaped(tmp_path):
     result = run_study("averages", tmp_path)
     cell = result._repr_html_()
     assert cell.count("<tr") == 1 + len(result.claims)
+    assert cell.index("6 of 7 sentences hold here; 1 does not.") < cell.index("<details>") < cell.index("<table>")
+    assert cell.count("<li>Does not hold: ") == 1
+    assert repr(result).startswith("averages: 6 of 7 sentences hold here; 1 does not.\n  does not hold: ")
     assert 'src="data:image/png;base64,' in cell
     assert 'alt="Figure of the study averages"' in cell
     assert f"<small>{result.alt}</small></figcaption>" in cell
     foreign = dataclasses.replace(result, claims=[Claim("a", "<b>bold</b> & brave", 1.0, high=2.0)])
     page = write_summary([foreign], tmp_path / "index.html", seed=0, size="small").read_text()
     assert "&lt;b&gt;bold&lt;/b&gt; &amp; brave" in page
-    assert "1 claims passed, 0 claims failed" in " ".join(page.split())
+    assert "Studies: 1, size small, seed 0. The one sentence holds here." in " ".join(page.split())
     assert 'src="averages.png"' in page
 
 
@@ -173,7 +180,7 @@ def test_the_command_prints_claims_and_refuses_what_it_cannot_do(tmp_path, capsy
     assert cli.main(["study", "averages", "--out", str(tmp_path)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "0.349 of the newest. Measured 0.3487" in printed
-    assert "6 claims passed, 1 claims failed, 0 claims not decidable" in printed
+    assert "6 of 7 sentences hold here; 1 does not." in printed
     for answer in ledger.judgements()["averages/window"].answers.values():
         assert answer in printed
     assert cli.main(["study"]) == 0

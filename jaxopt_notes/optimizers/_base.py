@@ -28,6 +28,7 @@ from jaxtyping import Array, Float, PyTree
 from .. import _checks
 from .._numerics import real_dtype, working, working_dtype
 from .._partials import as_partial
+from .._shown import abbreviated
 from ..wrappers.averaging import bias_correction
 from ._facts import Divisor, Interval, Look, Without
 
@@ -184,6 +185,26 @@ def _one_array(function: Callable, numbers: dict[str, Array], grad: Array, *slot
     return update.astype(jnp.result_type(grad)), *slots
 
 
+class Optimizer(optax.GradientTransformationExtraArgs):  # type: ignore[misc]
+    """An (init, update) pair that is shown as the call that made it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        found = known(self, None)
+        if found is None or not isinstance(found.numbers, dict):  # the axes for `vmap`, or a part replaced
+            return super().__repr__()
+        names = [name for name in found.rule.hyperparameters if name in found.numbers]
+        numbers = ", ".join(f"{name}={_number(found.numbers[name])}" for name in names)
+        return f"{found.rule.name}({numbers})"
+
+
+def _number(value: Any) -> str:
+    """A hyperparameter in a few characters; of an array of one number the number alone."""
+    text = "schedule" if callable(value) else abbreviated(value)
+    return text.partition("[] ")[2] or text
+
+
 def pair(
     rule: ArrayRule, learning_rate: Number | Schedule, initial: Callable | None = None, **numbers: Number
 ) -> optax.GradientTransformationExtraArgs:
@@ -197,7 +218,7 @@ def pair(
         numbers: every other hyperparameter, each a scalar in the rule's interval.
     """
     checked = {name: rule.checked(name, value) for name, value in numbers.items()}
-    return optax.GradientTransformationExtraArgs(
+    return Optimizer(
         init=Partial(_init, Partial(rule.state_type), as_partial(initial) if initial else None),
         update=Partial(rule, dict(checked, learning_rate=rate_or_schedule(learning_rate))),
     )

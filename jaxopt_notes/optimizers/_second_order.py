@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from .. import _checks
 from .._derivatives import dense_hessian
 from .._numerics import divide, working_dtype
-from ._base import Number, Rule, Schedule, rate_or_schedule
+from ._base import Number, Optimizer, Rule, Schedule, rate_or_schedule
 from ._facts import BLUE, PURPLE, Interval, Look, Without, rate
 
 __all__ = ["NewtonState", "newton", "saddle_free_newton"]
@@ -143,7 +143,7 @@ class NewtonRule(Rule):
 def _pair(rule: NewtonRule, halvings: int, learning_rate: Any, damping: Any) -> optax.GradientTransformationExtraArgs:
     rule = replace(rule, halvings=_checks.count("halvings", halvings, low=0))
     numbers = {"learning_rate": rate_or_schedule(learning_rate), "damping": rule.checked("damping", damping)}
-    return optax.GradientTransformationExtraArgs(Partial(_init), Partial(rule, numbers))
+    return Optimizer(Partial(_init), Partial(rule, numbers))
 
 
 def _init(params: PyTree) -> NewtonState:

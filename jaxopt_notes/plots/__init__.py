@@ -30,6 +30,8 @@ from ._spreads import index_against_loss as index_against_loss
 from ._spreads import spectrum as spectrum
 from ._style import alt_text as alt_text
 from ._style import describe as describe
+from ._style import distinct_styles as distinct_styles
+from ._style import legend_below as legend_below
 from ._style import new_axes as new_axes
 from ._style import ordered_styles as ordered_styles
 from ._style import panels as panels
@@ -38,6 +40,7 @@ from ._style import style_of as style_of
 from ._style import write_png as write_png
 from ._surfaces import contour as contour
 from ._surfaces import surface as surface
+from ._ticks import round_ticks as round_ticks
 
 __all__ = [
     "Axes",
@@ -52,12 +55,14 @@ __all__ = [
     "convex_set",
     "curve",
     "describe",
+    "distinct_styles",
     "figures",
     "heatmap",
     "hidden_labels",
     "histogram",
     "index_against_loss",
     "learning_rate_sensitivity",
+    "legend_below",
     "loss_curves",
     "new_axes",
     "ordered_styles",
@@ -67,6 +72,7 @@ __all__ = [
     "profile",
     "quiver",
     "rotating_surface",
+    "round_ticks",
     "samples",
     "sensitivity_ranges",
     "series",

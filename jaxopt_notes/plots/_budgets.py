@@ -13,6 +13,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from ..race import Race, Sensitivity
 from . import _style as style
 from . import _tables as tables
+from ._ticks import log_ticks, tick_texts
 
 
 def budget_curves(curves: xr.Dataset | Race, ax: Axes | None = None) -> Axes:
@@ -80,9 +81,9 @@ def _scales(ax: Axes, lines: xr.Dataset) -> None:
     if values.min() > 0 and values.max() > 3 * values.min() and lines.attrs.get("direction", "min") == "min":
         ax.set_yscale("log")
         low, high = values.min() / 1.1, values.max() * 1.1
-        shown = style.log_ticks(low, high)
+        shown = log_ticks(low, high)
         ax.yaxis.set_major_locator(FixedLocator(shown.tolist()))
-        ax.yaxis.set_major_formatter(FixedFormatter(style.tick_texts(shown)))
+        ax.yaxis.set_major_formatter(FixedFormatter(tick_texts(shown)))
         ax.yaxis.set_minor_locator(NullLocator())
         ax.set_ylim(low, high)
 

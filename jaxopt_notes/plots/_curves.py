@@ -15,6 +15,7 @@ from .. import _checks
 from ..minimize import Status
 from . import _style as style
 from . import _tables as tables
+from ._ticks import around
 
 MOST_LINES = 8
 
@@ -78,7 +79,7 @@ def loss_curves(
         configs = [configs[i] for i in letters.values()]
     ax = style.new_axes(ax)
     looks = style.ordered_styles(len(configs)) if axes else [style.style_of(str(table.attrs.get("optimizer", "")))]
-    alone = tables.named(str(table.attrs.get("optimizer", "median")), fixed)
+    alone = tables.named(str(table.attrs.get("optimizer", "median" if table.sizes["seed"] > 1 else "loss")), fixed)
     ends = {}
     labels = list(letters) or [tables.configuration(config) or alone for config in configs]
     for config, look, label in zip(configs, looks, labels, strict=True):
@@ -182,7 +183,7 @@ def _fit(ax: Axes, table: xr.Dataset) -> None:
         ax.set_ylim(values.min() / 1.2, values.max() * 1.2)
     elif values.size:
         margin = 0.05 * np.ptp(values)
-        ax.set_ylim((values.min() - margin, values.max() + margin) if margin else style.around(values[0]))
+        ax.set_ylim((values.min() - margin, values.max() + margin) if margin else around(values[0]))
     top = ax.transData.inverted().transform(ax.transAxes.transform((0, 0.97)))[1]
     for mark, line in zip(lines["failed"], lines["crashed"], strict=True):
         end = np.asarray(mark.get_xdata(), float)[0]

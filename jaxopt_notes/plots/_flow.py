@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from . import _style as style
 from . import _surfaces as surfaces
+from ._ticks import log_ticks
 
 STILL = "the flow is zero everywhere"
 
@@ -102,7 +103,7 @@ def _speed_bar(ax: Axes, drawn: Any, speed: np.ndarray) -> None:
     bar.ax.minorticks_off()
     low, high = drawn.get_clim()
     if low is not None and 0 < low < high:
-        bar.set_ticks(style.log_ticks(low, high).tolist())
+        bar.set_ticks(log_ticks(low, high).tolist())
     bar.set_label("speed of the flow")
 
 

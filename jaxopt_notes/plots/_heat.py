@@ -14,7 +14,6 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
-from matplotlib.transforms import ScaledTranslation
 
 from .. import _checks
 from ..problems._metric import Direction
@@ -22,6 +21,7 @@ from ..sweeps.table.direction import SIGNS, SUPERLATIVES
 from . import _style as style
 from . import _tables as tables
 from ._sensitivity import Bound, bounds_at
+from ._ticks import around
 
 FAILED_LOOK: dict[str, Any] = {"facecolor": "0.88", "edgecolor": "0.45", "hatch": "////", "linewidth": 0}
 NOT_RUN_LOOK: dict[str, Any] = {"facecolor": "white", "edgecolor": "0.7", "hatch": "..", "linewidth": 0}
@@ -96,24 +96,9 @@ def heatmap(
     seeds = f"median of {table.sizes['seed']} seeds" if table.sizes["seed"] > 1 else "1 seed"
     chosen = f"; each cell at its best {style.names(others)}" if others else ""
     style.set_title(ax, tables.heading(table, fixed), seeds + chosen)
-    _legend_below(ax, entries)
+    style.legend_below(ax, entries)
     style.describe(ax, _alt_text(table, median, best, metric, better))
     return ax
-
-
-def _legend_below(ax: Axes, entries: list[Any]) -> None:
-    """The legend under the label of the x axis; the colour bar has the right-hand side."""
-    below = ax.transAxes + ScaledTranslation(0, -38 / 72, ax.figure.dpi_scale_trans)
-    look = {"frameon": False, "fontsize": 8.5, "borderaxespad": 0.0, "columnspacing": 1.5}
-    if entries:
-        ax.legend(
-            handles=entries,
-            loc="upper left",
-            bbox_to_anchor=(0, 0),
-            bbox_transform=below,
-            ncols=4 - len(entries) // 2,
-            **look,
-        )
 
 
 def _two_axes(table: xr.Dataset, x: str | None, y: str | None) -> tuple[str, str]:
@@ -162,7 +147,7 @@ def _draw_cells(
     low, high = (shown.min(), shown.max()) if shown.size else (0.0, 1.0)
     log = low > np.finfo(float).tiny and not higher
     if low == high:
-        low, high = style.around(low)
+        low, high = around(low)
     norm = LogNorm(low, high) if log else Normalize(low, high)
     mesh = ax.pcolormesh(
         columns.edges, rows.edges, np.ma.masked_invalid(finite.values), cmap=cmap, norm=norm, gid="cells"

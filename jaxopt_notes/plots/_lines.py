@@ -13,6 +13,7 @@ from matplotlib.path import Path
 from .. import _checks
 from . import _style as style
 from . import _surfaces as surfaces
+from ._ticks import around
 
 
 def curve(
@@ -115,7 +116,7 @@ def _padded(y: np.ndarray) -> tuple[float, float]:
         return 0.0, 1.0
     margin = 0.08 * np.ptp(finite)
     if finite.max() + margin == finite.max():  # a constant, but for rounding
-        return style.around(float(finite[0]))
+        return around(float(finite[0]))
     return float(finite.min() - margin), float(finite.max() + margin)
 
 

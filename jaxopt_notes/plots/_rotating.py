@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from .. import _checks
-from . import _style as style
 from . import _surfaces as surfaces
+from ._ticks import log_ticks
 
 if TYPE_CHECKING:
     import plotly.graph_objects
@@ -56,7 +56,7 @@ def rotating_surface(
     name = surfaces.LABELS.get(variable, variable.replace("_", " "))
     bar: dict[str, Any] = {"title": {"text": name}}
     if log:
-        ticks = style.log_ticks(finite.min(), finite.max())
+        ticks = log_ticks(finite.min(), finite.max())
         bar |= {"tickvals": np.log10(ticks), "ticktext": [f"{tick:g}" for tick in ticks]}
     labels = [surfaces.axis_label(table, axis) for axis in ("x", "y")]
     drawn = go.Surface(

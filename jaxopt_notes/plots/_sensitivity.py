@@ -16,6 +16,7 @@ from ..sweeps.judge.best import best as winner_of
 from ..sweeps.table.direction import SIGNS, SUPERLATIVES, common_direction
 from . import _style as style
 from . import _tables as tables
+from ._ticks import around
 
 Bound = float | Mapping[float, float] | xr.DataArray
 ROW = 0.045  # height of one row of pinned failures, as a share of the axes
@@ -315,7 +316,7 @@ def _fit(ax: Axes, higher: bool) -> None:
     ax.set_yscale("log" if log else "linear")
     low, high = (np.log10(values) if log else values).min(), (np.log10(values) if log else values).max()
     margin = 0.06 * (high - low) or 0.1
-    low, high = style.around(low) if low == high and not log else (low - margin, high + margin)
+    low, high = around(low) if low == high and not log else (low - margin, high + margin)
     room = (high - low) * (ROW * rows / (1 - ROW * rows))
     low, high = (low - room, high) if higher else (low, high + room)
     ax.set_ylim((10**low, 10**high) if log else (low, high))

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from .. import _checks
 from . import _style as style
 from . import _surfaces as surfaces
+from ._ticks import around
 
 
 def spectrum(table: xr.Dataset, ax: Axes | None = None) -> Axes:
@@ -152,7 +153,7 @@ def _bins(values: np.ndarray, count: int) -> tuple[np.ndarray, float | None]:
     """Edges, and the end of the linear part if they are even on a symmetric log scale."""
     low, high = values.min(), values.max()
     if low == high:
-        low, high = style.around(low)
+        low, high = around(low)
     sizes = np.abs(values[values != 0])
     if not (low < 0 < high) or not sizes.size or np.quantile(sizes, 0.99) < 100 * np.quantile(sizes, 0.1):
         return np.linspace(low, high, count + 1), None

@@ -1,11 +1,9 @@
-"""How figures look: one colour, dash and marker per optimizer, axes without pyplot, alt text, reproducible SVG."""
+"""How figures look: one colour, dash and marker per optimizer, axes without pyplot, legends off the data, alt text."""
 
 from __future__ import annotations
 
 import io
 import os
-import re
-import xml.etree.ElementTree as ElementTree
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import IO, Any, NamedTuple
@@ -15,6 +13,7 @@ import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from .. import _checks
 from ..optimizers import RULES
@@ -41,6 +40,9 @@ STYLES: dict[str, Style] = {name: Style(*rule.look) for name, rule in RULES.item
     "nadam": Style(VERMILLION, "--", ">"),
     "amsgrad": Style(VERMILLION, ":", "h"),
     "lbfgs": Style(BLACK, "--", "8"),
+    # Variants that the lectures compare and that are no factories of their own.
+    "averaged_momentum": Style(ORANGE, ":", "v"),
+    "damped_newton": Style(GREEN, "-.", "X"),
 }
 
 _DASHES = ("-", "--", "-.", ":")
@@ -87,6 +89,23 @@ def ordered_styles(count: int) -> list[Style]:
     ]
 
 
+def distinct_styles(count: int) -> list[Style]:
+    """Styles for kinds without an order: colours that colour-blind readers distinguish, each with its dash and marker.
+
+    Arguments:
+        count: how many lines, at least 1; from the eighth on colours repeat with another dash and marker.
+
+    Returns:
+        A list of `count` styles.
+
+    Example:
+        >>> [style.color for style in distinct_styles(2)]
+        ['#0072B2', '#D55E00']
+    """
+    colors = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+    return [Style(colors[i % 7], _DASHES[i * 5 // 4 % 4], _MARKERS[i % len(_MARKERS)]) for i in range(count)]
+
+
 def new_axes(ax: Axes | None = None, *, size: tuple[float, float] = (7.5, 4.2)) -> Axes:
     """Return `ax`, or the Axes of a new figure that pyplot does not know, so nothing stays open.
 
@@ -106,21 +125,6 @@ def new_axes(ax: Axes | None = None, *, size: tuple[float, float] = (7.5, 4.2)) 
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(labelsize=9)
     return ax
-
-
-def around(value: float) -> tuple[float, float]:
-    """An interval around a constant, a tenth of its size to each side."""
-    half = abs(value) / 10 if abs(value) > 1e-290 else 0.5
-    return value - half, value + half
-
-
-def tick_texts(ticks: Sequence[float] | np.ndarray) -> list[str]:
-    """Numbers in as few digits as distinguish them, at least three."""
-    for digits in range(3, 18):
-        texts = [f"{tick:.{digits}g}" for tick in ticks]
-        if len(set(texts)) == len(set(map(float, ticks))):
-            break
-    return texts
 
 
 def panels(rows: int, columns: int, *, size: tuple[float, float] = (5.0, 3.6)) -> tuple[Figure, list[Axes]]:
@@ -163,7 +167,9 @@ def write_png(figure: Figure, path: str | os.PathLike[str] | IO[bytes], *, dpi: 
 
     whole = io.BytesIO()
     figure.savefig(whole, dpi=dpi, format="png", facecolor="white")
-    palette = Image.open(whole).convert("RGB").quantize(_checks.count("colors", colors, low=2, high=256))
+    count = _checks.count("colors", colors, low=2, high=256)
+    # The median cut would give thin lines the colours of their neighbours, so that one method is two colours.
+    palette = Image.open(whole).convert("RGB").quantize(count, method=Image.Quantize.MAXCOVERAGE)
     palette.save(path, format="png", optimize=True)
 
 
@@ -187,6 +193,44 @@ def legend_right(ax: Axes, handles: Sequence[Artist] = ()) -> None:
         legend = ax.legend(handles=handles, **place, frameon=False, fontsize=8.5, handlelength=3.0)
         for text in legend.get_texts():
             text.set_parse_math(False)
+
+
+def legend_below(ax: Axes, handles: Sequence[Artist] = (), *, title: str = "") -> None:
+    """Put the legend under the label of the x axis, where it covers no data, in as many columns as there is room for.
+
+    Arguments:
+        ax: its labelled artists make the entries; without any there is no legend.
+        handles: the entries to show instead, in order.
+        title: of the legend.
+
+    Returns:
+        None.
+
+    Example:
+        >>> ax = new_axes()
+        >>> _ = ax.plot([1, 2], label="a")
+        >>> legend_below(ax)
+        >>> ax.get_legend().get_texts()[0].get_text()
+        'a'
+    """
+    handles = handles or ax.get_legend_handles_labels()[0]
+    if not handles:
+        return
+    figure: Any = ax.get_figure(root=True)
+    place = ax.get_subplotspec()
+    points = 62 * figure.get_size_inches()[0] / (place.get_gridspec().ncols if place else 1)  # without the tick labels
+    widest = 38 + 4.6 * max(len(str(handle.get_label())) for handle in handles)
+    rows = -(-len(handles) // max(1, int(points / widest)))
+    below = ax.transAxes + ScaledTranslation(0, -(38 if ax.get_xlabel() else 24) / 72, figure.dpi_scale_trans)
+    ax.legend(
+        handles=handles,
+        title=title or None,
+        title_fontsize=8.5,
+        alignment="left",
+        ncols=-(-len(handles) // rows),
+        **{"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below, "borderaxespad": 0.0},
+        **{"frameon": False, "fontsize": 8.5, "columnspacing": 1.5},
+    )
 
 
 def set_title(ax: Axes, title: str, subtitle: str = "") -> None:
@@ -240,32 +284,6 @@ def beside(ax: Axes) -> Axes:
     return ax.inset_axes((1.03, 0.0, 0.045, 1.0), label="<colorbar>")
 
 
-def log_ticks(low: float, high: float) -> np.ndarray:
-    """Round numbers for a logarithmic axis: powers of ten, with 3 times them or 2 and 5 times them where there are few.
-
-    Arguments:
-        low, high: the ends of the axis, above 0.
-
-    Returns:
-        At least two and about at most ten numbers, ascending; the ends themselves where no two round ones lie between.
-
-    Example:
-        >>> log_ticks(0.3, 4.0).tolist()
-        [0.5, 1.0, 2.0]
-        >>> log_ticks(0.03, 4.0).tolist()
-        [0.03, 0.1, 0.3, 1.0, 3.0]
-        >>> log_ticks(1e-6, 1e4).tolist()
-        [1e-06, 0.0001, 0.01, 1.0, 100.0, 10000.0]
-    """
-    decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    width = np.log10(high / low)
-    steps = (1, 2, 5) if width < 1.3 else (1, 3) if width < 3 else (1,)
-    every = max(1, round(width / 5)) if width >= 3 else 1
-    ticks = np.array([float(f"{step}e{int(decade)}") for decade in decades[::every] for step in steps])
-    inside = ticks[(ticks >= low * (1 - 1e-6)) & (ticks <= high * (1 + 1e-6))]
-    return inside if len(inside) > 1 else np.array([low, high])
-
-
 def describe(ax: Axes, text: str) -> None:
     """Attach alternative text to the axes, for readers who cannot see the figure.
 
@@ -303,79 +321,6 @@ def alt_text(ax: Axes) -> str:
     title = ax.get_title("left") or ax.get_title()
     axes = f"{ax.get_ylabel()} against {ax.get_xlabel()}"
     return str(ax.get_label()) or (f"{title}: {axes}" if title else axes)
-
-
-def svg_document(figure: Figure) -> str:
-    """The figure as an SVG file: the same figure gives the same text, with no date.
-
-    Arguments:
-        figure: what to draw.
-
-    Returns:
-        The text of an .svg file.
-
-    Example:
-        >>> svg_document(new_axes().figure).startswith("<?xml")
-        True
-    """
-    stream = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "jaxopt_notes", "svg.fonttype": "path"}):
-        figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    text = stream.getvalue()
-    # Only what the file refers to needs an id; the others repeat (several artists of one kind) and an id must not.
-    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
-    return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
-
-
-def svg_element(document: str, *, prefix: str = "") -> str:
-    """An SVG file as one `<svg>` element to put into an HTML page; it names no address and brings no style of its own.
-
-    A page whose security policy forbids inline styles would otherwise show it black: what matplotlib writes as style
-    stands in plain attributes instead.
-
-    Arguments:
-        document: the text of an .svg file, from `svg_document`.
-        prefix: goes before every id, so that several figures can share a page.
-
-    Returns:
-        SVG text without namespaces, which HTML implies.
-
-    Example:
-        >>> svg_element(svg_document(new_axes().figure)).startswith("<svg")
-        True
-    """
-    root = ElementTree.fromstring(document)
-    for parent in list(root.iter()):
-        for child in list(parent):
-            if child.tag.rpartition("}")[2] in ("style", "metadata"):
-                parent.remove(child)
-        parent.tag = parent.tag.rpartition("}")[2]
-        for name, value in list(parent.attrib.items()):
-            del parent.attrib[name]
-            for key, text in _attributes(name.rpartition("}")[2], value):
-                parent.set(key, _renamed(key, text, prefix))
-        parent.text, parent.tail = (part and part.strip() for part in (parent.text, parent.tail))
-    # What matplotlib says of all elements in a style sheet, as inherited attributes.
-    root.set("stroke-linejoin", "round")
-    root.set("stroke-linecap", "butt")
-    return ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
-
-
-def _renamed(key: str, text: str, prefix: str) -> str:
-    """The value of an attribute, in which what names an id has the prefix."""
-    if key == "id":
-        return prefix + text
-    if key == "href" and text.startswith("#"):
-        return f"#{prefix}{text[1:]}"
-    return text.replace("url(#", f"url(#{prefix}")
-
-
-def _attributes(name: str, value: str) -> list[tuple[str, str]]:
-    """An attribute, or of a style its declarations."""
-    if name != "style":
-        return [(name, value)] if name != "version" else []
-    pairs = [part.split(":", 1) for part in value.split(";") if ":" in part]
-    return [(key.strip(), text.strip()) for key, text in pairs]
 
 
 def names(values: Iterable[str], *, last: str = "and") -> str:

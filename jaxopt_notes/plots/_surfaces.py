@@ -11,9 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 
 from .. import _checks
 from . import _style as style
+from ._ticks import around, log_texts, log_ticks, tick_texts
 
 SCALES = ("auto", "linear", "log")
 LABELS = {"loss": "loss", "smallest": "smallest eigenvalue", "largest": "largest eigenvalue", "grad_norm": "|gradient|"}
@@ -76,9 +78,9 @@ def contour(
     constant = finite.any() and is_constant(spread, levels)
     if constant:
         level = float(np.median(spread))
-        edges = np.array(style.around(level))
+        edges = np.array(around(level))
         drawn = ax.contourf(x, y, shown, levels=edges, cmap="viridis", norm=BoundaryNorm(edges, 256), zorder=-1)
-        _color_bar(ax, drawn, np.array([level]), variable)
+        _color_bar(ax, drawn, np.array([level]), tick_texts([level]), variable)
     elif finite.any():
         signed = variable in SIGNED and spread.min() < 0 < spread.max()
         edges = _signed_edges(spread, levels) if signed else level_edges(spread, levels, scale)
@@ -88,8 +90,7 @@ def contour(
         ax.contour(x, y, shown, levels=edges, **lines, zorder=-1)
         if signed:
             ax.contour(x, y, shown, levels=[0.0], colors="black", linewidths=1.5, zorder=-1)
-        ticks = edges[:: max(1, len(edges) // 7)] if not signed else edges[:: max(1, levels // 6)]
-        _color_bar(ax, drawn, ticks, variable)
+        _color_bar(ax, drawn, *_bar_ticks(edges, signed), variable)
     ax.set(xlim=x[[0, -1]], ylim=y[[0, -1]], xlabel=axis_label(table, "x"), ylabel=axis_label(table, "y"))
     ax.locator_params(nbins=6)
     if _same_units(table):
@@ -156,8 +157,8 @@ def surface(
     axes.locator_params(nbins=5)
     if log:
         shown = np.append(heights[np.isfinite(heights)], [end for end in ends if end is not None])
-        ticks = style.log_ticks(10 ** shown.min(), 10 ** shown.max())
-        axes.set_zticks(np.log10(ticks), [f"{tick:g}" for tick in ticks])
+        ticks = log_ticks(10 ** shown.min(), 10 ** shown.max())
+        axes.set_zticks(np.log10(ticks), log_texts(ticks))
     axes.view_init(elevation, azimuth)
     axes.set(xlabel=axis_label(table, "x"), ylabel=axis_label(table, "y"), zlabel=_named(variable))
     axes.tick_params(labelsize=8)
@@ -247,10 +248,23 @@ def is_constant(values: np.ndarray, levels: int) -> bool:
     return bool(np.ptp(values) <= max(2 * levels * float64.eps * size, float64.tiny))
 
 
-def _color_bar(ax: Axes, drawn: Any, ticks: np.ndarray, variable: str) -> None:
+def _color_bar(ax: Axes, drawn: Any, ticks: np.ndarray, texts: list[str], variable: str) -> None:
     bar = ax.figure.colorbar(drawn, cax=style.beside(ax), ticks=ticks)
-    bar.ax.set_yticklabels(style.tick_texts(ticks))
+    bar.ax.set_yticklabels(texts)
     bar.set_label(_named(variable))
+
+
+def _bar_ticks(edges: np.ndarray, signed: bool) -> tuple[np.ndarray, list[str]]:
+    """Round numbers for the colour bar; every few levels where round ones would crowd at one end of it."""
+    low, high = edges[0], edges[-1]
+    ratios = edges[2:] / edges[1:-1] if low >= 0 and edges[1] > 0 else np.ones(1)
+    if high > 4 * low and ratios[0] > 1 and np.allclose(ratios, ratios[-1], rtol=0.05):
+        ticks = log_ticks(low if low > edges[1] / 3 else edges[1], high)
+        return ticks, log_texts(ticks)
+    even = signed or np.allclose(np.diff(edges), edges[1] - low, rtol=1e-3)
+    ticks = MaxNLocator(6).tick_values(low, high) if even else edges[:: max(1, len(edges) // 7)]
+    ticks = ticks[(ticks >= low) & (ticks <= high)]
+    return ticks, tick_texts(ticks)
 
 
 def _named(variable: str) -> str:
@@ -284,7 +298,7 @@ def how_made(table: xr.Dataset) -> str:
     if attrs.get("normalize") in ("filter", "layer"):
         words.append(f"{attrs['normalize']} norms")
     if attrs.get("seed"):
-        words.append(f"seed {attrs['seed']}")
+        words.append(f"seed {str(attrs['seed']).removeprefix('0 ')}")  # the first half of the key of a small seed
     if attrs.get("examples"):
         words.append(f"{attrs['examples']:,} examples")
     if attrs.get("non_finite"):

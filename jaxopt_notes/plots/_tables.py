@@ -383,11 +383,13 @@ def heading(table: xr.Dataset, fixed: Mapping[str, Any]) -> str:
         fixed: axis name to number.
 
     Returns:
-        For example "momentum on digits_mlp, beta=0.9".
+        For example "momentum on digits_mlp, beta=0.9"; of runs that name neither, how many they are.
 
     Example:
         >>> heading(xr.Dataset(attrs={"optimizer": "adam", "problem": "digits"}), {"b1": 0.9})
         'adam on digits, b1=0.9'
+        >>> heading(xr.Dataset({"final_loss": ("seed", [0.1])}), {})
+        'one run'
     """
     what = " on ".join(str(table.attrs[key]) for key in ("optimizer", "problem") if key in table.attrs)
-    return named(what or "sweep", fixed)
+    return named(what or ("one run" if table.final_loss.size == 1 else "runs"), fixed)

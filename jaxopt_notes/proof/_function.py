@@ -157,6 +157,15 @@ def listed_with(fun: Callable[..., Any], point: Point, args: tuple[Any, ...]) ->
     return listing, returned, list(map(np.asarray, known))
 
 
+def _takes_two(loss: Callable[..., Any], args: tuple[Any, ...]) -> bool:
+    """Whether the loss takes a vector of two numbers."""
+    try:
+        _checks.scalar_loss(loss, jnp.zeros(2), *args)
+    except Exception:
+        return False
+    return True
+
+
 def traced(loss: Callable[..., Any], point: Point, args: tuple[Any, ...], most: int = _LONGEST) -> Function:
     """The loss as a function of the numbers of the point, with `args` as constants.
 
@@ -171,8 +180,8 @@ def traced(loss: Callable[..., Any], point: Point, args: tuple[Any, ...], most: 
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         try:
             _checks.scalar_loss(loss, jax.tree.map(jnp.asarray, point.tree(point.vector)), *args)
-        except IndexError as error:
-            if point.shapes != [()]:
+        except Exception as error:
+            if point.shapes != [()] or not (isinstance(error, IndexError) or _takes_two(loss, args)):
                 raise
             raise ValueError(
                 "loss takes an array, but its point or box is a single number; the box of two numbers is written "

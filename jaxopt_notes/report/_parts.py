@@ -12,6 +12,7 @@ import numpy as np
 from .. import plots
 from .._version import __version__
 from ..plots import _style as style
+from ..plots import _svg as svg
 from ..sweeps.table.direction import SUPERLATIVES
 from ._entries import Entry
 from ._grids import Grid, Share, configurations, grid_of
@@ -152,6 +153,6 @@ def _picture(ax: plots.Axes, name: str, drawn: Drawn) -> Picture:
         style.write_png(figure, file, dpi=110)
         drawn[f"{name}.png"] = file.getvalue()
         return Picture(alt, png="data:image/png;base64," + base64.b64encode(file.getvalue()).decode())
-    document = style.svg_document(figure)
+    document = svg.svg_document(figure)
     drawn[f"{name}.svg"] = document
-    return Picture(alt, svg=style.svg_element(document, prefix=f"{name}-"))
+    return Picture(alt, svg=svg.svg_element(document, prefix=f"{name}-"))

@@ -188,18 +188,21 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, (left, right) = plots.panels(1, 2, size=(6.0, 3.6))
-    plots.series(dataset[["value"]], left, decays=(0.5, 0.9, 0.98))
-    for text in legend.get_texts() if (legend := left.get_legend()) else []:
-        text.set_text(text.get_text().replace("decay", "beta"))  # as the lectures call it
-    plots.set_title(left, "Averages of a noisy series", "dotted: without bias correction")
+    drawn, (left, right) = plots.panels(1, 2, size=(6.0, 4.05))
+    plots.series(dataset[["value"]], left, decays=(0.9, 0.98))
+    names = {"decay 0.9": "β = 0.9", "decay 0.98": "β = 0.98"}  # as the lectures call it
+    handles, labels = left.get_legend_handles_labels()
+    for handle, label in zip(handles, labels, strict=True):
+        handle.set_label(names.get(label, label))
+    plots.legend_below(left, [handle for handle, label in zip(handles, labels, strict=True) if "not" not in label])
+    plots.set_title(left, "The larger β, the smoother and the later", "dotted: without bias correction")
     for beta, look in zip(dataset.beta.values, plots.ordered_styles(dataset.sizes["beta"]), strict=True):
         weights = dataset.weight.sel(beta=beta)[:150]
-        right.plot(weights / weights[0], color=look.color, linestyle=look.linestyle, label=f"beta {beta:g}")
+        right.plot(weights / weights[0], color=look.color, linestyle=look.linestyle, label=f"β = {beta:g}")
         right.plot(1 / (1 - beta), weights[round(1 / (1 - beta))] / weights[0], look.marker, color=look.color)
     right.axhline(1 / math.e, color="0.5", linewidth=0.8)
     right.set(xlabel="steps back", ylabel="weight / newest weight")
-    right.legend(frameon=False, fontsize=9)
-    plots.set_title(right, "What an average remembers", "marks: 1/(1 - beta) steps back; line: 1/e")
+    plots.legend_below(right)
+    plots.set_title(right, "An average remembers about 1/(1 − β) steps", "marks: 1/(1 − β) steps back; line: 1/e")
     plots.describe(right, "Weights fall geometrically and pass 1/e about 1/(1 - beta) steps back, for every beta.")
     return drawn

@@ -316,7 +316,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, (left, middle, right) = plots.panels(1, 3, size=(4.6, 3.8))
+    drawn, (left, middle, right) = plots.panels(1, 3, size=(4.6, 4.25))
     sizes = dataset["size"].values
     rate = sizes / dataset.seconds.median("round").values
     powers = (sizes & (sizes - 1)) == 0
@@ -325,26 +325,32 @@ def figure(dataset: xarray.Dataset) -> Figure:
     left.plot(sizes[powers], rate[powers], dark.marker, color=dark.color, label="power of two")
     left.plot(sizes[~powers], rate[~powers], light.marker, color=light.color, markersize=4, label="neighbour of one")
     left.set(xlabel="batch size", ylabel="examples per second")
-    left.legend(frameon=False, fontsize=9)
-    plots.set_title(left, "Throughput grows, powers of two or not", "gradients of a 64-256-10 network")
+    plots.legend_below(left)
+    grows = f"{sizes[-1]:,} at once: {rate[-1] / rate[0]:.0f} times the throughput"
+    plots.set_title(left, grows, "gradients of a 64-256-10 network")
     ends = f"From {rate[0]:.3g} to {rate[-1]:.3g} examples per second"
     plots.describe(left, f"{ends}; powers of two lie on one line with their neighbours.")
     for split, look in zip(dataset.split.values, plots.ordered_styles(2), strict=True):
         for condition, line in zip(dataset.condition.values, ("--", "-"), strict=True):
             excess = dataset.excess.sel(split=split, condition=condition).median("three_seeds")
-            label = f"{dataset.examples // split:,} x {split:,}, condition {condition:g}"
+            label = f"{dataset.examples // split:,} × {split:,}, κ = {condition:,g}"
             style = {"color": look.color, "linestyle": line, "marker": look.marker, "label": label}
             middle.loglog(dataset.rate, excess.where(excess < 1), **style)
-    middle.set(xlabel="learning rate", ylabel="final excess / first excess", ylim=(None, 1e5))
-    middle.legend(frameon=False, fontsize=8, loc="upper left")
-    plots.set_title(middle, "Many steps win on hard problems", f"{dataset.examples:,} examples: steps x batch size")
+    middle.set(xlabel="learning rate", ylabel="final excess / first excess")
+    plots.legend_below(middle)
+    hard = dataset.excess.sel(condition=CONDITIONS[-1]).median("three_seeds").min("rate").values
+    title = "Many small steps win on a hard problem" if hard[0] < hard[-1] else "Many small steps or few large ones"
+    plots.set_title(middle, title, f"{dataset.examples:,} examples: steps × batch size; κ: condition number")
     plots.describe(middle, "Final excess against the rate: small batches end lower at condition number 1,000 only.")
     for budget, look in zip(dataset.budget.values, plots.ordered_styles(2), strict=True):
         best = dataset.train.sel(budget=budget).median("seed").min("digits_rate")
         style = {"color": look.color, "linestyle": look.linestyle, "marker": look.marker, "label": f"equal {budget}"}
         right.loglog(dataset.batch_size, best, **style)
     right.set(xlabel="batch size", ylabel="training loss, best rate")
-    right.legend(frameon=False, fontsize=9, loc="upper center")
-    plots.set_title(right, "Larger: better or worse by budget", f"digits: {STEPS} steps, or {EXAMPLES_SEEN:,} examples")
+    plots.legend_below(right)
+    right.set_xticks(dataset.batch_size.values, map(str, dataset.batch_size.values))
+    budgets = f"digits: {STEPS} steps, or {EXAMPLES_SEEN:,} examples"
+    plots.set_title(right, "The budget decides which batch is best", budgets)
     plots.describe(right, "Training loss against batch size: falling at equal steps, rising at equal examples.")
+    plots.round_ticks(left, middle, right)
     return drawn

@@ -235,16 +235,14 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, (beside, ends, cost) = plots.panels(1, 3, size=(5.2, 4.2))
-    # Styles by name: saddle-free Newton borrows Adam's, the damped one momentum's.
-    looks = dict(zip(SEEKERS, ("gradient_descent", "newton", "momentum", "adam"), strict=True))
+    drawn, (beside, ends, cost) = plots.panels(1, 3, size=(5.2, 4.65))
     plots.contour(dataset[["loss"]].assign_attrs(scale="log"), beside)
-    labels = {name: name.replace("saddle_free", "saddle-free").replace("_", " ") for name in SEEKERS}
+    labels = {name: _words(name) for name in SEEKERS}
     for name in SEEKERS:
-        look, path = plots.style_of(looks[name]), dataset.path.sel(seeker=name).values
+        look, path = plots.style_of(name), dataset.path.sel(seeker=name).values
         beside.plot(*path.T, color=look.color, marker=look.marker, markersize=4, linewidth=1.4, label=labels[name])
     beside.set_aspect("auto")
-    beside.legend(fontsize=8, framealpha=0.9, loc="upper right")
+    plots.legend_below(beside)
     plots.set_title(beside, "Newton steps into the saddle", "20 steps each, Himmelblau's function")
     plots.describe(beside, "From a start beside a saddle undamped Newton goes to it; the others go up to the minimum.")
     base = np.zeros(len(SEEKERS))
@@ -255,16 +253,29 @@ def figure(dataset: xarray.Dataset) -> Figure:
     ends.set_yticks(range(len(SEEKERS)), ["\n".join(label.rsplit(" ", 1)) for label in labels.values()])
     ends.set(xlabel="share of the starts", xlim=(0, 1))
     ends.invert_yaxis()
-    ends.legend(frameon=False, fontsize=8.5, ncols=3, loc="lower center", bbox_to_anchor=(0.5, -0.32))
-    plots.set_title(ends, "Where they end, from anywhere", "Himmelblau's function, with verdicts")
+    plots.legend_below(ends)
+    astray = (dataset["kind"] != Kind.MINIMUM).where(dataset.near_saddle == 0).mean("start")
+    lost = [labels[str(name)] for name in dataset.seeker.values[astray.values > 0]]
+    title = "Only Newton undamped misses the minima" if lost == ["Newton"] else "Where each method ends"
+    plots.set_title(ends, title, "Himmelblau's function, starts anywhere, with verdicts")
     plots.describe(ends, "Only undamped Newton ends at saddles and maxima; all others end in minima.")
     places = np.arange(dataset.sizes["solver"])
     cost.bar(places - 0.2, dataset.steps, 0.4, color="#0072B2", label="steps")
     cost.bar(places + 0.2, 1e3 * dataset.seconds, 0.4, color="#E69F00", label="milliseconds")
-    cost.set_xticks(places, [str(name).replace("lbfgs", "L-BFGS").replace("_", "\n") for name in dataset.solver.values])
+    cost.set_xticks(places, [_words(str(name)).removeprefix("gradient ") for name in dataset.solver.values])
     cost.set_yscale("log")
-    cost.legend(frameon=False, fontsize=9)
-    condition = f"{dataset.attrs['dimension']} dimensions, condition {dataset.attrs['condition']:g}"
-    plots.set_title(cost, "A narrow valley, in steps and in time", condition)
+    cost.set(ylabel="steps, or milliseconds")
+    plots.legend_below(cost)
+    condition = f"a narrow valley: {dataset.attrs['dimension']} dimensions, condition {dataset.attrs['condition']:,g}"
+    names = dataset.solver.values.tolist()
+    fewest, fastest = (_words(names[int(np.argmin(dataset[what].values))]) for what in ("steps", "seconds"))
+    plots.set_title(cost, f"Fewest steps: {fewest}; least time: {fastest}", condition)
     plots.describe(cost, "Newton needs one step, descent thousands; in milliseconds they differ far less.")
+    plots.round_ticks(cost)
     return drawn
+
+
+def _words(name: str) -> str:
+    """A method as a legend writes it."""
+    special = {"lbfgs": "L-BFGS", "newton": "Newton", "damped_newton": "damped Newton"}
+    return special.get(name, name.replace("saddle_free_newton", "saddle-free Newton").replace("_", " "))

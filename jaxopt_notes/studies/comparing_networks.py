@@ -293,16 +293,16 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, (left, middle, right) = plots.panels(1, 3, size=(4.6, 3.8))
+    drawn, (left, middle, right) = plots.panels(1, 3, size=(4.6, 4.25))
     line = dataset.line.mean("line_seed")
     for pair, look in zip(dataset.pair.values, plots.ordered_styles(dataset.sizes["pair"]), strict=True):
         label = f"{pair} in common" if pair == "neither" else str(pair)
         style: dict[str, Any] = {"color": look.color, "linestyle": look.linestyle, "marker": look.marker}
         left.plot(dataset.t, line.sel(pair=pair), **style, markersize=4, label=label)
     left.set(xlabel="from one network (0) to the other (1)", ylabel="loss on all digits")
-    left.legend(frameon=False, fontsize=8.5, loc="upper left")
-    left.set_ylim(0, 1.35 * float(line.max()))
-    plots.set_title(left, "One start: almost no barrier", "mean loss along the line")
+    plots.legend_below(left)
+    left.set_ylim(0, 1.05 * float(line.max()))
+    plots.set_title(left, "From one start there is almost no barrier", "mean loss along the line between two networks")
     tops = ", ".join(f"{pair} {float(line.sel(pair=pair).max()):.2f}" for pair in dataset.pair.values)
     plots.describe(left, f"Highest loss along the line by what two networks have in common: {tops}.")
     clean = dataset.accuracy.sel(noise=0.0).transpose("seed", "network").values
@@ -314,9 +314,9 @@ def figure(dataset: xarray.Dataset) -> Figure:
     ):
         middle.bar(places + shift, 100 * np.asarray(values), 0.38, color=look.color, label=label)
     middle.set_xticks(places, dataset.pair.values)
-    middle.set(ylabel="% of test examples", ylim=(0, 140 * differ.max()))
-    middle.legend(frameon=False, fontsize=9, loc="upper left")
-    plots.set_title(middle, "Accuracy hides differences", "by what two networks have in common")
+    middle.set(ylabel="% of test examples", ylim=(0, 105 * differ.max()))
+    plots.legend_below(middle)
+    plots.set_title(middle, "Accuracy hides differences", "two networks, by what they have in common")
     said = ", ".join(f"{pair} {share:.1%} and {gap:.1%}" for pair, share, gap in zip(PAIRS, differ, gaps, strict=True))
     plots.describe(middle, f"Share of answers that differ, and difference of the accuracies: {said}.")
     for noise, look in zip(dataset.noise.values, plots.ordered_styles(2), strict=True):
@@ -325,10 +325,10 @@ def figure(dataset: xarray.Dataset) -> Figure:
         means = table[:, : len(NUMBERS)].mean(0)
         right.plot(NUMBERS, means, color=color, linestyle=look.linestyle, marker=look.marker, label=label)
         right.plot([PART], table[:, NOISY].mean(), "x", color=color, label=f"{WRONG:.0%} wrong labels, {label}")
-    right.set(xlabel="training examples", ylabel="test accuracy", xscale="log", ylim=(None, 1.0))
+    right.set(xlabel="training examples", ylabel="test accuracy", xscale="log")
     right.set_xticks(NUMBERS, map(str, NUMBERS))
     right.minorticks_off()
-    right.legend(frameon=False, fontsize=8)
-    plots.set_title(right, "More data help if they are good", "mean of seeds")
+    plots.legend_below(right)
+    plots.set_title(right, "More data help if the labels are right", "mean of seeds")
     plots.describe(right, "Accuracy rises with the number of examples, with and without noise; wrong labels undo it.")
     return drawn

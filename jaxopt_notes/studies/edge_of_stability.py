@@ -219,25 +219,28 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, axes = plots.panels(1, 3, size=(5.2, 3.8))
+    drawn, axes = plots.panels(1, 3, size=(5.2, 4.25))
     groups = {
-        "Tanh: it rises to the limit": [0, 2, 6, 4],
-        "ReLU: it rises to the limit": [1, 3, 7],
-        "Cross-entropy: it falls again": [5],
+        "Tanh: the sharpness rises to its limit": [0, 2, 6, 4],
+        "ReLU: the sharpness rises to its limit": [1, 3, 7],
+        "Cross-entropy: the sharpness falls": [5],
     }
     for ax, (title, chosen) in zip(axes, groups.items(), strict=True):
         for i in chosen:
             lane, curves = LANES[i], dataset.sharpness.isel(lane=i)
             look = plots.style_of(lane.method)
             dash = ":" if "slow" in lane.name else "-"
-            label = f"{'descent' if lane.entropy else lane.name.split(',')[0]}, lr {lane.learning_rate:g}"
+            label = f"{'descent' if lane.entropy else lane.name.split(',')[0]}, rate {lane.learning_rate:g}"
             ax.plot(dataset.step, curves.median("seed"), dash, color=look.color, label=label)
             low, high = curves.min("seed"), curves.max("seed")
             ax.fill_between(dataset.step, low, high, color=look.color, alpha=0.15, linewidth=0)
         ax.axhline(1, color="0.4", linewidth=0.9, linestyle="--")
-        ax.set(xlabel="step", ylabel="sharpness / stability limit", ylim=(0, 1.5))
-        ax.legend(frameon=False, fontsize=8.5, loc="upper right", ncols=2)
+        ax.set(xlabel="step", ylabel="sharpness / stability limit")
+        plots.legend_below(ax)
         plots.set_title(ax, title, f"median and range of {dataset.attrs['seeds']} seeds; dashed: the limit")
+    top = max(ax.get_ylim()[1] for ax in axes)
+    for ax in axes:
+        ax.set_ylim(0, top)
     plots.describe(axes[0], "The sharpness of three methods rises to the limit and stays; at a small rate not.")
     plots.describe(axes[1], "With ReLU too the sharpness of three methods rises to the limit and stays near it.")
     plots.describe(axes[2], "With cross-entropy the sharpness falls to a small share of the limit.")

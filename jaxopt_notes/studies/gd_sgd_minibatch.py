@@ -422,11 +422,11 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, (left, right) = plots.panels(1, 2, size=(5.2, 3.9))
+    drawn, (left, right) = plots.panels(1, 2, size=(5.2, 4.35))
     seconds = dataset.seconds_per_epoch.sel(loop="called").min("repetition")
     ends: dict[str, list[str]] = {"epochs": [], "time": []}
     for batch_size, look in zip(dataset.batch_size.values, plots.ordered_styles(len(BATCHES)), strict=True):
-        label = f"B = {batch_size}" if batch_size < dataset.examples else "everything"
+        label = f"B = {batch_size}" if batch_size < dataset.examples else "full batch"
         style = {"color": look.color, "linestyle": look.linestyle, "label": label}
         excess, per_epoch = dataset.excess.sel(batch_size=batch_size), float(seconds.sel(batch_size=batch_size))
         left.loglog(dataset.epoch[1:], excess[1:], **style)
@@ -439,7 +439,9 @@ def figure(dataset: xarray.Dataset) -> Figure:
         plots.describe(ax, f"Time to a hundredth of the first excess in {unit}: {', '.join(ends[unit])}.")
     left.set(xlabel="epoch (examples seen / examples)", ylabel="excess over the least loss")
     right.set(xlabel="seconds", ylabel="excess over the least loss")
-    left.legend(frameon=False, fontsize=9)
+    for ax in (left, right):
+        plots.legend_below(ax)
     plots.set_title(left, "Small batches need fewer examples", "best rate of each, median of seeds; line: the target")
-    plots.set_title(right, "What is fastest depends on how far one goes", "one run alone, each step a call")
+    plots.set_title(right, "Which batch is fastest depends on the target", "one run alone, each step a call")
+    plots.round_ticks(left, right)
     return drawn

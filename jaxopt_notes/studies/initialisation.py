@@ -274,7 +274,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, axes = plots.panels(1, 2, size=(5.6, 3.9))
+    drawn, axes = plots.panels(1, 2, size=(5.6, 4.35))
     looks = dict(zip(SCHEMES, plots.ordered_styles(3), strict=True))
     for ax, activation in zip(axes, ACTIVATIONS, strict=True):
         for scheme, look in looks.items():
@@ -285,8 +285,9 @@ def figure(dataset: xarray.Dataset) -> Figure:
             ax.fill_between(dataset.depth, ratio.min("network"), ratio.max("network"), color=look.color, alpha=0.15)
         ax.axhspan(1 / FACTOR, FACTOR, color="0.9", zorder=0)
         ax.set(xlabel="layers", ylabel="signal at the first layer / at the last", ylim=(1e-14, 1e4))
-        ax.legend(frameon=False, fontsize=9, loc="lower right")
-        title = "Through tanh either keeps the signal" if activation == "tanh" else "Through ReLU only He's weights do"
+        plots.legend_below(ax)
+        plots.round_ticks(ax)
+        title = "Tanh: both keep the signal" if activation == "tanh" else "ReLU: only He's weights keep the signal"
         plots.set_title(ax, title, "median and range of networks; grey: within a factor of 100")
     plots.describe(axes[0], "Glorot's and He's weights keep the signal through 50 layers of tanh.")
     plots.describe(axes[1], "Only He's weights keep the signal through ReLU; Glorot's lose 7 powers of ten.")

@@ -245,8 +245,8 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, axes = plots.panels(2, len(PROBLEMS), size=(5.2, 3.5))
-    titles = ("Digits", "Noisy labels, network", "Noisy labels, convex")
+    drawn, axes = plots.panels(2, len(PROBLEMS), size=(5.2, 3.95))
+    titles = ("Digits", "Noisy, network", "Noisy, convex")
     for column, name in enumerate(PROBLEMS):
         table = dataset.sel(problem=name)
         curves, late = axes[column], axes[len(PROBLEMS) + column]
@@ -258,14 +258,16 @@ def figure(dataset: xarray.Dataset) -> Figure:
             "too high": min(good + 4, len(RATES) - 1),
         }
         entries = np.linspace(0, int(table.steps), table.sizes["entry"])
-        for (label, i), look in zip(chosen.items(), plots.ordered_styles(4), strict=True):
+        if leader == good:
+            del chosen["leads early"]
+        for (label, i), look in zip(chosen.items(), plots.distinct_styles(len(chosen)), strict=True):
             loss = table.loss.isel(learning_rate=i).rolling(entry=7, center=True, min_periods=1).mean().median("seed")
             curves.semilogy(entries, loss, look.linestyle, color=look.color, label=f"{label}, {RATES[i]:.2g}")
         curves.set(xlabel="step", ylabel="loss of the minibatch")
-        if name == "noisy":
-            curves.set_ylim(top=8)
-        curves.legend(frameon=False, fontsize=8.5, loc="upper right" if name == "noisy" else "lower left")
+        plots.legend_below(curves)
         wins = f"{RATES[leader]:.2g} leads early, {RATES[good]:.2g} wins"
+        if leader == good:
+            wins = f"{RATES[good]:.2g} leads early and wins"
         plots.set_title(curves, f"{titles[column]}: {wins}", f"running means, median of {dataset.sizes['seed']} seeds")
         plots.describe(curves, f"Four rates {WHERE[name]}: {wins}.")
         for part, look in zip(PARTS, plots.ordered_styles(3), strict=True):
@@ -275,8 +277,11 @@ def figure(dataset: xarray.Dataset) -> Figure:
             late.loglog(RATES, losses, look.linestyle, marker=look.marker, color=look.color, label=label)
             late.plot(RATES[np.nanargmin(losses)], np.nanmin(losses), "k*", markersize=11)
         late.set(xlabel="learning rate", ylabel="loss on all training data")
-        late.legend(frameon=False, fontsize=8.5)
-        best = ", ".join(f"{RATES[_best(_finals(table, part))]:.2g}" for part in PARTS)
-        plots.set_title(late, "The best rate by the number of steps", f"stars: {best}")
+        plots.legend_below(late)
+        rates = [float(RATES[_best(_finals(table, part))]) for part in PARTS]
+        best = ", ".join(f"{rate:.2g}" for rate in rates)
+        moved = "rises" if rates[-1] > rates[0] else "falls" if rates[-1] < rates[0] else "stays"
+        plots.set_title(late, f"With more steps the best rate {moved}", f"stars: {best}")
         plots.describe(late, f"Loss by learning rate {WHERE[name]}: with more steps the best rate is {best}.")
+    plots.round_ticks(*axes)
     return drawn

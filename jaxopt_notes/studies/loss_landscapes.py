@@ -265,7 +265,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, axes = plots.panels(2, 2, size=(5.4, 4.2))
+    drawn, axes = plots.panels(2, 2, size=(5.6, 4.4))
     deepest = dataset.isel(depth=-1, seed=0)
     low, high = float(deepest.slices.min()), float(np.quantile(deepest.slices, 0.98))
     for ax, kind in zip(axes, KINDS, strict=False):
@@ -276,20 +276,22 @@ def figure(dataset: xarray.Dataset) -> Figure:
         plots.set_title(ax, f"{words}, {int(deepest.depth)} blocks", "filter-normalised directions, the same levels")
         span = float(table.loss.max() / table.loss.min())
         plots.describe(ax, f"{words}: slice of the loss around a trained network; it spans a factor of {span:.2g}.")
+    blue, red = (look.color for look in plots.distinct_styles(2))
     measures = (
-        (curving_down, "share of the slice that curves down", "Skip connections leave less of it curving down"),
-        (lowest_points, "low points per slice", "And fewer low points"),
+        (curving_down, "share of the slice that curves down", "Less of the slice curves down with skip connections"),
+        (lowest_points, "low points per slice", "Fewer low points with skip connections"),
     )
     for ax, (measure, label, title) in zip(axes[2:], measures, strict=True):
         values = measure(dataset.slices.values)
-        for i, (kind, color, mark) in enumerate(zip(KINDS, ("tab:red", "tab:blue"), ("o-", "s--"), strict=True)):
+        for i, (kind, color, mark) in enumerate(zip(KINDS, (red, blue), ("o-", "s--"), strict=True)):
             ax.plot(dataset.depth, values[:, i], mark[0], color=color, alpha=0.35, markersize=4)
             ax.plot(dataset.depth, values[:, i].mean(1), mark, color=color, label=kind)
         ax.set(xscale="log", xlabel="depth (blocks)", ylabel=label, ylim=(0, None))
         ax.set_xticks(dataset.depth.values, [str(depth) for depth in dataset.depth.values])
         ax.minorticks_off()
-        ax.legend(frameon=False, fontsize=9)
-        plots.set_title(ax, title, f"{dataset.seeds} seeds; lines: means")
+        plots.legend_below(ax)
         plain, skip = values[-1].mean(1)
+        title = title if skip < plain else label.capitalize()
+        plots.set_title(ax, title, f"{dataset.seeds} seeds; lines: means")
         plots.describe(ax, f"{title}: {plain:.2g} without and {skip:.2g} with skip connections in the deepest.")
     return drawn

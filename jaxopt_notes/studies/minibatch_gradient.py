@@ -223,7 +223,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, (left, right) = plots.panels(1, 2, size=(5.4, 3.8))
+    drawn, (left, right) = plots.panels(1, 2, size=(5.4, 4.25))
     sizes, examples = dataset.batch_size.values, dataset.examples
     single = float(dataset.single_variance.mean())
     variance = dataset.variance.mean(["group", "direction"])
@@ -234,7 +234,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
         shown = sizes if stream == STREAMS[0] else sizes[:-1]
         left.plot(shown, variance.sel(stream=stream, batch_size=shown), look.marker, color=look.color, label=stream)
     left.set(xlabel="batch size", ylabel="variance along a direction", ylim=(single / examples / 20, None))
-    left.legend(frameon=False, fontsize=9)
+    plots.legend_below(left)
     plots.set_title(left, "The noise falls as 1/B", f"{dataset.draws:,} batches of {examples} digits")
     plots.describe(
         left,
@@ -248,8 +248,9 @@ def figure(dataset: xarray.Dataset) -> Figure:
         counts = np.histogram(errors.sel(batch_size=size), edges, density=True)[0]
         right.stairs(counts, edges, color=look.color, linestyle=look.linestyle, linewidth=1.4, label=f"B = {size}")
     right.axvline(0, color="0.5", linewidth=0.8)
-    right.set(xlabel="distance from the full gradient / s", ylabel="density of draws", yscale="log", ylim=(0.01, 20))
-    right.legend(frameon=False, fontsize=9)
-    plots.set_title(right, "Every batch size is centred on the full gradient", "along one random direction")
+    right.set(xlabel="distance from the full gradient / σ", ylabel="density of draws", yscale="log", ylim=(0.01, 20))
+    plots.legend_below(right)
+    plots.set_title(right, "Every batch size is centred on the full gradient", "along one direction; σ: of one example")
+    plots.round_ticks(left, right)
     plots.describe(right, "Histograms of the error of single draws, centred on 0, narrower the larger the batch.")
     return drawn

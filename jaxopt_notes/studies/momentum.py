@@ -372,8 +372,8 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, (rates, paths, over) = plots.panels(1, 3, size=(5.0, 3.7))
-    looks = dict(zip(FORMS, ("momentum", "adam", "nesterov"), strict=True))
+    drawn, (rates, paths, over) = plots.panels(1, 3, size=(5.0, 4.15))
+    looks = dict(zip(FORMS, ("momentum", "averaged_momentum", "nesterov"), strict=True))
     labels = {"heavy_ball": "heavy ball", "averaged": "averaged", "nesterov": "Nesterov"}
     products = dataset["product"].values
     rates.plot(products, np.abs(1 - products), color="0.5", label="descent")
@@ -390,19 +390,19 @@ def figure(dataset: xarray.Dataset) -> Figure:
             swing = dataset.overshoot.sel(form=form, beta=0.9)
             over.plot(products, swing, color=look.color, linestyle=look.linestyle, label=labels[form])
     rates.axhline(math.sqrt(0.9), color="0.5", linewidth=0.8, linestyle=":")
-    rates.set(xlabel="s = learning rate x curvature", ylabel="factor per step", ylim=(0, 1.4))
-    rates.legend(frameon=False, fontsize=8.5, loc="upper left", ncols=2)
-    plots.set_title(rates, "Momentum helps where |1 - s| > sqrt(b)", "beta 0.9; lines: theory, marks: measured")
+    rates.set(xlabel="s = learning rate × curvature", ylabel="factor per step", ylim=(0, None))
+    plots.legend_below(rates)
+    plots.set_title(rates, "Momentum helps where |1 − s| > √β", "β = 0.9; lines: theory, marks: measured")
     plots.describe(rates, "Measured factors per step lie on the theory; momentum is below descent only at both ends.")
     plain = (1 - dataset.attrs["drawn_product"]) ** np.arange(41)
     paths.plot(plain, color="0.5", linewidth=1.0, zorder=1, label="descent")
-    paths.set(xlabel="step", ylabel="distance along the steep direction", ylim=(-1.1, 1.5))
-    paths.legend(frameon=False, fontsize=8.5, loc="upper right", ncols=3)
-    plots.set_title(paths, "Even at s = 1.9 momentum swings longer", "beta 0.9, |1 - s| = 0.9 < sqrt(b) = 0.949")
+    paths.set(xlabel="step", ylabel="distance along the steep direction", ylim=(-1.1, 1.1))
+    plots.legend_below(paths)
+    plots.set_title(paths, "Even at s = 1.9 momentum swings longer", "β = 0.9, |1 − s| = 0.9 < √β = 0.949")
     plots.describe(paths, "Descent has died out after 40 steps; the averaged form swings slowly, the heavy ball fast.")
     over.axvline(1, color="0.5", linewidth=0.8, linestyle=":")
-    over.set(xlabel="s = learning rate x curvature", ylabel="largest overshoot / first distance", ylim=(0, 2))
-    over.legend(frameon=False, fontsize=8.5, loc="upper left")
-    plots.set_title(over, "Nesterov overshoots less below s = 1", "beta 0.9")
+    over.set(xlabel="s = learning rate × curvature", ylabel="largest overshoot / first distance", ylim=(0, 2))
+    plots.legend_below(over)
+    plots.set_title(over, "Nesterov overshoots less below s = 1", "β = 0.9")
     plots.describe(over, "Nesterov's form overshoots less than the heavy ball up to s = 1, and more after.")
     return drawn

@@ -306,10 +306,12 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, (left, middle, right) = plots.panels(1, 3, size=(5.0, 4.0))
-    looks = ("gradient_descent", "momentum", "nesterov", "adam")
-    for method, name in zip(dataset.optimizer.values.tolist()[:4], looks, strict=True):
-        look = plots.style_of(name)
+    drawn, (left, middle, right) = plots.panels(1, 3, size=(5.0, 4.45))
+    blue, red, green = (look.color for look in plots.distinct_styles(3))
+    looks = {name: plots.style_of(name) for name in ("gradient_descent", "momentum", "averaged_momentum")}
+    styles = [looks["gradient_descent"], looks["momentum"], looks["momentum"]._replace(linestyle="--", marker="D")]
+    styles.append(looks["averaged_momentum"])
+    for method, look in zip(dataset.optimizer.values.tolist()[:4], styles, strict=True):
         left.plot(
             dataset.rate,
             dataset.steps.sel(optimizer=method),
@@ -318,19 +320,20 @@ def figure(dataset: xarray.Dataset) -> Figure:
             label=method,
         )
     left.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="steps from 4 to 0 on tanh")
-    left.legend(frameon=False, fontsize=9, loc="lower left")
-    plots.set_title(left, "The averaged form crosses no sooner", "a heavy ball does, by up to 1/(1 - beta)")
+    plots.legend_below(left)
+    plots.set_title(left, "The averaged form crosses no sooner", "a heavy ball does, by up to 1/(1 − β)")
     plots.describe(
         left, "Crossing time falls as 1/rate; a heavy ball divides it by about 1/(1 - beta), an average does not."
     )
-    for unit, color in (("tanh", "tab:blue"), ("relu", "tab:orange")):
+    for unit, color in (("tanh", blue), ("relu", red)):
         for side, dash in ((START, "-"), (-START, "--")):
             values = dataset.unit_loss.sel(unit=unit, side=side)
             name = "ReLU" if unit == "relu" else unit
-            middle.plot(dataset.step + 1, np.maximum(values, 1e-6), dash, color=color, label=f"{name} from {side:+g}")
-    middle.set(xscale="log", yscale="log", xlabel="step + 1", ylabel="loss of one unit", ylim=(1e-6, 300))
-    middle.legend(frameon=False, fontsize=9, ncols=2, loc="upper center")
-    plots.set_title(middle, "ReLU: no plateau on one side, no way on the other", "tanh is slow on both")
+            shown = values.where(values >= 1e-6)
+            middle.plot(dataset.step + 1, shown, dash, color=color, label=f"{name} from {side:+g}")
+    middle.set(xscale="log", yscale="log", xlabel="step + 1", ylabel="loss of one unit", ylim=(1e-6, 30))
+    plots.legend_below(middle)
+    plots.set_title(middle, "ReLU: no plateau on one side, stuck on the other", "tanh is slow on both; down to 10⁻⁶")
     plots.describe(
         middle, "ReLU from 4 converges in a few steps, and from -4 it never moves; tanh is slow from both sides."
     )
@@ -338,15 +341,16 @@ def figure(dataset: xarray.Dataset) -> Figure:
         values = dataset.fit_steps.sel(form=form)
         for j, _ in enumerate(dataset.beginning.values):
             place = np.full(values.sizes["seed"], i + 0.22 * (j - 1))
-            marker, color = ("o", "tab:green") if j == 0 else (("s", "tab:blue") if j == 1 else ("^", "tab:orange"))
+            marker, color = (("o", green), ("s", blue), ("^", red))[j]
             label = dataset.beginning.values[j] if i == 0 else None
             right.plot(place, values.isel(beginning=j), marker, color=color, alpha=0.6, markersize=5, label=label)
     right.axhline(dataset.fit_limit, color="0.7", linewidth=0.8)
-    right.set(yscale="log", ylabel="steps to fit, at the best rate", ylim=(0.7, 90_000))
+    right.set(yscale="log", ylabel="steps to fit, at the best rate")
     right.set_xticks(range(len(FORMS)), list(FORMS))
-    right.legend(frameon=False, fontsize=9, ncols=3, loc="upper center", title="start")
+    plots.legend_below(right, title="start")
+    plots.round_ticks(left, middle, right)
     plots.set_title(
-        right, "A good start is worth more than a new form", "one mark per seed; the line: not within the limit"
+        right, "A good start is worth more than a new form", "one mark per seed; on the line: not within the limit"
     )
     plots.describe(
         right, "Steps to fit one neuron by parameterisation and start; saturated starts are slow in most forms."

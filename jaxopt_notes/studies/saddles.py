@@ -300,10 +300,10 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, axes = plots.panels(2, 2, size=(5.4, 4.2))
+    drawn, axes = plots.panels(2, 2, size=(5.4, 4.65))
     says = {
-        "saddle": ("x^2 - y^2: in along x, out along y", "slow near the middle, dark"),
-        "cubic_valley": ("x^3 + y^2: stuck on one side only", "from the right it stops, from the left it leaves"),
+        "saddle": ("x² − y²: in along x, out along y", "slow near the middle, dark"),
+        "cubic_valley": ("x³ + y²: stuck on one side only", "from the right it stops, from the left it leaves"),
         "monkey_saddle": ("Monkey saddle: three ways down", "no curvature at the middle"),
     }
     for i, (ax, (name, words)) in enumerate(zip(axes, says.items(), strict=False)):
@@ -314,17 +314,18 @@ def figure(dataset: xarray.Dataset) -> Figure:
     ax = axes[3]
     one = dataset.steps.sel(rate=0.03)
     for beta, look in ((0.0, plots.style_of("gradient_descent")), (0.9, plots.style_of("momentum"))):
-        label = "descent" if beta == 0 else f"heavy ball, beta {beta:g}"
-        ax.plot(one.distance, one.sel(beta=beta), look.marker, color=look.color, label=f"x^2 - y^2, {label}")
+        label = "descent" if beta == 0 else f"heavy ball, β = {beta:g}"
+        ax.plot(one.distance, one.sel(beta=beta), look.marker, color=look.color, label=f"x² − y², {label}")
         predicted = np.log(RADIUS / one.distance) / np.log(_growth(np.array(0.03), np.array(beta)))
         ax.plot(one.distance, predicted, look.linestyle, color=look.color, linewidth=1)
-    look = plots.style_of("adam")
-    ax.plot(dataset.cubic_distance, dataset.cubic_steps, look.marker, color=look.color, label="x^3, descent")
+    look = plots.style_of("gradient_descent")
+    ax.plot(dataset.cubic_distance, dataset.cubic_steps, "^", color=look.color, label="x³, descent")
     line = np.geomspace(3e-4, 0.02, 9)
-    ax.plot(line, 1 / (3 * CUBIC_RATE * line), "-", color=look.color, linewidth=1)
+    ax.plot(line, 1 / (3 * CUBIC_RATE * line), "--", color=look.color, linewidth=1)
     ax.set(xscale="log", yscale="log", xlabel="distance d from the saddle", ylabel="steps to leave")
-    ax.legend(frameon=False, fontsize=9, loc="upper left")
-    plots.set_title(ax, "Steps to leave: log(1/d); on x^3, 1/d", "marks: measured; lines: the formulas")
+    plots.legend_below(ax)
+    plots.round_ticks(ax)
+    plots.set_title(ax, "Steps to leave grow as log(1/d), on x³ as 1/d", "marks: measured; lines: the formulas")
     most = int(one.sel(beta=0.0).max())
-    plots.describe(ax, f"Steps to leave against distance: up to {most} at a strict saddle, and 1/d at x^3.")
+    plots.describe(ax, f"Steps to leave against distance: up to {most} at a strict saddle, and 1/d at x³.")
     return drawn

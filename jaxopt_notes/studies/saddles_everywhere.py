@@ -330,9 +330,9 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, (shares, points, cost) = plots.panels(1, 3, size=(5.2, 3.9))
+    drawn, (shares, points, cost) = plots.panels(1, 3, size=(5.2, 4.35))
     count = dataset.attrs["matrices"]
-    looks = plots.ordered_styles(3)
+    looks = plots.distinct_styles(3)
     curves = {
         "function (Styblinski-Tang)": 1 - dataset.function_saddle_share,
         "independent signs": dataset.sign_extrema / count,
@@ -342,12 +342,13 @@ def figure(dataset: xarray.Dataset) -> Figure:
         kept = values.where(values > 0)
         shares.semilogy(dataset.dimension, kept, look.linestyle, marker=look.marker, color=look.color, label=label)
     shares.set(xlabel="dimensions", ylabel="share of extrema")
-    shares.legend(frameon=False, fontsize=8.5, loc="lower left")
+    plots.legend_below(shares)
     plots.set_title(shares, "Extrema get rare, at very different speeds", "minima and maxima among critical points")
     plots.describe(shares, "The share of extrema falls fastest for random matrices, slowest for the function.")
     table = dataset[["loss", "index"]].assign_attrs(parameters=dataset.attrs["parameters"])
     plots.index_against_loss(table, points)
-    points.legend(frameon=False, fontsize=9, loc="lower right")
+    plots.legend_below(points)
+    points.set_ylabel("share of directions that go down")
     plots.set_title(points, "The higher the loss, the more ways down", "critical points of a network of 13 parameters")
     wide = dataset[["cost", "worse_optimum"]].sel(width=WIDTHS[-1]).mean("trial")
     places = np.arange(3)
@@ -358,10 +359,14 @@ def figure(dataset: xarray.Dataset) -> Figure:
         cost.bar(places + shift, middle, 0.4, color=color, label=f"starts of deviation {scale:g}")
         cost.vlines(places[:2] + shift, *ends, color="black")
         at = (places[2] + shift, middle[2])  # mostly nothing to see
-        cost.annotate(f"{middle[2]:.1g}", at, (0, 3), textcoords="offset points", ha="center", fontsize=9)
+        factor, power = f"{middle[2]:.0e}".split("e")
+        cost.annotate(
+            rf"${factor}\cdot 10^{{{int(power)}}}$", at, (0, 3), textcoords="offset points", ha="center", fontsize=9
+        )
     cost.set_xticks(places, ["near saddles", "on plateaus", "worse optimum"])
     cost.set_ylabel("mean excess loss along a run")
-    cost.legend(frameon=False, fontsize=9)
+    plots.legend_below(cost)
+    plots.round_ticks(shares)
     plots.set_title(cost, "What slows a run, and where it ends", "black: range over three definitions of a saddle")
     plots.describe(
         cost,

@@ -324,7 +324,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, (left, middle, right) = plots.panels(1, 3, size=(4.8, 3.9))
+    drawn, (left, middle, right) = plots.panels(1, 3, size=(4.8, 4.35))
     titles = {
         "digits": ("Shuffled or drawn: the same on digits", "full training loss, best rate, median of seeds"),
         "noisy": ("Where noise limits, shuffled wins", "least squares with noise: excess over the least loss"),
@@ -332,18 +332,19 @@ def figure(dataset: xarray.Dataset) -> Figure:
     for ax, (problem, title) in zip((left, middle), titles.items(), strict=True):
         loss = dataset.loss.sel(problem=problem)
         ends = []
-        for order, look in zip(dataset.order.values, plots.ordered_styles(dataset.sizes["order"]), strict=True):
+        for order, look in zip(dataset.order.values, plots.distinct_styles(dataset.sizes["order"]), strict=True):
             curves = loss.sel(order=order).median("seed")
             curve = curves.isel(rate=int(curves.isel(epoch=-1).values.argmin()))
             ax.semilogy(dataset.epoch, curve, color=look.color, linestyle=look.linestyle, label=str(order))
             ends.append(f"{order} {float(curve[-1]):.3g}")
-        ax.set(xlabel="epoch", ylabel="loss")
+        ax.set(xlabel="epoch", ylabel="loss" if problem == "digits" else "excess loss")
+        plots.legend_below(ax)
         plots.set_title(ax, *title)
         plots.describe(ax, f"Loss against epoch, {problem}; at the end: {', '.join(ends)}.")
-    middle.legend(frameon=False, fontsize=9, loc="center right", bbox_to_anchor=(1.0, 0.6))
     seconds = dataset.seconds.median("repetition")
     ratio = seconds.sel(access="at random") / seconds.sel(access="in sequence")
-    right.semilogx(dataset.row_bytes, ratio, "o-", color=plots.ordered_styles(1)[0].color)
+    plots.round_ticks(left, middle)
+    right.semilogx(dataset.row_bytes, ratio, "o-", base=2, color=plots.distinct_styles(1)[0].color)
     right.axhline(1, color="0.5", linewidth=0.8)
     right.set(xlabel="bytes per row", ylabel="time at random / in sequence", ylim=(0, None))
     plots.set_title(

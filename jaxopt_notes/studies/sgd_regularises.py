@@ -222,10 +222,10 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, (left, middle, right) = plots.panels(1, 3, size=(4.6, 3.8))
+    drawn, (left, middle, right) = plots.panels(1, 3, size=(4.6, 4.25))
     small = dataset.sel(batch_size=BATCHES[0]).median("seed")
     names = {0.0: "clean labels", 0.3: "30 % wrong labels"}
-    for (noise, name), look in zip(names.items(), plots.ordered_styles(2), strict=True):
+    for (noise, name), look in zip(names.items(), plots.distinct_styles(2), strict=True):
         style = {"color": look.color, "linestyle": look.linestyle}
         table = small.sel(noise=noise)
         onset = int(table.test.values.argmin())
@@ -235,21 +235,25 @@ def figure(dataset: xarray.Dataset) -> Figure:
             ax.plot(onset, table[variable][onset], "o", color=look.color, markersize=8, markerfacecolor="none")
         for batch_size, marker in zip(BATCHES, ("o", "s"), strict=True):
             table = dataset.sel(batch_size=batch_size, noise=noise).median("seed")
-            label = f"{'everything' if batch_size == EXAMPLES else f'B = {batch_size}'}, {name}"
+            label = f"{'full batch' if batch_size == EXAMPLES else f'B = {batch_size}'}, {name}"
             marks = {"marker": marker, "markersize": 3.5, "label": label}
             right.loglog(table.training, table.test, color=look.color, linestyle="-" if marker == "o" else ":", **marks)
     left.set(xlabel="epoch", ylabel="test loss")
-    left.legend(frameon=False, fontsize=9)
-    plots.set_title(left, "When over-fitting begins (circles)", f"batches of {BATCHES[0]}, median of seeds")
+    rise = [float(small.sel(noise=noise).test[-1] / small.sel(noise=noise).test.min()) for noise in names]
+    title = f"The test loss ends {rise[0]:.2g} and {rise[1]:.2g} times its least"
+    plots.set_title(left, title, f"circles: the least; batches of {BATCHES[0]}, median of seeds")
     plots.describe(left, "Test loss falls, and with wrong labels rises again from the circle on.")
     middle.set(xlabel="epoch", ylabel="disagreement of gradients")
     plots.set_title(middle, "Disagreement grows with any fit", "variance between batches / mean squared")
     plots.describe(middle, "Disagreement of the gradients grows along training, with clean labels too.")
     right.set(xlabel="training loss", ylabel="test loss")
     right.invert_xaxis()
-    right.legend(frameon=False, fontsize=8)
-    plots.set_title(right, "Test loss at equal training loss", "small batches against the full batch")
     logs = {name: np.exp(_test_at_equal_training(dataset, noise).mean()) for noise, name in names.items()}
+    for ax in (left, middle, right):
+        plots.legend_below(ax)
+    plots.round_ticks(left, middle, right)
+    words = f"At equal training loss: {logs['clean labels']:.2f} and {logs['30 % wrong labels']:.2f} times"
+    plots.set_title(right, words, "test loss of small batches against the full batch: clean, 30 % wrong")
     said = ", ".join(f"{ratio:.2f} on {name}" for name, ratio in logs.items())
     plots.describe(right, f"Test loss of small batches over that of the full batch at equal training loss: {said}.")
     return drawn

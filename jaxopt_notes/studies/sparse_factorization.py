@@ -253,8 +253,8 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, axes = plots.panels(1, 2, size=(5.2, 3.9))
-    titles = {"sgd": "SGD: the good rate grows with the batch", "adam": "Adam: it grows less"}
+    drawn, axes = plots.panels(1, 2, size=(5.2, 4.35))
+    titles = {"sgd": "SGD: the best rate grows with the batch", "adam": "Adam: it grows more slowly"}
     low = float(dataset.training.median("seed").min())
     for ax, (name, title) in zip(axes, titles.items(), strict=True):
         ends = []
@@ -262,12 +262,13 @@ def figure(dataset: xarray.Dataset) -> Figure:
         for batch_size, look in zip(losses, plots.ordered_styles(len(losses)), strict=True):
             rates, medians = RATES[name], np.median(losses[batch_size], axis=0)
             shown = medians < 1.5
-            label = f"B = {batch_size}" if batch_size < EXAMPLES else "everything"
+            label = f"B = {batch_size}" if batch_size < EXAMPLES else "full batch"
             style = {"color": look.color, "linestyle": look.linestyle, "marker": look.marker, "label": label}
             ax.loglog(rates[shown], medians[shown], **style)
             ends.append(f"{label} {medians.min():.2g} at rate {rates[medians.argmin()]:.2g}")
         ax.set(xlabel="learning rate", ylabel="final training loss", ylim=(low / 1.5, 2.0))
         plots.set_title(ax, title, f"{dataset.epochs} epochs of {EXAMPLES} entries, median of seeds")
         plots.describe(ax, f"Best final loss: {', '.join(ends)}.")
-    axes[0].legend(frameon=False, fontsize=9, loc="upper center", ncols=2)
+        plots.legend_below(ax)
+    plots.round_ticks(*axes)
     return drawn

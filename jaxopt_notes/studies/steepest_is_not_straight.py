@@ -242,7 +242,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, (left, middle, right) = plots.panels(1, 3, size=(4.9, 3.9))
+    drawn, (left, middle, right) = plots.panels(1, 3, size=(4.9, 4.35))
     turn = np.linspace(0, 2 * np.pi, 200)
     for level in (0.5, 1.0, 1.5):
         left.plot(3 * level * np.cos(turn), level * np.sin(turn), color="0.7", linewidth=0.8)
@@ -255,18 +255,19 @@ def figure(dataset: xarray.Dataset) -> Figure:
     left.plot(0, 0, "*", color="white", markeredgecolor="black", markersize=13)
     left.set(aspect="equal", xlim=(-5.2, 5.2), ylim=(-2.4, 2.4), xlabel="x", ylabel="y")
     plots.set_title(
-        left, "Steepest is square to the level set", "black: steepest descent; orange: to the minimum (K = 9)"
+        left, "Steepest is square to the level set", "black: steepest descent; orange: to the minimum (κ = 9)"
     )
     plots.describe(left, "On an ellipse of condition number 9 steepest descent and the way to the minimum differ.")
-    condition = np.geomspace(1, 1000, 200)
+    condition, blue = np.geomspace(1, 1000, 200), plots.distinct_styles(1)[0].color
     middle.plot(
         condition, np.degrees(np.arccos(2 * np.sqrt(condition) / (condition + 1))), color="0.5", label="formula"
     )
     middle.plot(dataset.condition, np.degrees(dataset.worst_angle), "o", color="black", label="worst on a level set")
-    middle.plot(dataset.condition, np.degrees(dataset.middle_angle), "s--", color="tab:blue", label="median")
-    middle.set(xscale="log", xlabel="condition number K", ylabel="angle to the minimum (degrees)", ylim=(0, 100))
+    middle.plot(dataset.condition, np.degrees(dataset.middle_angle), "s--", color=blue, label="median")
+    middle.set(xscale="log", xlabel="condition number κ", ylabel="angle to the minimum (degrees)", ylim=(0, 100))
     middle.axhline(90, color="0.8", linewidth=0.8)
-    middle.legend(frameon=False, fontsize=9, loc="lower right")
+    plots.legend_below(middle)
+    plots.round_ticks(middle)
     worst = float(np.degrees(dataset.worst_angle[-1]))
     plots.set_title(middle, "Narrow valleys turn it to a right angle", "but never beyond, on a quadratic")
     plots.describe(

@@ -321,7 +321,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
         ax.plot(one.x_path[0], one.y_path[0], "o", color="white", markeredgecolor="black", markersize=8)
         ax.plot(0, 0, "*", color="white", markeredgecolor="black", markersize=13)
         ax.set(xlim=dataset.x[[0, -1]], ylim=dataset.y[[0, -1]], xlabel="x", ylabel="y")
-        rate = f"rate {float(one.relative_rate):g} x 2/λ_max"
+        rate = f"rate {float(one.relative_rate):g} × 2/λₘₐₓ"
         plots.set_title(ax, says[name], f"{rate}; {DRAWN[name]} steps from the ring, minimum at the star")
         left = float(np.hypot(one.x_path[-1], one.y_path[-1]))
         plots.describe(

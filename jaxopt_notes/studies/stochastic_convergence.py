@@ -12,6 +12,7 @@ bounds); Ma, Bassily and Belkin, 2018 (the linear rate where the noise vanishes 
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -330,16 +331,17 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, (left, right) = plots.panels(1, 2, size=(5.6, 4.0))
-    labels = {0.0: "descent", BETA: f"heavy ball, beta {BETA}"}
-    for (beta, label), look in zip(labels.items(), plots.ordered_styles(2), strict=True):
+    drawn, (left, right) = plots.panels(1, 2, size=(5.6, 4.45))
+    labels = {0.0: "descent", BETA: f"heavy ball, β = {BETA}"}
+    looks = [plots.style_of(name) for name in ("gradient_descent", "momentum")]
+    for (beta, label), look in zip(labels.items(), looks, strict=True):
         rate = dataset.learning_rate.sel(beta=beta).values
         grid = np.geomspace(rate[0], rate[-1], 50)
         law = grid * (1 + beta) / ((1 - beta) * (2 * (1 + beta) - grid))
         left.loglog(grid, law, color=look.color, linestyle=look.linestyle)
         left.plot(rate, dataset.floor.sel(beta=beta).mean("seed"), look.marker, color=look.color, label=label)
-    left.set(xlabel="learning rate x curvature", ylabel="floor of the excess")
-    left.legend(frameon=False, fontsize=9)
+    left.set(xlabel="learning rate × curvature", ylabel="floor of the excess")
+    plots.legend_below(left)
     plots.set_title(left, "A constant rate ends on a floor", "marks: measured; lines: the exact law")
     plots.describe(
         left,
@@ -347,13 +349,15 @@ def figure(dataset: xarray.Dataset) -> Figure:
         "high at the same rate/(1 - beta).",
     )
     steps = dataset.step.values[1:]
-    looks = plots.ordered_styles(dataset.sizes["schedule"])
+    looks = plots.distinct_styles(dataset.sizes["schedule"])
     for schedule, look in zip(dataset.schedule.values, looks, strict=True):
         excess = dataset.excess.sel(schedule=schedule).mean("group").values[1:]
-        right.loglog(steps, excess, color=look.color, linestyle=look.linestyle, label=str(schedule))
+        label = re.sub(r"([\d.t]+)\^(-?[\d.t]+)", r"$\1^{\2}$", str(schedule))
+        right.loglog(steps, excess, color=look.color, linestyle=look.linestyle, label=label)
         right.loglog(steps, dataset.predicted.sel(schedule=schedule)[1:], color="0.3", linewidth=0.5)
-    right.set(xlabel="step", ylabel="excess E x^2")
-    right.legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1.01, 0.5), title="learning rate")
+    right.set(xlabel="step", ylabel="excess E x²")
+    plots.legend_below(right, title="learning rate")
+    plots.round_ticks(left, right)
     plots.set_title(right, "Only 1/t of the right scale reaches 1/t", "thin: exact prediction")
     plots.describe(
         right,

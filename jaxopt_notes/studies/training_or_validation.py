@@ -281,33 +281,34 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from .. import plots
 
-    drawn, axes = plots.panels(1, 3, size=(4.6, 3.8))
+    drawn, axes = plots.panels(1, 3, size=(4.6, 4.25))
     n = dataset.n.values
     labels = {"risk": "risk", "empirical": "training loss"}
-    for (name, label), look in zip(labels.items(), plots.ordered_styles(2), strict=True):
+    for (name, label), look in zip(labels.items(), plots.distinct_styles(2), strict=True):
         style = {"color": look.color, "linestyle": look.linestyle, "marker": look.marker, "label": label}
         axes[0].semilogx(n, dataset[name].mean("sample"), **style)
     axes[0].axhline(0.5, color="0.5", linewidth=0.8)
     axes[0].set(xlabel="examples", ylabel="loss of the least-squares fit")
     axes[0].set_xticks(n, map(str, n))
     axes[0].minorticks_off()
-    axes[0].legend(frameon=False, fontsize=9)
-    plots.set_title(axes[0], "Training loss flatters, by 1/n", "10 parameters; line: the least risk")
+    plots.legend_below(axes[0])
+    plots.set_title(axes[0], "The training loss flatters, by about 1/n", "10 parameters; line: the least risk")
     gap = (dataset.risk - dataset.empirical).mean("sample").values
     ends = f"from {gap[0]:.2f} to {gap[-1]:.3f}"
     plots.describe(axes[0], f"Risk above and training loss below the least risk; the gap falls {ends}.")
     titles = {0.0: "Clean labels: the test loss turns", 0.3: "30 % wrong labels: it turns earlier"}
     for ax, (noise, title) in zip(axes[1:], titles.items(), strict=True):
         plain = dataset.sel(noise=noise, decay=[0.0])
-        for name, look in zip(MEASURED[:3], plots.ordered_styles(3), strict=True):
+        for name, look in zip(MEASURED[:3], plots.distinct_styles(3), strict=True):
             style = {"color": look.color, "linestyle": look.linestyle, "marker": look.marker, "label": name}
             ax.loglog(dataset.rate, plain[name].isel(decay=0).median("split"), **style)
         for name, color in zip(MEASURED[:2], ("0.2", "0.6"), strict=True):
             chosen = _finite(plain[name])[:, 0].argmin(1)
             ax.axvline(float(np.median(dataset.rate.values[chosen])), color=color, linestyle=":", linewidth=1.2)
         ax.set(xlabel="learning rate", ylabel="loss")
-        ax.legend(frameon=False, fontsize=9)
-        plots.set_title(ax, title, "no regularizer; dotted: chosen by training, by validation (light)")
+        plots.legend_below(ax)
+        plots.round_ticks(ax)
+        plots.set_title(ax, title, "dotted: chosen by training; light: by validation")
         plots.describe(
             ax, f"Losses against the rate at {noise:.0%} wrong labels, and the rates that either loss chooses."
         )

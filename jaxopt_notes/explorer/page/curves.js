@@ -11,9 +11,10 @@ extend(class Curves {
     const y = (value) => 10 + (high - bottom - 10) * (1 - (value - heights[0]) / (heights[1] - heights[0] || 1));
     const layers = [];
     const marks = log ? this.decades(heights) : ticks(...heights, 4);
+    const powers = marks.every(Number.isInteger);
     for (const value of marks) {
       layers.push(drawn("path", { d: `M${left} ${y(value)}H${wide - 12}`, class: "grid-line" }));
-      const text = log && Number.isInteger(value) ? `1e${value}` : shown(log ? 10 ** value : value);
+      const text = log && powers ? `1e${value}` : shown(log ? 10 ** value : value);
       layers.push(drawn("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, text));
     }
     for (const value of ticks(0, steps, Math.max(3, Math.round(wide / 90)))) {
@@ -66,10 +67,15 @@ extend(class Curves {
     return { heights, name, label: floor === 0 && !this.described.minima.length ? "loss, log" : "loss − minimum, log", log };
   }
 
+  // Logarithms to mark, at least two: powers of ten; or 1, 2 and 5 of each; or round numbers between the ends.
   decades([low, high]) {
     const step = Math.max(1, Math.ceil((high - low) / 5));
-    const found = [];
-    for (let value = Math.ceil(low); value <= high; value += step) found.push(value);
-    return found.length ? found : [Number(high.toFixed(1))];
+    const powers = [];
+    for (let value = Math.ceil(low); value <= high; value += step) powers.push(value);
+    if (powers.length > 1) return powers;
+    const parts = [];
+    for (let power = Math.floor(low); power <= high; power += 1) parts.push(...[1, 2, 5].map((part) => power + Math.log10(part)));
+    const inside = parts.filter((value) => value >= low && value <= high);
+    return inside.length > 1 ? inside : ticks(10 ** low, 10 ** high, 4).map(Math.log10);
   }
 });

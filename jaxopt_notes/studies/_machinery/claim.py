@@ -11,20 +11,23 @@ import numpy as np
 
 
 class Outcome(enum.Enum):
-    """What measuring a claim gave."""
+    """What measuring a claim gave, in the words that every page and table shows.
 
-    PASSED = "passed"
-    FAILED = "failed"
-    NOT_DECIDABLE = "not decidable"
+    A claim that does not hold is a result about a sentence of a lecture, not an error of the program.
+    """
+
+    HOLDS = "holds"
+    DOES_NOT_HOLD = "does not hold"
+    UNDECIDED = "cannot be decided here"
 
 
 @dataclass(frozen=True)
 class Claim:
     """One statement of a lecture, or the corrected one, and what was measured.
 
-    A claim is decided by its whole interval where it has one: it passed if every number of the interval is inside the
-    bound, failed if none is, and cannot be decided with this much data otherwise. A number that is not finite decides
-    nothing either.
+    A claim is decided by its whole interval where it has one: it holds if every number of the interval is inside the
+    bound, does not hold if none is, and cannot be decided with this much data otherwise. A number that is not finite
+    decides nothing either.
 
     Attributes:
         name: short and unique in its study, as in `threshold`; the ledger names it `step_size/threshold`.
@@ -35,15 +38,15 @@ class Claim:
         interval: a confidence interval of the number where chance is in it, with its coverage said in the sentence or
             the conditions; None where there is none.
         unit: of the number.
-        conditions: when this holds, or why it failed or was not decided.
+        conditions: when this holds, or why it does not hold or could not be decided.
 
     Example:
         >>> from jaxopt_notes.studies import Claim
         >>> claim = Claim("threshold", "Descent diverges above 2/L, to 1 %.", 1.004, 0.99, 1.01, unit="of 2/L")
         >>> claim.outcome.value
-        'passed'
+        'holds'
         >>> print(claim)
-        passed         Descent diverges above 2/L, to 1 %. Measured 1.004 of 2/L; holds from 0.99 to 1.01.
+        holds: Descent diverges above 2/L, to 1 %. Measured 1.004 of 2/L; needed: from 0.99 to 1.01.
     """
 
     name: str
@@ -57,21 +60,23 @@ class Claim:
 
     def __post_init__(self) -> None:
         if math.isinf(self.low) and math.isinf(self.high):
-            raise ValueError(f"claim {self.name!r} can't fail: give low, high or both")
+            raise ValueError(f"claim {self.name!r} would hold for any number: give low, high or both")
         if self.low > self.high:
-            raise ValueError(f"claim {self.name!r} can't pass: low {self.low:g} is above high {self.high:g}")
+            raise ValueError(
+                f"claim {self.name!r} would hold for no number: low {self.low:g} is above high {self.high:g}"
+            )
 
     @property
     def outcome(self) -> Outcome:
-        """`PASSED`, `FAILED`, or `NOT_DECIDABLE` where the interval crosses the bound."""
+        """`HOLDS`, `DOES_NOT_HOLD`, or `UNDECIDED` where the interval crosses the bound."""
         ends = self.interval or (self.number, self.number)
         if not all(math.isfinite(value) for value in (*ends, self.number)):
-            return Outcome.NOT_DECIDABLE
+            return Outcome.UNDECIDED
         if self.low <= min(ends) and max(ends) <= self.high:
-            return Outcome.PASSED
+            return Outcome.HOLDS
         if max(ends) < self.low or min(ends) > self.high:
-            return Outcome.FAILED
-        return Outcome.NOT_DECIDABLE
+            return Outcome.DOES_NOT_HOLD
+        return Outcome.UNDECIDED
 
     @property
     def bound(self) -> str:
@@ -90,7 +95,7 @@ class Claim:
 
     def __str__(self) -> str:
         condition = f" {self.conditions}" if self.conditions else ""
-        return f"{self.outcome.value:14s} {self.sentence} Measured {self.measured}; holds {self.bound}.{condition}"
+        return f"{self.outcome.value}: {self.sentence} Measured {self.measured}; needed: {self.bound}.{condition}"
 
 
 def worst_ratio(ratios: Sequence[float] | np.ndarray) -> float:
@@ -111,7 +116,7 @@ def worst_ratio(ratios: Sequence[float] | np.ndarray) -> float:
 
 
 def tally(claims: Sequence[Claim]) -> dict[str, int]:
-    """How many claims passed, failed and could not be decided.
+    """How many claims hold, do not hold and cannot be decided.
 
     Arguments:
         claims: of one study or of many.
@@ -121,6 +126,30 @@ def tally(claims: Sequence[Claim]) -> dict[str, int]:
 
     Example:
         >>> tally([Claim("a", "Half is below one.", 0.5, high=1.0)])
-        {'passed': 1, 'failed': 0, 'not decidable': 0}
+        {'holds': 1, 'does not hold': 0, 'cannot be decided here': 0}
     """
     return {outcome.value: sum(claim.outcome is outcome for claim in claims) for outcome in Outcome}
+
+
+def in_words(claims: Sequence[Claim]) -> str:
+    """What measuring gave, as one sentence.
+
+    Arguments:
+        claims: of one study or of many, at least one.
+
+    Returns:
+        How many sentences hold, followed by how many do not and how many cannot be decided, if any.
+
+    Example:
+        >>> print(in_words([Claim("a", "Half is below one.", 0.5, high=1.0), Claim("b", "So is two.", 2.0, high=1.0)]))
+        1 of 2 sentences holds here; 1 does not.
+        >>> print(in_words([Claim("a", "Half is below one.", 0.5, high=1.0)]))
+        The one sentence holds here.
+    """
+    holds, not_holding, undecided = tally(claims).values()
+    if holds == len(claims):
+        return f"All {holds} sentences hold here." if holds > 1 else "The one sentence holds here."
+    parts = [f"{holds} of {len(claims)} sentences {'holds' if holds == 1 else 'hold'} here"]
+    parts += [f"{not_holding} {'does' if not_holding == 1 else 'do'} not"] * bool(not_holding)
+    parts += [f"{undecided} cannot be decided"] * bool(undecided)
+    return f"{'; '.join(parts)}."

@@ -1,4 +1,4 @@
-"""Why a claim that failed refutes its sentence: the answers to three questions, which `judgements.toml` keeps."""
+"""Why a claim that does not hold refutes its sentence: the answers to three questions, kept in `judgements.toml`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ QUESTIONS = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """The answers to three questions about a claim that failed, a line each.
+    """The answers to three questions about a claim that does not hold, a line each.
 
     Attributes:
         chance: did the set-up give the sentence a fair chance?
         words: is it the sentence's own words and conditions?
-        budget: does the number move with the budget or the grid? What only these decide is not decidable, not failed.
+        budget: does the number move with the budget or the grid? What only these decide cannot be decided here.
 
     Raises:
         ValueError: an answer is empty.
@@ -87,7 +87,7 @@ def read(text: str) -> dict[str, Judgement]:
 
 @functools.cache
 def judgements() -> Mapping[str, Judgement]:
-    """The judgements of all claims that can fail.
+    """The judgements of all claims that need not hold.
 
     Returns:
         "study/claim" -> `Judgement`, read once.
@@ -109,15 +109,15 @@ def answers(study: str, claim: Claim) -> dict[str, str]:
         claim: one of its claims.
 
     Returns:
-        Question -> answer where the claim failed, else nothing. A claim that fails for another seed or size than the
-        book's may have no judgement; the answer then says so.
+        Question -> answer where the claim does not hold, else nothing. A claim that does not hold for another seed or
+        size than the book's may have no judgement; the answer then reports that.
 
     Example:
         >>> from jaxopt_notes.studies import Claim, judgement
         >>> list(judgement.answers("averages", Claim("window", "Nothing lies behind.", 0.37, high=0.01)))[1]
         "Is it the sentence's own words and conditions?"
     """
-    if claim.outcome is not Outcome.FAILED:
+    if claim.outcome is not Outcome.DOES_NOT_HOLD:
         return {}
     found = judgements().get(f"{study}/{claim.name}")
-    return found.answers if found else {"Is it a refutation?": "Not judged: it does not fail in the runs of the book."}
+    return found.answers if found else {"Is it a refutation?": "Not judged: the runs of the book do not refute it."}

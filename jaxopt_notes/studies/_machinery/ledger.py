@@ -1,7 +1,7 @@
 """The ledger: every statement of the lectures, and whether it was measured, corrected, or is out of scope.
 
-The rows are data, in `ledger.toml` beside this file, and the judgements of the claims that failed in `judgements.toml`;
-`ledger_pages` writes them as pages of the book.
+The rows are data, in `ledger.toml` beside this file, and the judgements of the claims that do not hold in
+`judgements.toml`; `ledger_pages` writes them as pages of the book.
 """
 
 from __future__ import annotations

@@ -220,8 +220,9 @@ def _claim(name: str, measured: Mapping[str, Claim]) -> str:
     study, _, rest = name.partition("/")
     if claim is None:
         return f"`{study}`: to be measured ({plain(rest[1:].strip())})" if rest.startswith("?") else f"`{name}`"
-    words = f"**{claim.outcome.value}** {plain(claim.sentence)} Measured {plain(claim.measured)}; holds {claim.bound}."
-    under = "*Conditions:* " if claim.outcome is Outcome.FAILED and claim.conditions else ""
+    found = f"Measured {plain(claim.measured)}; needed: {claim.bound}."
+    words = f"**{claim.outcome.value}** {plain(claim.sentence)} {found}"
+    under = "*Conditions:* " if claim.outcome is Outcome.DOES_NOT_HOLD and claim.conditions else ""
     judged = " ".join(f"*{question}* {plain(answer)}" for question, answer in answers(study, claim).items())
     return " ".join(filter(None, (words, f"{under}{plain(claim.conditions)}", f"`{name}`", judged)))
 

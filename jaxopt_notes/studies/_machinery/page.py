@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..._files import write_whole
-from .claim import tally
+from .claim import Outcome, in_words
 from .judgement import answers
 from .registry import STUDIES
 
@@ -30,12 +30,12 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["answers"] = answers
+    environment.globals |= {"answers": answers, "in_words": in_words, "holds": Outcome.HOLDS}
     return environment
 
 
 def as_html(result: Result) -> str:
-    """The claims as a table and the figure, in itself, for a notebook."""
+    """What holds in words, the figure, and the claims in a folded table, for a notebook; self-contained."""
     image = "data:image/png;base64," + base64.b64encode(result.figure.read_bytes()).decode()
     module = _templates().get_template("result.html.jinja").module
     return str(module.study(result, STUDIES[result.name], image))  # type: ignore[attr-defined]
@@ -49,7 +49,7 @@ def write_summary(results: Sequence[Result], path: Path, *, seed: int, size: str
         .render(
             results=results,
             entries=STUDIES,
-            counts=tally([claim for result in results for claim in result.claims]),
+            words=in_words([claim for result in results for claim in result.claims]),
             seed=seed,
             size=size,
         )

@@ -15,10 +15,11 @@ from filelock import FileLock
 
 from ... import _checks
 from ..._files import write_whole
+from ..._shown import wrapped
 from ..._version import __version__
 from ...sweeps import StoreError, load, save
 from . import sources
-from .claim import Claim, tally
+from .claim import Claim, Outcome, in_words
 from .registry import STUDIES, Size, Study, load_study
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ class Result:
     alt: str
 
     def __repr__(self) -> str:
-        counts = ", ".join(f"{count} {words}" for words, count in tally(self.claims).items())
-        return f"Result({self.name!r}: claims {counts})"
+        others = [claim for claim in self.claims if claim.outcome is not Outcome.HOLDS]
+        lines = [f"  {claim.outcome.value}: {claim.sentence} Measured {claim.measured}." for claim in others]
+        return wrapped("\n".join([f"{self.name}: {in_words(self.claims)}", *lines]))
 
     def _repr_html_(self) -> str:
         from .page import as_html

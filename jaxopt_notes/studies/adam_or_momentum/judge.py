@@ -287,15 +287,18 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from ... import plots
 
-    drawn, axes = plots.panels(4, 2, size=(5.6, 3.3))
+    drawn, axes = plots.panels(4, 2, size=(5.6, 3.7))
     for (curves, ranges), name in zip(zip(axes[::2], axes[1::2], strict=True), PROBLEMS, strict=False):
         whole = dataset.sel(problem=name).isel(length=-1)
         found = _methods(whole)
         plots.budget_curves(found, curves)
         verdict = f"{found.winner} wins" if found.winner else "no winner"
-        plots.set_title(curves, TITLES[name], f"{verdict} after {found.budget} trials of tuning")
+        plots.legend_below(curves)
+        plots.set_title(curves, f"{TITLES[name]}: {verdict}", f"after {found.budget} trials of tuning; bands: 95 %")
         factor = FACTORS[name][-1]
         plots.sensitivity_ranges(_widths(whole, factor), ranges)
+        plots.legend_below(ranges)
+        plots.round_ticks(ranges)
         plots.set_title(ranges, f"{TITLES[name]}: good rates", f"bars: within a factor of {factor:g} of the best")
     cells, places = axes[6], np.arange(len(CELLS))
     for shift, method in zip((-0.3, -0.1, 0.1, 0.3), RULE.values(), strict=True):
@@ -303,10 +306,12 @@ def figure(dataset: xarray.Dataset) -> Figure:
         cells.bar(places + shift, left, 0.2, color=plots.style_of(method).color, label=method.replace("_", " "))
     cells.set_yscale("log")
     cells.set_xticks(places, list(CELLS))
-    cells.set(ylabel="share of the first loss that is left", ylim=(FLOOR / 2, 1000))
-    cells.legend(frameon=False, fontsize=8, ncols=2, loc="upper left")
-    plots.set_title(cells, "Ravines and rare features", "regression, tuned rates")
+    cells.set(ylabel="share of the first loss that is left", ylim=(FLOOR / 2, 2))
+    plots.legend_below(cells)
+    plots.round_ticks(cells)
+    plots.set_title(cells, "Ravines and rare features: which to choose", f"regression, tuned rates, down to {FLOOR:g}")
     plots.describe(cells, "In a ravine momentum leaves least; with rare features as well momentum and Adam do.")
     plots.budget_curves(race(_cell(dataset, "both")), axes[7])
-    plots.set_title(axes[7], "A ravine and rare features", "by trials of tuning")
+    plots.legend_below(axes[7])
+    plots.set_title(axes[7], "A ravine and rare features, by tuning", "bands: 95 %")
     return drawn

@@ -273,38 +273,43 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from ... import plots
 
-    drawn, (rare, first, scaled, even) = plots.panels(2, 2, size=(5.4, 3.6))
+    drawn, (rare, first, scaled, even) = plots.panels(2, 2, size=(5.4, 4.05))
     for name in dataset.adaptive.values:
         look = plots.style_of(str(name))
         rates = dataset.rate_by_share.sel(adaptive=name).median("copy")
         line = {"color": look.color, "linestyle": look.linestyle, "marker": look.marker}
-        rare.loglog(dataset.share, rates / rates[0], **line, label=str(name))
+        rare.loglog(dataset.share, rates / rates[0], **line, label=_title(name))
     rare.set(xlabel="share of steps in which the feature is there", ylabel="rate / rate if always there")
-    rare.legend(frameon=False, fontsize=9)
+    plots.legend_below(rare)
     plots.set_title(rare, "A rare feature: larger steps, or smaller ones", "gradients of ±1, after 2,048 steps")
     plots.describe(rare, "AdaGrad's rate grows as the root of rarity, RMSProp's up to 3.2, and Adadelta's shrinks.")
     for row, label, dash in zip(dataset.first_steps.values, ("corrected", "not corrected"), ("-", "--"), strict=True):
         first.plot(dataset.t, row, color=plots.style_of("adam").color, linestyle=dash, label=label)
-    first.set(xlabel="step", ylabel="step length / learning rate", ylim=(0, 7))
-    first.legend(frameon=False, fontsize=9)
+    first.set(xlabel="step", ylabel="step length / learning rate", ylim=(0, None))
+    plots.legend_below(first)
     plots.set_title(first, "Adam without bias correction starts too fast", "constant gradient")
     plots.describe(first, "Without correction steps begin at 3.2 learning rates and peak at 6.6 near step 12.")
     best = dataset.learning_rate.values[np.nanargmin(dataset.loss_by_feature_scale.values, axis=-1)]
     for name, row in zip(dataset.scaled_method.values, best, strict=True):
         look = plots.style_of(str(name))
-        scaled.loglog(
-            dataset.feature_scale, row, color=look.color, marker=look.marker, label=str(name).replace("_", " ")
-        )
+        scaled.loglog(dataset.feature_scale, row, color=look.color, marker=look.marker, label=_title(name))
     scaled.set(xlabel="features multiplied by c", ylabel="best learning rate")
-    scaled.legend(frameon=False, fontsize=9)
+    plots.legend_below(scaled)
     plots.set_title(scaled, "Adam's good rate goes as 1/c, descent's as 1/c²", "linear regression, 60 steps")
     plots.describe(scaled, "On logarithmic axes the best rates fall with slopes -1 for Adam and -2 for descent.")
     for name in dataset.even_method.values:
         look = plots.style_of(str(name))
         spread = dataset.spread.sel(even_method=name).median("network")
-        even.semilogy(dataset.percentile, spread, color=look.color, linestyle=look.linestyle, label=str(name))
+        even.semilogy(dataset.percentile, spread, color=look.color, linestyle=look.linestyle, label=_title(name))
     even.set(xlabel="percentile of the parameters", ylabel="|update| / median |update|")
-    even.legend(frameon=False, fontsize=9)
-    plots.set_title(even, "Adam's updates are the more even ones", "digits, 16 hidden units, after 60 steps")
+    plots.legend_below(even)
+    plots.round_ticks(rare, scaled, even)
+    plots.set_title(even, "Adam's updates are more even than momentum's", "digits, 16 hidden units, after 60 steps")
     plots.describe(even, "From the 10th to the 90th percentile Adam's updates span far fewer decades than momentum's.")
     return drawn
+
+
+def _title(name: object) -> str:
+    """A method as a legend writes it."""
+    special = {"adagrad": "AdaGrad", "rmsprop": "RMSProp", "adadelta": "Adadelta", "adam": "Adam"}
+    return special.get(str(name), str(name).replace("_", " "))

@@ -101,32 +101,36 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from ... import plots
 
-    drawn, (left, middle, right) = plots.panels(1, 3, size=(5.0, 3.9))
+    drawn, (left, middle, right) = plots.panels(1, 3, size=(5.0, 4.35))
     loss = dataset.line_loss.values
-    left.plot(dataset.share, loss, color="tab:blue")
-    left.plot([0, 1], loss[[0, -1]], "o--", color="tab:red")
-    left.set(xlabel="from a trained network to the same with its units permuted", ylabel="loss")
-    plots.set_title(left, "A chord that refutes a network", "same function at both ends, worse between them")
+    blue, red, *_ = (look.color for look in plots.distinct_styles(2))
+    left.plot(dataset.share, loss, color=blue, label="loss")
+    left.plot([0, 1], loss[[0, -1]], "o--", color=red, label="chord")
+    left.set(xlabel="from a trained network to its units permuted", ylabel="loss")
+    plots.legend_below(left)
+    plots.set_title(left, "A chord below the loss: not convex", "the same network at both ends")
     plots.describe(
         left, f"Loss {loss[0]:.3g} at both ends of a chord between equal networks, up to {loss.max():.3g} inside."
     )
     count = np.arange(1, len(dataset.exp_loss))
-    middle.plot(count, dataset.exp_loss[1:], color="tab:blue", label="exp(x)")
-    middle.plot(count, dataset.softmax_loss[1:], color="tab:orange", label="softmax on separable digits")
-    middle.plot(count, 1 / count, "--", color="0.5", label="1/k")
+    middle.plot(count, dataset.exp_loss[1:], color=blue, label="exp(x)")
+    middle.plot(count, dataset.softmax_loss[1:], "-.", color=red, label="softmax on separable digits")
+    middle.plot(count, 1 / count, "--", color="0.5", label="1/k, for comparison")
     middle.set(xscale="log", yscale="log", xlabel="step k", ylabel="loss")
-    middle.legend(frameon=False, fontsize=9, loc="lower left")
-    plots.set_title(middle, "Convex, and no minimum", "the loss keeps falling, about as 1/k")
+    plots.legend_below(middle)
+    plots.set_title(middle, "Convex, without a minimum", "the loss keeps falling, about as 1/k")
     plots.describe(middle, "On exp and on softmax regression of separable digits the loss keeps falling, about as 1/k.")
     for row in dataset.negative.values:
-        right.plot(dataset.step, row, color="tab:blue", alpha=0.3, linewidth=0.8)
+        right.plot(dataset.step, row, color=blue, alpha=0.3, linewidth=0.8, label="_one network")
     mean = dataset.negative.mean("seed")
     right.plot(dataset.step, mean, "o-", color="black", label="mean")
     right.set(xlabel="step", ylabel="share of negative eigenvalues", ylim=(0, None))
-    right.legend(frameon=False, fontsize=9)
-    plots.set_title(right, "A network's negative curvature in training", f"{dataset.seeds} networks; 0 would be convex")
+    plots.legend_below(right)
     first, last = float(mean[0]), float(mean[-1])
+    title = f"Negative curvature: {first:.0%}, after training {last:.0%}"
+    plots.set_title(right, title, f"{dataset.seeds} networks; 0 would be convex")
     plots.describe(
         right, f"Share of negative eigenvalues of a network: {first:.0%} at the start, {last:.0%} at the end."
     )
+    plots.round_ticks(middle)
     return drawn

@@ -337,11 +337,12 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from ... import plots
 
-    drawn, axes = plots.panels(1, 3, size=(5.0, 4.3))
+    drawn, axes = plots.panels(1, 3, size=(5.2, 4.3))
+    blue, red, green, *_ = (look.color for look in plots.distinct_styles(3))
     looks = {
-        Kind.MINIMUM: ("o", "tab:blue", "minimum"),
-        Kind.SADDLE: ("X", "tab:orange", "saddle"),
-        Kind.MAXIMUM: ("^", "tab:red", "maximum"),
+        Kind.MINIMUM: ("o", blue, "minimum"),
+        Kind.SADDLE: ("X", red, "saddle"),
+        Kind.MAXIMUM: ("^", green, "maximum"),
     }
     for ax, name in zip(axes, dataset.drawn.values.tolist(), strict=True):
         one = dataset.sel(drawn=name)
@@ -367,17 +368,15 @@ def figure(dataset: xarray.Dataset) -> Figure:
         )
         plots.describe(ax, f"{name.replace('_', ' ')} with its critical points: {count}.")
         if name == ASKEW:
-            ax.axhline(0, color="tab:blue", linewidth=1)
-            ax.axvline(0, color="tab:blue", linewidth=1)
-            ax.plot([-1, 1], [1, -1], color="tab:orange", linewidth=1.5)
-            plots.set_title(
-                ax, "Up along both axes, and a saddle", "H = [[1, 2], [2, 1]]: down along the orange diagonal"
-            )
+            ax.axhline(0, color=blue, linewidth=1)
+            ax.axvline(0, color=blue, linewidth=1)
+            ax.plot([-1, 1], [1, -1], color=red, linewidth=1.5)
+            plots.set_title(ax, "Up along both axes, and a saddle", "H = [[1, 2], [2, 1]]: down along the diagonal")
         else:
             total, missing = int(dataset.index_sum.sel(function=name)), int(dataset.missing.sel(function=name))
             found = f"{missing} missing" if missing else "all found"
             title = f"{name.replace('_', ' ').capitalize()}: {count}"
-            plots.set_title(ax, title, f"{found}; sum of (-1)^index is {total}")
+            plots.set_title(ax, title, f"{found}; the sum of (−1)ⁱⁿᵈᵉˣ is {total}")
     handles, labels = axes[0].get_legend_handles_labels()
     drawn.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return drawn

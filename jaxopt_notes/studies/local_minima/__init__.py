@@ -96,25 +96,26 @@ def figure(dataset: xarray.Dataset) -> Figure:
     """
     from ... import plots
 
-    drawn, (left, middle, right) = plots.panels(1, 3, size=(5.0, 3.9))
+    drawn, (left, middle, right) = plots.panels(1, 3, size=(5.0, 4.35))
     x = np.linspace(LOW, HIGH, 301)
-    left.plot(x, x * np.cos(np.pi * x), color="tab:blue")
+    blue, red = (look.color for look in plots.distinct_styles(2))
+    left.plot(x, x * np.cos(np.pi * x), color=blue)
     for at, words, place in ((LOCAL, "local", (-0.9, -0.9)), (GLOBAL, "global", (1.35, -0.9))):
         left.plot(at, at * np.cos(np.pi * at), "o", color="black")
         left.annotate(
             words, (at, at * np.cos(np.pi * at)), xytext=place, arrowprops={"arrowstyle": "-", "color": "0.6"}
         )
-    left.set(xlabel="x", ylabel="x cos(pi x)")
+    left.set(xlabel="x", ylabel="x cos πx")
     plots.set_title(left, "Two minima, one verdict", "no derivative shows which is which")
     plots.describe(left, "x cos(pi x) on [-1, 2] with its local minimum at -0.27 and its global minimum at 1.09.")
     shares = dataset.left.mean("lane")
-    for method, color in (("descent", "tab:blue"), ("heavy ball 0.9", "tab:orange"), ("adam", "tab:green")):
+    for method, name in (("descent", "gradient_descent"), ("heavy ball 0.9", "momentum"), ("adam", "adam")):
         for case, dash in (("noise", "o-"), ("rest", "s--")):
             values = shares.sel(optimizer=method, case=case)
             label = f"{method}, {'noise' if case == 'noise' else 'no noise'}"
-            middle.plot(dataset.rate, values, dash, color=color, markersize=4, label=label)
-    middle.set(xscale="log", xlabel="learning rate", ylabel="share that leaves", xlim=(1e-4, 1.3), ylim=(-0.03, 1.04))
-    middle.legend(frameon=False, fontsize=8, loc="upper left")
+            middle.plot(dataset.rate, values, dash, color=plots.style_of(name).color, markersize=4, label=label)
+    middle.set(xscale="log", xlabel="learning rate", ylabel="share that leaves", ylim=(-0.03, 1.04))
+    plots.legend_below(middle)
     plots.set_title(
         middle, "From the minimum: noise leaves, or long steps", "noise of minibatches; small steps without never do"
     )
@@ -125,13 +126,16 @@ def figure(dataset: xarray.Dataset) -> Figure:
         "noise, none without it at small rates.",
     )
     for i, width in enumerate(dataset.width.values):
-        for name, color, shift in (("train_loss", "tab:blue", -0.15), ("test_loss", "tab:orange", 0.15)):
+        for name, color, shift in (("train_loss", blue, -0.15), ("test_loss", red, 0.15)):
             values = dataset[name].sel(width=width).values
             part = {"train_loss": "training", "test_loss": "test"}[name] if i == 0 else None
             right.plot(np.full(len(values), i + shift), values, "_", color=color, markersize=11, alpha=0.7, label=part)
     right.set_xticks(range(len(WIDTHS)), [f"{width}" for width in WIDTHS])
     right.set(yscale="log", xlabel="width", ylabel="loss at the minimum")
-    right.legend(frameon=False, fontsize=9)
-    plots.set_title(right, "Minima of networks by width", f"{dataset.seeds} starts of every width, one mark each")
+    plots.legend_below(right)
+    plots.round_ticks(middle, right)
+    falls = np.all(np.diff(np.median(dataset.train_loss.transpose("width", ...).values, axis=1)) < 0)
+    title = "The wider the network, the lower its minima" if falls else "Minima of networks by width"
+    plots.set_title(right, title, f"{dataset.seeds} starts of every width, one mark each")
     plots.describe(right, "Training and test losses of the minima that networks end in, by width, one mark per start.")
     return drawn

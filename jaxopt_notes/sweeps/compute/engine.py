@@ -25,8 +25,9 @@ from ...minibatches import prefetched
 from ...minimize import Carry, Status, unmoved_of
 from ..spec.options import Keep, default_float
 from .group_plan import GroupPlan
+from .mesh import ALONG_STEPS, EVERYWHERE, TRIALS, place
 from .placed import Placed, ends_of
-from .programs import ALONG_STEPS, EVERYWHERE, TRIALS, LaneInputs, Lanes, Shared, leaf_specs, missing, place, programs
+from .programs import LaneInputs, Lanes, Shared, leaf_specs, missing, programs
 from .progress import Progress
 from .state import State
 from .watching import on_the_host, recorder

@@ -32,7 +32,8 @@ from ..spec.options import Options, seed_keys
 from ..spec.shaping import first_update
 from ..spec.space import Space, is_absent, label
 from .memory import MemoryUse, memory_of
-from .programs import Static, trials_mesh
+from .mesh import AXIS, mesh_of
+from .programs import Static
 from .roofline import Limits, Work, work_of
 from .shapes import Shapes, shapes_of
 
@@ -136,8 +137,8 @@ class GroupPlan:
 
     @property
     def devices(self) -> int:
-        """How many chunks run at a time."""
-        return self.static.mesh.size
+        """How many chunks run at a time: on one device each, or where trials are split on as many as one takes."""
+        return self.static.mesh.shape[AXIS]
 
     def trials_of(self, chunk: int) -> range:
         """The trials of a chunk."""
@@ -171,8 +172,8 @@ class GroupPlan:
         )
 
     def on_devices(self, devices: Sequence[jax.Device]) -> GroupPlan:
-        """The same group on other devices."""
-        return dataclasses.replace(self, static=self.static._replace(mesh=trials_mesh(devices)))
+        """The same group on other devices, one for each chunk."""
+        return dataclasses.replace(self, static=self.static._replace(mesh=mesh_of(devices), split=None))
 
     @property
     def precision(self) -> str:
@@ -287,6 +288,7 @@ class GroupPlan:
             "every": self.static.every,
             **({} if self.static.record == tuple(HISTORIES) else {"record": list(self.static.record)}),
             "batch_size": self.batch_size if self.minibatches or self.source else None,
+            **({} if self.static.split is None else {"mesh": f"{self._inner}, {self.static.split}"}),
             **({} if self.source is None else {"stream": f"{self.source.words}, {_digest(self.source.sample)}"}),
             "key": self.root_text,
             "data": _digest(data),
@@ -299,6 +301,11 @@ class GroupPlan:
             "optax": optax.__version__,
             "jaxopt_notes": __version__,
         }
+
+    @property
+    def _inner(self) -> str:
+        """The axes inside a trial."""
+        return ", ".join(f"{name} {size}" for name, size in self.static.mesh.shape.items() if name != AXIS)
 
     @property
     def _watch(self) -> dict[str, Any]:

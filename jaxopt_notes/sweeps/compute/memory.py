@@ -65,7 +65,7 @@ def most_bytes(shapes: Shapes, width: int) -> int:
     return (
         size_of(shared)
         + _ahead(shapes)
-        + width * (2 * size_of(lanes) + _bytes_computed(alone.static, structure, tuple(leaves)))
+        + width * (2 * size_of(lanes) + _bytes_computed(alone.static._replace(split=None), structure, tuple(leaves)))
     )
 
 

@@ -19,7 +19,8 @@ from ...minibatches import indices_of_keys
 from ...minimize import Carry
 from ...optimizers._evaluation import returns_its_iterate
 from .group_plan import GroupPlan
-from .programs import EVERYWHERE, TRIALS, LaneInputs, Shared, evaluator, place, settled, starter
+from .mesh import EVERYWHERE, TRIALS, place
+from .programs import LaneInputs, Shared, evaluator, settled, starter
 
 
 class Placed:
@@ -85,7 +86,7 @@ class Placed:
         return self._initial_losses[jax.device_get(inputs.seed)]
 
     def _losses_of_seeds(self, width: int) -> Float[np.ndarray, " seeds"]:
-        seeds, devices, losses = len(self._plan.seeds), self._mesh.size, []
+        seeds, devices, losses = len(self._plan.seeds), self._plan.devices, []
         for first in range(0, seeds, width * devices):
             # The starts are measured by the program that measures the chunks, so they are laid out as a chunk is:
             # `width` lanes on each device. The first `count` of them hold a seed each.

@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
-from ..._columns import is_key
 from ..._hoist import Program
 from ..._jaxpr import is_weakly_typed, quick_options
 from ..._kept import kept_with
@@ -26,10 +25,7 @@ from ..._numerics import tree_where
 from ...minibatches import gather
 from ...minimize import HISTORIES, NORMS, Carry, advance, equal_trees, evaluated_at, start
 from ..spec.group import STEPS
-
-TRIALS = PartitionSpec("trials")
-ALONG_STEPS = PartitionSpec(None, "trials")  # of histories, whose first axis counts entries
-EVERYWHERE = PartitionSpec()
+from .mesh import ALONG_STEPS, EVERYWHERE, TRIALS, Split, sharded
 
 
 class Watched(NamedTuple):
@@ -135,6 +131,7 @@ class Static(NamedTuple):
         streamed: whether all lanes see one batch of a window that comes from the host.
         record: the names of the histories.
         small: whether one lane has so few parameters that to begin takes less time than to compile it well.
+        split: how one lane is split over several devices; None where it lies on one.
     """
 
     factory: Callable[..., Any]
@@ -151,6 +148,7 @@ class Static(NamedTuple):
     streamed: bool = False
     record: tuple[str, ...] = tuple(HISTORIES)
     small: bool = False
+    split: Split | None = None
 
     @property
     def norms(self) -> tuple[str, ...]:
@@ -175,28 +173,6 @@ class Programs:
     traces: list[int]
 
 
-def trials_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A one-dimensional mesh `trials` over the given devices; all local ones when None."""
-    devices = list(jax.local_devices() if devices is None else devices)
-    if not devices:
-        raise ValueError("devices must hold at least one device, got none; leave it out for all local ones")
-    return jax.make_mesh((len(devices),), ("trials",), axis_types=(AxisType.Auto,), devices=devices)
-
-
-def place(tree: PyTree, mesh: Mesh, spec: PartitionSpec) -> PyTree:
-    """Put every leaf of `tree` on the mesh."""
-    sharding = NamedSharding(mesh, spec)
-
-    def put(leaf: Any) -> Any:
-        if not is_key(leaf):
-            return jax.device_put(leaf, sharding)
-        # By its words from the host: to share out an array that is on a device already is a program to compile.
-        words = jax.device_put(np.asarray(jax.random.key_data(leaf)), sharding)
-        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(leaf))
-
-    return jax.tree.map(put, tree)
-
-
 @kept_with(lambda static: static.loss)
 def programs(static: Static) -> Programs:
     """The jitted, sharded functions of a group. Lanes do not communicate, so they hold no collectives."""
@@ -208,13 +184,9 @@ def programs(static: Static) -> Programs:
         traces.append(1)
         return segment_of(static, *args)
 
-    def sharded(function: Callable[..., Any], in_specs: Any, out_specs: Any) -> Callable[..., Any]:
-        # A user's loss may start a loop from constants. Those do not vary over the mesh while what the loop carries
-        # does, which `check_vma` would refuse.
-        return jax.shard_map(function, mesh=static.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
-
-    begin = sharded(functools.partial(_begin, static), (EVERYWHERE, TRIALS, EVERYWHERE), lanes)
-    advanced = sharded(segment, (lanes, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE, EVERYWHERE), lanes)
+    begin = sharded(functools.partial(_begin, static), static.mesh, (EVERYWHERE, TRIALS, EVERYWHERE), lanes)
+    taken = (lanes, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE, EVERYWHERE)
+    advanced = sharded(segment, static.mesh, taken, lanes)
     # To begin takes one step in hundreds, and compiling it with all optimisations as long as compiling the segment.
     begun = jax.jit(begin, compiler_options=quick_options() if static.small else None)
     # Lanes are most of a chunk's memory. Donated, they are overwritten; otherwise every segment would hold them twice.
@@ -245,16 +217,14 @@ def evaluator(evaluate: Program, mesh: Mesh) -> Callable[..., Any]:
         return jax.lax.fori_loop(0, count, write, nothing)
 
     specs = (EVERYWHERE, TRIALS, TRIALS, EVERYWHERE, EVERYWHERE)
-    return jax.jit(jax.shard_map(lanewise, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
+    return jax.jit(sharded(lanewise, mesh, specs, TRIALS))
 
 
 @kept_with(lambda static: static.loss)
 def starter(static: Static) -> Callable[..., Any]:
     """The compiled `(initial, inputs) -> (params, aux)` of the start of every lane."""
     starts = functools.partial(_starts, static)
-    return jax.jit(
-        jax.shard_map(starts, mesh=static.mesh, in_specs=(EVERYWHERE, TRIALS), out_specs=TRIALS, check_vma=False)
-    )
+    return jax.jit(sharded(starts, static.mesh, (EVERYWHERE, TRIALS), TRIALS))
 
 
 @functools.lru_cache(maxsize=64)
@@ -265,7 +235,7 @@ def settled(evaluation: Program | None, mesh: Mesh) -> Callable[..., Any]:
         return jax.vmap(functools.partial(evaluated_at, evaluation, constants))(state, params)
 
     specs = (EVERYWHERE, TRIALS, TRIALS)
-    return jax.jit(jax.shard_map(lanes, mesh=mesh, in_specs=specs, out_specs=TRIALS, check_vma=False))
+    return jax.jit(sharded(lanes, mesh, specs, TRIALS))
 
 
 def _starts(static: Static, initial: PyTree, inputs: LaneInputs) -> tuple[PyTree, PyTree]:
@@ -302,6 +272,8 @@ def _step_loss(
         elif static.batched:
             assert shared.rows is not None
             batch = (gather(shared.data, shared.rows[seed, position]),)
+        if static.split is not None:
+            batch = static.split.of_batch(batch)
         return static.loss(shared.constants, params, aux, known, *batch)
 
     return loss
@@ -313,6 +285,7 @@ def _begin(static: Static, initial: PyTree, inputs: LaneInputs, shared: Shared) 
     def one(numbers: dict[str, Array], seed: Array, params: PyTree, aux: PyTree) -> Carry:
         loss = _step_loss(static, shared, numbers, seed, jnp.int32(0), jnp.int32(0))
         begun = start(static.optimizer(numbers), params, loss, aux=aux, skip=static.skip or None)
+        begun = begun if static.split is None else static.split.of_carry(begun, params)
         # A segment gives no weak types back, so with them the second segment would be another program.
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype) if is_weakly_typed(leaf) else leaf, begun)
 
@@ -357,6 +330,7 @@ def segment_of(
             first, then = (_step_loss(static, shared, numbers, seed, now + i, step + i) for i in (0, 1))
             optimizer, skip = static.optimizer(numbers), static.skip or None
             after = advance(optimizer, carry, first, then, skip=skip, norms=static.norms)
+            after = after if static.split is None else static.split.of_carry(after, carry.params)
             if not static.capped:
                 return after
             rests = carry._replace(update_norm=jnp.zeros_like(carry.update_norm))

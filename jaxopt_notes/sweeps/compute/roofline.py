@@ -72,7 +72,9 @@ def work_of(shapes: Shapes, width: int) -> Work:
         data = data * rows[-1] // examples
     elif shapes.static.streamed:
         data //= jax.tree.leaves(shapes.data)[0].shape[0]
-    return Work(one + (width - 1) * (two - one), width * (2 * carry + data), kernels)
+    # XLA counts the flops of one device. Of a trial that is split each has at least its share of the bytes.
+    share = shapes.alone.static.mesh.size
+    return Work(one + (width - 1) * (two - one), width * (2 * carry + data) / share, kernels)
 
 
 @functools.lru_cache(maxsize=8)

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from .programs import EVERYWHERE, TRIALS, LaneInputs, Lanes, Shared, Static, leaf_specs, programs, trials_mesh
+from .mesh import AXIS, EVERYWHERE, TRIALS, of_one_place
+from .programs import LaneInputs, Lanes, Shared, Static, leaf_specs, programs
 
 
 class Shapes(NamedTuple):
@@ -38,8 +39,8 @@ class Shapes(NamedTuple):
 
     @property
     def alone(self) -> Shapes:
-        """The same on the first of the devices."""
-        return self._replace(static=self.static._replace(mesh=trials_mesh([self.static.mesh.devices.flat[0]])))
+        """The same at the first of the places where trials lie."""
+        return self._replace(static=self.static._replace(mesh=of_one_place(self.static.mesh)))
 
     @property
     def shared(self) -> Shared:
@@ -49,7 +50,7 @@ class Shapes(NamedTuple):
 
     def inputs(self, width: int) -> LaneInputs:
         """What distinguishes the lanes."""
-        lanes = (width * self.static.mesh.size,)
+        lanes = (width * self.static.mesh.shape[AXIS],)
         numbers: Any = {name: jax.ShapeDtypeStruct(lanes, jnp.result_type(float)) for name in self.names}
         seed: Any = jax.ShapeDtypeStruct(lanes, jnp.int32)
         return LaneInputs(numbers, seed)

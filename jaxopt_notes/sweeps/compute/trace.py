@@ -5,7 +5,7 @@ What a plan holds and can answer is in `group_plan`; this module only makes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,7 +27,8 @@ from ...problems._metric import SIGNS, directions, known_direction
 from ..spec.group import STEPS, Group
 from ..spec.options import Options, seed_keys
 from .group_plan import GroupPlan
-from .programs import Static, Watch, trials_mesh
+from .mesh import Devices, mesh_of, split_of
+from .programs import Static, Watch
 
 # Lanes run fastest when their carries together fit a core's cache; an accelerator wants as many as its memory takes.
 CARRY_BYTES = {"cpu": 2**21}
@@ -35,7 +36,7 @@ MOST_LANES = {"cpu": 64}
 SMALL = 2**15  # parameters of a lane
 
 
-def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Device] | None) -> GroupPlan:
+def trace(name: str, group: Group, options: Options, devices: Devices) -> GroupPlan:
     """The plan of a group, at the width that suits the size of a lane; `width.at` chooses another.
 
     Raises:
@@ -46,7 +47,7 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
     minibatches = None if source is not None else _minibatches(problem, group.batch_size)
     examples = problem.examples if source is None else source.examples
     options = options.of_group(problem.name, examples, group.batch_size)
-    mesh = trials_mesh(devices)
+    mesh = mesh_of(devices)
     keys, loss_keys = stacked([_keys_of(options.root, seed) for seed in options.seeds.astype(np.uint32)])
     loss_keys = loss_keys if problem.is_random else None
     own = {n: jnp.asarray(space.columns()[n][0], float) for n in group.own if n in problem.numbers}
@@ -58,10 +59,10 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
     check_values(name_of_loss, in_a_step, one, aux, known, *batch)
     derivatives = derivatives_of(example)
     loss, constants = hoist(in_a_step, one, aux, known, *batch, derivatives=derivatives, owner=problem.loss)
+    size = jax.tree.leaves(batch)[0].shape[0] if batch else 0
     if minibatches is not None or source is not None:
         value = lambda *arguments: in_a_step(*arguments)[0]
         if is_sum(loss, value, (one, aux, known), problem.data):
-            size = jax.tree.leaves(batch)[0].shape[0]
             warn_of_sum(name_of_loss, size, problem.examples)
 
     def measure(params: PyTree, aux: PyTree, known: dict[str, Any], parts: PyTree) -> dict[str, Array]:
@@ -90,6 +91,7 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
         source is not None,
         options.record,
         sum(leaf.size for leaf in jax.tree.leaves(one)) < SMALL,
+        split_of(devices, one, size),
     )
     lanes = _lanes_of_cache(group, one, mesh.devices.flat[0].platform)
     return GroupPlan(
@@ -98,8 +100,7 @@ def trace(name: str, group: Group, options: Options, devices: Sequence[jax.Devic
         options,
         minibatches,
         static,
-        lanes,
-        lanes,
+        *(lanes, lanes),
         keys,
         initial,
         one,

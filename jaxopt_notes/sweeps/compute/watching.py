@@ -16,7 +16,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PyTree, Shaped
 
 from ...minimize import Carry, Status
-from .programs import EVERYWHERE, TRIALS, Lanes, Watch, Watched, lane_specs, missing
+from .mesh import EVERYWHERE, TRIALS, sharded
+from .programs import Lanes, Watch, Watched, lane_specs, missing
 
 
 @functools.lru_cache(maxsize=64)
@@ -55,7 +56,7 @@ def recorder(watch: Watch, mesh: Mesh) -> Any:
 
     lanes = lane_specs(watched=True)
     specs = (lanes, TRIALS, TRIALS, EVERYWHERE)
-    return jax.jit(jax.shard_map(record, mesh=mesh, in_specs=specs, out_specs=lanes, check_vma=False), donate_argnums=0)
+    return jax.jit(sharded(record, mesh, specs, lanes), donate_argnums=0)
 
 
 def on_the_host(curve: Shaped[np.ndarray, "trials entries"]) -> Float[np.ndarray, "trials entries"]:

@@ -72,6 +72,8 @@ def check_invariance(plan: SweepPlan, *, steps: int = 40) -> Invariance:
         True
     """
     first = plan.groups[0]
+    if first.static.split is not None:
+        raise ValueError("the trials of this plan are split over devices that communicate; plan it without a mesh")
     every = first.options.every
     every = every if every <= STEPS_ACROSS_WIDTHS else 1  # so that there are entries to compare
     short = min(first.steps, max(every, steps - steps % every))

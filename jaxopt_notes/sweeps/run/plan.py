@@ -20,6 +20,7 @@ from ..._streams import Source, source_of
 from ...problems import Problem
 from ..compute import width as widths
 from ..compute.group_plan import GroupPlan, Timing
+from ..compute.mesh import Devices, devices_of
 from ..compute.trace import trace
 from ..spec.group import BATCH_SIZE, STEPS, Group, Grouping, grouped, takes_steps
 from ..spec.options import Keep, Options
@@ -69,7 +70,7 @@ class SweepPlan:
 
     groups: tuple[GroupPlan, ...]
     specification: Specification
-    devices: Sequence[jax.Device] | None = None
+    devices: Devices = None
     known: tuple[GroupPlan, ...] = ()
     asked: Width = None
 
@@ -178,6 +179,8 @@ def plan(
     keep_params: bool | Literal["best"] = False,
     width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+    param_specs: PyTree[jax.sharding.PartitionSpec] | None = None,
 ) -> SweepPlan:
     """Decide a sweep without running it: its programs, trials, chunks and memory, and once timed its seconds.
 
@@ -189,7 +192,8 @@ def plan(
 
     Arguments:
         problem, optimizer, space, seeds, steps, epochs, batch_size, data, every, record, key: as in `sweep`.
-        evaluation_params, skip_non_finite, evaluate_every, patience, monitor, width, devices: as in `sweep`.
+        evaluation_params, skip_non_finite, evaluate_every, patience, monitor: as in `sweep`.
+        width, devices, mesh, param_specs: as in `sweep`.
         keep, keep_params: "best" if the end of a trial is its best step; what else is kept is up to `sweep`.
 
     Returns:
@@ -208,6 +212,7 @@ def plan(
         >>> jon.sweep(plan, progress=False).final_loss.shape
         (2, 2, 4)
     """
+    where = devices_of(devices, mesh, param_specs)
     specification = specify(
         problem,
         optimizer,
@@ -227,7 +232,7 @@ def plan(
         monitor=monitor,
         keep_best=check_keep(keep, keep_params)[1],
     )
-    return planned(specification, width, devices)
+    return planned(specification, width, where)
 
 
 def check_keep(keep: Any, keep_params: Any) -> tuple[Keep, bool]:
@@ -308,7 +313,7 @@ def _longest(
 def planned(
     specification: Specification,
     width: Width,
-    devices: Sequence[jax.Device] | None,
+    devices: Devices,
     known: Sequence[GroupPlan] = (),
     each: Sequence[Width] | None = None,
 ) -> SweepPlan:
@@ -332,9 +337,7 @@ def planned(
     return SweepPlan(fitted, specification, devices, asked=width)
 
 
-def _traced(
-    name: str, group: Group, options: Options, devices: Sequence[jax.Device] | None, known: Sequence[GroupPlan]
-) -> GroupPlan:
+def _traced(name: str, group: Group, options: Options, devices: Devices, known: Sequence[GroupPlan]) -> GroupPlan:
     for one in known:
         if _is_program_of(one, group):
             return one.over(group)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Key, PyTree
 from ... import _checks
 from ...problems import Problem
 from ..compute.group_plan import GroupPlan
+from ..compute.mesh import devices_of
 from ..compute.width import check_width
 from ..keep.claims import claim
 from ..keep.store import kept_width
@@ -63,6 +64,8 @@ def sweep(
     monitor: str | None = None,
     width: int | str | None = None,
     devices: Sequence[jax.Device] | None = None,
+    mesh: jax.sharding.Mesh | None = None,
+    param_specs: PyTree[jax.sharding.PartitionSpec] | None = None,
     store: str | os.PathLike[str] | None = None,
     repair: bool = False,
     extend: bool = False,
@@ -140,6 +143,12 @@ def sweep(
             few, as `plan(...).timed()` does. A store keeps the width it began with. Where memory runs out the lanes
             are halved, also for a resume (`attrs["narrowed_to"]`).
         devices: the devices to use; all local ones when None. Workers of an executor use all of theirs.
+        mesh: the devices as a mesh, in place of `devices`, for trials too large for one. Trials run side by side along
+            its axis "trials", and each is split over the other axes: its batches along an axis "data", its parameters
+            as `param_specs` has it. XLA partitions the program, so floats are those of one device up to rounding.
+        param_specs: a pytree of PartitionSpec with the structure of the parameters or a beginning of it, over axes of
+            `mesh`. The gradient and the state of the optimizer follow it. When None every device of a trial has all
+            parameters.
         store: a folder that holds the sweep. Every chunk of `width` trials is written there when it is finished, and
             chunks that take longer save a checkpoint once a minute. The same call resumes an interrupted one, on any
             number of devices, with bit-identical results (a plan if its width is given: one that is chosen depends on
@@ -218,15 +227,8 @@ def sweep(
     path = None if store is None else _folder(store)
     _check_execution(how, path)
     width = check_width(width)
-    decided: dict[str, Any] = {
-        "seeds": seeds,
-        "steps": steps,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "every": every,
-        "record": record,
-        "key": key,
-    }
+    decided: dict[str, Any] = {"seeds": seeds, "steps": steps, "epochs": epochs, "batch_size": batch_size}
+    decided |= {"every": every, "record": record, "key": key}
     decided |= {"data": data, "evaluation_params": evaluation_params, "skip_non_finite": skip_non_finite}
     decided |= {"evaluate_every": evaluate_every, "patience": patience, "monitor": monitor}
     if isinstance(problem, SweepPlan):
@@ -234,7 +236,8 @@ def sweep(
             raise ValueError("keep='best' is decided by the plan: give it to jon.plan(...)")
         if known_best and kept == "params+state":
             raise ValueError("keep='params+state' is of the last step, and this plan keeps the best one")
-        _refuse_decided({"optimizer": optimizer, "space": space, **decided, "width": width, "devices": devices})
+        placed = {"width": width, "devices": devices, "mesh": mesh, "param_specs": param_specs}
+        _refuse_decided({"optimizer": optimizer, "space": space, **decided, **placed})
         _check_precision(problem.specification)
         _check_reading(problem.specification, path, how)
         return _from(path, _run(problem.specification, [group.width for group in problem.groups], problem, path, how))
@@ -242,13 +245,14 @@ def sweep(
         raise TypeError("sweep needs optimizer; only a plan, as jon.plan(...) returns it, has its own")
     decided = {name: int(value) if isinstance(value, _Default) else value for name, value in decided.items()}
     decided |= {"monitor": "validation_loss" if monitor is None else monitor, "keep_best": best}
+    where = devices_of(devices, mesh, param_specs, executor)
     specification = specify(problem, optimizer, space, **decided)
     _check_reading(specification, path, how)
     folders = _folders(specification, path)
     # A width that was given is not replaced by that of the store: where they differ the store refuses it, by name.
     wide = [width if isinstance(width, int) else kept_width(folder, repair, width) for folder in folders]
     # With an executor the workers plan, as the width and the identity depend on their devices, not on those here.
-    plan = None if executor is not None else planned(specification, width, devices, each=wide)
+    plan = None if executor is not None else planned(specification, width, where, each=wide)
     return _from(path, _run(specification, wide, plan, path, how))
 
 

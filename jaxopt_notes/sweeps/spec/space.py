@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from ... import _checks
+from ..._shown import readable
 from ...minimize import HISTORIES
 from .arguments import is_number, plain
 
 CONFIGURATION = "configuration"  # the dim of a space that is a list of points
 EVALUATION_STEP = "evaluation_step"  # the dim of what is measured of the validation data along a run
 BEST_STEP = "best_step"
+_VALUES = 6  # of an axis that are shown
 FAMILY = "family"  # what a configuration of a sweep of families has besides its hyperparameters
 RESERVED = frozenset(
     [
@@ -46,6 +48,7 @@ RESERVED = frozenset(
 )
 
 
+@readable
 @dataclass(frozen=True, eq=False)
 class Space:
     """The configurations of a sweep: a grid of named axes, or a list of points.
@@ -74,6 +77,11 @@ class Space:
 
     def __len__(self) -> int:
         return int(np.prod(self.shape, dtype=int))
+
+    def __str__(self) -> str:
+        what = "every combination of" if self.points is None else "a list of points in"
+        columns = self.axes if self.points is None else self.points
+        return "\n".join([f"{len(self)} configurations, {what}", *(_shown(*column) for column in columns.items())])
 
     def columns(self) -> dict[str, np.ndarray]:
         """The configurations as columns: name -> values of shape (len(self),)."""
@@ -233,6 +241,13 @@ def _objects(name: str, values: list[Any]) -> np.ndarray:
             raise ValueError(f"axis {name!r} must be finite, got {value}")
         objects[i] = value
     return objects
+
+
+def _shown(name: str, values: np.ndarray) -> str:
+    """The first values of an axis and its last."""
+    texts = [f"{value:.4g}" if is_number(value) else str(value) for value in labels_of(values)]
+    few = texts if len(texts) <= _VALUES else [*texts[: _VALUES - 1], "...", texts[-1]]
+    return f"{name}: {', '.join(few)}{'' if few is texts else f' ({len(texts)} values)'}"
 
 
 def in_words(configuration: Mapping[str, Any]) -> str:

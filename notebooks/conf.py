@@ -21,6 +21,7 @@ release = jaxopt_notes.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "sphinx-mathjax-offline"]
 html_theme = "furo"
 html_title = "jaxopt_notes"
+html_show_copyright = False
 exclude_patterns = ["_build", "data", "**/.ipynb_checkpoints"]
 suppress_warnings = ["mystnb.unknown_mime_type"]
 myst_enable_extensions = ["dollarmath", "colon_fence"]

@@ -65,5 +65,5 @@ def test_every_study_has_its_place_in_the_course():
 
 def test_every_notebook_is_numbered_without_a_gap_and_stands_in_the_book():
     assert [path.stem[:2] for path in NOTEBOOKS] == [f"{number:02d}" for number in range(len(NOTEBOOKS))]
-    contents = (ROOT / "notebooks/index.md").read_text().split()
-    assert [path.stem for path in NOTEBOOKS] == sorted(line for line in contents if re.fullmatch(r"\d\d_\w+", line))
+    contents = (ROOT / "notebooks/index.md").read_text()
+    assert [path.stem for path in NOTEBOOKS] == sorted(re.findall(r"^(?:.* <)?(\d\d_\w+)>?$", contents, re.M))

@@ -353,6 +353,21 @@ def test_every_optimizer_has_its_own_style_and_unknown_names_a_steady_one():
     assert len({to_hex(look.color) for look in style.ordered_styles(6)}) == 6
 
 
+def test_points_are_scattered_where_a_heat_map_has_no_cells():
+    points = {"learning_rate": ("configuration", [0.01, 0.1, 1.0]), "beta": ("configuration", [0.9, 0.5, 0.1])}
+    final = [[0.3, 0.4, 0.35], [0.1, 0.2, 0.15], [9.0, 9.0, 9.0]]
+    status = [[Status.COMPLETED] * 3, [Status.COMPLETED] * 3, [Status.DIVERGED] * 3]
+    dims = ("configuration", "seed")
+    ax = plots.heatmap(xr.Dataset({"final_loss": (dims, final), "status": (dims, status)}, points))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("learning rate", "beta")
+    assert [line.get_xydata().tolist() for line in ax.lines if line.get_gid() == "failed"] == [[[1.0, 0.1]]]
+    assert [line.get_xydata().tolist() for line in ax.lines if line.get_gid() == "best"] == [[[0.1, 0.5]]]
+
+
+def test_few_values_are_the_only_ticks(table):
+    assert plots.heatmap(table.isel(beta=[0, 1])).get_yticks().tolist() == [0.0, 0.9]
+
+
 def test_svg_is_reproducible_and_carries_no_date(table):
     first, second = (svg.svg_document(plots.plot(table).get_figure(root=True)) for _ in range(2))
     assert first == second

@@ -144,9 +144,10 @@ def test_several_sweeps_are_compared(two, write):
     worse = small(seeds=6, optimizer="adam").assign(final_loss=10 * small(seeds=6).final_loss)
     page = write({"momentum": small(seeds=6), "nesterov": small(seeds=6), "adam": worse})
     assert "Its interval overlaps with that of nesterov: these seeds do not rank them." in page.words
+    assert "; its interval overlaps with that of nesterov, so these seeds do not rank them." in page.words
     assert "The winner of each sweep" in two.words
     links = [attrs["href"] for attrs in two.all("a")]
-    assert links == ["#comparison", "#1-momentum", "#2-adam", "#provenance"]
+    assert links == ["#found", "#comparison", "#1-momentum", "#2-adam", "#provenance"]
     assert {link[1:] for link in links} <= set(two.attributes("id"))
 
 

@@ -210,7 +210,7 @@ def _say(ax: Axes, found: AllCriticalPoints, name: str) -> None:
         finding += f", {found.left:.1%} of the box not examined" if found.left else ""
     title = f"{name}: {finding}" if name else finding
     total = _counted(found.boxes, "box")
-    sums = f"; sum of (-1)^index {found.index_sum}" if found.complete else ""
+    sums = f"; sum of (−1)ⁱⁿᵈᵉˣ {found.index_sum}" if found.complete else ""
     if sums and found.boundary_index_sum is not None:
         sums += ", as the boundary requires"
     style.set_title(ax, title, f"{total}{sums}")

@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from ..race import Race, Sensitivity
 from . import _style as style
 from . import _tables as tables
-from ._ticks import log_ticks, tick_texts
+from ._ticks import round_ticks
 
 
 def budget_curves(curves: xr.Dataset | Race, ax: Axes | None = None) -> Axes:
@@ -81,10 +81,7 @@ def _scales(ax: Axes, lines: xr.Dataset) -> None:
     if values.min() > 0 and values.max() > 3 * values.min() and lines.attrs.get("direction", "min") == "min":
         ax.set_yscale("log")
         low, high = values.min() / 1.1, values.max() * 1.1
-        shown = log_ticks(low, high)
-        ax.yaxis.set_major_locator(FixedLocator(shown.tolist()))
-        ax.yaxis.set_major_formatter(FixedFormatter(tick_texts(shown)))
-        ax.yaxis.set_minor_locator(NullLocator())
+        round_ticks(ax)
         ax.set_ylim(low, high)
 
 
@@ -126,6 +123,7 @@ def sensitivity_ranges(found: Sensitivity | Mapping[str, Sensitivity], ax: Axes 
         said.append(f"{name}: {one}" if name else str(one))
     scale = "linear" if any(one.profile and _higher(one) for one in several.values()) else "log"
     ax.set(xscale="log", yscale=scale, xlabel=axis.replace("_", " "), ylabel=f"best {tables.label(metric)}")
+    round_ticks(ax)
     style.set_title(
         ax,
         f"How wide the good range of {axis.replace('_', ' ')} is",

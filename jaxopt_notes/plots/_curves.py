@@ -15,7 +15,7 @@ from .. import _checks
 from ..minimize import Status
 from . import _style as style
 from . import _tables as tables
-from ._ticks import around
+from ._ticks import around, round_ticks
 
 MOST_LINES = 8
 
@@ -88,6 +88,7 @@ def loss_curves(
     if hide_labels:
         _hide_failures(ax)
     ax.set_xlabel(_step_label(table))
+    round_ticks(ax)
     ax.set_ylabel("loss of the minibatch" if minibatch else "training loss")
     smoothed = f"; bold: running mean over {window} recorded steps" if window > 1 else ""
     style.set_title(ax, tables.heading(table, fixed), tables.spread(table) + smoothed)

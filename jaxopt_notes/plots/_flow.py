@@ -144,5 +144,5 @@ def _draw_eigendirections(ax: Axes, eigen: xr.Dataset) -> str:
     ax.plot(
         *at, marker="X", color="black", markeredgecolor="white", markersize=11, linestyle="none", zorder=4, gid="point"
     )
-    ax.legend(handles=handles, fontsize=8.5, loc="upper right", framealpha=0.9)
+    style.legend_below(ax, handles)
     return f" around ({at[0]:.3g}, {at[1]:.3g}): {style.names(words)}"

@@ -14,14 +14,16 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import NullLocator
 
 from .. import _checks
 from ..problems._metric import Direction
 from ..sweeps.table.direction import SIGNS, SUPERLATIVES
 from . import _style as style
 from . import _tables as tables
+from ._samples import numbers, scattered
 from ._sensitivity import Bound, bounds_at
-from ._ticks import around
+from ._ticks import around, round_ticks
 
 FAILED_LOOK: dict[str, Any] = {"facecolor": "0.88", "edgecolor": "0.45", "hatch": "////", "linewidth": 0}
 NOT_RUN_LOOK: dict[str, Any] = {"facecolor": "white", "edgecolor": "0.7", "hatch": "..", "linewidth": 0}
@@ -50,10 +52,11 @@ def heatmap(
     """Draw the median over seeds on two axes; cells in which most seeds failed are hatched, a star marks the best.
 
     A failed trial counts as worse than any number. Of any further axes each cell shows its best median. Values of an
-    axis lie on its own scale (`attrs["scale"]`) where that gives cells of like size, and otherwise side by side.
+    axis lie on its own scale (`attrs["scale"]`) where that gives cells of like size, and otherwise side by side. A list
+    of points, such as `sample` gives, has no cells: each is a disc of that colour at its two hyperparameters.
 
     Arguments:
-        table: the Dataset of a sweep with at least two axes.
+        table: the Dataset of a sweep with at least two axes, or over points of which at least two numbers vary.
         x, y: the axes to show; by default the first two with more than one value, `learning_rate` horizontally.
         metric: a variable with one number per trial.
         direction: "max" or "min", which value of the metric is the better; as the table declares when None.
@@ -77,6 +80,8 @@ def heatmap(
         [[0.3, 0.1], [0.2, nan]]
     """
     table = tables.select(tables.check_table(table), fixed)
+    if len(numbers(table)) > 1:
+        return scattered(table, x, y, metric=metric, direction=direction, ax=ax)
     fixed = {name: value for name, value in fixed.items() if np.ndim(value) == 0}
     x, y = _two_axes(table, x, y)
     single = [axis for axis in tables.axis_names(table) if table.sizes[axis] == 1 and axis not in (x, y)]
@@ -93,6 +98,7 @@ def heatmap(
     for axis, name, cells in ((ax.xaxis, x, columns), (ax.yaxis, y, rows)):
         _label(axis, name, table[name].values, cells)
     ax.set(xlim=columns.edges[[0, -1]], ylim=rows.edges[[0, -1]])
+    round_ticks(ax)
     seeds = f"median of {table.sizes['seed']} seeds" if table.sizes["seed"] > 1 else "1 seed"
     chosen = f"; each cell at its best {style.names(others)}" if others else ""
     style.set_title(ax, tables.heading(table, fixed), seeds + chosen)
@@ -222,10 +228,11 @@ def _draw_bound(ax: Axes, table: xr.Dataset, bound: Bound, cells: dict[str, Cell
 
 
 def _label(axis: Axis, name: str, values: np.ndarray, cells: Cells) -> None:
-    """Name the axis; where cells lie side by side, write the values themselves, at most about twelve."""
+    """Name the axis; where cells lie side by side or are few, write the values themselves, at most about twelve."""
     axis.set_label_text(name.replace("_", " "))
-    if cells.scale == "index":
+    if cells.scale == "index" or len(values) <= 6:
         every = -(-len(values) // 12)
+        axis.set_minor_locator(NullLocator())
         texts = [tables.configuration({"": value})[1:] for value in values[::every]]
         axis.set_ticks(cells.centers[::every], texts)
         for text in axis.get_ticklabels():

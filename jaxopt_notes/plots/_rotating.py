@@ -68,4 +68,7 @@ def rotating_surface(
     axes |= {"zaxis": bar}
     title = "; ".join(filter(None, [surfaces.heading(table), surfaces.how_made(table)]))
     alt = surfaces._alt(table, variable, values, {})
-    return go.Figure(drawn, {"title": {"text": title}, "scene": axes, "meta": {"alt": alt}})
+    # From farther away than plotly's own view, which cuts the names of the axes at the lower edge.
+    scene = axes | {"camera": {"eye": {"x": 1.45, "y": -1.75, "z": 1.0}, "center": {"z": -0.15}}}
+    room = {"margin": {"l": 0, "r": 0, "t": 45, "b": 0}, "height": 520}
+    return go.Figure(drawn, {"title": {"text": title}, "scene": scene, "meta": {"alt": alt}, **room})

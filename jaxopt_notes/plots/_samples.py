@@ -17,6 +17,7 @@ from ..sweeps.spec.space import CONFIGURATION
 from ..sweeps.table.direction import SIGNS, SUPERLATIVES
 from . import _style as style
 from . import _tables as tables
+from ._ticks import round_ticks
 
 
 def samples(
@@ -66,13 +67,80 @@ def samples(
     color = _checks.choice("color", color, known) if color else next(iter(others), None)
     summary = tables.quartiles(table, metric, direction)
     ax = style.new_axes(ax)
-    best = _draw(ax, table, summary, x, color)
     ax.set(xscale=tables.scale_of(table, x), xlabel=x.replace("_", " "), ylabel=tables.label(metric))
+    best = _draw(ax, table, summary, x, color)
+    round_ticks(ax)
     style.set_title(ax, tables.heading(table, {}), tables.spread(table))
     failures, run = int(np.isinf(summary.middle).sum()), int(summary.middle.notnull().sum())
     said = "Every one failed" if best is None else f"The {_most(summary)} is {best[1]:.4g}, at {x}={best[0]:.4g}"
     start = f"{run} points by {x} and {tables.label(metric)} for {tables.heading(table, {})}."
     style.describe(ax, f"{start} {said}; of {failures} most seeds failed.")
+    return ax
+
+
+def scattered(
+    table: xr.Dataset,
+    x: str | None = None,
+    y: str | None = None,
+    *,
+    metric: str = "final_loss",
+    direction: Direction | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a list of points over two of its hyperparameters, coloured by the median over seeds of what each reached.
+
+    A point most of whose seeds failed is an x; a star marks the best.
+
+    Arguments:
+        table: as in `samples`, with at least two numbers that vary.
+        x, y: two of these; `learning_rate` first, when None.
+        metric, direction, ax: as in `samples`.
+
+    Returns:
+        The Axes, with alt text (`style.alt_text`).
+
+    Raises:
+        ValueError: unknown names, or twice the same.
+
+    Example:
+        >>> data = {"final_loss": (("configuration", "seed"), [[0.3], [0.1]])}
+        >>> data["status"] = (("configuration", "seed"), [[0], [0]])
+        >>> points = {"eps": ("configuration", [1e-8, 1e-4]), "learning_rate": ("configuration", [0.1, 0.3])}
+        >>> scattered(xr.Dataset(data, {"configuration": [0, 1], **points})).get_xlabel()
+        'learning rate'
+    """
+    known = sorted(numbers(table), key=lambda name: name != "learning_rate")
+    x = _checks.choice("x", x, known) if x else next(name for name in known if name != y)
+    y = _checks.choice("y", y, known) if y else next(name for name in known if name != x)
+    if x == y:
+        raise ValueError(
+            f"a heat map needs two different hyperparameters, got {x!r} twice; known: {style.names(known)}"
+        )
+    summary = tables.quartiles(table, metric, direction)
+    higher, middle = summary.attrs["direction"] == "max", summary.middle.values
+    ax, at, shown = style.new_axes(ax), [table[name].values.astype(float) for name in (x, y)], np.isfinite(middle)
+    entries: list[Any] = []
+    if np.isinf(middle).any():
+        look: dict[str, Any] = {"color": "0.25", "marker": "x", "linestyle": "none", "markeredgewidth": 1.6}
+        ax.plot(*(each[np.isinf(middle)] for each in at), **look, gid="failed")
+        entries.append(Line2D([], [], **look, label="most seeds failed"))
+    said = "every one failed"
+    if shown.any():
+        norm = (LogNorm if middle[shown].min() > 0 and not higher else Normalize)(*_ends(middle[shown]))
+        colored: dict[str, Any] = {"cmap": "viridis" if higher else "viridis_r", "norm": norm, "edgecolors": "0.3"}
+        drawn = ax.scatter(at[0][shown], at[1][shown], 60, middle[shown], linewidths=0.5, gid="median", **colored)
+        ax.figure.colorbar(drawn, cax=style.beside(ax)).set_label(tables.label(metric))
+        place = np.flatnonzero(shown)[np.argmin(SIGNS[summary.attrs["direction"]] * middle[shown])]
+        star: dict[str, Any] = {"marker": "*", "color": "black", "markerfacecolor": "white", "linestyle": "none"}
+        ax.plot(*(each[[place]] for each in at), **star, markersize=15, zorder=3, gid="best")
+        entries.insert(0, Line2D([], [], **star, markersize=11, label=_most(summary)))
+        said = f"the {_most(summary)} is {middle[place]:.4g}, at {x}={at[0][place]:.4g}, {y}={at[1][place]:.4g}"
+    ax.set(xscale=tables.scale_of(table, x), yscale=tables.scale_of(table, y))
+    ax.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
+    round_ticks(ax)
+    style.legend_below(ax, entries)
+    style.set_title(ax, tables.heading(table, {}), tables.spread(table))
+    style.describe(ax, f"{len(middle)} points by {x} and {y} for {tables.heading(table, {})}: {said}.")
     return ax
 
 
@@ -133,7 +201,7 @@ def _draw(ax: Axes, table: xr.Dataset, summary: xr.Dataset, x: str, color: str |
     star: dict[str, Any] = {"marker": "*", "color": "black", "markerfacecolor": "white", "linestyle": "none"}
     ax.plot(*([one] for one in best), **star, markersize=13, zorder=3, gid="best")
     entries.insert(0, Line2D([], [], **star, markersize=11, label=_most(summary)))
-    ax.legend(handles=entries, fontsize=8.5, framealpha=0.85)
+    style.legend_below(ax, entries)
     return best
 
 

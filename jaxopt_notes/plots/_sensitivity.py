@@ -16,7 +16,7 @@ from ..sweeps.judge.best import best as winner_of
 from ..sweeps.table.direction import SIGNS, SUPERLATIVES, common_direction
 from . import _style as style
 from . import _tables as tables
-from ._ticks import around
+from ._ticks import around, round_ticks
 
 Bound = float | Mapping[float, float] | xr.DataArray
 ROW = 0.045  # height of one row of pinned failures, as a share of the axes
@@ -291,6 +291,7 @@ def _finish(ax: Axes, table: xr.Dataset, metric: str, better: Direction) -> None
     margin = 0.05 * (np.log(high / low) if scale == "log" else high - low) or 0.1
     limits = (low * np.exp(-margin), high * np.exp(margin)) if scale == "log" else (low - margin, high + margin)
     ax.set(xscale=scale, xlim=limits, xlabel="learning rate", ylabel=tables.label(metric))
+    round_ticks(ax)
     grey: dict[str, Any] = {"color": "0.25", "linestyle": "none"}
     theory = "stability bound at\ninitialisation\n(quadratic theory)"
     marks = {

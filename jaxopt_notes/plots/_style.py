@@ -103,7 +103,7 @@ def distinct_styles(count: int) -> list[Style]:
         ['#0072B2', '#D55E00']
     """
     colors = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
-    return [Style(colors[i % 7], _DASHES[i * 5 // 4 % 4], _MARKERS[i % len(_MARKERS)]) for i in range(count)]
+    return [Style(colors[i % 7], _DASHES[(i % 7 + i // 7) % 4], _MARKERS[i % len(_MARKERS)]) for i in range(count)]
 
 
 def new_axes(ax: Axes | None = None, *, size: tuple[float, float] = (7.5, 4.2)) -> Axes:
@@ -195,13 +195,14 @@ def legend_right(ax: Axes, handles: Sequence[Artist] = ()) -> None:
             text.set_parse_math(False)
 
 
-def legend_below(ax: Axes, handles: Sequence[Artist] = (), *, title: str = "") -> None:
+def legend_below(ax: Axes, handles: Sequence[Artist] = (), *, title: str = "", math: bool = False) -> None:
     """Put the legend under the label of the x axis, where it covers no data, in as many columns as there is room for.
 
     Arguments:
         ax: its labelled artists make the entries; without any there is no legend.
         handles: the entries to show instead, in order.
         title: of the legend.
+        math: whether the entries are mathtext; names with $ stay as they are without it.
 
     Returns:
         None.
@@ -217,20 +218,16 @@ def legend_below(ax: Axes, handles: Sequence[Artist] = (), *, title: str = "") -
     if not handles:
         return
     figure: Any = ax.get_figure(root=True)
-    place = ax.get_subplotspec()
-    points = 62 * figure.get_size_inches()[0] / (place.get_gridspec().ncols if place else 1)  # without the tick labels
+    spec = ax.get_subplotspec()
+    points = 62 * figure.get_size_inches()[0] / (spec.get_gridspec().ncols if spec else 1)  # without the tick labels
     widest = 38 + 4.6 * max(len(str(handle.get_label())) for handle in handles)
     rows = -(-len(handles) // max(1, int(points / widest)))
     below = ax.transAxes + ScaledTranslation(0, -(38 if ax.get_xlabel() else 24) / 72, figure.dpi_scale_trans)
-    ax.legend(
-        handles=handles,
-        title=title or None,
-        title_fontsize=8.5,
-        alignment="left",
-        ncols=-(-len(handles) // rows),
-        **{"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below, "borderaxespad": 0.0},
-        **{"frameon": False, "fontsize": 8.5, "columnspacing": 1.5},
-    )
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, 0), "bbox_transform": below}
+    look: dict[str, Any] = {"frameon": False, "fontsize": 8.5, "title_fontsize": 8.5, "columnspacing": 1.5}
+    look |= {"title": title or None, "alignment": "left", "borderaxespad": 0.0, "ncols": -(-len(handles) // rows)}
+    for text in ax.legend(handles=handles, **place, **look).get_texts():
+        text.set_parse_math(math)
 
 
 def set_title(ax: Axes, title: str, subtitle: str = "") -> None:

@@ -102,7 +102,7 @@ def contour(
             *optimum, marker="*", markersize=15, color="black", markerfacecolor="white", linestyle="none", gid="optimum"
         )
     if paths:
-        style.legend_right(ax) if len(paths) > 4 else ax.legend(fontsize=8.5, framealpha=0.85)
+        style.legend_below(ax)
     where = "everywhere" if finite.all() else "wherever it is finite"
     said = f"{_named(variable)} {level:.6g} {where}" if constant else ""
     style.set_title(ax, heading(table), "; ".join(filter(None, [said, how_made(table), _off_plane(paths or {})])))
@@ -262,7 +262,7 @@ def _bar_ticks(edges: np.ndarray, signed: bool) -> tuple[np.ndarray, list[str]]:
         ticks = log_ticks(low if low > edges[1] / 3 else edges[1], high)
         return ticks, log_texts(ticks)
     even = signed or np.allclose(np.diff(edges), edges[1] - low, rtol=1e-3)
-    ticks = MaxNLocator(6).tick_values(low, high) if even else edges[:: max(1, len(edges) // 7)]
+    ticks = np.asarray(MaxNLocator(6).tick_values(low, high)) if even else edges[:: max(1, len(edges) // 7)]
     ticks = ticks[(ticks >= low) & (ticks <= high)]
     return ticks, tick_texts(ticks)
 

@@ -46,10 +46,10 @@ def report(
 ) -> Path:
     """Write one HTML file about one or several sweeps; it needs no network, and the same tables give the same bytes.
 
-    Of every sweep: what ran, what won, with which interval and ties, what failed; U curves, heat map, loss curves; a
-    sortable table of configurations. Datasets that are no sweep (a slice of the landscape, a spectrum, critical points)
-    get the figure that `plots.plot` picks for them, and planes their surface too. All numbers but the histories stand
-    in the page as JSON.
+    On top stands what was found, in one sentence and a line per sweep. Of every sweep: what ran, what won, with which
+    interval and ties, what failed; U curves, heat map, loss curves; a sortable table of configurations. Datasets that
+    are no sweep (a slice of the landscape, a spectrum, critical points) get the figure that `plots.plot` picks for
+    them, and planes their surface too. All numbers but the histories stand in the page as JSON.
 
     Arguments:
         tables: a Dataset, a DataTree, or a mapping from names to them. Empty nodes of a tree are passed over.
@@ -93,7 +93,8 @@ def report(
     for name in bounds:
         _checks.choice("table in bounds", name, [entry.name for entry in entries])
     drawn: dict[str, str | bytes] = {}
-    content = list(parts.of_entries(entries, bounds, drawn))
+    found = [parts.of_findings(entries, verdicts or {})] if any(entry.sweep for entry in entries) else []
+    content = [*found, *parts.of_entries(entries, bounds, drawn)]
     content += [parts.of_verdicts(verdicts)] if verdicts else []
     content += [parts.of_section(section, f"section-{i}") for i, section in enumerate(sections, 1)]
     content.append(parts.provenance(entries, command))

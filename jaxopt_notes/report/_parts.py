@@ -16,7 +16,7 @@ from ..plots import _svg as svg
 from ..sweeps.table.direction import SUPERLATIVES
 from ._entries import Entry
 from ._grids import Grid, Share, configurations, grid_of
-from ._summary import in_words, interval, standing, summary
+from ._summary import comparable, findings, in_words, interval, lead, standing, summary
 
 if TYPE_CHECKING:
     from ..curvature import CriticalPoint
@@ -39,9 +39,20 @@ class Part(NamedTuple):
     paragraphs: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
     grids: Sequence[Grid] = ()
+    lead: str = ""  # the sentence above all others
 
 
 Drawn = dict[str, str | bytes]  # file name to its content
+
+
+def of_findings(entries: Sequence[Entry], verdicts: Mapping[str, CriticalPoint]) -> Part:
+    """The whole report in a few lines, for a reader who reads no further."""
+    sweeps = [entry for entry in entries if entry.sweep]
+    said = [*findings(sweeps)]
+    if verdicts:
+        kinds = (f"{name}: {point.kind_name.replace('_', ' ')}" for name, point in verdicts.items())
+        said.append(f"Verdicts at the end points: {', '.join(kinds)}.")
+    return Part("found", "What was found", said, lead=lead(sweeps))
 
 
 def of_entries(entries: Sequence[Entry], bounds: Mapping[str, plots.Bound], drawn: Drawn) -> Iterator[Part]:
@@ -68,8 +79,7 @@ def _comparison(entries: Sequence[Entry], drawn: Drawn) -> Part:
             row["ties"] = len(winner.ties)
         rows.append(row)
     rated = {e.name: e.table for e in entries if e.winner and "learning_rate" in e.table.final_loss.dims}
-    together = len(rated) > 1 and len({table.attrs.get("problem") for table in rated.values()}) == 1
-    together = together and len({entry.direction for entry in entries}) == 1
+    together = len(rated) > 1 and comparable([entry for entry in entries if entry.name in rated])
     pictures = [_picture(plots.compare(rated, metric=entries[0].metric), "comparison", drawn)] if together else []
     said = list(standing([entry for entry in entries if entry.winner])) if together else []
     return Part("comparison", "The best of each", said, pictures, [grid_of(rows, "The winner of each sweep")])

@@ -1,4 +1,4 @@
-"""A sweep in words: what ran, what won and how surely, what failed, what is missing."""
+"""A sweep in words: what was found in one sentence; what ran, what won and how surely, what failed, what is missing."""
 
 from __future__ import annotations
 
@@ -12,6 +12,60 @@ from ..sweeps.table.direction import SIGNS, SUPERLATIVES
 from ._entries import Entry
 
 SUCCESSES = ("completed", "converged", "plateaued")
+
+
+def lead(sweeps: Sequence[Entry]) -> str:
+    """What was found, in one sentence."""
+    won = [entry for entry in sweeps if entry.winner is not None]
+    if not won:
+        return "Nothing was found: every trial failed, or none has run." if sweeps else ""
+    if not comparable(won):
+        return f"{len(sweeps)} sweeps that cannot be compared with each other; the winner of each is below."
+    first, near = ranked(won)
+    best: Any = first.winner
+    where = f" on {problem}" if (problem := first.table.attrs.get("problem")) else ""
+    found = f"{first.name} did best{where}: a {best.by} {best.metric.replace('_', ' ')} of {best.median:.4g}"
+    found += f" at {in_words(best.config)}"
+    if len(won) == 1:
+        return f"{found}, which {_ties(best)}." if best.seeds > 1 else f"{found}, by one seed."
+    if best.seeds < 6:
+        return f"{found}, though fewer than 6 seeds cannot rank the optimizers."
+    overlap = f"that of {names(near)}, so these seeds do not rank them" if near else "no other"
+    return f"{found}; its interval overlaps with {overlap}."
+
+
+def findings(sweeps: Sequence[Entry]) -> Iterator[str]:
+    """A line for each sweep: its winner, the interval, ties and failures."""
+    for entry in sweeps:
+        failures, ran = int(failed(entry.table).sum()), int((entry.table.status >= 0).sum())
+        fates = f"{failures:,} of {ran:,} trials failed"
+        best = entry.winner
+        if best is None:
+            yield f"{entry.name}: no winner; {fates}."
+        else:
+            yield f"{entry.name}: {best.median:.4g} at {in_words(best.config)}, interval {interval(best)}; {fates}."
+
+
+def _ties(winner: Best) -> str:
+    count = len(winner.ties)
+    return f"ties with {count} other configuration{'s' * (count > 1)}" if count else "no other configuration ties with"
+
+
+def comparable(entries: Sequence[Entry]) -> bool:
+    """Whether the sweeps are of one problem and one direction, so that the best of them is the best."""
+    return len({(entry.table.attrs.get("problem"), entry.direction) for entry in entries}) == 1
+
+
+def ranked(entries: Sequence[Entry]) -> tuple[Entry, list[str]]:
+    """The sweep with the best winner, and the names of those whose intervals overlap with its own."""
+    won: list[tuple[Entry, Any]] = [(entry, entry.winner) for entry in entries if entry.winner is not None]
+    (first, best), *others = sorted(won, key=lambda pair: SIGNS[pair[1].direction] * pair[1].median)
+    low, high = best.interval
+    return first, [
+        entry.name
+        for entry, other in others
+        if (other.interval[0] <= high if best.direction == "min" else other.interval[1] >= low)
+    ]
 
 
 def summary(entry: Entry) -> Iterator[str]:
@@ -79,14 +133,10 @@ def verdict(winner: Best) -> Iterator[str]:
 
 def standing(entries: Sequence[Entry]) -> Iterator[str]:
     """Which sweep has the best winner, and from which others its interval does not set it apart."""
-    winners = {entry.name: entry.winner for entry in entries if entry.winner}
-    first, *others = sorted(winners, key=lambda name: SIGNS[winners[name].direction] * winners[name].median)
-    best = winners[first]
+    first, near = ranked(entries)
+    best: Any = first.winner
     most = SUPERLATIVES[best.direction].capitalize()
-    yield f"{most}: {first}, with a {best.by} {best.metric.replace('_', ' ')} of {best.median:.4g}."
-    low, high = best.interval
-    reach = [(name, winners[name].interval) for name in others]
-    near = [name for name, (least, most) in reach if (least <= high if best.direction == "min" else most >= low)]
+    yield f"{most}: {first.name}, with a {best.by} {best.metric.replace('_', ' ')} of {best.median:.4g}."
     if best.seeds < 6:
         yield "Fewer than 6 seeds cannot rank any two optimizers at 95 %."
     elif near:

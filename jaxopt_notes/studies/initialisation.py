@@ -280,14 +280,17 @@ def figure(dataset: xarray.Dataset) -> Figure:
         for scheme, look in looks.items():
             ratio = dataset.ratio.sel(scheme=scheme, activation=activation)
             kind = {"color": look.color, "linestyle": look.linestyle, "marker": look.marker}
-            label = {"glorot": "Glorot", "he": "He", "small": "deviation 0.01"}[scheme]
+            power = round(float(np.log10(ratio.median("network")[-1])))
+            small = rf"deviation 0.01, at {DEPTHS[-1]} layers $10^{{{power}}}$"
+            label = {"glorot": "Glorot", "he": "He", "small": small}[scheme]
             ax.semilogy(dataset.depth, ratio.median("network"), **kind, label=label)
             ax.fill_between(dataset.depth, ratio.min("network"), ratio.max("network"), color=look.color, alpha=0.15)
         ax.axhspan(1 / FACTOR, FACTOR, color="0.9", zorder=0)
         ax.set(xlabel="layers", ylabel="signal at the first layer / at the last", ylim=(1e-14, 1e4))
-        plots.legend_below(ax)
+        plots.legend_below(ax, math=True)
         plots.round_ticks(ax)
-        title = "Tanh: both keep the signal" if activation == "tanh" else "ReLU: only He's weights keep the signal"
+        who = "Tanh: Glorot's and He's" if activation == "tanh" else "ReLU: only He's"
+        title = f"{who} weights keep the signal"
         plots.set_title(ax, title, "median and range of networks; grey: within a factor of 100")
     plots.describe(axes[0], "Glorot's and He's weights keep the signal through 50 layers of tanh.")
     plots.describe(axes[1], "Only He's weights keep the signal through ReLU; Glorot's lose 7 powers of ten.")

@@ -273,7 +273,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
         for part, look in zip(PARTS, plots.ordered_styles(3), strict=True):
             losses = np.median(_finals(table, part), axis=0)
             losses = np.where(np.isfinite(losses), losses, np.nan)
-            label = f"after {round(part * int(table.steps))} steps"
+            label = f"after {round(part * int(table.steps)):,} steps"
             late.loglog(RATES, losses, look.linestyle, marker=look.marker, color=look.color, label=label)
             late.plot(RATES[np.nanargmin(losses)], np.nanmin(losses), "k*", markersize=11)
         late.set(xlabel="learning rate", ylabel="loss on all training data")

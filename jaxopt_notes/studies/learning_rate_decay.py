@@ -236,9 +236,11 @@ def figure(dataset: xarray.Dataset) -> Figure:
     from .. import plots
 
     drawn, axes = plots.panels(2, 2, size=(5.6, 4.05))
+    looks = dict(zip(KINDS[1:], plots.distinct_styles(len(KINDS) - 1), strict=True))
+    looks = {KINDS[0]: plots.style_of("gradient_descent")} | looks
     for column, name in enumerate(("noisy", "digits")):
         table, by_rate, curves = dataset.sel(problem=name), axes[column], axes[2 + column]
-        for kind, look in zip(KINDS, plots.distinct_styles(len(KINDS)), strict=True):
+        for kind, look in looks.items():
             loss = table.final_loss.sel(kind=kind).median("seed")
             style = {"color": "black", "linewidth": 2.4} if kind == "constant" else {"color": look.color}
             label = kind.replace("_", " ")
@@ -259,7 +261,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
         plots.describe(by_rate, f"Final loss by first rate for seven schedules on {name}; lowest is {best}.")
         entries = np.linspace(0, int(table.steps), table.sizes["entry"])
         # Seed by seed, since the noise of the minibatches is that of both runs.
-        smooth = table.curve.rolling(entry=5, center=True, min_periods=1).mean()
+        smooth = table.curve.rolling(entry=5, min_periods=1).mean()
         ratio = smooth.sel(dropped=1) / smooth.sel(dropped=0)
         color = plots.distinct_styles(2)[1].color
         curves.plot(entries, ratio.median("seed"), color=color)
@@ -270,7 +272,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
         curves.set(xlabel="step", ylabel="loss with drops / without", yscale="log")
         end = float(ratio.median("seed")[-1])
         subtitle = "rate a tenth from each dotted line on; median and quartiles of pairs"
-        plots.set_title(curves, f"{words}: with drops it ends at {end:.2g} times", subtitle)
+        plots.set_title(curves, f"{words}: drops end at {end:.2g} times the loss", subtitle)
         plots.describe(curves, f"Loss with drops of the rate over that without on {name}: {end:.2g} times at the end.")
         plots.legend_below(by_rate)
     plots.round_ticks(*axes)

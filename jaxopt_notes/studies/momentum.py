@@ -388,7 +388,10 @@ def figure(dataset: xarray.Dataset) -> Figure:
             paths.plot(dataset.path.sel(form=form, beta=0.9)[:41], color=look.color, label=labels[form])
         if form != "averaged":
             swing = dataset.overshoot.sel(form=form, beta=0.9)
-            over.plot(products, swing, color=look.color, linestyle=look.linestyle, label=labels[form])
+            beyond = products[swing.values > 2]
+            if beyond.size:
+                over.axvspan(beyond[0], products[-1], color=look.color, alpha=0.15, label=f"{labels[form]}: above 2")
+            over.plot(products, swing.where(swing <= 2), color=look.color, linestyle=look.linestyle, label=labels[form])
     rates.axhline(math.sqrt(0.9), color="0.5", linewidth=0.8, linestyle=":")
     rates.set(xlabel="s = learning rate × curvature", ylabel="factor per step", ylim=(0, None))
     plots.legend_below(rates)
@@ -401,7 +404,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
     plots.set_title(paths, "Even at s = 1.9 momentum swings longer", "β = 0.9, |1 − s| = 0.9 < √β = 0.949")
     plots.describe(paths, "Descent has died out after 40 steps; the averaged form swings slowly, the heavy ball fast.")
     over.axvline(1, color="0.5", linewidth=0.8, linestyle=":")
-    over.set(xlabel="s = learning rate × curvature", ylabel="largest overshoot / first distance", ylim=(0, 2))
+    over.set(xlabel="s = learning rate × curvature", ylabel="largest overshoot / first distance", ylim=(0, None))
     plots.legend_below(over)
     plots.set_title(over, "Nesterov overshoots less below s = 1", "β = 0.9")
     plots.describe(over, "Nesterov's form overshoots less than the heavy ball up to s = 1, and more after.")

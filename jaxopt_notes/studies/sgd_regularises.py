@@ -240,7 +240,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
             right.loglog(table.training, table.test, color=look.color, linestyle="-" if marker == "o" else ":", **marks)
     left.set(xlabel="epoch", ylabel="test loss")
     rise = [float(small.sel(noise=noise).test[-1] / small.sel(noise=noise).test.min()) for noise in names]
-    title = f"The test loss ends {rise[0]:.2g} and {rise[1]:.2g} times its least"
+    title = f"The test loss ends {rise[0]:.2f} and {rise[1]:.2f} times its least"
     plots.set_title(left, title, f"circles: the least; batches of {BATCHES[0]}, median of seeds")
     plots.describe(left, "Test loss falls, and with wrong labels rises again from the circle on.")
     middle.set(xlabel="epoch", ylabel="disagreement of gradients")

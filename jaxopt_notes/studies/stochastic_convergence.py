@@ -356,7 +356,7 @@ def figure(dataset: xarray.Dataset) -> Figure:
         right.loglog(steps, excess, color=look.color, linestyle=look.linestyle, label=label)
         right.loglog(steps, dataset.predicted.sel(schedule=schedule)[1:], color="0.3", linewidth=0.5)
     right.set(xlabel="step", ylabel="excess E x²")
-    plots.legend_below(right, title="learning rate")
+    plots.legend_below(right, title="learning rate", math=True)
     plots.round_ticks(left, right)
     plots.set_title(right, "Only 1/t of the right scale reaches 1/t", "thin: exact prediction")
     plots.describe(

@@ -309,9 +309,11 @@ def figure(dataset: xarray.Dataset) -> Figure:
     cells.set(ylabel="share of the first loss that is left", ylim=(FLOOR / 2, 2))
     plots.legend_below(cells)
     plots.round_ticks(cells)
-    plots.set_title(cells, "Ravines and rare features: which to choose", f"regression, tuned rates, down to {FLOOR:g}")
+    plots.set_title(cells, "Ravines and rare features: which to choose", "regression, tuned rates, down to 10⁻⁸")
     plots.describe(cells, "In a ravine momentum leaves least; with rare features as well momentum and Adam do.")
     plots.budget_curves(race(_cell(dataset, "both")), axes[7])
+    for line in axes[7].lines:
+        line.set_label(str(line.get_label()).replace("_", " "))
     plots.legend_below(axes[7])
     plots.set_title(axes[7], "A ravine and rare features, by tuning", "bands: 95 %")
     return drawn

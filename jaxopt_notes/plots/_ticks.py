@@ -117,8 +117,8 @@ def round_ticks(*axes: Axes) -> None:
         >>> round_ticks(ax)
         >>> ax.set_ylim(0.15, 0.7)
         (0.15, 0.7)
-        >>> [float(tick) for tick in ax.get_yticks()]
-        [0.2, 0.5]
+        >>> [round(float(tick), 3) for tick in ax.get_yticks()]
+        [0.2, 0.4, 0.6]
     """
     for axis in (each for ax in axes for each in (ax.xaxis, ax.yaxis)):
         if axis.get_scale() == "log" and type(axis.get_major_locator()) is LogLocator:

@@ -59,7 +59,7 @@ def log_ticks(low: float, high: float) -> np.ndarray:
 
 
 def log_texts(ticks: Sequence[float] | np.ndarray) -> list[str]:
-    """Numbers between 0.001 and 10,000 as they are; where one lies beyond, all as powers of ten.
+    r"""Numbers between 0.001 and 10,000 as they are; where one lies beyond, all as powers of ten.
 
     Arguments:
         ticks: numbers above 0, as `log_ticks` gives.
@@ -111,13 +111,14 @@ def round_ticks(*axes: Axes) -> None:
         None.
 
     Example:
-        >>> ax = new_axes()
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure().add_subplot()
         >>> _ = ax.loglog([1, 2, 4], [0.2, 0.3, 0.6])
         >>> round_ticks(ax)
         >>> ax.set_ylim(0.15, 0.7)
         (0.15, 0.7)
-        >>> ax.get_yticks().tolist()
-        [0.2, 0.5]
+        >>> [round(float(tick), 3) for tick in ax.get_yticks()]
+        [0.2, 0.4, 0.6]
     """
     for axis in (each for ax in axes for each in (ax.xaxis, ax.yaxis)):
         if axis.get_scale() == "log" and type(axis.get_major_locator()) is LogLocator:

@@ -53,7 +53,7 @@ def log_ticks(low: float, high: float) -> np.ndarray:
     decades = decades[decades >= np.log10(low) - 1e-6] if every > 1 else decades
     ticks = np.array([float(f"{step}e{int(decade)}") for decade in decades[::every] for step in steps])
     if width < 1 and np.sum((ticks >= low) & (ticks <= high)) < 3:
-        ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
+        ticks = np.asarray(MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high))
     inside = ticks[(ticks >= low * (1 - 1e-6)) & (ticks <= high * (1 + 1e-6))]
     return inside if len(inside) > 1 else np.array([low, high])
 

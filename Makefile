@@ -12,7 +12,7 @@ CORE := $(addprefix tests/test_,$(addsuffix .py,jaxpr layers schedules contracts
 SLOW := twenty_kills or joined_table or residual_networks or paths_are_those or python_to_copy or verdicts_name or either_precision \
 	or presets_show or extreme_numbers or during_the_tour or script_that_logs
 
-.PHONY: tour test test-min test-newest lint browser format bench docs clean
+.PHONY: tour test test-min test-newest lint browser format bench docs dist clean
 
 tour: .venv/.user
 	$(BIN)/jaxopt-notes tour
@@ -48,6 +48,18 @@ bench: .venv/.dev
 docs: .venv/.dev
 	$(BIN)/python -m sphinx -W --keep-going -q -b html notebooks build/book
 	@echo "build/book/index.html"
+
+# What would be published, in dist/: built and checked, and tested as an installed wheel, beside the tests of the sdist alone.
+WHEEL := $(addprefix tests/test_,$(addsuffix .py,report ledger run_table lessons))
+dist:
+	rm -rf dist build/dist
+	$(PYTHON) -m venv build/dist/venv
+	build/dist/venv/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	build/dist/venv/bin/python -m build --outdir dist .
+	build/dist/venv/bin/python -m twine check --strict dist/*
+	mkdir build/dist/tree && tar -xf dist/*.tar.gz -C build/dist/tree --strip-components 1 && rm -r build/dist/tree/jaxopt_notes
+	build/dist/venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt "$$(echo dist/*.whl)[test]"
+	cd build/dist/tree && ../venv/bin/jaxopt-notes doctor && ../venv/bin/pytest -p no:cacheprovider $(WHEEL)
 
 clean:
 	rm -rf .venv .venv-min .venv-newest build dist .pytest_cache .mypy_cache .ruff_cache runs

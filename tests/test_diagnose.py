@@ -26,7 +26,7 @@ def test_gradient_descent_on_a_valley_by_its_rate():
     assert curve_alone.name == "low"
     with_limit = jon.diagnose(run_at(0.0999), stable_below=jon.stability_bound("gradient_descent", 20.0))
     assert with_limit.name == "high"
-    assert "1 of the predicted stable limit 0.1" in str(with_limit)
+    assert "100% of the predicted stable limit 0.1" in str(with_limit)
     along = jon.diagnose(run_at(0.0999, record_params=True), top_eigenvector=STEEP)
     assert (along.name, along.oscillation) == ("high", 1.0)
 

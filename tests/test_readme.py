@@ -5,6 +5,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import jaxopt_notes
@@ -42,6 +43,22 @@ def test_the_readme_is_short():
     text = (ROOT / "README.md").read_text()
     assert text.count("\n") <= 120
     assert "](tests/" not in text
+
+
+def test_the_readme_of_the_package_has_no_link_that_leads_nowhere():
+    """What an index such as PyPI shows: the substitutions of the build, which `make dist` applies."""
+    text, project = (ROOT / "README.md").read_text(), tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for each in project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(each["pattern"], each["replacement"], text)
+    assert not re.search(r"\]\((?!https?:)", text)
+    assert "the guide shows each of them" in text.lower()
+    assert "jaxopt-notes study step_size" in text
+
+
+def test_the_versions_agree():
+    cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), flags=re.MULTILINE)[1]
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1]
+    assert cited == newest == jaxopt_notes.__version__
 
 
 def test_the_code_of_the_guide_runs_as_written(tmp_path):

@@ -16,6 +16,7 @@ import numpy as np
 from ._blocks import Access, Block, Local, Node, Store
 from ._fuse import fuse
 
+SHORT = 8  # turns up to which an innermost loop is written out
 Number = bool | int | float
 Atom = Any  # a number, a Local, or a pair of them for 64 bits: Python has no recursive types that help here
 Index = tuple[Any, ...]
@@ -170,6 +171,13 @@ class Emitter:
         self.stack[-1].nodes.append(block)
 
     @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Write what runs once, when the module is loaded."""
+        stack, self.stack = self.stack, [self.once]
+        yield
+        self.stack = stack
+
+    @contextmanager
     def loop(self, count: int) -> Iterator[Local]:
         """A loop over 0 ... count - 1."""
         name = self.name("i")
@@ -178,9 +186,15 @@ class Emitter:
             yield block.counter
 
     def loops(self, shape: Sequence[int], body: Callable[[Index], None], index: Index = ()) -> None:
-        """Nested loops over all indices of a shape."""
+        """Nested loops over all indices of a shape; a short innermost one is written out.
+
+        Each of its turns then knows its place, so that what is kept by name is read by name.
+        """
         if not shape:
             body(index)
+        elif len(shape) == 1 and shape[0] <= SHORT and any(isinstance(i, Local) for i in index):
+            for i in range(shape[0]):
+                body((*index, i))
         elif shape[0] == 1:
             self.loops(shape[1:], body, (*index, 0))
         else:

@@ -181,6 +181,15 @@ def _key(atom: Any) -> Any:
     return atom.name if isinstance(atom, (Local, Store)) else (type(atom), repr(atom))
 
 
+def _apart(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two elements, each a store, a shape and an index, are certainly not the same one."""
+    if one[0] != other[0]:
+        return True
+    indices = zip(one[2:], other[2:], strict=True) if one[1] == other[1] else ()
+    # The keys of numbers are pairs; those of names may be equal when the program runs.
+    return any(isinstance(i, tuple) and isinstance(j, tuple) and i != j for i, j in indices)
+
+
 def _forward(block: Block) -> None:
     """Read what was written in the same block from the name that it was written from."""
     held: dict[Any, Any] = {}
@@ -204,7 +213,7 @@ def _forward(block: Block) -> None:
             continue
         key = (access.store.name, access.shape, *(_key(instead.get(_key(i), i)) for i in access.at))
         if node.writes:
-            held = {other: value for other, value in held.items() if other[0] != access.store.name}
+            held = {other: value for other, value in held.items() if _apart(other, key)}
             held[key] = node.operands[2]
         elif key in held and node.local is not None:
             instead[node.local.name] = held[key]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -132,14 +133,14 @@ def _run(writer: Writer, listing: Listing, inputs: Sequence[Value]) -> list[Valu
         return slots[item] if isinstance(item, int) else writer.constant(item)
 
     for operation in listing.operations:
-        values = _outputs(writer, operation, list(map(read, operation.inputs)))
         fixed = all(not isinstance(item, int) or item in known for item in operation.inputs)
         known.update(operation.outputs if fixed else ())
-        for slot, value in zip(operation.outputs, values, strict=True):
-            # An array that depends on no argument is computed once, and not where it is read.
-            slots[slot] = (
-                writer.settled(value) if fixed and not value.cheap else _kept(writer, value, uses.get(slot, 0))
-            )
+        # What depends on no argument is computed once, and not where it is read.
+        with writer.outside() if fixed else contextlib.nullcontext():
+            values = _outputs(writer, operation, list(map(read, operation.inputs)))
+            for slot, value in zip(operation.outputs, values, strict=True):
+                settled = fixed and not value.cheap
+                slots[slot] = writer.settled(value) if settled else _kept(writer, value, uses.get(slot, 0))
     return [read(item) for item in listing.outputs]
 
 

@@ -24,18 +24,18 @@ extend(class Curves {
     layers.push(drawn("text", { x: wide - 12, y: high - 5, "text-anchor": "end" }, `step; ${label}`));
     for (const [key, run] of Object.entries(this.runs)) {
       const { look } = this.opening.optimizers[key];
-      const words = [];
+      let words = "";
       for (let k = 0; k < run.loss.length; k += 1) {
         const value = name(run.loss[k]);
         if (!Number.isFinite(value)) continue;
         const py = Math.min(Math.max(y(value), -50), high);
-        words.push(`${words.length ? "L" : "M"}${tenth(x(k))} ${tenth(py)}`);
+        words += `${words ? "L" : "M"}${tenth(x(k))} ${tenth(py)}`;
         if (k >= run.stopped_at) break;
       }
       const paint = this.paint(key);
       const clip = `url(#${this.unique}-curves)`;
       layers.push(
-        drawn("path", { d: words.join(""), fill: "none", stroke: paint, "stroke-width": 2, "stroke-dasharray": look.dash || null, "clip-path": clip }),
+        drawn("path", { d: words, fill: "none", stroke: paint, "stroke-width": 2, "stroke-dasharray": look.dash || null, "clip-path": clip }),
       );
     }
     layers.push(drawn("path", { d: `M${x(this.lastStep)} 10V${high - bottom}`, class: "cursor" }));

@@ -76,4 +76,15 @@ function clipped(x0, y0, x1, y1, box) {
   return from > to ? null : [x0 + from * dx, y0 + from * dy, x0 + to * dx, y0 + to * dy];
 }
 
-const tenth = (value) => Math.round(value * 10) / 10; // of a pixel: shorter text, and faster to write than toFixed
+// A length in tenths of a pixel, as text. A drag writes thousands of them a frame, and most were written before.
+const WRITTEN = new Map();
+
+function tenth(value) {
+  const tenths = Math.round(value * 10);
+  let text = WRITTEN.get(tenths);
+  if (text === undefined) {
+    text = String(tenths / 10);
+    if (WRITTEN.size < 1e5) WRITTEN.set(tenths, text);
+  }
+  return text;
+}

@@ -56,7 +56,7 @@ def test_every_box_that_ended_is_drawn_by_its_reason(himmelblau):
         assert len(rectangles(ax, reason)[0]) == len(expected) == himmelblau.ended[reason]
         np.testing.assert_array_equal(rectangles(ax, reason)[0], np.reshape(expected, (-1, 2)))
     assert ax.get_title("left") == "Himmelblau: 9 critical points, and no other"
-    assert "157 boxes; sum of (-1)^index 1, as the boundary requires" in [text.get_text() for text in ax.texts]
+    assert "157 boxes; sum of (−1)ⁱⁿᵈᵉˣ 1, as the boundary requires" in [text.get_text() for text in ax.texts]
     assert legend(ax) == [
         "none, by its range (51)",
         "none, by the mean value form (4)",

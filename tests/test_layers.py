@@ -31,6 +31,7 @@ LEVELS = {
             "_kept",
             "_numerics",
             "_host_random",
+            "_imports",
             "_digests",
             "_files",
             "_partials",
@@ -53,7 +54,7 @@ LEVELS = {
 }
 # Inside a level too there is an order: a name stands above all that its files may import.
 FLOORS = [
-    ["_version", "_jaxpr", "_columns", "_numerics", "_host_random", "_files", "_warnings"],
+    ["_version", "_jaxpr", "_columns", "_numerics", "_host_random", "_imports", "_files", "_warnings"],
     ["_host", "_shown", "_checks", "_callbacks", "_digests", "_derivatives", "_kept"],
     ["_contract"],
     ["_partials", "_hoist", "devices", "minibatches", "problems"],
@@ -201,6 +202,7 @@ def test_importing_the_package_loads_nothing_heavy():
         "pandas",
         "tyro",
         "contourpy",
+        "flax",
     )
     loaded = run_python(f"import sys, jaxopt_notes; print([name for name in {heavy!r} if name in sys.modules])")
     assert loaded.strip() == "[]"
@@ -211,9 +213,18 @@ def test_public_names_are_what_they_seem_whatever_was_imported_first():
         "import jaxopt_notes.report, jaxopt_notes.minimize, jaxopt_notes.sweeps.run.sweep, jaxopt_notes.plots\n"
         "import jaxopt_notes as jon\n"
         "print(all(callable(f) for f in (jon.minimize, jon.report, jon.plot, jon.sweep, jon.classify)))\n"
-        "print(all(hasattr(jon, name) for name in dir(jon)))"
+        "print(all(hasattr(room, name) for room in (jon, jon.problems) for name in dir(room)))"
     )
     assert run_python(code).split() == ["True", "True"]
+
+
+def test_what_tables_need_is_imported_once_and_a_failure_is_left_to_the_table():
+    code = (
+        "import sys; from jaxopt_notes._imports import import_tables\n"
+        "thread = import_tables(); thread.join(); print('xarray' in sys.modules, import_tables() is thread)"
+    )
+    assert run_python(code).split() == ["True", "True"]
+    assert run_python(f"import sys; sys.modules['xarray'] = None\n{code}").split() == ["True", "True"]
 
 
 def test_a_missing_extra_is_named():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from .. import _checks
 from ._adapters import DropoutRate as DropoutRate
 from ._battery import Task as Task
 from ._battery import battery as battery
@@ -132,9 +133,7 @@ _OF_FLAX = {
 def __getattr__(name: str) -> Any:
     """Load what is made of flax when it is first asked for: that takes as long as all of optax."""
     if name not in _OF_FLAX:
-        from .._checks import nearest
-
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest(name, __all__)}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_checks.nearest(name, __all__)}")
     return getattr(importlib.import_module(f".{_OF_FLAX[name]}", __name__), name)
 
 

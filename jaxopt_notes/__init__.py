@@ -2,7 +2,7 @@
 
     problems -> (optimizer, space) -> minimize / sweep -> xarray.Dataset -> best -> classify -> plots, report
 
-`import jaxopt_notes` loads jax, optax and flax; xarray, scipy, matplotlib and scikit-learn load when first used.
+`import jaxopt_notes` loads jax and optax; flax, xarray, scipy, matplotlib and scikit-learn load when first used.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ nb_execution_mode = "auto"
 nb_execution_excludepatterns = ["*.ipynb"]
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+nb_merge_streams = True
 nb_code_prompt_show = "Show the answer"  # only answers of exercises are folded
 nb_code_prompt_hide = "Hide the answer"
 nb_render_markdown_format = "myst"  # also of outputs, whose links to notebooks then lead to their pages

@@ -216,6 +216,7 @@ def test_advice_shows_each_claim_once_with_its_sentences_and_its_page():
     assert words.count("adam_or_momentum/less_sensitive_digits") == 1
     assert "[`adam_or_momentum/less_sensitive_digits`](04.ipynb) (S54, A53)" in words
     assert "**holds** The largest rate is best." in words
+    assert "\nMeasured: The one sentence holds here.\n" in words
     assert "*Rather:* " in words  # a correction
     with pytest.raises(ValueError, match="unknown row 'S555'; did you mean 'S55'"):
         ledger_pages.advice(["S555"])

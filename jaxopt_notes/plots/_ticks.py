@@ -59,7 +59,7 @@ def log_ticks(low: float, high: float) -> np.ndarray:
 
 
 def log_texts(ticks: Sequence[float] | np.ndarray) -> list[str]:
-    """Numbers between 0.001 and 10,000 as they are; where one lies beyond, all as powers of ten.
+    r"""Numbers between 0.001 and 10,000 as they are; where one lies beyond, all as powers of ten.
 
     Arguments:
         ticks: numbers above 0, as `log_ticks` gives.
@@ -70,8 +70,8 @@ def log_texts(ticks: Sequence[float] | np.ndarray) -> list[str]:
     Example:
         >>> log_texts([0.1, 1, 1000])
         ['0.1', '1', '1,000']
-        >>> log_texts([1e-6, 1e-5])
-        ['$10^{-6}$', '$10^{-5}$']
+        >>> log_texts([1e-6, 3e-6])
+        ['$10^{-6}$', '$3{\\times}10^{-6}$']
     """
     if all(1e-3 <= tick <= 1e4 for tick in ticks):
         return [f"{tick:,.6g}" for tick in ticks]
@@ -113,10 +113,12 @@ def round_ticks(*axes: Axes) -> None:
     Example:
         >>> from matplotlib.figure import Figure
         >>> ax = Figure().add_subplot()
-        >>> _ = ax.loglog([1, 2, 4], [0.2, 0.3, 6.0])
+        >>> _ = ax.loglog([1, 2, 4], [0.2, 0.3, 0.6])
         >>> round_ticks(ax)
-        >>> list(ax.get_yticks())
-        [0.3, 1.0, 3.0]
+        >>> ax.set_ylim(0.15, 0.7)
+        (0.15, 0.7)
+        >>> [round(float(tick), 3) for tick in ax.get_yticks()]
+        [0.2, 0.4, 0.6]
     """
     for axis in (each for ax in axes for each in (ax.xaxis, ax.yaxis)):
         if axis.get_scale() == "log" and type(axis.get_major_locator()) is LogLocator:

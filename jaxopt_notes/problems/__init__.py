@@ -1,10 +1,13 @@
-"""What to minimise: test functions, data sets and networks, each a `Problem`."""
+"""What to minimise: test functions, data sets and networks, each a `Problem`. Flax loads with the first network."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from ._adapters import DropoutRate as DropoutRate
 from ._battery import Task as Task
 from ._battery import battery as battery
-from ._convolution import Conv as Conv
-from ._convolution import convolve as convolve
 from ._datasets import Examples as Examples
 from ._datasets import digits as digits
 from ._facts import Facts as Facts
@@ -12,8 +15,6 @@ from ._facts import KnownPoint as KnownPoint
 from ._files import cifar10 as cifar10
 from ._files import mnist as mnist
 from ._from_equinox import from_equinox as from_equinox
-from ._from_linen import from_linen as from_linen
-from ._from_nnx import from_nnx as from_nnx
 from ._functions import CATALOGUE as CATALOGUE
 from ._functions import absolute_value as absolute_value
 from ._functions import ackley as ackley
@@ -40,17 +41,23 @@ from ._functions import tanh as tanh
 from ._functions import tilted_canyon as tilted_canyon
 from ._functions import trough as trough
 from ._functions import x_cos_pi_x as x_cos_pi_x
-from ._images import CNN as CNN
-from ._images import ResNet as ResNet
-from ._images import batch_norm_loss as batch_norm_loss
-from ._images import classifier as classifier
-from ._images import digits_cnn as digits_cnn
-from ._images import digits_resnet as digits_resnet
 from ._metric import Metric as Metric
 from ._metric import maximize as maximize
-from ._models import MLP as MLP
-from ._models import digits_mlp as digits_mlp
 from ._problem import Problem as Problem
+
+if TYPE_CHECKING:
+    from ._convolution import Conv as Conv
+    from ._convolution import convolve as convolve
+    from ._from_linen import from_linen as from_linen
+    from ._from_nnx import from_nnx as from_nnx
+    from ._images import CNN as CNN
+    from ._images import ResNet as ResNet
+    from ._images import batch_norm_loss as batch_norm_loss
+    from ._images import classifier as classifier
+    from ._images import digits_cnn as digits_cnn
+    from ._images import digits_resnet as digits_resnet
+    from ._models import MLP as MLP
+    from ._models import digits_mlp as digits_mlp
 
 __all__ = [
     "CATALOGUE",
@@ -105,3 +112,31 @@ __all__ = [
     "trough",
     "x_cos_pi_x",
 ]
+
+_OF_FLAX = {
+    "Conv": "_convolution",
+    "convolve": "_convolution",
+    "from_linen": "_from_linen",
+    "from_nnx": "_from_nnx",
+    "CNN": "_images",
+    "ResNet": "_images",
+    "batch_norm_loss": "_images",
+    "classifier": "_images",
+    "digits_cnn": "_images",
+    "digits_resnet": "_images",
+    "MLP": "_models",
+    "digits_mlp": "_models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is made of flax when it is first asked for: that takes as long as all of optax."""
+    if name not in _OF_FLAX:
+        from .._checks import nearest
+
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{nearest(name, __all__)}")
+    return getattr(importlib.import_module(f".{_OF_FLAX[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

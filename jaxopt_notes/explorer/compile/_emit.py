@@ -193,8 +193,8 @@ class Emitter:
         if not shape:
             body(index)
         elif len(shape) == 1 and shape[0] <= SHORT and any(isinstance(i, Local) for i in index):
-            for i in range(shape[0]):
-                body((*index, i))
+            for place in range(shape[0]):
+                body((*index, place))
         elif shape[0] == 1:
             self.loops(shape[1:], body, (*index, 0))
         else:

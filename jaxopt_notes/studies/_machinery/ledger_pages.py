@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ... import _checks
 from ...optimizers import OPTIMIZERS, RULES
 from . import ledger
-from .claim import Claim, Outcome
+from .claim import Claim, Outcome, in_words
 from .judgement import answers
 from .ledger import Row
 
@@ -32,6 +32,8 @@ def statements(lecture: str, measured: Mapping[str, Claim] | None = None) -> str
     """
     told = ledger.load().lectures[lecture]
     lines = [f"*{told.title}*: {told.by}."] if told.by else []
+    counts = _in_words(ledger.rows(lecture), measured or {})
+    lines += ["", f"Measured: {counts}"] if counts else []
     body = [
         (f"**{row.id}**\n\n{row.place}", f"{plain(row.said)} ({plain(row.key)})", _outcome(row, measured or {}))
         for row in ledger.rows(lecture)
@@ -68,7 +70,14 @@ def advice(
             found.setdefault(part, []).append(row.id)
     said = [f"- **{row.id}** {plain(row.said)}" for row in rows]
     shown = [f"- {_linked(part, pages or {})} ({', '.join(ids)})" for part, ids in found.items()]
-    return "\n".join(["They say:", "", *said, "", "Measured:", "", *shown])
+    words = " ".join(filter(None, ["Measured:", _in_words(rows, measured or {})]))
+    return "\n".join(["They say:", "", *said, "", words, "", *shown])
+
+
+def _in_words(rows: Sequence[Row], measured: Mapping[str, Claim]) -> str:
+    """How many of the claims of these rows hold, each counted once; "" where none was measured."""
+    names = dict.fromkeys(name for row in rows for name in row.claim if name in measured)
+    return in_words([measured[name] for name in names]) if names else ""
 
 
 def _linked(part: str, pages: Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from ... import _checks
+from ..._imports import import_tables
 from ...problems import Problem
 from ..compute.group_plan import GroupPlan
 from ..compute.mesh import devices_of
@@ -340,8 +341,7 @@ def _run(
     Everything that can be refused is refused before the first folder is claimed, as each runner checks its options when
     it is made. After an interruption the remaining groups are left out.
     """
-    import xarray
-
+    import_tables()
     if how.compact and specification.options.patience is None:
         raise ValueError("compact=True leaves out trials that have stopped, so it needs patience")
     if plan is not None:
@@ -358,6 +358,8 @@ def _run(
     _ = runners[0][0].layout  # which with an executor is a worker's, who may refuse the loss
     if "" in specification.families:
         return _family(specification.families[""], runners, path, specification, how)
+    import xarray
+
     if path is not None:
         claim(path, "families.json", {"families": list(specification.families)}, how.repair)
     tables: dict[str, xarray.Dataset] = {}

@@ -57,6 +57,15 @@ function ticks(low, high, most) {
   return found;
 }
 
+// Those of the ticks whose labels fit, and more of them until there are two: one number is no scale.
+function fitting(low, high, most, fits) {
+  for (let count = most; count < most + 8; count += 1) {
+    const found = ticks(low, high, count).filter(fits);
+    if (found.length > 1) return found;
+  }
+  return ticks(low, high, most).filter(fits);
+}
+
 // The part of a segment inside a box, or null: coordinates far outside would overflow the renderer.
 function clipped(x0, y0, x1, y1, box) {
   let from = 0;

@@ -128,14 +128,13 @@ extend(class Terrain {
     const { x, y } = this.scales();
     const [u, labels] = [this.unit, []];
     const [[x0], [x1]] = this.state.window;
-    const most = Math.max(3, Math.round(8 / u));
-    for (const value of ticks(x0, x1, most)) {
-      if (x(value) < 30 * u || x(value) > this.width - 30 * u) continue;
+    const across = (value) => x(value) >= 30 * u && x(value) <= this.width - 30 * u;
+    for (const value of fitting(x0, x1, Math.max(3, Math.round(8 / u)), across)) {
       labels.push(drawn("text", { x: x(value), y: this.height - 6 * u, "text-anchor": "middle" }, shown(value)));
       labels.push(drawn("path", { d: `M${x(value)} ${this.height}v${-4 * u}`, class: "tick" }));
     }
-    for (const value of ticks(...this.vertical, Math.max(3, Math.round(6 / u)))) {
-      if (y(value) < 20 * u || y(value) > this.height - 24 * u) continue;
+    const up = (value) => y(value) >= 20 * u && y(value) <= this.height - 24 * u;
+    for (const value of fitting(...this.vertical, Math.max(3, Math.round(6 / u)), up)) {
       labels.push(drawn("text", { x: 8 * u, y: y(value) + 4 * u }, shown(value)));
       labels.push(drawn("path", { d: `M0 ${y(value)}h${4 * u}`, class: "tick" }));
     }

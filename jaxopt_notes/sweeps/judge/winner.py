@@ -104,7 +104,7 @@ class Best:
             )
         lines.extend(f"warning: {edge}" for edge in self.edges)
         if self.unfinished:
-            lines.append(f"warning: {self.unfinished} trials did not finish: this is the best of an interrupted sweep")
+            lines.append(f"warning: the sweep was interrupted, and {self.unfinished} of its trials did not finish")
         lines += [f"best of {name}: {one._headline}" for name, one in [*self.families.items()][:_FAMILIES]]
         if len(self.families) > _FAMILIES:
             lines.append(f"and {len(self.families) - _FAMILIES} more families")

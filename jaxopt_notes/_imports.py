@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import threading
 
 import numpy as np
@@ -19,6 +20,9 @@ def import_tables() -> threading.Thread:
     # A daemon, so that a script that fails does not wait for it.
     thread = threading.Thread(target=_import, name="import xarray", daemon=True)
     thread.start()
+    # A child would inherit the lock of a module whose import no thread of its own finishes.
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=thread.join)
     return thread
 
 

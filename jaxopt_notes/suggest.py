@@ -61,7 +61,7 @@ class Suggestion:
         if self.best is None or self.interval is None:
             return f"no rate lowered the loss ({tested})"
         low, high = (f"{end:.2g}" for end in self.interval)
-        if low == high:
+        if self.interval[0] == self.interval[1]:
             lines = [f"learning rate {self.best:.2g} ({tested})", f"no other rate reaches {GOOD:.0%} of its fall"]
         else:
             lines = [f"learning rate {low} to {high}, best {self.best:.2g} ({tested})"]

@@ -49,7 +49,7 @@ class TestCtrlC:
         process.send_signal(signal.SIGINT)
         shown = process.communicate()[1]
         assert process.returncode == 0, shown
-        assert "0 of 8 trials finished; 4 stopped on the way have status -4, the others have status -1" in shown
+        assert "0 of 8 trials finished; 4 stopped on the way (status -4), 4 did not begin (status -1)" in shown
         table = jon.load(f"{folder}.nc")
         one = table.sel(learning_rate=0.01, beta=0.9, seed=2)
         whole = expected.sel(learning_rate=0.01, beta=0.9, seed=2)
@@ -94,7 +94,7 @@ class TestCtrlC:
 
         monkeypatch.setattr(Engine, "_results", asked_twice)
         monkeypatch.setattr(Progress, "segment", segment)
-        with pytest.warns(UserWarning, match="interrupted: 0 of 2 trials finished; the others have status -1"):
+        with pytest.warns(UserWarning, match="interrupted: 0 of 2 trials finished; 2 did not begin .status -1."):
             table = jon.sweep(VALLEY, jon.momentum, RATES, steps=50, progress=False)
         assert (table.status == jon.Status.NOT_RUN).all()
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

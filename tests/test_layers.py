@@ -227,6 +227,16 @@ def test_what_tables_need_is_imported_once_and_a_failure_is_left_to_the_table():
     assert run_python(f"import sys; sys.modules['xarray'] = None\n{code}").split() == ["True", "True"]
 
 
+def test_a_child_does_not_wait_for_an_import_of_its_parent():
+    code = (
+        "import os, signal; from jaxopt_notes._imports import import_tables; import_tables()\n"
+        "child = os.fork()\n"
+        "if not child: signal.alarm(60); import xarray; os._exit(0)\n"
+        "print(os.waitpid(child, 0)[1])"
+    )
+    assert run_python(code).split() == ["0"]
+
+
 def test_a_missing_extra_is_named():
     hidden = "import sys; sys.modules['matplotlib'] = sys.modules['sklearn'] = None\n"
     for call, extra in (("jon.plot", "plots"), ("jon.problems.digits()", "data")):

@@ -4,6 +4,8 @@ every argument that does not fit is named before anything is compiled."""
 import os
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import jax
@@ -58,11 +60,12 @@ SPECS = {
     "first": {"kernel": PartitionSpec(None, "model"), "bias": PartitionSpec("model")},
     "second": {"kernel": PartitionSpec("model", None), "bias": PartitionSpec()},
 }
+TWICE = {"first": {"kernel": PartitionSpec("model", "model"), "bias": None}, "second": None}
 LAYOUTS = {
     "data": ({"trials": 2, "data": 2}, None),
     "model": ({"trials": 2, "model": 2}, SPECS),
     "both": ({"trials": 1, "data": 2, "model": 2}, SPECS),
-    "begun": ({"model": 2, "trials": 2}, {"first": PartitionSpec(), "second": SPECS["second"]}),
+    "begun": ({"model": 2, "trials": 2}, {"first": None, "second": SPECS["second"]}),
 }
 
 
@@ -172,6 +175,10 @@ def test_an_interrupted_store_resumes_bit_identically_and_refuses_another_mesh(p
             ValueError,
             "structure of the param",
         ),
+        ({"mesh": INNER, "param_specs": TWICE}, ValueError, "kernel'.* names an axis twice"),
+        ({"mesh": INNER}, ValueError, "nothing is split along the axes .'model'."),
+        ({"mesh": {"trials": 2, "batch": 2}}, ValueError, "nothing is split along the axes .'batch'."),
+        ({"mesh": {"trials": 4}, "param_specs": PartitionSpec("model")}, ValueError, "unknown .* 'model'"),
     ],
 )
 def test_what_does_not_fit_is_named(problem, changed, error, message):
@@ -179,6 +186,17 @@ def test_what_does_not_fit_is_named(problem, changed, error, message):
     made = {"mesh": mesh(**sizes)} if isinstance(sizes, dict) else {}
     with pytest.raises(error, match=message):
         jon.sweep(problem, jon.adam, SPACE, **(COMMON | changed | made))
+
+
+def test_a_plan_names_its_devices_and_keeps_its_mesh_when_it_is_remade(problem):
+    plan = jon.plan(problem, jon.adam, SPACE, **PLANNED, width=4, mesh=mesh(trials=2, data=2))
+    assert "on 4 cpu devices, each trial split over 2 devices {'data': 2}" in " ".join(str(plan).split())
+    assert plan.remake(steps=6).groups[0].static.split == plan.groups[0].static.split
+    assert plan.remake(mesh=None).groups[0].static.split is None
+    with pytest.raises(ValueError, match="leave devices out"):
+        plan.remake(devices=jax.devices()[:1])
+    with pytest.raises(ValueError, match="no executor"):
+        jon.sweep(plan, executor=ProcessPoolExecutor(1, mp_context=get_context("spawn")))
 
 
 def test_invariance_is_a_question_about_whole_devices(problem):

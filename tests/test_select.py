@@ -409,3 +409,14 @@ class TestIntervalsOfPoints:
         for name, share in first.shares.items():
             assert second.shares[name] == pytest.approx(share, abs=1e-6)
             assert second.intervals[name] == pytest.approx(first.intervals[name], abs=1e-6)
+
+
+def test_the_best_of_an_interrupted_sweep_names_what_is_missing():
+    rates = jon.grid(learning_rate=[0.01, 0.05, 0.09])
+    valley = jon.problems.quadratic([1.0, 20.0])
+    table = jon.sweep(valley, jon.gradient_descent, rates, seeds=2, steps=20, progress=False)
+    assert jon.best(table).unfinished == 0
+    table.status[{"learning_rate": 2}] = jon.Status.NOT_RUN
+    found = jon.best(table)
+    assert found.unfinished == 2
+    assert "interrupted, and 2 of its trials did not finish" in str(found)

@@ -186,7 +186,7 @@ def _one_array(function: Callable, numbers: dict[str, Array], grad: Array, *slot
 
 
 class Optimizer(optax.GradientTransformationExtraArgs):  # type: ignore[misc]
-    """An (init, update) pair that is shown as the call that made it."""
+    """An (init, update) pair that is shown by its method and numbers; choices such as `centered` are not shown."""
 
     __slots__ = ()
 

@@ -63,6 +63,11 @@ def plot(
         >>> plot(xr.Dataset(data, {"learning_rate": [0.01, 0.1]})).get_xlabel()
         'learning rate'
     """
+    if ax is not None and not isinstance(ax, Axes):
+        raise TypeError(
+            f"ax must be matplotlib Axes, got {ax!r}; another metric is drawn by "
+            "plots.learning_rate_sensitivity(table, metric=...) or plots.heatmap(table, ..., metric=...)"
+        )
     if isinstance(table, AllCriticalPoints) and table.history is not None and has_two_parameters(table):
         return boxes(table, ax)
     if isinstance(table, Race):

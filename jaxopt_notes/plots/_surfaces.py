@@ -258,7 +258,7 @@ def _bar_ticks(edges: np.ndarray, signed: bool) -> tuple[np.ndarray, list[str]]:
     """Round numbers for the colour bar; every few levels where round ones would crowd at one end of it."""
     low, high = edges[0], edges[-1]
     ratios = edges[2:] / edges[1:-1] if low >= 0 and edges[1] > 0 else np.ones(1)
-    if high > 4 * low and ratios[0] > 1 and np.allclose(ratios, ratios[-1], rtol=0.05):
+    if high > 4 * low and len(ratios) and ratios[0] > 1 and np.allclose(ratios, ratios[-1], rtol=0.05):
         ticks = log_ticks(low if low > edges[1] / 3 else edges[1], high)
         return ticks, log_texts(ticks)
     even = signed or np.allclose(np.diff(edges), edges[1] - low, rtol=1e-3)

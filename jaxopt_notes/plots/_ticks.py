@@ -47,7 +47,7 @@ def log_ticks(low: float, high: float) -> np.ndarray:
     if not high > low:
         return np.array([low, high])
     decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
-    width = np.log10(high / low)
+    width = np.log10(high) - np.log10(low)
     steps = (1, 2, 5) if width < 1.3 else (1, 3) if width < 3 else (1,)
     every = max(1, round(width / 5)) if width >= 3 else 1
     decades = decades[decades >= np.log10(low) - 1e-6] if every > 1 else decades
@@ -74,9 +74,11 @@ def log_texts(ticks: Sequence[float] | np.ndarray) -> list[str]:
         ['$10^{-6}$', '$3{\\times}10^{-6}$']
     """
     if all(1e-3 <= tick <= 1e4 for tick in ticks):
-        return [f"{tick:,.6g}" for tick in ticks]
-    parts = [f"{tick:.3e}".split("e") for tick in ticks]
-    factors = ["" if float(part) == 1 else rf"{float(part):g}{{\times}}" for part, _ in parts]
+        digits = next((n for n in range(6, 17) if len({f"{tick:.{n}g}" for tick in ticks}) == len(set(ticks))), 17)
+        return [f"{tick:,.{digits}g}" for tick in ticks]
+    digits = next((n for n in range(3, 17) if len({f"{tick:.{n}e}" for tick in ticks}) == len(set(ticks))), 16)
+    parts = [f"{tick:.{digits}e}".split("e") for tick in ticks]
+    factors = ["" if float(part) == 1 else rf"{float(part):.{digits + 1}g}{{\times}}" for part, _ in parts]
     return [f"${factor}10^{{{int(power)}}}$" for factor, (_, power) in zip(factors, parts, strict=True)]
 
 

@@ -146,7 +146,8 @@ class AllCriticalPoints:
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {_plural(kind, count)}" for kind, count in collections.Counter(self.kind).items())
         number = f"{len(self)} critical point{'' if len(self) == 1 else 's'}"
-        lines = [f"{number} in the box, each proved: {kinds}" if kinds else "no critical point was found in the box"]
+        box = f"the box {_sides(self._task.lower.vector, self._task.upper.vector)}"
+        lines = [f"{number} in {box}, each proved: {kinds}" if kinds else f"no critical point was found in {box}"]
         if self.on_boundary.any():
             lines.append(f"{int(self.on_boundary.sum())} of these on the boundary of the box, within rounding")
         lines.append(self._completeness())
@@ -346,6 +347,12 @@ def _place(lower: np.ndarray, upper: np.ndarray) -> str:
     middle, half = 0.5 * (lower + upper), float((upper - lower).max(initial=0.0)) / 2
     numbers = ", ".join(f"{x:.6g}" for x in middle[:6]) + (", ..." if len(middle) > 6 else "")
     return f"({numbers}) +- {half:.1g}"
+
+
+def _sides(lower: np.ndarray, upper: np.ndarray) -> str:
+    """A box by its sides; of many, the first four."""
+    sides = [f"[{low:.6g}, {high:.6g}]" for low, high in zip(lower[:4], upper[:4], strict=True)]
+    return " x ".join(sides) + (" x ..." if len(lower) > 4 else "")
 
 
 def _plural(kind: str, count: int) -> str:

@@ -174,8 +174,10 @@ class Emitter:
     def outside(self) -> Iterator[None]:
         """Write what runs once, when the module is loaded."""
         stack, self.stack = self.stack, [self.once]
-        yield
-        self.stack = stack
+        try:
+            yield
+        finally:
+            self.stack = stack
 
     @contextmanager
     def loop(self, count: int) -> Iterator[Local]:

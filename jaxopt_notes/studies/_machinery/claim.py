@@ -146,6 +146,8 @@ def in_words(claims: Sequence[Claim]) -> str:
         >>> print(in_words([Claim("a", "Half is below one.", 0.5, high=1.0)]))
         The one sentence holds here.
     """
+    if not claims:
+        raise ValueError("claims must have at least one claim, got none")
     holds, not_holding, undecided = tally(claims).values()
     if holds == len(claims):
         return f"All {holds} sentences hold here." if holds > 1 else "The one sentence holds here."

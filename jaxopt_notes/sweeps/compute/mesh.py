@@ -55,8 +55,19 @@ def devices_of(devices: Any, mesh: Any, param_specs: Any, executor: Any = None) 
         raise ValueError(f"mesh must have an axis {AXIS!r}, along which trials run side by side; got {mesh.axis_names}")
     explicit = [name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind != AxisType.Auto]
     if explicit:
-        raise ValueError(f"mesh must have axes of type AxisType.Auto, got others for {explicit}")
+        raise ValueError(
+            f"mesh must have axes of type AxisType.Auto, got others for {explicit}: give jax.make_mesh "
+            f"axis_types=(jax.sharding.AxisType.Auto,) * {len(mesh.axis_names)}"
+        )
     return Inside(mesh, EVERYWHERE if param_specs is None else param_specs)
+
+
+def as_arguments(devices: Devices) -> dict[str, Any]:
+    """What `devices_of` makes these devices of, by the names of a sweep's arguments."""
+    if isinstance(devices, Inside):
+        specs = None if devices.param_specs == EVERYWHERE else devices.param_specs
+        return {"devices": None, "mesh": devices.mesh, "param_specs": specs}
+    return {"devices": devices, "mesh": None, "param_specs": None}
 
 
 def mesh_of(devices: Devices) -> Mesh:
@@ -144,26 +155,37 @@ def split_of(devices: Devices, params: PyTree, examples: int) -> Split | None:
     Raises:
         TypeError, ValueError: param_specs that do not suit the mesh or the parameters; a batch that cannot be split.
     """
-    if not isinstance(devices, Inside) or devices.mesh.axis_names == (AXIS,):
+    if not isinstance(devices, Inside):
         return None
     sizes = devices.mesh.shape
-    leaf = lambda one: isinstance(one, PartitionSpec)
+    # JAX's shorthand for what is not split is None, which is no leaf of a pytree.
+    leaf = lambda one: one is None or isinstance(one, PartitionSpec)
     try:
         spread = jax.tree.map(
             lambda spec, part: jax.tree.map(lambda _: spec, part), devices.param_specs, params, is_leaf=leaf
         )
     except ValueError as error:
-        raise ValueError(f"param_specs must have the structure of the parameters, or begin it: {error}") from None
-    specs = jax.tree.leaves(spread, is_leaf=leaf)
+        wanted = jax.tree.map(jnp.shape, params)
+        raise ValueError(
+            f"param_specs must have the structure of the parameters, or begin it, got {devices.param_specs} for "
+            f"parameters of the shapes {wanted}"
+        ) from error
+    specs = [EVERYWHERE if spec is None else spec for spec in jax.tree.leaves(spread, is_leaf=leaf)]
     for (path, like), spec in zip(jax.tree.leaves_with_path(params), specs, strict=True):
         _check_spec(f"param_specs{jax.tree_util.keystr(path)}", spec, like.shape, sizes)
     data = DATA in sizes and examples > 0
+    used = {AXIS, *([DATA] if data else []), *(axis for spec in specs for axis in _axes(spec))}
+    if idle := [axis for axis, size in sizes.items() if size > 1 and axis not in used]:
+        raise ValueError(
+            f"nothing is split along the axes {idle} of mesh, so their devices would all compute the same: batches of "
+            f"data are split along an axis {DATA!r}, parameters along the axes that param_specs names"
+        )
     if data and examples % sizes[DATA]:
         raise ValueError(
             f"a step sees {examples} examples, which an axis {DATA!r} of {sizes[DATA]} devices cannot split evenly: "
             f"give a batch_size that is a multiple of {sizes[DATA]}"
         )
-    return Split(tuple(specs), data)
+    return None if devices.mesh.axis_names == (AXIS,) else Split(tuple(specs), data)
 
 
 def _check_spec(name: str, spec: Any, shape: tuple[int, ...], sizes: Any) -> None:
@@ -172,10 +194,18 @@ def _check_spec(name: str, spec: Any, shape: tuple[int, ...], sizes: Any) -> Non
     if len(spec) > len(shape):
         raise ValueError(f"{name} is {spec}, of more dimensions than the shape {shape} that it splits")
     inner = [axis for axis in sizes if axis != AXIS]
+    for axis in _axes(spec):
+        _checks.choice(name, axis, inner)
+    if len(set(_axes(spec))) < len(_axes(spec)):
+        raise ValueError(f"{name} is {spec}, which names an axis twice")
     for length, entry in zip(shape, spec, strict=False):
-        axes = () if entry is None else entry if isinstance(entry, tuple) else (entry,)
-        for axis in axes:
-            _checks.choice(name, axis, inner)
+        axes = _axes(PartitionSpec(entry))
         parts = int(np.prod([sizes[axis] for axis in axes]))
         if length % parts:
             raise ValueError(f"{name} is {spec}: a dimension of {length} cannot be split evenly over {parts} devices")
+
+
+def _axes(spec: PartitionSpec) -> list[Any]:
+    """The axes of a mesh that a spec names."""
+    entries = [entry if isinstance(entry, tuple) else (entry,) for entry in spec if entry is not None]
+    return [axis for axes in entries for axis in axes]

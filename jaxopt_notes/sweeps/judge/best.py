@@ -242,6 +242,7 @@ def _best_of(
         chosen_by=int(chosen.sum()),
         held_out=report_seeds is not None,
         direction=scores.direction,
+        unfinished=sum(int(np.isin(one["status"], (Status.NOT_RUN, Status.INTERRUPTED)).sum()) for one in tables),
     )
 
 

@@ -62,6 +62,7 @@ class Best:
         families: of a tree the best of each family, which competes within it alone, the best family first.
         direction: "min" where the lowest of the metric won, "max" where the highest did.
         test: the same metric of the winner on the test data, if it was chosen by the validation data.
+        unfinished: number of trials that were interrupted or did not begin; among them the winner may be missing.
     """
 
     config: dict[str, Any]
@@ -80,6 +81,7 @@ class Best:
     families: Mapping[str, Best] = field(default_factory=dict)
     direction: Direction = "min"
     test: Tested | None = None
+    unfinished: int = 0
 
     def __str__(self) -> str:
         lines = []
@@ -101,6 +103,8 @@ class Best:
                 f"fewer than 6 seeds cannot separate any two configurations at {CONFIDENCE:.0%}: run at least 6"
             )
         lines.extend(f"warning: {edge}" for edge in self.edges)
+        if self.unfinished:
+            lines.append(f"warning: the sweep was interrupted, and {self.unfinished} of its trials did not finish")
         lines += [f"best of {name}: {one._headline}" for name, one in [*self.families.items()][:_FAMILIES]]
         if len(self.families) > _FAMILIES:
             lines.append(f"and {len(self.families) - _FAMILIES} more families")

@@ -156,6 +156,8 @@ class Store:
                 lines = [f"  {name}: {known.get(name)} there, {identity.get(name)} now" for name in changed]
                 remedy = f"give width={known['width']}" if changed == ["width"] else "finish it as it was defined"
                 hint = f"{self.folder} holds another sweep; {remedy}, or choose another folder"
+                if "seeds" in changed or "axes" in changed or "steps" in changed:
+                    hint += " (extend=True adds seeds, points or steps to what is there)"
                 raise StoreError("\n".join([hint, *lines]))
             else:  # the sweep there has no result, as when its first call failed, so this one may take the folder
                 (self.files / "narrowed.json").unlink(missing_ok=True)

@@ -315,7 +315,7 @@ def _made(payload: bytes, width: int | str | None) -> tuple[Engine, Keep]:
 
 def _check_same(there: dict[str, Any], here: dict[str, Any]) -> None:
     changed = [
-        f"{name} is {there.get(name)} there, {here.get(name)} here" for name in there if there[name] != here[name]
+        f"{name} is {there.get(name)} there, {here.get(name)} here" for name in there if there[name] != here.get(name)
     ]
     if changed:
         raise RuntimeError(

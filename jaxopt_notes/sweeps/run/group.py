@@ -130,5 +130,7 @@ def _trials_in(layout: Layout, chunks: Iterable[int]) -> int:
 def _warn_unfinished(why: str, shelf: Shelf, layout: Layout) -> None:
     done = shelf.trials_finished()
     stopped = shelf.trials_interrupted()
-    on_the_way = f"{stopped} stopped on the way have status {Status.INTERRUPTED.value}, " if stopped else ""
-    warn(f"{why}: {done} of {layout.trials} trials finished; {on_the_way}the others have status {Status.NOT_RUN.value}")
+    on_the_way = f"{stopped} stopped on the way (status {Status.INTERRUPTED.value}), " if stopped else ""
+    left = layout.trials - done - stopped
+    rest = f"{left} did not begin (status {Status.NOT_RUN.value})"
+    warn(f"{why}: {done} of {layout.trials} trials finished; {on_the_way}{rest}. With a store the same call resumes it")

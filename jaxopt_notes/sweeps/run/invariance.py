@@ -83,7 +83,8 @@ def check_invariance(plan: SweepPlan, *, steps: int = 40) -> Invariance:
     cut = plan if same else plan.remake(steps=short, epochs=None, every=every, width=1)
     made = [now.at_width(asked.width) for now, asked in zip(cut.groups, plan.groups, strict=True)]
     turned = first.seeds[::-1].tolist()
-    alone = plan.remake(steps=short, epochs=None, every=every, seeds=turned, width=1, devices=_devices(first)[:1])
+    where = {"devices": _devices(first)[:1], "mesh": None, "param_specs": None}
+    alone = plan.remake(steps=short, epochs=None, every=every, seeds=turned, width=1, **where)
     checks: list[Check] = []
     for group, other in zip(made, alone.groups, strict=True):
         checks += [check._replace(name=f"{group.name}, {check.name}") for check in _checks_of(group, other)]

@@ -6,6 +6,7 @@ All groups are planned here, each by `compute.trace` and `compute.width`, and pr
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from ..._streams import Source, source_of
 from ...problems import Problem
 from ..compute import width as widths
 from ..compute.group_plan import GroupPlan, Timing
-from ..compute.mesh import Devices, devices_of
+from ..compute.mesh import AXIS, Devices, as_arguments, devices_of
 from ..compute.trace import trace
 from ..spec.group import BATCH_SIZE, STEPS, Group, Grouping, grouped, takes_steps
 from ..spec.options import Keep, Options
@@ -63,7 +64,7 @@ class SweepPlan:
     Attributes:
         groups: one per compiled program.
         specification: what it was made from.
-        devices: the devices it was planned for; None for all local ones.
+        devices: the devices it was planned for, or a mesh with its param_specs; None for all local ones.
         known: groups that were traced for other spaces, whose programs may serve again.
         asked: the width that was asked for.
     """
@@ -117,14 +118,15 @@ class SweepPlan:
         Raises:
             ValueError: an argument that `plan` does not have. TypeError, ValueError: as `plan`.
         """
-        arguments = {**self.specification.arguments, "width": self.asked, "devices": self.devices}
+        where = as_arguments(self.devices)
+        arguments = {**self.specification.arguments, "width": self.asked, **where}
         best = arguments.pop("keep_best", False)
         changed = {**arguments, "keep": "best" if best else None}
         for name in changes:
             _checks.choice("argument", name, changed)
         changed |= changes
         changed["keep_best"] = changed.pop("keep") == "best"
-        width, devices = changed.pop("width"), changed.pop("devices")
+        width, devices = changed.pop("width"), devices_of(*(changed.pop(name) for name in where))
         same = all(changed[name] is arguments[name] for name in ("problem", "data"))
         made = self.specification.made if same else None
         return planned(specify(**changed, made=made), width, devices)
@@ -146,7 +148,9 @@ class SweepPlan:
 
     def __str__(self) -> str:
         first = self.groups[0]
-        kinds = f"{first.devices} {first.platform} device{'s' * (first.devices > 1)}"
+        kinds = f"{_of(first.static.mesh.size, f'{first.platform} device')}"
+        inside = {name: size for name, size in first.static.mesh.shape.items() if name != AXIS}
+        kinds += f", each trial split over {_of(math.prod(inside.values()), 'device')} {inside}" if inside else ""
         seconds = f"{_duration(self.seconds)} in all" if self.seconds else "not timed: .timed() does"
         lines = [
             f"sweep of {self.problem}: {_of(len(self.groups), 'program')} to compile, {_of(self.trials, 'trial')} of "

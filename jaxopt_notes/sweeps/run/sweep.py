@@ -19,7 +19,7 @@ from ... import _checks
 from ..._imports import import_tables
 from ...problems import Problem
 from ..compute.group_plan import GroupPlan
-from ..compute.mesh import devices_of
+from ..compute.mesh import Inside, devices_of
 from ..compute.width import check_width
 from ..keep.claims import claim
 from ..keep.store import kept_width
@@ -239,6 +239,8 @@ def sweep(
             raise ValueError("keep='params+state' is of the last step, and this plan keeps the best one")
         placed = {"width": width, "devices": devices, "mesh": mesh, "param_specs": param_specs}
         _refuse_decided({"optimizer": optimizer, "space": space, **decided, **placed})
+        if executor is not None and isinstance(problem.devices, Inside):
+            raise ValueError("the mesh of this plan holds devices of this process, which no worker has: no executor")
         _check_precision(problem.specification)
         _check_reading(problem.specification, path, how)
         return _from(path, _run(problem.specification, [group.width for group in problem.groups], problem, path, how))

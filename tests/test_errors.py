@@ -182,3 +182,21 @@ def test_of_a_traced_number_type_and_shape_are_checked_and_the_value_is_used(cas
 def test_a_traced_decay_of_one_is_data():
     runs = jax.vmap(lambda b1: jon.minimize(jnp.sum, jnp.ones(2), jon.adam(0.1, b1=b1), steps=2))(jnp.array([0.9, 1.0]))
     assert runs.status.tolist() == [jon.Status.COMPLETED, jon.Status.NON_FINITE]
+
+
+def batch_loss(params, batch):
+    return jnp.mean((batch @ params) ** 2)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda: jon.minimize(batch_loss, jnp.zeros(3), jon.adam(0.1), steps=2),
+        lambda: jon.sweep(
+            jon.Problem(batch_loss, init=jnp.zeros(3)), jon.adam, jon.grid(learning_rate=[0.1]), steps=2, progress=False
+        ),
+    ],
+)
+def test_data_that_were_forgotten_are_named(run):
+    with pytest.raises(TypeError, match=r"'batch_loss' takes params, batch and is given params alone: data are given"):
+        run()

@@ -223,7 +223,7 @@ def _problem(name: str) -> Any:
         return found
     makers = [
         each
-        for each, value in vars(problems).items()
+        for each, value in ((name, getattr(problems, name)) for name in problems.__all__)
         if inspect.isfunction(value)
         and inspect.signature(value, eval_str=True).return_annotation is problems.Problem
         and not _needed(value)

@@ -1,7 +1,7 @@
 """What tables need is imported while programs compile.
 
-Importing xarray takes about a second, and twice as long where dask is installed, which xarray looks for when it makes
-its first array. XLA compiles outside of Python's lock, so on a second core both take no longer than one.
+Importing xarray takes some tenths of a second, and more than twice as long where dask is installed, which xarray looks
+for when it makes its first array. XLA compiles outside of Python's lock, so the import can use another core meanwhile.
 """
 
 from __future__ import annotations

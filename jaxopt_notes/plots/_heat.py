@@ -56,7 +56,7 @@ def heatmap(
     of points, such as `sample` gives, has no cells: each is a disc of that colour at its two hyperparameters.
 
     Arguments:
-        table: the Dataset of a sweep with at least two axes, or over points of which at least two numbers vary.
+        table: the Dataset of a sweep with at least two axes, or over points where at least two numbers vary.
         x, y: the axes to show; by default the first two with more than one value, `learning_rate` horizontally.
         metric: a variable with one number per trial.
         direction: "max" or "min", which value of the metric is the better; as the table declares when None.

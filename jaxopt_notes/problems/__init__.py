@@ -131,7 +131,7 @@ _OF_FLAX = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load what is made of flax when it is first asked for: that takes as long as all of optax."""
+    """Load what is made of flax when it is first asked for: importing flax takes longer than importing optax."""
     if name not in _OF_FLAX:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_checks.nearest(name, __all__)}")
     return getattr(importlib.import_module(f".{_OF_FLAX[name]}", __name__), name)

@@ -148,7 +148,7 @@ class SweepPlan:
 
     def __str__(self) -> str:
         first = self.groups[0]
-        kinds = f"{_of(first.static.mesh.size, f'{first.platform} device')}"
+        kinds = _of(first.static.mesh.size, f"{first.platform} device")
         inside = {name: size for name, size in first.static.mesh.shape.items() if name != AXIS}
         kinds += f", each trial split over {_of(math.prod(inside.values()), 'device')} {inside}" if inside else ""
         seconds = f"{_duration(self.seconds)} in all" if self.seconds else "not timed: .timed() does"

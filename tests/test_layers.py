@@ -31,7 +31,6 @@ LEVELS = {
             "_kept",
             "_numerics",
             "_host_random",
-            "_imports",
             "_digests",
             "_files",
             "_partials",
@@ -54,7 +53,7 @@ LEVELS = {
 }
 # Inside a level too there is an order: a name stands above all that its files may import.
 FLOORS = [
-    ["_version", "_jaxpr", "_columns", "_numerics", "_host_random", "_imports", "_files", "_warnings"],
+    ["_version", "_jaxpr", "_columns", "_numerics", "_host_random", "_files", "_warnings"],
     ["_host", "_shown", "_checks", "_callbacks", "_digests", "_derivatives", "_kept"],
     ["_contract"],
     ["_partials", "_hoist", "devices", "minibatches", "problems"],
@@ -216,25 +215,6 @@ def test_public_names_are_what_they_seem_whatever_was_imported_first():
         "print(all(hasattr(room, name) for room in (jon, jon.problems) for name in dir(room)))"
     )
     assert run_python(code).split() == ["True", "True"]
-
-
-def test_what_tables_need_is_imported_once_and_a_failure_is_left_to_the_table():
-    code = (
-        "import sys; from jaxopt_notes._imports import import_tables\n"
-        "thread = import_tables(); thread.join(); print('xarray' in sys.modules, import_tables() is thread)"
-    )
-    assert run_python(code).split() == ["True", "True"]
-    assert run_python(f"import sys; sys.modules['xarray'] = None\n{code}").split() == ["True", "True"]
-
-
-def test_a_child_does_not_wait_for_an_import_of_its_parent():
-    code = (
-        "import os, signal; from jaxopt_notes._imports import import_tables; import_tables()\n"
-        "child = os.fork()\n"
-        "if not child: signal.alarm(60); import xarray; os._exit(0)\n"
-        "print(os.waitpid(child, 0)[1])"
-    )
-    assert run_python(code).split() == ["0"]
 
 
 def test_a_missing_extra_is_named():

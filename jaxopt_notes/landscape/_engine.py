@@ -18,7 +18,6 @@ from .. import _checks
 from .._columns import stored
 from .._digests import read_arrays, read_json, write_arrays, write_json
 from .._hoist import Program
-from .._imports import import_tables
 from .._kept import kept_with
 from ._directions import moved
 
@@ -74,7 +73,6 @@ def run(
     """
     mesh = _mesh(devices)
     width = _width(task) if width is None else _checks.count("width", width)
-    import_tables()
     compiled = _compiled(task, mesh, width)
     placed = jax.device_put(inputs, NamedSharding(mesh, EVERYWHERE))
     store = None if folder is None else _Folder(Path(folder), task, inputs, points)

@@ -16,7 +16,6 @@ import optax
 from jaxtyping import Array, Key, PyTree
 
 from ... import _checks
-from ..._imports import import_tables
 from ...problems import Problem
 from ..compute.group_plan import GroupPlan
 from ..compute.mesh import Inside, devices_of
@@ -343,7 +342,8 @@ def _run(
     Everything that can be refused is refused before the first folder is claimed, as each runner checks its options when
     it is made. After an interruption the remaining groups are left out.
     """
-    import_tables()
+    import xarray
+
     if how.compact and specification.options.patience is None:
         raise ValueError("compact=True leaves out trials that have stopped, so it needs patience")
     if plan is not None:
@@ -360,8 +360,6 @@ def _run(
     _ = runners[0][0].layout  # which with an executor is a worker's, who may refuse the loss
     if "" in specification.families:
         return _family(specification.families[""], runners, path, specification, how)
-    import xarray
-
     if path is not None:
         claim(path, "families.json", {"families": list(specification.families)}, how.repair)
     tables: dict[str, xarray.Dataset] = {}

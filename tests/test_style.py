@@ -54,7 +54,8 @@ def words_of(path):
     """The prose of a page or of a notebook."""
     text = path.read_text()
     if path.suffix == ".ipynb":
-        text = "\n\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     return " ".join(re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL).split())
 
 

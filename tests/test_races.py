@@ -208,6 +208,15 @@ def test_one_method_under_two_names_is_a_tie():
     assert set(same.tree["one"].learning_rate.values) == columns[0]
 
 
+def test_a_race_in_which_nobody_could_have_won_says_so():
+    space = rates(2, 1e-3, 0.04)
+    methods = {"slow": (jon.gradient_descent, space), "fast": (jon.adam, rates(2, 0.1, 0.2))}
+    few = {**OPTIONS, "tuning_seeds": 2, "scoring_seeds": 2}
+    words = " ".join(str(jon.race(valley(), methods, budget=2, **few)).split())
+    assert "(95% interval 0 to infinity)" in words
+    assert "No difference could have been significant: 2 trials of tuning and 2 scoring seeds are too few" in words
+
+
 def test_a_method_at_the_edge_of_its_space_has_not_lost_and_may_win():
     random = np.random.default_rng(7)
     inside = 1 + 0.1 * np.abs(np.arange(24) - 12)[:, None] + 0.01 * random.normal(size=(24, 8))

@@ -336,6 +336,7 @@ def test_wrong_methods_are_refused():
 
 def test_unfair_tables_are_refused():
     good = table_of(noise(0), steps=10, problem="a")
+    left = good.assign(status=good.status.where(good.seed < 7, int(Status.NOT_RUN)))
     for message, other, options in [
         ("configurations: one 16, other 15", good.isel(learning_rate=slice(15)), {}),
         ("steps, or examples: one 10, other 20", good.assign_attrs(steps=20), {}),
@@ -346,7 +347,7 @@ def test_unfair_tables_are_refused():
         ("budget=17 is more than the 16 configurations", good, {"budget": 17}),
         ("score.*direction", good, {"metric": "score"}),
         ("scale='log' compares positive values", good, {"metric": "test_accuracy", "scale": "log"}),
-        ("not finished", good.assign(status=good.status.where(good.seed < 7, int(Status.NOT_RUN))), {}),
+        ("some of other did not finish: 16 not begun of 128 trials. With a store", left, {}),
     ]:
         with pytest.raises(ValueError, match=message):
             jon.race({"one": good, "other": other}, **options)

@@ -379,7 +379,7 @@ def test_svg_is_reproducible_and_carries_no_date(table):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda t: plots.plot([1]), TypeError, "xarray.Dataset of a sweep, got list"),
+        (lambda t: plots.plot([1]), TypeError, "xarray.Dataset of a sweep, or a Run, .* or Suggestion; got list"),
         (lambda t: plots.plot(t[["loss"]]), ValueError, "final_loss and status"),
         (lambda t: plots.plot(t.isel(seed=[])), ValueError, "no entry along seed"),
         (lambda t: plots.plot(t.isel(seed=0)), ValueError, "seed axis"),

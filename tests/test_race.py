@@ -162,6 +162,10 @@ def test_the_width_of_a_sweep_that_was_interrupted():
     rates = 10.0 ** np.arange(-2, 2 + 1e-9, 1 / 8)
     table = table_of(np.exp(2.5 * np.log10(rates) ** 2)[:, None] * np.ones(4), rates)
     table.status[20:], table.final_loss[20:] = Status.NOT_RUN, np.nan
+    both = xarray.concat([table + 0, table.assign(final_loss=table.final_loss * 2)], "beta")
+    both = both.assign_coords(beta=[0.0, 0.9]).transpose("learning_rate", "beta", "seed")
+    both.status[18:, 0] = Status.NOT_RUN  # at these only the worse one was run
+    assert jon.sensitivity(both).profile == jon.sensitivity(table.isel(learning_rate=slice(18))).profile
     found, part = jon.sensitivity(table), jon.sensitivity(table.isel(learning_rate=slice(20)))
     assert (found.decades, found.clipped, found.unfinished) == (part.decades, part.clipped, 52)
     assert "warning: the sweep was interrupted, and 52 of its trials did not finish" in str(found)

@@ -360,6 +360,17 @@ def test_unfair_tables_are_refused():
         jon.race({"one": good, "other": good}, steps=4)
 
 
+def test_an_interrupted_race_keeps_what_was_run():
+    """Ctrl-C in the first method: the second did not begin, and the tree of the error has the first."""
+    with pytest.warns(UserWarning, match="interrupted"), pytest.raises(ValueError, match="was interrupted") as raised:
+        jon.race(valley(), METHODS, **OPTIONS, width=16, on_chunk=lambda _: signal.raise_signal(signal.SIGINT))
+    assert jon.best(raised.value.tree).unfinished > 0
+    with pytest.raises(
+        ValueError, match=r"two methods, and the tree holds descent: \d+ not begun of 128 trials\. With"
+    ):
+        jon.race(raised.value.tree)
+
+
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])

@@ -55,6 +55,9 @@ def test_one_run_is_drawn_reported_and_chosen(tmp_path):
     path = jon.save(run.to_dataset(), tmp_path / "run.nc")
     with xr.open_dataset(path) as kept:
         np.testing.assert_array_equal(kept.loss.values[0], run.loss)
+    for use in (jon.best, lambda run: jon.save(run, tmp_path / "run.nc")):
+        with pytest.raises(TypeError, match=r"got Run: pass its to_dataset\(\)"):
+            use(run)
     coarse = jon.minimize(VALLEY.loss, jnp.ones(2, jnp.bfloat16), jon.adam(0.1), steps=3)
     assert jon.save(coarse.to_dataset(), tmp_path / "coarse.nc").exists()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import xarray as xr
@@ -21,6 +21,7 @@ from . import _flow as flow
 from . import _lines as lines
 from . import _medians as medians
 from . import _spreads as spreads
+from . import _style as style
 from . import _surfaces as surfaces
 from . import _tables as tables
 from ._boxes import boxes, has_two_parameters
@@ -89,6 +90,9 @@ def plot(table: xr.Dataset | xr.DataTree | Run | Result, ax: Axes | None = None)
             return compare(families, ax)
     if isinstance(table, (Run, CriticalPoints, AllCriticalPoints, SpectralDensity)):
         table = table.to_dataset()
+    if not isinstance(table, (xr.Dataset, xr.DataTree)):
+        known = style.names([kind.__name__ for kind in (Run, *get_args(Result))], last="or")
+        raise TypeError(f"table must be the xarray.Dataset of a sweep, or a {known}; got {type(table).__name__}")
     draw = _other_than_a_sweep(table)
     one: Any = table
     if draw is not None:

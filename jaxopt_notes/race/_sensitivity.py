@@ -12,7 +12,7 @@ from jaxtyping import Float
 from .. import _checks
 from .._shown import readable
 from ..problems._metric import Direction
-from ..sweeps.judge.scores import scores_of, unfinished, warnings_of, why_unfinished
+from ..sweeps.judge.scores import scores_of, unfinished, warnings_of, why_unfinished, with_gaps
 from ..sweeps.table.axes import hyperparameters
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Sensitivity:
         metric: what was measured.
         profile: (value of the hyperparameter, best median of the metric there), in ascending order; infinite where
             most seeds failed, 0 of a metric that is the better the higher.
-        unfinished: number of trials that were interrupted or did not begin; their configurations do not count.
+        unfinished: number of trials that were interrupted or did not begin; the values of the hyperparameter at which
+            one is missing do not count.
     """
 
     axis: str
@@ -112,11 +113,12 @@ def sensitivity(
     scores = scores_of(table, metric, direction)
     _checks.choice("axis", axis, hyperparameters(table))
     x = np.array([float(config.get(axis, np.nan)) for config in scores.configs])
-    use = scores.ran.all(axis=1) & (x > 0)
+    # Where a configuration is missing, the other hyperparameters are not tuned as elsewhere.
+    use = scores.ran.all(axis=1) & (x > 0) & ~np.isin(x, x[with_gaps(table)])
     levels = np.unique(x[use])
     if len(levels) < 3:
         raise ValueError(
-            f"axis must have at least three positive values that were run from every seed, {axis} has {len(levels)}"
+            f"axis must have at least three positive values at which every trial was run, {axis} has {len(levels)}"
             f"{why_unfinished(table)}"
         )
     values = np.where(np.isfinite(scores.values[use]), scores.values[use] * scores.sign, np.nan)

@@ -54,7 +54,8 @@ def scores_of(table: xarray.Dataset, metric: str, direction: Direction | None = 
             trial was run.
     """
     if not hasattr(table, "data_vars"):
-        raise TypeError(f"table must be the xarray.Dataset of a sweep, got {type(table).__name__}")
+        way = ": pass its to_dataset()" if hasattr(table, "to_dataset") else ""
+        raise TypeError(f"table must be the xarray.Dataset of a sweep, got {type(table).__name__}{way}")
     if "status" not in table or "seed" not in table.dims:
         raise ValueError(
             f"table must come from sweep, with `status` and a `seed` axis; it holds {', '.join(map(str, table))}"
@@ -73,6 +74,12 @@ def why_unfinished(table: xarray.Dataset) -> str:
     parts = [f"{counts[status]} {word}" for status, word in words.items() if counts[status]]
     way = ". With a store the same call resumes it" if unfinished(table) else ""
     return f": {', '.join(parts)} of {table['status'].size} trials{way}" if parts else ""
+
+
+def with_gaps(table: xarray.Dataset) -> np.ndarray:
+    """Which configurations, as the rows of `Scores`, lack a trial that was interrupted or did not begin."""
+    status = table["status"].transpose(*axes_of(table), "seed").values.reshape(-1, table.sizes["seed"])
+    return np.asarray(np.isin(status, (Status.NOT_RUN, Status.INTERRUPTED)).any(axis=1))
 
 
 def unfinished(*tables: xarray.Dataset) -> int:

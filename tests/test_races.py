@@ -345,6 +345,7 @@ def test_wrong_methods_are_refused():
 
 def test_unfair_tables_are_refused():
     good = table_of(noise(0), steps=10, problem="a")
+    left = good.assign(status=good.status.where(good.seed < 7, int(Status.NOT_RUN)))
     for message, other, options in [
         ("configurations: one 16, other 15", good.isel(learning_rate=slice(15)), {}),
         ("steps, or examples: one 10, other 20", good.assign_attrs(steps=20), {}),
@@ -355,7 +356,7 @@ def test_unfair_tables_are_refused():
         ("budget=17 is more than the 16 configurations", good, {"budget": 17}),
         ("score.*direction", good, {"metric": "score"}),
         ("scale='log' compares positive values", good, {"metric": "test_accuracy", "scale": "log"}),
-        ("not finished", good.assign(status=good.status.where(good.seed < 7, int(Status.NOT_RUN))), {}),
+        ("some of other did not finish: 16 not begun of 128 trials. With a store", left, {}),
     ]:
         with pytest.raises(ValueError, match=message):
             jon.race({"one": good, "other": other}, **options)
@@ -366,6 +367,17 @@ def test_unfair_tables_are_refused():
         jon.race({"one": good})
     with pytest.raises(TypeError, match="steps needs methods"):
         jon.race({"one": good, "other": good}, steps=4)
+
+
+def test_an_interrupted_race_keeps_what_was_run():
+    """Ctrl-C in the first method: the second did not begin, and the tree of the error has the first."""
+    with pytest.warns(UserWarning, match="interrupted"), pytest.raises(ValueError, match="was interrupted") as raised:
+        jon.race(valley(), METHODS, **OPTIONS, width=16, on_chunk=lambda _: signal.raise_signal(signal.SIGINT))
+    assert jon.best(raised.value.tree).unfinished > 0
+    with pytest.raises(
+        ValueError, match=r"two methods, and the tree holds descent: \d+ not begun of 128 trials\. With"
+    ):
+        jon.race(raised.value.tree)
 
 
 KILLED = """

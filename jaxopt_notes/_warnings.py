@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
 
@@ -19,3 +20,11 @@ def warn(message: str) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == PACKAGE:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, stacklevel=level)
+
+
+def progress_bar() -> Any:
+    """tqdm's class for where this runs; without its warning where a notebook has no ipywidgets."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")
+        from tqdm.auto import tqdm
+    return tqdm

@@ -21,6 +21,7 @@ release = jaxopt_notes.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "sphinx-mathjax-offline"]
 html_theme = "furo"
 html_title = "jaxopt_notes"
+pygments_dark_style = "github-dark"
 html_show_copyright = False
 exclude_patterns = ["_build", "data", "**/.ipynb_checkpoints"]
 suppress_warnings = ["mystnb.unknown_mime_type"]
@@ -38,7 +39,9 @@ nb_render_markdown_format = "myst"  # also of outputs, whose links to notebooks 
 napoleon_custom_sections = ["Source", "Sources", ("Attributes", "params_style"), "The constants"]
 autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 88
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files, html_js_files = ["book.css"], ["book.js"]
+html_theme_options: dict[str, object] = {"top_of_page_buttons": []}
 
 # Page of the reference -> its title and the room whose public names it lists.
 PAGES = {

@@ -1,6 +1,7 @@
 """The words that `notebooks/style.md` avoids occur in no printed string, no error and no first line of a docstring."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
@@ -49,10 +50,23 @@ def test_words_to_avoid_do_not_occur(path):
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("name", ["README.md", "notebooks/guide.md"])
-def test_the_pages_that_are_read_first_avoid_them(name):
-    text = re.sub(r"```.*?```|`[^`]*`", "", (PACKAGE.parent / name).read_text(), flags=re.DOTALL)
-    assert [line for line in text.splitlines() if PATTERN.search(line)] == []
+def words_of(path):
+    """The prose of a page or of a notebook."""
+    text = path.read_text()
+    if path.suffix == ".ipynb":
+        cells = json.loads(text)["cells"]
+        text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return " ".join(re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL).split())
+
+
+PAGES = [PACKAGE.parent / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
+PAGES += sorted(path for path in PAGE.parent.iterdir() if path.suffix in (".md", ".ipynb") and path != PAGE)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_no_page_has_them(path):
+    text = words_of(path)
+    assert [text[max(0, found.start() - 60) : found.end() + 30] for found in PATTERN.finditer(text)] == []
 
 
 def test_a_word_to_avoid_is_found(tmp_path):

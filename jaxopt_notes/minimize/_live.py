@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from .. import _checks
+from .._warnings import progress_bar
 from . import _program as program
 from ._program import Inputs, Loop, Static
 from ._run import Run
@@ -73,6 +74,4 @@ def _report(static: Static, loop: Loop, first: int, last: int, on_record: OnReco
 
 
 def _bar(steps: int | None) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(total=steps, unit="step", disable=steps is None)
+    return progress_bar()(total=steps, unit="step", disable=steps is None)

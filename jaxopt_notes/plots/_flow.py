@@ -51,7 +51,7 @@ def quiver(table: xr.Dataset, ax: Axes | None = None, *, eigendirections: xr.Dat
 
 
 def streamlines(
-    table: xr.Dataset, ax: Axes | None = None, *, density: float = 1.2, eigendirections: xr.Dataset | None = None
+    table: xr.Dataset, ax: Axes | None = None, *, density: float = 0.9, eigendirections: xr.Dataset | None = None
 ) -> Axes:
     """Draw the lines that steepest descent follows, coloured by its speed.
 

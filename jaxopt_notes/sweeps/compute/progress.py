@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from ..._warnings import progress_bar
 from ...minimize import Status
 
 SECONDS_PER_LINE = 10.0
@@ -30,14 +31,12 @@ class Progress:
     """Counts trial-steps; shows trials done, alive and failed, the lowest final loss so far and the time left."""
 
     def __init__(self, trials: int, steps: int, name: str = "", enabled: bool = True, finished: int = 0) -> None:
-        from tqdm.auto import tqdm
-
         self._trials = trials
         self._done, self._failed, self._best = finished, 0, np.inf
         self._compiled = False
         plain = not sys.stderr.isatty() and not _in_notebook()
         options: dict[str, Any] = {"file": _Lines(), "mininterval": SECONDS_PER_LINE} if plain else {}
-        self._bar = tqdm(
+        self._bar = progress_bar()(
             total=trials * steps,
             initial=finished * steps,
             desc=name,

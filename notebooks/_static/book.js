@@ -1,0 +1,20 @@
+// What the theme leaves out for readers who use a keyboard or a screen reader.
+"use strict";
+
+const SCROLLS = ".highlight pre, .table-wrapper, .cell_output, div.math, .sidebar-scroll, .toc-scroll";
+
+function scrollByKeyboard() {
+  for (const one of document.querySelectorAll(SCROLLS)) {
+    if (one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight) one.tabIndex = 0;
+    else one.removeAttribute("tabindex");
+  }
+}
+
+addEventListener("DOMContentLoaded", () => {
+  document.querySelector(".sidebar-drawer")?.setAttribute("aria-label", "Contents of the book");
+  document.querySelector(".toc-drawer")?.setAttribute("aria-label", "Contents of this page");
+  for (const one of document.querySelectorAll(".caption[role=heading]")) one.ariaLevel = "2";
+  scrollByKeyboard();
+});
+addEventListener("load", scrollByKeyboard);
+addEventListener("resize", scrollByKeyboard);

@@ -361,6 +361,7 @@ def scalar_loss(loss: Callable[..., Any], *args: Any) -> jax.ShapeDtypeStruct:
     if not callable(loss):
         raise TypeError(f"loss must be a function of the parameters, got {loss!r}{_loss_inside(loss)}")
     nothing_by_keyword(loss)
+    takes_no_more(loss, len(args))
     return scalar_value(f"loss {name_of(loss)!r}", jax.eval_shape(loss, *args))
 
 
@@ -380,6 +381,27 @@ def nothing_by_keyword(loss: Callable[..., Any]) -> None:
         f"loss {name_of(loss)!r} asks for {', '.join(missing)} by keyword, which must be given once before: pass "
         f"problem.{_fixed(missing)}{partial}"
     )
+
+
+def takes_no_more(loss: Callable[..., Any], count: int) -> None:
+    """Refuse a loss that takes more by position than the `count` arguments that it will be given.
+
+    Raises:
+        TypeError: naming what it takes and what it is given.
+    """
+    try:
+        parameters = inspect.signature(loss).parameters.values()
+    except (TypeError, ValueError):  # some functions written in C have none
+        return
+    names = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    left = [one.name for one in parameters if one.name in names[count:] and one.default is one.empty]
+    if left:
+        taken, given_alone = ", ".join(names), ", ".join(names[:count])
+        raise TypeError(
+            f"the loss {name_of(loss)!r} takes {taken} and is given {given_alone} alone: data are given to "
+            "Problem(loss, init, data=...) or follow the parameters, and all parameters are one pytree, such as one "
+            "array"
+        )
 
 
 def _loss_inside(problem: Any) -> str:

@@ -120,7 +120,7 @@ def in_one_form(
     """
 
     def one_form(params: PyTree, aux: PyTree, known: Mapping[str, Any], *rest: Any) -> Any:
-        _check_positions(loss, 1 + aux_by_position + len(rest))
+        _checks.takes_no_more(loss, 1 + aux_by_position + len(rest))
         keywords = given(loss, aux, train, known)
         if aux_by_position:
             return loss(params, aux, *rest, **keywords)
@@ -128,22 +128,6 @@ def in_one_form(
         return value if "aux" in keywords else (value, aux)
 
     return one_form
-
-
-def _check_positions(loss: Callable[..., Any], count: int) -> None:
-    """Refuse a loss that takes more by position than it will be given."""
-    try:
-        parameters = inspect.signature(loss).parameters.values()
-    except (TypeError, ValueError):
-        return
-    names = [one.name for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    left = [one.name for one in parameters if one.name in names[count:] and one.default is one.empty]
-    if left:
-        taken, given_alone = ", ".join(names), ", ".join(names[:count])
-        raise TypeError(
-            f"the loss {_checks.name_of(loss)!r} takes {taken} and is given {given_alone} alone: "
-            "data are given to Problem(loss, init, data=...), and all parameters are one pytree, such as one array"
-        )
 
 
 def check_values(name: str, loss: Callable[..., Any], params: PyTree, aux: PyTree, *rest: Any) -> jax.ShapeDtypeStruct:

@@ -19,9 +19,9 @@ from . import _checks
 from ._jaxpr import chosen_precision
 from ._version import __version__
 from .cli_explorer import explore
-from .cli_proofs import prove
+from .cli_points import classify, prove
 from .cli_races import race
-from .cli_sweeps import classify, sweep
+from .cli_sweeps import sweep
 from .devices import compile_quickly, use_compilation_cache, use_cpu_cores
 from .sweeps import open_sweep
 from .sweeps.keep.folders import is_store

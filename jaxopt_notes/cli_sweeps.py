@@ -1,4 +1,4 @@
-"""The commands that run a user's own problem, or one of ours: `sweep` and `classify`."""
+"""The command `sweep`, and how commands find a problem of the user's or one of ours."""
 
 from __future__ import annotations
 
@@ -134,67 +134,13 @@ def _told(table: Any, metric: str, direction: Direction, store: Path) -> int:
     return 0
 
 
-def classify(
-    problem: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PROBLEM")],
-    at: tuple[float, ...] = (),
-    sweep: Path | None = None,
-    metric: str = "final_loss",
-    direction: Literal["max", "min"] | None = None,
-    seed: int = 0,
-    polish: int = 0,
-) -> int:
-    """Classify a point of a test function, or the best end point of a sweep.
-
-    For example: jaxopt-notes classify himmelblau --at 3 2
-
-    Args:
-        problem: a function of jaxopt_notes.problems such as himmelblau, or your own: file.py:name, a Problem or a
-            function that makes one.
-        at: the coordinates of the point, or one number for a function of one variable.
-        sweep: a store of jaxopt-notes sweep --keep-params; its best configuration is judged.
-        metric: what that configuration is best in.
-        direction: whether the highest of that metric is best, max, or the lowest, min; by default from the store.
-        seed: seed of the trial to judge.
-        polish: Newton steps to the critical point nearby before judging.
-    """
-    if bool(at) == (sweep is not None):
-        raise ValueError("give the point with --at, or a store of a sweep with --sweep")
-    _checks.count("seed", seed, low=0)
-    _checks.count("polish", polish, low=0)
-    use_cpu_cores()
-    use_compilation_cache()
-    from .curvature import classify as judge
-
-    maker = _problem(problem)
-    if sweep is None:
-        made = _made(problem, maker, {})
-        params, words = _point(problem, made, at), ""
-    else:
-        made, params, words = _best_end_point(problem, maker, sweep, metric, direction, seed)
-    with no_exit(problem):
-        verdict = judge(made.loss, params, *(() if made.data is None else (made.data,)), polish=polish)
-    print(f"{words}{verdict}")
-    return 0
-
-
-def _point(name: str, problem: Problem, at: tuple[float, ...]) -> Any:
-    """The parameters with these coordinates."""
-    import jax
-    import jax.numpy as jnp
-
-    shapes = problem.start_shapes()[0]
-    leaves = jax.tree.leaves(shapes)
-    if len(leaves) != 1 or math.prod(leaves[0].shape) != len(at):
-        sizes = sum(math.prod(leaf.shape) for leaf in leaves)
-        raise ValueError(f"--at gives {len(at)} coordinates, {name} has {sizes} parameters")
-    return jax.tree.map(lambda leaf: jnp.asarray(at, leaf.dtype).reshape(leaf.shape), shapes)
-
-
-def _best_end_point(
-    name: str, maker: Any, store: Path, metric: str, direction: Direction | None, seed: int
+def best_end_point(
+    name: str, store: Path, metric: str, direction: Direction | None, seed: int
 ) -> tuple[Problem, Any, str]:
-    """The problem of the best configuration, its end point, and a line that names it."""
+    """The problem of the best configuration in a store, its end point, and a line that names it."""
     from .sweeps import best, end_point
+
+    maker = _problem(name)
 
     if not is_store(store):
         raise FileNotFoundError(f"{store} is not a store of a sweep; jaxopt-notes sweep ... --keep-params makes one")

@@ -94,7 +94,10 @@ class PageEngine:
 
     def path(self, method, request):
         """What the page knows of one method's path; numbers that JSON has not are restored."""
-        return self._asked(f"page.described(page.descend({json.dumps(method)}, ASKED))", request)
+        call = (
+            f"((run) => ({{...run, ...page.judged(ASKED.function, run)}}))(page.descend({json.dumps(method)}, ASKED))"
+        )
+        return self._asked(call, request)
 
     def words(self, descent):
         """The page's words for what JAX found."""
@@ -104,9 +107,22 @@ class PageEngine:
         call = "((x) => evidence({...x, verdict: restored(x.verdict)}))(ASKED)"
         return self._asked(call, {"gap": descent.gap, "verdict": verdict})
 
-    def answer(self, request):
-        """The reply to a request."""
-        return self._asked("page.answer(ASKED)", request)
+    def run(self, request):
+        """The paths of a request."""
+        return self._asked("page.run(ASKED)", request)
+
+    def survey(self, request):
+        """The ground of a window."""
+        return self._asked("page.survey(ASKED)", request)
+
+    def proof(self, request):
+        """What is proved where the paths of a request end, and of its window."""
+        ends = "Object.entries(page.run(ASKED).runs).map(([name, run]) => [name, page.judged(ASKED.function, run)])"
+        return self._asked(f"page.proof(ASKED, Object.fromEntries({ends}))", request)
+
+    def code(self, request):
+        """The Python that draws what a request shows."""
+        return self._asked("[pythonCell(page.opening, ASKED)]", request)[0]
 
     def _asked(self, call, request):
         asked = f"JSON.parse({json.dumps(json.dumps(request))})"

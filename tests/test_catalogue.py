@@ -11,6 +11,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from jaxopt_notes import Problem, problems
+from jaxopt_notes.explorer._scenes import catalogue, levels_of, of_function
 from jaxopt_notes.problems import CATALOGUE
 
 SPECTRUM = [3.0, 0.5, -2.0, 0.0, 0.0]
@@ -337,6 +338,16 @@ def test_what_a_figure_needs(name):
     assert facts.levels in ("linear", "log")
     MathTextParser("path").parse(facts.formula)
     assert repr(facts).startswith(f"Facts({len(facts.critical_points)} critical points, ")
+
+
+def test_contours_are_spaced_as_was_chosen_by_eye():
+    """The rule for the function of a user, on every function that the explorer shows as a map."""
+    scenes = {name: scene for name, scene in catalogue().items() if scene.dimension == 2}
+    assert len(scenes) >= 15
+    assert {name: levels_of(scene) for name, scene in scenes.items()} == {n: s.levels for n, s in scenes.items()}
+    assert of_function(scenes["rosenbrock"].loss, ((-2, 2), (-2, 2))).levels == "log"
+    assert of_function(lambda x: jnp.sum(x**2) / 0.0, ((-2, 2), (-2, 2))).levels == "linear"  # nowhere finite
+    assert of_function(lambda x: 0.0 * jnp.sum(x), ((-2, 2), (-2, 2))).levels == "linear"
 
 
 def test_a_rotated_quadratic_keeps_its_spectrum():

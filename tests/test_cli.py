@@ -183,6 +183,10 @@ def loss(x):
     return x[0] ** 2
 
 
+def two(x, y):
+    return x**2 + y**2
+
+
 def number():
     return 1.0
 
@@ -348,8 +352,11 @@ def test_a_geometric_axis_of_integers_holds_integers():
     assert all(type(value) is float for value in values_of(("rate=1.0:4:3",))["rate"])
 
 
-def test_a_point_of_a_function_is_judged(tmp_path, called):
+def test_a_point_of_a_function_is_judged(tmp_path, called, mine):
     assert called("classify", "himmelblau", "--at", "3", "2", folder=tmp_path).stdout.startswith("minimum")
+    for point in (["0"], ["0", "5"]):  # a loss of a vector of any length
+        judged = called("classify", "mine.py:loss", "--at", *point, folder=mine).stdout
+        assert judged.startswith("minimum" if len(point) == 1 else "degenerate")
 
 
 def test_texts_become_what_the_argument_is():
@@ -378,7 +385,7 @@ def test_texts_become_what_the_argument_is():
     ("arguments", "words"),
     [
         (["classify", "himmelbau", "--at", "3", "2"], "did you mean 'himmelblau'"),
-        (["classify", "himmelblau", "--at", "3"], "--at gives 1 coordinates, himmelblau has 2 parameters"),
+        (["classify", "himmelblau", "--at", "3"], "1 parameters are given, himmelblau has 2"),
         (["classify", "himmelblau"], "--at, or a store"),
         (["classify", "himmelblau", "--sweep", "nowhere"], "nowhere is not a store of a sweep"),
         (["sweep", "bowl", "adm", "learning_rate=0.1"], "did you mean 'adam'"),
@@ -409,7 +416,7 @@ def test_texts_become_what_the_argument_is():
         (["sweep", "mine.py:counted", "adam", "learning_rate=0.1"], "a value of hidden is missing"),
         (["sweep", "mine.py:number", "adam", "learning_rate=0.1"], "it gave a float"),
         (["classify", "mine.py:number", "--at", "1"], "it gave a float"),
-        (["classify", "mine.py:loss", "--at", "1"], "a value of x is missing"),
+        (["classify", "mine.py:two", "--at", "1"], "a value of x, y is missing"),
         (["classify", "himmelblau", "--at", "3", "2", "--seed", "-1"], "seed must be an integer of at least 0"),
         (["classify", "himmelblau", "--at", "3", "2", "--polish", "-1"], "polish must be an integer of at least 0"),
     ],

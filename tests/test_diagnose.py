@@ -185,6 +185,9 @@ class TestSuggestion:
         low, high = found.interval
         assert low <= found.best <= high < found.first_failure
         assert f"stable below {found.stable_below:.2g}" in str(found)
+        drawn = {line.get_gid(): line for line in jon.plot(found).lines}
+        np.testing.assert_allclose(drawn["median"].get_xdata(), found.curve.learning_rate)
+        assert drawn["bound"].get_xdata()[0] == found.stable_below
 
     def test_the_curve_is_that_of_minimize(self):
         found = jon.suggest_learning_rate(VALLEY, jon.gradient_descent, steps=30, **RATES)

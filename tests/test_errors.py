@@ -200,3 +200,24 @@ def batch_loss(params, batch):
 def test_data_that_were_forgotten_are_named(run):
     with pytest.raises(TypeError, match=r"'batch_loss' takes params, batch and is given params alone: data are given"):
         run()
+
+
+def two(x, y):
+    return jnp.sum(x**2 + y**2)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        jon.classify,
+        jon.prove,
+        jon.sharpness,
+        lambda loss, point: jon.hvp(loss, point, point),
+        lambda loss, _: jon.explore(loss, bounds=(-1.0, 1.0)),
+        lambda loss, point: jon.proof.all_critical_points(loss, (point - 1, point + 1)),
+        lambda loss, point: jon.find_critical_points(loss, [point]),
+    ],
+)
+def test_a_loss_of_two_arguments_is_refused_by_name(call):
+    with pytest.raises(TypeError, match=r"'two' takes x, y and is given x alone: .* all parameters are one pytree"):
+        call(two, jnp.ones(1))

@@ -1,5 +1,6 @@
 """Data without examples, with NaN, in batches of one; losses that add up over their examples."""
 
+import re
 import warnings
 
 import jax
@@ -52,6 +53,53 @@ def per_example(params, batch):
 def test_data_without_examples_are_named(name, call):
     with pytest.raises(ValueError, match=rf"^{name} must hold at least one example, got none, shape \(0, 3\)"):
         call()
+
+
+def labelled(params, batch):
+    x, y = batch
+    return jnp.mean((x @ params - y) ** 2)
+
+
+LABELS = np.zeros(30, np.float32)
+
+
+@pytest.mark.parametrize("part", ["validation", "test_data"])
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        ((X, LABELS[:, None]), r"{part}[1] has shape (30, 1), and data[1] (30,): both must have as many axes"),
+        ((X, LABELS.astype(np.int32)), r"{part}[1] holds integers (int32), and data[1] holds real numbers (float32)"),
+        ((X > 0, LABELS), r"{part}[0] holds booleans (bool), and data[0] holds real numbers (float32)"),
+    ],
+)
+def test_held_out_data_that_would_be_measured_wrongly_are_refused(part, held, message):
+    """Labels with one more axis broadcast against the predictions, so no error comes of them."""
+    with pytest.raises(ValueError, match=f"^{re.escape(message.format(part=part))}"):
+        jon.Problem(labelled, START, data=(X, LABELS), **{part: held})
+
+
+@pytest.mark.parametrize("every", [None, 1])
+@pytest.mark.parametrize(
+    ("held", "message"),
+    [
+        ((X[:, :2], LABELS), "validation[0] has shape (30, 2), and data[0] (30, 3)"),
+        ((X, LABELS, LABELS), "data has no leaf [2], and validation has"),
+        ((X,), "validation has no leaf [1], and data has"),
+    ],
+)
+def test_held_out_data_that_cannot_be_measured_are_named_before_compiling(held, message, every):
+    problem = jon.Problem(labelled, START, data=(X, LABELS), validation=held)
+    with pytest.raises(ValueError, match=f"^validation_loss cannot be measured: {re.escape(message)}; the examples"):
+        jon.sweep(problem, jon.adam, jon.grid(learning_rate=[0.1]), steps=2, evaluate_every=every, progress=False)
+
+
+def test_held_out_data_of_another_length_are_measured_where_the_loss_takes_them():
+    """Sequences: more examples, longer ones, and lists in place of tuples."""
+    loss = lambda scale, batch: jnp.mean((scale * batch[0]) ** 2) + jnp.mean(batch[1])
+    longer = [np.ones((40, 7), np.float32), np.zeros(40, np.float32)]
+    problem = jon.Problem(loss, jnp.array(2.0), data=(X, LABELS), validation=longer)
+    table = jon.sweep(problem, jon.adam, jon.grid(learning_rate=[1e-6]), steps=1, progress=False)
+    assert float(table.validation_loss.squeeze()) == pytest.approx(4.0, rel=1e-4)
 
 
 def test_nan_in_the_data_is_allowed_when_asked_for():

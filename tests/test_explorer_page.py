@@ -69,7 +69,7 @@ def engine():
 
 
 def surveyed(engine, name, window):
-    return engine.answer({"kind": "survey", "sequence": 1, "function": name, "window": np.asarray(window).tolist()})
+    return engine.survey({"function": name, "window": np.asarray(window).tolist()})
 
 
 def one(function, bounds):
@@ -134,22 +134,22 @@ def test_how_runs_end_is_said():
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset["title"])
 def test_every_demonstration_is_answered(engine, preset):
-    asked = {"kind": "run", "sequence": 3, "steps": 60, "noise": 0.0, "decay": 0.0, "seed": 0}
-    reply = engine.answer(asked | {key: value for key, value in preset.items() if key not in ("title", "note")})
-    assert reply["runs"].keys() == preset["optimizers"].keys()
-    assert np.isfinite(reply["value"])
+    asked = {"steps": 60, "noise": 0.0, "decay": 0.0, "seed": 0}
+    found = engine.run(asked | {key: value for key, value in preset.items() if key not in ("title", "note")})
+    assert found["runs"].keys() == preset["optimizers"].keys()
+    assert np.isfinite(found["value"])
 
 
 def test_what_was_proved_of_the_picture_is_shown_inside_the_window(engine):
-    request = {"kind": "proof", "sequence": 1, "function": "himmelblau", "start": [2.9, 2.1], **Settings(100)._asdict()}
+    request = {"function": "himmelblau", "start": [2.9, 2.1], **Settings(100)._asdict()}
     request |= {"optimizers": {"gradient_descent": {"learning_rate": 0.01}, "adam": {"learning_rate": 1e-4}}}
-    whole = engine.answer(request | {"window": [[-6, -6], [6, 6]]})
+    whole = engine.proof(request | {"window": [[-6, -6], [6, 6]]})
     kinds = [point["kind"] for point in whole["points"]]
     assert [kinds.count(kind) for kind in ("minimum", "saddle", "maximum")] == [4, 4, 1]
     assert list(whole["proofs"]) == ["gradient_descent"]  # Adam has not arrived
     assert whole["proofs"]["gradient_descent"]["sentence"].startswith("proved: exactly one critical point within")
     assert whole["summary"].endswith("and no other critical point")
-    assert len(engine.answer(request | {"window": [[2, 1], [4, 3]]})["points"]) == 1
+    assert len(engine.proof(request | {"window": [[2, 1], [4, 3]]})["points"]) == 1
 
 
 @pytest.mark.parametrize("noise", [0.0, 2.0])
@@ -158,11 +158,11 @@ def test_the_python_to_copy_runs_and_makes_the_same_paths(engine, function, nois
     monkeypatch.setenv("MPLBACKEND", "agg")
     scene, names = SCENES[function], ("gradient_descent", "adam")
     settings = Settings(15, noise, 0.1, 3)
-    asked = {"kind": "python", "sequence": 1, "function": function, "start": scene.start.tolist()}
+    asked = {"function": function, "start": scene.start.tolist()}
     asked |= {"window": scene.domain.tolist(), "optimizers": {name: {} for name in names}, **settings._asdict()}
     cell: dict = {}
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        exec(engine.answer(asked)["code"], cell)
+        exec(engine.code(asked), cell)
     for name in names:
         path = np.reshape(engine.path(name, asked)["path"], (-1, scene.dimension))
         np.testing.assert_allclose(path, cell["runs"][name].params_path, rtol=1e-5, atol=1e-5)
@@ -424,7 +424,7 @@ def test_the_command_takes_a_demonstration_and_a_link(tmp_path, monkeypatch, cap
         (["mine.py:f", "--bounds", "0", "1", "2"], "two numbers for each"),
         (["mine.py:f"], "needs bounds"),
         (["mine.py:complex", "--bounds", "0", "1", "--save", "x.html"], "complex"),
-        (["saddle", "--save", "no/such/folder/x.html"], "No such file"),
+        (["saddle", "--save", "mine.py/x.html"], "mine.py"),
     ],
 )
 def test_the_command_refuses_by_name(arguments, words, tmp_path, monkeypatch, capsys):

@@ -8,11 +8,12 @@ import xarray as xr
 from matplotlib.colors import LogNorm, to_hex
 from matplotlib.figure import Figure
 
+import jaxopt_notes as jon
 from jaxopt_notes import plots
 from jaxopt_notes.minimize import Status
+from jaxopt_notes.plots import _medians as medians
 from jaxopt_notes.plots import _style as style
 from jaxopt_notes.plots import _svg as svg
-from jaxopt_notes.plots import _tables as tables
 from jaxopt_notes.plots._notebook import as_png
 
 RATES = np.geomspace(1e-3, 10.0, 9)
@@ -123,7 +124,7 @@ def test_for_accuracy_the_worse_edge_is_the_bottom(table):
 
 def test_one_failed_seed_of_five_opens_the_band_but_does_not_pin(table):
     table.status[4, 1, 0] = table.status[4, 1, 1] = Status.STALLED
-    summary = tables.quartiles(table, "final_loss").isel(learning_rate=4, beta=1)
+    summary = medians.quartiles(table, "final_loss").isel(learning_rate=4, beta=1)
     assert summary.upper == np.inf
     assert summary.middle == pytest.approx(table.final_loss.values[4, 1, 4])  # two failures rank last of five
     assert summary.failed == pytest.approx(0.4)
@@ -378,7 +379,7 @@ def test_svg_is_reproducible_and_carries_no_date(table):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda t: plots.plot([1]), TypeError, "xarray.Dataset of a sweep, got list"),
+        (lambda t: plots.plot([1]), TypeError, "xarray.Dataset of a sweep, or a Run, .* or Suggestion; got list"),
         (lambda t: plots.plot(t[["loss"]]), ValueError, "final_loss and status"),
         (lambda t: plots.plot(t.isel(seed=[])), ValueError, "no entry along seed"),
         (lambda t: plots.plot(t.isel(seed=0)), ValueError, "seed axis"),
@@ -414,22 +415,106 @@ def test_lists_of_points_are_drawn_against_their_hyperparameters():
     ax = plots.plot(table)
     assert (ax.get_xlabel(), ax.get_yscale()) == ("eps", "log")
     (drawn,) = [one for one in ax.collections if one.get_gid() == "median"]
-    middle = tables.quartiles(table, "final_loss").middle.values
+    middle = medians.quartiles(table, "final_loss").middle.values
     np.testing.assert_allclose(drawn.get_offsets(), np.stack([RATES, middle], 1)[np.isfinite(middle)])
     (failed,) = [line for line in ax.lines if line.get_gid() == "failed"]
     np.testing.assert_allclose(failed.get_xdata(), RATES[np.isinf(middle)])
-    assert "The lowest median is 0.024, at eps=0.1; of 2 most seeds failed." in plots.alt_text(ax)
+    assert "The lowest median is 0.024, at eps=0.1. Of 2 most seeds failed." in plots.alt_text(ax)
     kinds = [kind for kind, _ in plots.figures(table)]
     assert kinds == ["points-eps", "points-decay"]
     other = plots.samples(table, x="decay", metric="test_accuracy")
     (drawn,) = [one for one in other.collections if one.get_gid() == "median"]
     assert len(drawn.get_offsets()) == 6  # one has no decay
     nothing = plots.samples(table.isel(configuration=[7, 8]))
-    assert "Every one failed" in plots.alt_text(nothing)
+    assert "Every configuration failed." in plots.alt_text(nothing)
     with pytest.raises(ValueError, match="did you mean 'decay'"):
         plots.samples(table, x="decai")
     with pytest.raises(ValueError, match="the axes of this table are learning_rate and beta"):
         plots.samples(sweep())
+
+
+def starred(ax):
+    """Where the star or the outline of the best is."""
+    if lines(ax, "best"):
+        return lines(ax, "best")[0].get_xydata()[0]
+    (box,) = rectangles(ax, "best")
+    return np.array(box.get_center())
+
+
+def test_the_star_is_where_best_is_among_equal_medians(table):
+    """Two medians are the lowest: one seed of the first failed, and the second has the higher mean of the rest."""
+    table.final_loss[2, 0], table.final_loss[3, 2] = 0.001, [0.001, 0.001, 0.001, 0.002, 0.002]
+    table.status[2, 0, 4] = Status.DIVERGED
+    winner = jon.best(table).config
+    assert winner == {"learning_rate": RATES[3], "beta": 0.99}
+    for ax in (plots.plot(table), plots.heatmap(table), plots.heatmap(table.isel(learning_rate=slice(1, 5)))):
+        x, y = starred(ax)
+        assert x == pytest.approx(RATES[3], rel=0.3)
+        assert y == pytest.approx(0.001 if ax.get_ylabel() == "final training loss" else 2)
+        assert "beta=0.99" in plots.alt_text(ax)
+    deep = table.expand_dims(eps=[1e-8, 1e-4], axis=2).copy(deep=True)
+    deep.final_loss[3, 2, 0], deep.status[3, 2, 0, 0] = 0.001, Status.NON_FINITE
+    assert jon.best(deep).config["eps"] == 1e-4
+    assert starred(plots.heatmap(deep))[0] == pytest.approx(RATES[3])
+    listed = points()
+    listed.final_loss[[2, 5]], listed.status[2, 4] = 0.001, Status.DIVERGED
+    assert jon.best(listed).config["eps"] == RATES[5]
+    assert starred(plots.samples(listed))[0] == starred(plots.heatmap(listed))[0] == RATES[5]
+
+
+def test_what_did_not_finish_has_no_star(table):
+    """It does not compete in `best`, however low its loss is so far."""
+    table.final_loss[1, 0], table.status[1, 0] = 1e-6, Status.INTERRUPTED
+    assert starred(plots.plot(table))[0] == starred(plots.heatmap(table))[0] == pytest.approx(RATES[4])
+    table["status"] = xr.full_like(table.status, Status.INTERRUPTED)
+    for ax in (plots.plot(table), plots.heatmap(table)):
+        assert lines(ax, "best") == []
+        assert "No configuration ran to its end." in plots.alt_text(ax)
+
+
+# What each hyperparameter explains
+
+
+def test_importance_is_drawn_as_bars_with_intervals_and_the_rest_in_grey(table):
+    found = jon.importance(table)
+    ax = plots.plot(found)
+    assert [bar.get_width() for bar in rectangles(ax, "share")] == [*found.shares.values()]
+    (rest,) = rectangles(ax, "rest")
+    assert rest.get_width() == found.rest
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["learning rate", "beta", "interactions and noise"]
+    assert ax.get_ylim()[0] > ax.get_ylim()[1]  # the largest on top
+    values = [text.get_text() for text in ax.texts if text.get_gid() == "value"]
+    assert values == [f"{share:.0%}" for share in [*found.shares.values(), found.rest]]
+    assert ax.get_title("left") == f"learning rate explains {found.shares['learning_rate']:.0%} of the variance"
+    assert "beta" in plots.alt_text(ax)
+    assert every_artist_inside(ax)
+
+
+def test_intervals_of_importance_are_lines_and_many_bars_are_cut():
+    names = [f"number_{i}" for i in range(20)]
+    shares = {name: 0.2 / (i + 1) for i, name in enumerate(names)}
+    intervals = {name: (share / 2, 2 * share) for name, share in shares.items()}
+    found = jon.Importance(shares, 0.28, "final_loss", "rank", 64, 3, intervals, 5)
+    ax = plots.importance_bars(found)
+    assert len(rectangles(ax, "share")) == 12
+    ends = np.concatenate([segment[:, 0] for segment in ax.collections[0].get_segments()]).reshape(-1, 2)
+    np.testing.assert_allclose(ends, [*intervals.values()][:12])
+    (subtitle,) = [text.get_text() for text in ax.texts if text.get_gid() == "subtitle"]
+    words = ["ranks of 64 configurations", "3 failed, counted as equally bad", "5 trials did not finish"]
+    assert subtitle.split("; ") == [*words, "8 smaller shares not shown"]
+    nothing = plots.importance_bars(jon.Importance({"a": 0.0}, 0.0, "final_loss", "rank", 3, 0, {"a": (0.0, 0.0)}))
+    assert nothing.get_title("left") == "No hyperparameter explains any of the variance"
+    with pytest.raises(TypeError, match=r"as jon\.importance returns it; got dict"):
+        plots.importance_bars(shares)
+    with pytest.raises(ValueError, match="at least one hyperparameter"):
+        plots.importance_bars(jon.Importance({}, 0.0, "final_loss", "rank", 1, 0, {}))
+
+
+def test_families_are_compared(table):
+    tree = xr.DataTree.from_dict({"momentum": table, "adam": sweep(optimizer="adam")})
+    assert [line.get_label() for line in lines(plots.plot(tree), "median")] == ["momentum, beta=0.9", "adam, beta=0.9"]
+    with pytest.raises(TypeError, match=r"a figure takes the table of one family, such as tree\['a'\]"):
+        plots.plot(xr.DataTree.from_dict({"a": points(), "b": table}))
 
 
 def test_a_notebook_shows_our_figures_and_leaves_those_of_pyplot_alone(table):

@@ -157,6 +157,23 @@ def test_the_interval_of_a_width_shows_the_noise_of_the_seeds():
     assert covered >= 34
 
 
+def test_the_width_of_a_sweep_that_was_interrupted():
+    """What did not finish is left out and named; with too little to judge the error names why."""
+    rates = 10.0 ** np.arange(-2, 2 + 1e-9, 1 / 8)
+    table = table_of(np.exp(2.5 * np.log10(rates) ** 2)[:, None] * np.ones(4), rates)
+    table.status[20:], table.final_loss[20:] = Status.NOT_RUN, np.nan
+    both = xarray.concat([table + 0, table.assign(final_loss=table.final_loss * 2)], "beta")
+    both = both.assign_coords(beta=[0.0, 0.9]).transpose("learning_rate", "beta", "seed")
+    both.status[18:, 0] = Status.NOT_RUN  # at these only the worse one was run
+    assert jon.sensitivity(both).profile == jon.sensitivity(table.isel(learning_rate=slice(18))).profile
+    found, part = jon.sensitivity(table), jon.sensitivity(table.isel(learning_rate=slice(20)))
+    assert (found.decades, found.clipped, found.unfinished) == (part.decades, part.clipped, 52)
+    assert "warning: the sweep was interrupted, and 52 of its trials did not finish" in str(found)
+    table.status[2:20, 1] = Status.INTERRUPTED
+    with pytest.raises(ValueError, match="learning_rate has 2: 18 interrupted, 52 not begun of 132 trials"):
+        jon.sensitivity(table)
+
+
 def test_wrong_arguments_of_a_comparison():
     table = table_of(np.ones((4, 2)))
     for message, call in [

@@ -208,6 +208,15 @@ def test_one_method_under_two_names_is_a_tie():
     assert set(same.tree["one"].learning_rate.values) == columns[0]
 
 
+def test_a_race_in_which_nobody_could_have_won_says_so():
+    space = rates(2, 1e-3, 0.04)
+    methods = {"slow": (jon.gradient_descent, space), "fast": (jon.adam, rates(2, 0.1, 0.2))}
+    few = {**OPTIONS, "tuning_seeds": 2, "scoring_seeds": 2}
+    words = " ".join(str(jon.race(valley(), methods, budget=2, **few)).split())
+    assert "(95% interval 0 to infinity)" in words
+    assert "No difference could have been significant: 2 trials of tuning and 2 scoring seeds are too few" in words
+
+
 def test_a_method_at_the_edge_of_its_space_has_not_lost_and_may_win():
     random = np.random.default_rng(7)
     inside = 1 + 0.1 * np.abs(np.arange(24) - 12)[:, None] + 0.01 * random.normal(size=(24, 8))
@@ -336,6 +345,7 @@ def test_wrong_methods_are_refused():
 
 def test_unfair_tables_are_refused():
     good = table_of(noise(0), steps=10, problem="a")
+    left = good.assign(status=good.status.where(good.seed < 7, int(Status.NOT_RUN)))
     for message, other, options in [
         ("configurations: one 16, other 15", good.isel(learning_rate=slice(15)), {}),
         ("steps, or examples: one 10, other 20", good.assign_attrs(steps=20), {}),
@@ -346,7 +356,7 @@ def test_unfair_tables_are_refused():
         ("budget=17 is more than the 16 configurations", good, {"budget": 17}),
         ("score.*direction", good, {"metric": "score"}),
         ("scale='log' compares positive values", good, {"metric": "test_accuracy", "scale": "log"}),
-        ("not finished", good.assign(status=good.status.where(good.seed < 7, int(Status.NOT_RUN))), {}),
+        ("some of other did not finish: 16 not begun of 128 trials. With a store", left, {}),
     ]:
         with pytest.raises(ValueError, match=message):
             jon.race({"one": good, "other": other}, **options)
@@ -357,6 +367,17 @@ def test_unfair_tables_are_refused():
         jon.race({"one": good})
     with pytest.raises(TypeError, match="steps needs methods"):
         jon.race({"one": good, "other": good}, steps=4)
+
+
+def test_an_interrupted_race_keeps_what_was_run():
+    """Ctrl-C in the first method: the second did not begin, and the tree of the error has the first."""
+    with pytest.warns(UserWarning, match="interrupted"), pytest.raises(ValueError, match="was interrupted") as raised:
+        jon.race(valley(), METHODS, **OPTIONS, width=16, on_chunk=lambda _: signal.raise_signal(signal.SIGINT))
+    assert jon.best(raised.value.tree).unfinished > 0
+    with pytest.raises(
+        ValueError, match=r"two methods, and the tree holds descent: \d+ not begun of 128 trials\. With"
+    ):
+        jon.race(raised.value.tree)
 
 
 KILLED = """

@@ -38,7 +38,7 @@ def test_several_axes_with_seeds_are_labelled_in_their_order():
 
     keys = jax.random.split(jax.random.key(1), 3)
     runs = jax.vmap(lambda rate: jax.vmap(lambda key: noisy(rate, key))(keys))(jnp.asarray(RATES))
-    table = runs.to_dataset(every=5, learning_rate=RATES, seed=[7, 8, 9])
+    table = runs.to_dataset(learning_rate=RATES, seed=[7, 8, 9])
     assert dict(table.sizes) == {"learning_rate": 5, "seed": 3, "step": 5}
     assert table.step.values.tolist() == [0, 5, 10, 15, 20]
     one = noisy(RATES[2], keys[1])
@@ -55,8 +55,38 @@ def test_one_run_is_drawn_reported_and_chosen(tmp_path):
     path = jon.save(run.to_dataset(), tmp_path / "run.nc")
     with xr.open_dataset(path) as kept:
         np.testing.assert_array_equal(kept.loss.values[0], run.loss)
+    for use in (jon.best, lambda run: jon.save(run, tmp_path / "run.nc")):
+        with pytest.raises(TypeError, match=r"got Run: pass its to_dataset\(\)"):
+            use(run)
     coarse = jon.minimize(VALLEY.loss, jnp.ones(2, jnp.bfloat16), jon.adam(0.1), steps=3)
     assert jon.save(coarse.to_dataset(), tmp_path / "coarse.nc").exists()
+
+
+@pytest.mark.parametrize(("steps", "every", "dotted"), [(10, 1, True), (100, 1, False), (1000, 50, True)])
+def test_one_run_is_a_solid_line_over_its_steps(steps, every, dotted):
+    run = jon.minimize(VALLEY.loss, jnp.ones(2), jon.gradient_descent(0.01), steps=steps, every=every)
+    ax = jon.plot(run)
+    (line,) = ax.get_lines()
+    assert line.get_linestyle() == "-"
+    assert (line.get_marker() == "o") == dotted
+    np.testing.assert_array_equal(line.get_xdata(), np.arange(0, steps + 1, every))
+    assert ax.get_legend() is None
+    assert [text.get_text() for text in ax.texts] == [f"completed after {steps:,} steps"]
+    assert all(tick == int(tick) for tick in ax.get_xticks())
+
+
+def test_one_run_is_drawn_until_it_stopped():
+    run = jon.minimize_until(VALLEY.loss, jnp.ones(2), jon.gradient_descent(0.05), max_steps=900, every=3, rtol=1e-2)
+    ax = jon.plot(run)
+    (line,) = ax.get_lines()
+    assert int(run.stopped_at) < 900
+    assert 0 <= line.get_xdata()[-1] - int(run.stopped_at) < 3
+    assert [text.get_text() for text in ax.texts] == [f"converged after {int(run.stopped_at)} steps"]
+    batches = [np.zeros(2, np.float32)] * 13
+    streamed = jon.minimize_stream(
+        lambda w, batch: VALLEY.loss(w - batch), jnp.ones(2), jon.adam(0.1), batches, every=4
+    )
+    assert streamed.to_dataset().step.values.tolist() == [0, 4, 8, 12]
 
 
 def test_everything_that_a_run_records_is_a_column(tmp_path):
@@ -79,7 +109,7 @@ def test_everything_that_a_run_records_is_a_column(tmp_path):
 
     rates, betas = jnp.array([0.1, 0.2, 0.3]), jnp.array([0.0, 0.9])
     runs = jax.vmap(lambda rate: jax.vmap(lambda beta: run(rate, beta))(betas))(rates)
-    table = runs.to_dataset(every=2, learning_rate=rates, beta=betas)
+    table = runs.to_dataset(learning_rate=rates, beta=betas)
     dims = ("learning_rate", "beta", "seed", "step")
     recorded = {
         "current_learning_rate": runs.learning_rate,

@@ -1,5 +1,7 @@
 """The winner by held-out seeds, by bootstrap, of lists of points; and what each hyperparameter explains."""
 
+import re
+
 import jax
 import numpy as np
 import pytest
@@ -23,9 +25,9 @@ def grid_table(values, status=None, **axes):
     return xarray.Dataset({"final_loss": (dims, values), "status": (dims, status)}, coordinates)
 
 
-def points_table(values, **points):
+def points_table(values, status=None, **points):
     """Final losses of shape (configurations, seeds) of a list of points."""
-    table = grid_table(values, configuration=np.arange(len(values)))
+    table = grid_table(values, status, configuration=np.arange(len(values)))
     return table.assign_coords({name: ("configuration", np.asarray(column)) for name, column in points.items()})
 
 
@@ -257,12 +259,39 @@ class TestImportance:
         assert np.mean(shares) < 0.1
 
     def test_what_cannot_be_explained_is_refused_or_zero(self):
-        with pytest.raises(ValueError, match="needs at least 16 that were run, got 4"):
+        with pytest.raises(ValueError, match="needs at least 16 that were run from every seed, got 4 of 4"):
             jon.importance(points_table(np.ones((4, 2)), x=np.arange(4.0)))
-        with pytest.raises(ValueError, match="a grid needs every configuration run to its end; 1 were not"):
+        with pytest.raises(ValueError, match="a grid needs every configuration run to its end, and 1 of 3 were not"):
             jon.importance(grid_table(np.ones((3, 2)), [[0, 0], [0, Status.NOT_RUN], [0, 0]]))
         same = jon.importance(grid_table(np.ones((3, 2))))
         assert (same.shares, same.rest) == ({"learning_rate": 0.0}, 0.0)
+
+    def test_a_grid_with_a_gap_names_what_is_missing_and_the_part_that_can_be_judged(self):
+        """Rates are run in their order: of the fourth two seeds are missing, and of the last all."""
+        status = np.zeros((5, 3, 4), int)
+        status[3, 1, 2], status[3, 2], status[4] = Status.INTERRUPTED, Status.NOT_RUN, Status.NOT_RUN
+        values = np.random.default_rng(0).normal(size=status.shape)
+        table = grid_table(values, status, learning_rate=np.arange(5.0), beta=np.arange(3.0))
+        words = (
+            "and 5 of 15 were not: 1 interrupted, 16 not begun of 60 trials. With a store the same call resumes it. "
+            "The part without a gap is table.isel(learning_rate=[0, 1, 2])"
+        )
+        with pytest.raises(ValueError, match=re.escape(words)):
+            jon.importance(table)
+        assert jon.importance(table.isel(learning_rate=[0, 1, 2])).unfinished == 0
+        status = np.where(np.arange(3)[:, None] == 1, Status.NOT_RUN, 0) * np.ones_like(status)
+        with pytest.raises(ValueError, match=re.escape("table.isel(beta=[0, 2])")):
+            jon.importance(grid_table(values, status, learning_rate=np.arange(5.0), beta=np.arange(3.0)))
+
+    def test_points_are_judged_without_those_that_did_not_finish(self):
+        rng = np.random.default_rng(0)
+        rate, status = rng.uniform(size=64), np.zeros((64, 2), int)
+        status[60:] = Status.NOT_RUN
+        table = points_table(np.repeat(rate[:, None], 2, axis=1), status, rate=rate)
+        found, whole = jon.importance(table), jon.importance(table.isel(configuration=slice(60)))
+        assert (found.shares, found.configurations, found.unfinished) == (whole.shares, 60, 8)
+        assert str(found).endswith("warning: the sweep was interrupted, and 8 of its trials did not finish")
+        assert "warning" not in str(whole)
 
     def test_a_real_sweep(self):
         space = jon.sample(32, jax.random.key(0), "sobol", learning_rate=scipy.stats.loguniform(1e-3, 0.04))

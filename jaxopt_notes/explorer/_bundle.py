@@ -1,4 +1,4 @@
-"""The page's files as one module and one style sheet, which is what a notebook, a server and a saved page take."""
+"""The page's files as one module and one style sheet, which is what a notebook and a saved page take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MODULE = (
     "explorer",
     "colours",
     "state",
-    "requests",
+    "frames",
     "levels",
     "terrain",
     "paths",

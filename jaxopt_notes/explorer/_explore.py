@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import _checks
+from .._files import write_whole
 from ..problems import Problem
 from ._page import page
 from ._presets import PRESETS, fragment
@@ -43,7 +44,7 @@ class Explorer:
         """Write the page into one file that any browser opens.
 
         Arguments:
-            path: of the file; one that exists is replaced.
+            path: of the file; one that exists is replaced, and folders are made.
 
         Returns:
             The path.
@@ -60,9 +61,8 @@ class Explorer:
             >>> file.stat().st_size < 1_500_000
             True
         """
-        target = Path(path)
-        target.write_text(self.html(), encoding="utf-8")
-        return target
+        text = self.html()
+        return write_whole(Path(path), lambda file: file.write_text(text, encoding="utf-8"))
 
     def _repr_html_(self) -> str:
         """The page in a frame, for a notebook."""

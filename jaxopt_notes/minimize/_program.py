@@ -349,6 +349,7 @@ def _finish(
         aux=last.aux,
         evaluation=None if end is last.params else end,
         skipped=None if last.skips is None else last.skips.total,
+        every=jnp.int32(static.every),
         **history._asdict(),
     )
 

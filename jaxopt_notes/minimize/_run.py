@@ -53,6 +53,7 @@ class Run(NamedTuple):
         skipped: number of steps skipped, as their loss, gradient or update was not finite; None without
             `skip_non_finite`. A start that its batch finds not finite counts as one.
         evaluation: the evaluation parameters at the end where they are not `params`; None where they are.
+        every: steps between two entries of the histories.
     """
 
     params: PyTree
@@ -71,6 +72,7 @@ class Run(NamedTuple):
     unmoved_share: Float[Array, " entries"] | None = None
     evaluation: PyTree = None
     skipped: Int[Array, ""] | None = None
+    every: Int[Array, ""] | None = None
 
     @property
     def evaluation_params(self) -> PyTree:
@@ -110,7 +112,7 @@ class Run(NamedTuple):
     def _curve(self) -> tuple[np.ndarray, str]:
         return np.asarray(self.loss, float).reshape(-1, np.shape(self.loss)[-1]), "loss by entry"
 
-    def to_dataset(self, every: int = 1, **axes: Any) -> xarray.Dataset:
+    def to_dataset(self, every: int | None = None, **axes: Any) -> xarray.Dataset:
         """The histories as a table like that of a sweep, for `plot`, `report`, `best` and `save`.
 
         Beside the histories of a sweep the table has `current_learning_rate`, `unmoved_share` if there is one, every
@@ -120,7 +122,7 @@ class Run(NamedTuple):
         column's `attrs["original_dtype"]`: bfloat16 and float8 are widened to float32, random keys become integers.
 
         Arguments:
-            every: what `minimize` was given, by which the steps are labelled.
+            every: steps between two entries, by which the steps are labelled; those of the run when None.
             axes: for runs under `vmap` name and values of every mapped axis, outermost first, such as
                 learning_rate=rates; one of them may be `seed`.
 
@@ -146,7 +148,8 @@ class Run(NamedTuple):
             got = ", ".join(f"{name} of {size}" for name, size in zip(axes, given, strict=True)) or "none"
             wanted = "name and values of every axis, such as to_dataset(learning_rate=rates)"
             raise ValueError(f"runs of shape {shape} need {wanted}; got {got}")
-        stride = _checks.count("every", every)
+        own_stride = 1 if self.every is None else int(np.max(self.every))
+        stride = own_stride if every is None else _checks.count("every", every)
         coordinates: dict[str, Any] = {}
         own = (*_NUMBERS, *_HISTORIES, "step")
         for name, values in axes.items():

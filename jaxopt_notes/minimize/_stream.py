@@ -129,7 +129,15 @@ def minimize_stream(
     short = step < most if most is not None else isinstance(whole, _Epochs) and whole.ended
     if short and carry.status == Status.COMPLETED:
         status = jnp.full_like(status, Status.EXHAUSTED)
-    return _run(carry, entries, initial_loss=initial, final_loss=final, status=status, evaluation=end_params)
+    return _run(
+        carry,
+        entries,
+        every=jnp.int32(every),
+        initial_loss=initial,
+        final_loss=final,
+        status=status,
+        evaluation=end_params,
+    )
 
 
 def _run(carry: Carry, entries: Sequence[_Entry], **ends: Any) -> Run:

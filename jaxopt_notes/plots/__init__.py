@@ -13,6 +13,7 @@ from ._curves import loss_curves as loss_curves
 from ._flow import quiver as quiver
 from ._flow import streamlines as streamlines
 from ._heat import heatmap as heatmap
+from ._importances import importance_bars as importance_bars
 from ._lines import convex_set as convex_set
 from ._lines import curve as curve
 from ._lines import series as series
@@ -60,6 +61,7 @@ __all__ = [
     "heatmap",
     "hidden_labels",
     "histogram",
+    "importance_bars",
     "index_against_loss",
     "learning_rate_sensitivity",
     "legend_below",

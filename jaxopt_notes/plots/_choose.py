@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import xarray as xr
@@ -14,29 +14,40 @@ from ..minimize import Run
 from ..problems._metric import Direction
 from ..proof import AllCriticalPoints
 from ..race import Race, Sensitivity
+from ..suggest import Suggestion
+from ..sweeps import Importance
 from ..sweeps.spec.space import CONFIGURATION
-from ..sweeps.table.direction import SIGNS
 from . import _flow as flow
 from . import _lines as lines
+from . import _medians as medians
 from . import _spreads as spreads
+from . import _style as style
 from . import _surfaces as surfaces
 from . import _tables as tables
 from ._boxes import boxes, has_two_parameters
 from ._budgets import budget_curves, sensitivity_ranges
 from ._curves import loss_curves
 from ._heat import heatmap
+from ._importances import importance_bars
 from ._passes import passes, profile
 from ._samples import numbers, samples
-from ._sensitivity import Bound, learning_rate_sensitivity
+from ._sensitivity import Bound, compare, learning_rate_sensitivity
 
 MOST_SCATTERS = 6
 MOST_CURVES = 6  # of metrics on test data
 
 
-def plot(
-    table: xr.Dataset | Run | CriticalPoints | AllCriticalPoints | SpectralDensity | Race | Sensitivity,
-    ax: Axes | None = None,
-) -> Axes:
+# Results with a figure of their own, and what draws it.
+RESULTS: dict[type, Callable[[Any, Axes | None], Axes]] = {
+    Race: budget_curves,
+    Sensitivity: sensitivity_ranges,
+    Importance: importance_bars,
+    Suggestion: lambda found, ax: learning_rate_sensitivity(found.curve, ax, bound=found.stable_below),
+}
+Result = CriticalPoints | AllCriticalPoints | SpectralDensity | Race | Sensitivity | Importance | Suggestion
+
+
+def plot(table: xr.Dataset | xr.DataTree | Run | Result, ax: Axes | None = None) -> Axes:
     """Draw the figure that suits the table.
 
     For a sweep over a list of points those, else the U curve when the learning rate varies, else a heat map when two
@@ -48,7 +59,8 @@ def plot(
         table: the Dataset of a sweep, of a slice of the `landscape`, or of what else there is a figure for; or a result
             that has such a `to_dataset()`: one run, critical points, a spectral density. Proved critical points are
             drawn as `boxes` where there are two parameters and the search kept its history; a `Race` as its budget
-            curves, a `Sensitivity` as its range.
+            curves, a `Sensitivity` as its range, an `Importance` as bars, a `Suggestion` as the U curve of its test.
+            The tree of several families is drawn by `compare` where all of them have learning rates.
         ax: where to draw; None makes a figure, `plot(table).figure`.
 
     Returns:
@@ -70,16 +82,22 @@ def plot(
         )
     if isinstance(table, AllCriticalPoints) and table.history is not None and has_two_parameters(table):
         return boxes(table, ax)
-    if isinstance(table, Race):
-        return budget_curves(table, ax)
-    if isinstance(table, Sensitivity):
-        return sensitivity_ranges(table, ax)
+    if type(table) in RESULTS:
+        return RESULTS[type(table)](table, ax)
+    if isinstance(table, xr.DataTree):
+        families = {name: child.to_dataset() for name, child in table.children.items()}
+        if families and all("learning_rate" in one.dims for one in families.values()):
+            return compare(families, ax)
     if isinstance(table, (Run, CriticalPoints, AllCriticalPoints, SpectralDensity)):
         table = table.to_dataset()
+    if not isinstance(table, (xr.Dataset, xr.DataTree)):
+        known = style.names([kind.__name__ for kind in (Run, *get_args(Result))], last="or")
+        raise TypeError(f"table must be the xarray.Dataset of a sweep, or a {known}; got {type(table).__name__}")
     draw = _other_than_a_sweep(table)
+    one: Any = table
     if draw is not None:
-        return draw(table, ax)
-    table = tables.check_table(table)
+        return draw(one, ax)
+    table = tables.check_table(one)
     if numbers(table):
         return samples(table, ax)
     varying = _varying(table)
@@ -136,7 +154,7 @@ def figures(
     if len(varying) > 1:
         yield "heat-map", heatmap(table, bound=bound if "learning_rate" in varying else None, **shown)
     if winner is not None and "loss" in table:
-        yield "loss", loss_curves(table, **_around(table, winner, varying, tables.quartiles(table, **shown)))
+        yield "loss", loss_curves(table, **_around(table, winner, varying, medians.quartiles(table, **shown)))
 
 
 def is_sweep(table: Any, name: str = "table") -> bool:
@@ -206,8 +224,8 @@ def _around(table: xr.Dataset, winner: Mapping[str, float], varying: list[str], 
     if not varying:
         return dict(winner)
     if varying == [CONFIGURATION]:  # a list of points: from the best to the worst that did not fail
-        cost = SIGNS[summary.attrs["direction"]] * summary.middle
-        order = np.argsort(cost.values)[: int(np.isfinite(cost).sum())]
+        place = summary.place.where(np.isfinite(summary.middle)).values
+        order = np.argsort(place)[: int(np.isfinite(place).sum())]
         ranks = np.unique(np.linspace(0, len(order) - 1, min(5, len(order))).round().astype(int))
         return {CONFIGURATION: table[CONFIGURATION].values[order[ranks]].tolist()}
     axis = "learning_rate" if "learning_rate" in varying else varying[0]

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from .. import _checks
 from ..minimize import Status
+from . import _medians as medians
 from . import _style as style
 from . import _tables as tables
 from ._ticks import around, round_ticks
 
 MOST_LINES = 8
+FEW_ENTRIES = 30  # of a curve whose entries are marked
 
 
 def loss_curves(
@@ -63,6 +66,7 @@ def loss_curves(
         raise ValueError("table holds no loss over step, so there is no curve to draw")
     table, fixed = tables.squeeze(table, selection)
     axes = tables.axis_names(table)
+    table = _until_it_stopped(table) if table.final_loss.size == 1 else table
     configs = [dict(zip(axes, values, strict=True)) for values in itertools.product(*(table[a].values for a in axes))]
     if len(configs) > MOST_LINES:
         raise ValueError(
@@ -78,7 +82,7 @@ def loss_curves(
     if hide_labels:
         configs = [configs[i] for i in letters.values()]
     ax = style.new_axes(ax)
-    looks = style.ordered_styles(len(configs)) if axes else [style.style_of(str(table.attrs.get("optimizer", "")))]
+    looks = style.ordered_styles(len(configs)) if axes else [style.style_alone(str(table.attrs.get("optimizer", "")))]
     alone = tables.named(str(table.attrs.get("optimizer", "median" if table.sizes["seed"] > 1 else "loss")), fixed)
     ends = {}
     labels = list(letters) or [tables.configuration(config) or alone for config in configs]
@@ -89,10 +93,13 @@ def loss_curves(
         _hide_failures(ax)
     ax.set_xlabel(_step_label(table))
     round_ticks(ax)
+    if isinstance(locator := ax.xaxis.get_major_locator(), MaxNLocator):
+        locator.set_params(integer=True)
     ax.set_ylabel("loss of the minibatch" if minibatch else "training loss")
     smoothed = f"; bold: running mean over {window} recorded steps" if window > 1 else ""
-    style.set_title(ax, tables.heading(table, fixed), tables.spread(table) + smoothed)
-    style.legend_right(ax)
+    style.set_title(ax, tables.heading(table, fixed), (_ended(table) or tables.spread(table)) + smoothed)
+    if axes or fixed or "optimizer" in table.attrs or ax.lines[1:]:  # one line alone is named by the axes
+        style.legend_right(ax)
     style.describe(ax, _alt_text(table, fixed, ends))
     return ax
 
@@ -123,6 +130,22 @@ def _letters(configs: list[dict[str, Any]]) -> dict[str, int]:
     return dict(zip(string.ascii_uppercase, order, strict=False))
 
 
+def _until_it_stopped(table: xr.Dataset) -> xr.Dataset:
+    """The table of one trial without what repeats its last entry."""
+    if "stopped_at" not in table:
+        return table
+    entries = int(np.searchsorted(table.step.values, table.stopped_at.item())) + 1
+    return table.isel(step=slice(max(1, entries)))
+
+
+def _ended(table: xr.Dataset) -> str:
+    """How a run of `minimize` ended; nothing of a sweep, which names its optimizer."""
+    if table.final_loss.size > 1 or "optimizer" in table.attrs or "stopped_at" not in table:
+        return ""
+    status = Status(int(table.status.item())).name.lower().replace("_", "-")
+    return f"{status} after {int(table.stopped_at.item()):,} steps"
+
+
 def _draw_one(ax: Axes, one: xr.Dataset, label: str, look: style.Style, window: int) -> float:
     """Draw one configuration and return its last median loss: infinite if its median seed failed, NaN if not run."""
     ran = one.status != Status.NOT_RUN
@@ -132,12 +155,13 @@ def _draw_one(ax: Axes, one: xr.Dataset, label: str, look: style.Style, window: 
     loss = one.loss.isel(seed=np.flatnonzero(ran)).astype(float).dropna("step", how="all")
     step = loss.step.values
     low, middle, high = np.nanquantile(loss.transpose("seed", "step").values, [0.25, 0.5, 0.75], axis=0)
-    crashed = bool(np.isinf(tables.quartiles(one, "final_loss").middle))
+    crashed = bool(np.isinf(medians.quartiles(one, "final_loss").middle))
     name = f"{label} (failed)" if crashed else label
     kind: dict[str, Any] = {"color": look.color, "gid": "crashed" if crashed else "median"}
     if window > 1:
         ax.plot(step, middle, color=look.color, alpha=0.3, linewidth=0.7, gid=None if crashed else "raw")
-    ax.plot(step, _running_mean(middle, window), **kind, linestyle=look.linestyle, linewidth=1.8, label=name)
+    kind |= {"linestyle": look.linestyle, "marker": look.marker if step.size <= FEW_ENTRIES else None}
+    ax.plot(step, _running_mean(middle, window), **kind, markersize=4, linewidth=1.8, label=name)
     if loss.sizes["seed"] > 1 and not crashed:
         low, high = _running_mean(low, window), _running_mean(high, window)
         ax.fill_between(step, low, high, color=look.color, alpha=0.15, linewidth=0)

@@ -18,7 +18,8 @@ from matplotlib.ticker import NullLocator
 
 from .. import _checks
 from ..problems._metric import Direction
-from ..sweeps.table.direction import SIGNS, SUPERLATIVES
+from ..sweeps.table.direction import SUPERLATIVES
+from . import _medians as medians
 from . import _style as style
 from . import _tables as tables
 from ._samples import numbers, scattered
@@ -87,11 +88,13 @@ def heatmap(
     single = [axis for axis in tables.axis_names(table) if table.sizes[axis] == 1 and axis not in (x, y)]
     table, fixed = table.squeeze(single), {**fixed, **{axis: table[axis].item() for axis in single}}
     others = [axis for axis in tables.axis_names(table) if axis not in (x, y)]
-    summary = tables.quartiles(table, metric, direction)
-    better, median = summary.attrs["direction"], tables.best_over(summary, others).middle.transpose(y, x)
+    summary = medians.quartiles(table, metric, direction)
+    better, shown = summary.attrs["direction"], medians.best_over(summary, others).transpose(y, x)
+    median, place = shown.middle, medians.starred(shown)
+    best = None if place is None else median.isel(place)
     ax = style.new_axes(ax, size=(7.5, 4.4))
     columns, rows = _cells(table, x), _cells(table, y)
-    best = _draw_cells(ax, median, columns, rows, metric, better)
+    _draw_cells(ax, median, columns, rows, metric, better)
     entries = _mark(ax, median, columns, rows, best, f"{SUPERLATIVES[better]} median")
     if bound is not None:
         entries.append(_draw_bound(ax, table, bound, {x: columns, y: rows}, x, y))
@@ -103,7 +106,7 @@ def heatmap(
     chosen = f"; each cell at its best {style.names(others)}" if others else ""
     style.set_title(ax, tables.heading(table, fixed), seeds + chosen)
     style.legend_below(ax, entries)
-    style.describe(ax, _alt_text(table, median, best, metric, better))
+    style.describe(ax, _alt_text(table, shown, best, metric))
     return ax
 
 
@@ -142,10 +145,8 @@ def _cells(table: xr.Dataset, name: str) -> Cells:
     return Cells(np.arange(len(values) + 1) - 0.5, index, position, "index")
 
 
-def _draw_cells(
-    ax: Axes, median: xr.DataArray, columns: Cells, rows: Cells, metric: str, better: Direction
-) -> xr.DataArray | None:
-    """Colour the finite cells, with a colour bar; return the best of them, or None."""
+def _draw_cells(ax: Axes, median: xr.DataArray, columns: Cells, rows: Cells, metric: str, better: Direction) -> None:
+    """Colour the finite cells, with a colour bar."""
     finite = median.where(np.isfinite(median))
     higher = better == "max"
     cmap = mpl.colormaps["viridis" if higher else "viridis_r"]  # light is good, as against the hatched cells
@@ -161,7 +162,7 @@ def _draw_cells(
     ax.set_xscale("log" if columns.scale == "log" else "linear")
     ax.set_yscale("log" if rows.scale == "log" else "linear")
     if not shown.size:
-        return None
+        return
     bar = ax.figure.colorbar(mesh, ax=ax, pad=0.02)
     bar.set_label(tables.label(metric))
     bar.ax.tick_params(labelsize=9)
@@ -178,7 +179,6 @@ def _draw_cells(
                     "color": "white" if dark else "black",
                 }
                 ax.annotate(f"{value:.3g}", at, gid="value", **look)
-    return finite.isel((SIGNS[better] * finite).argmin(...))
 
 
 def _mark(
@@ -239,15 +239,13 @@ def _label(axis: Axis, name: str, values: np.ndarray, cells: Cells) -> None:
             text.set_parse_math(False)
 
 
-def _alt_text(
-    table: xr.Dataset, median: xr.DataArray, best: xr.DataArray | None, metric: str, better: Direction
-) -> str:
+def _alt_text(table: xr.Dataset, shown: xr.Dataset, best: xr.DataArray | None, metric: str) -> str:
     """The best cell, and how many failed."""
-    y, x = map(str, median.dims)
+    y, x = map(str, shown.middle.dims)
     start = f"Heat map of {tables.label(metric)} over {x} and {y} for {tables.heading(table, {})}."
-    failures, run = int(np.isinf(median).sum()), int(median.notnull().sum())
+    failures, run = int(np.isinf(shown.middle).sum()), int(shown.middle.notnull().sum())
     if best is None:
-        return f"{start} " + ("Every configuration failed." if run else "No trial has run.")
+        return f"{start} {medians.without_star(shown)}"
     where = tables.configuration({x: best[x].item(), y: best[y].item()})
-    found = f"The {SUPERLATIVES[better]} median is {best.item():.4g}, at {where}."
+    found = f"The {SUPERLATIVES[shown.attrs['direction']]} median is {best.item():.4g}, at {where}."
     return f"{start} {found} In {failures} of {run} cells most seeds failed."

@@ -15,6 +15,7 @@ from ..problems._metric import Direction
 from ..sweeps.judge.best import hyperparameters
 from ..sweeps.spec.space import CONFIGURATION
 from ..sweeps.table.direction import SIGNS, SUPERLATIVES
+from . import _medians as medians
 from . import _style as style
 from . import _tables as tables
 from ._ticks import round_ticks
@@ -65,16 +66,16 @@ def samples(
     x = _checks.choice("x", x or ("learning_rate" if "learning_rate" in known else known[0]), known)
     others = [name for name in known if name != x]
     color = _checks.choice("color", color, known) if color else next(iter(others), None)
-    summary = tables.quartiles(table, metric, direction)
+    summary = medians.quartiles(table, metric, direction)
     ax = style.new_axes(ax)
     ax.set(xscale=tables.scale_of(table, x), xlabel=x.replace("_", " "), ylabel=tables.label(metric))
     best = _draw(ax, table, summary, x, color)
     round_ticks(ax)
     style.set_title(ax, tables.heading(table, {}), tables.spread(table))
     failures, run = int(np.isinf(summary.middle).sum()), int(summary.middle.notnull().sum())
-    said = "Every one failed" if best is None else f"The {_most(summary)} is {best[1]:.4g}, at {x}={best[0]:.4g}"
+    said = f"The {_most(summary)} is {best[1]:.4g}, at {x}={best[0]:.4g}." if best else medians.without_star(summary)
     start = f"{run} points by {x} and {tables.label(metric)} for {tables.heading(table, {})}."
-    style.describe(ax, f"{start} {said}; of {failures} most seeds failed.")
+    style.describe(ax, f"{start} {said} Of {failures} most seeds failed.")
     return ax
 
 
@@ -116,7 +117,7 @@ def scattered(
         raise ValueError(
             f"a heat map needs two different hyperparameters, got {x!r} twice; known: {style.names(known)}"
         )
-    summary = tables.quartiles(table, metric, direction)
+    summary = medians.quartiles(table, metric, direction)
     higher, middle = summary.attrs["direction"] == "max", summary.middle.values
     ax, at, shown = style.new_axes(ax), [table[name].values.astype(float) for name in (x, y)], np.isfinite(middle)
     entries: list[Any] = []
@@ -124,23 +125,24 @@ def scattered(
         look: dict[str, Any] = {"color": "0.25", "marker": "x", "linestyle": "none", "markeredgewidth": 1.6}
         ax.plot(*(each[np.isinf(middle)] for each in at), **look, gid="failed")
         entries.append(Line2D([], [], **look, label="most seeds failed"))
-    said = "every one failed"
+    said, place = medians.without_star(summary), medians.starred(summary, np.isfinite(at).all(axis=0))
     if shown.any():
         norm = (LogNorm if middle[shown].min() > 0 and not higher else Normalize)(*_ends(middle[shown]))
         colored: dict[str, Any] = {"cmap": "viridis" if higher else "viridis_r", "norm": norm, "edgecolors": "0.3"}
         drawn = ax.scatter(at[0][shown], at[1][shown], 60, middle[shown], linewidths=0.5, gid="median", **colored)
         ax.figure.colorbar(drawn, cax=style.beside(ax)).set_label(tables.label(metric))
-        place = np.flatnonzero(shown)[np.argmin(SIGNS[summary.attrs["direction"]] * middle[shown])]
+    if place is not None:
+        best = place[CONFIGURATION]
         star: dict[str, Any] = {"marker": "*", "color": "black", "markerfacecolor": "white", "linestyle": "none"}
-        ax.plot(*(each[[place]] for each in at), **star, markersize=15, zorder=3, gid="best")
+        ax.plot(*(each[[best]] for each in at), **star, markersize=15, zorder=3, gid="best")
         entries.insert(0, Line2D([], [], **star, markersize=11, label=_most(summary)))
-        said = f"the {_most(summary)} is {middle[place]:.4g}, at {x}={at[0][place]:.4g}, {y}={at[1][place]:.4g}"
+        said = f"The {_most(summary)} is {middle[best]:.4g}, at {x}={at[0][best]:.4g}, {y}={at[1][best]:.4g}."
     ax.set(xscale=tables.scale_of(table, x), yscale=tables.scale_of(table, y))
     ax.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
     round_ticks(ax)
     style.legend_below(ax, entries)
     style.set_title(ax, tables.heading(table, {}), tables.spread(table))
-    style.describe(ax, f"{len(middle)} points by {x} and {y} for {tables.heading(table, {})}: {said}.")
+    style.describe(ax, f"{len(middle)} points by {x} and {y} for {tables.heading(table, {})}. {said}")
     return ax
 
 
@@ -196,11 +198,12 @@ def _draw(ax: Axes, table: xr.Dataset, summary: xr.Dataset, x: str, color: str |
     )
     if color is not None:
         ax.figure.colorbar(drawn, cax=style.beside(ax)).set_label(color.replace("_", " "))
-    place = int(np.argmin(sign * middle[shown]))
-    best = float(at[shown][place]), float(middle[shown][place])
-    star: dict[str, Any] = {"marker": "*", "color": "black", "markerfacecolor": "white", "linestyle": "none"}
-    ax.plot(*([one] for one in best), **star, markersize=13, zorder=3, gid="best")
-    entries.insert(0, Line2D([], [], **star, markersize=11, label=_most(summary)))
+    place, best = medians.starred(summary, np.isfinite(at)), None
+    if place is not None:
+        best = float(at[place[CONFIGURATION]]), float(middle[place[CONFIGURATION]])
+        star: dict[str, Any] = {"marker": "*", "color": "black", "markerfacecolor": "white", "linestyle": "none"}
+        ax.plot(*([one] for one in best), **star, markersize=13, zorder=3, gid="best")
+        entries.insert(0, Line2D([], [], **star, markersize=11, label=_most(summary)))
     style.legend_below(ax, entries)
     return best
 

@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 from .. import _checks
 from ..problems._metric import LOSSES, Direction
 from ..sweeps.judge.best import best as winner_of
-from ..sweeps.table.direction import SIGNS, SUPERLATIVES, common_direction
+from ..sweeps.table.direction import SUPERLATIVES, common_direction
+from . import _medians as medians
 from . import _style as style
 from . import _tables as tables
 from ._ticks import around, round_ticks
@@ -95,7 +96,7 @@ def learning_rate_sensitivity(
     """
     table, fixed = _prepare(table, fixed)
     others = [axis for axis in tables.axis_names(table) if axis != "learning_rate"]
-    lines = tables.best_over(tables.quartiles(table, metric, direction), others[1:])
+    lines = medians.best_over(medians.quartiles(table, metric, direction), others[1:])
     if others:
         values = table[others[0]].values
         labels = [tables.configuration({others[0]: value}) for value in values]
@@ -103,7 +104,7 @@ def learning_rate_sensitivity(
         lines, limits = lines.rename({others[0]: "line"}), bounds_at(bound, others[0], values)
     else:
         name = str(table.attrs.get("optimizer", "median"))
-        labels, looks = [tables.named(name, fixed)], [style.style_of(name)]
+        labels, looks = [tables.named(name, fixed)], [style.style_alone(name)]
         lines, limits = lines.expand_dims("line"), bounds_at(bound, None, np.zeros(1))
 
     ax = style.new_axes(ax)
@@ -164,9 +165,9 @@ def compare(
         part, fixed = _prepare(table, config)
         if problem:  # the losses to beat are the same for all
             _draw_references(ax, part, metric)
-        lines, label = tables.quartiles(part, metric, better).expand_dims("line"), tables.named(name, fixed)
+        lines, label = medians.quartiles(part, metric, better).expand_dims("line"), tables.named(name, fixed)
         best = _draw_lines(ax, lines, [label], [look], np.full(1, np.nan))
-        said.append(f"{label}: {best.words}" if best else f"{label}: every configuration failed")
+        said.append(f"{label}: {best.words if best else medians.without_star(lines).lower().rstrip('.')}")
         _finish(ax, part, metric, better)
     where = f" on {problem}" if problem else ""
     most = max(started.values(), key=lambda table: table.sizes["seed"])
@@ -210,12 +211,10 @@ def _draw_lines(
         _draw_one(ax, x, lines.isel(line=i), look, labels[i] if i in shown else None)
         if x.min() / 10 <= limit <= x.max() * 10:  # farther away it would squash the curve
             ax.axvline(limit, color=look.color, linestyle=(0, (1, 1.5)), linewidth=1.5, gid="bound")
-    median = lines.middle.values
-    cost = np.where(np.isfinite(median), SIGNS[lines.attrs["direction"]] * median, np.inf)
-    if not np.isfinite(cost).any():
+    place = medians.starred(lines)
+    if place is None:
         return None
-    line, column = np.unravel_index(np.argmin(cost), cost.shape)
-    best = _Best(float(x[column]), float(median[line, column]), labels[line])
+    best = _Best(float(x[place["learning_rate"]]), float(lines.middle.isel(place)), labels[place["line"]])
     star: dict[str, Any] = {"marker": "*", "markersize": 11, "markerfacecolor": "white", "linestyle": "none"}
     ax.plot([best.learning_rate], [best.median], color="black", **star, zorder=4, gid="best")
     return best
@@ -328,7 +327,7 @@ def _alt_text(table: xr.Dataset, lines: xr.Dataset, best: _Best | None, metric: 
     start = f"Curves of {tables.label(metric)} against learning rate for {tables.heading(table, {})}."
     failures, run = int(np.isinf(lines.middle).sum()), int(lines.middle.notnull().sum())
     if best is None:
-        return f"{start} " + ("Every configuration failed." if run else "No trial has run.")
+        return f"{start} {medians.without_star(lines)}"
     return (
         f"{start} The {SUPERLATIVES[lines.attrs['direction']]} median is {best.words} ({best.label}). "
         f"In {failures} of {run} configurations shown most seeds failed."

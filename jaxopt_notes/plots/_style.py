@@ -69,6 +69,22 @@ def style_of(optimizer: str) -> Style:
     return Style(colors[code % len(colors)], ":", _MARKERS[code // len(colors) % len(_MARKERS)])
 
 
+def style_alone(optimizer: str) -> Style:
+    """The style of a line that is alone in its figure: that of the optimizer, or a solid line for any other name.
+
+    Arguments:
+        optimizer: a name, such as "adam"; empty where the table names none.
+
+    Returns:
+        Style(color, linestyle, marker).
+
+    Example:
+        >>> style_alone("").linestyle, style_alone("adam") == style_of("adam")
+        ('-', True)
+    """
+    return STYLES.get(optimizer, Style(BLUE, "-", "o"))
+
+
 def ordered_styles(count: int) -> list[Style]:
     """Styles for the values of a numeric axis: colours in order from dark to light, each with its own dash and marker.
 

@@ -1,4 +1,4 @@
-"""What figures and reports read from the Dataset of a sweep: axes, failures, and medians in which failure is worst."""
+"""What figures and reports read from the Dataset of a sweep: axes, metrics, failures, and all of it in words."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import xarray as xr
 
 from .. import _checks
 from ..minimize import Status
-from ..problems._metric import LOSSES, Direction
+from ..problems._metric import LOSSES
 from ..sweeps.table.axes import axes_of, in_order
-from ..sweeps.table.direction import SIGNS, direction_of, said_direction
+from ..sweeps.table.direction import said_direction
 from ..sweeps.table.ends import at_the_end
 from ..sweeps.table.seeds import NOT_COMPARED
 
@@ -187,79 +187,6 @@ def failed(table: xr.Dataset) -> xr.DataArray:
         [False, False, True]
     """
     return table.status >= Status.NON_FINITE
-
-
-def quartiles(table: xr.Dataset, metric: str, direction: Direction | None = None) -> xr.Dataset:
-    """Lower quartile, median and upper quartile over seeds, where a failed trial counts as worse than any number.
-
-    So a configuration most of whose seeds failed has an infinite median, and cannot look good by the few that did not.
-
-    Arguments:
-        table: the Dataset of a sweep.
-        metric: one of `metrics(table)`.
-        direction: "max" or "min", which value is the better; as the table declares when None.
-
-    Returns:
-        Dataset of `lower, middle, upper, failed` over the axes, `middle` being the median: infinite where failure
-        reaches, NaN where nothing ran; `failed` is the share of the seeds run. `attrs["direction"]` is the direction.
-
-    Raises:
-        ValueError: unknown metric, or one that does not declare its direction.
-
-    Example:
-        >>> table = xr.Dataset({"final_loss": ("seed", [1.0, 2.0, 9.0]), "status": ("seed", [0, 0, 4])})
-        >>> float(quartiles(table, "final_loss").middle), float(quartiles(table, "final_loss").upper)
-        (2.0, inf)
-    """
-    _checks.choice("metric", metric, metrics(table))
-    better, table = direction_of(table, metric, direction), at_the_end(table)
-    sign = float(SIGNS[better])
-    ran = table.status != Status.NOT_RUN
-    cost = sign * table[metric].astype(float)
-    cost = cost.where(~failed(table) & cost.notnull(), np.inf).where(ran)
-    values = np.sort(cost.transpose(..., "seed").values, axis=-1)  # NaN, not run, comes last
-    count = np.sum(~np.isnan(values), axis=-1)
-    dims = [axis for axis in cost.dims if axis != "seed"]
-    low, middle, high = (_sorted_quantile(values, count, q) for q in (0.25, 0.5, 0.75))
-    if sign < 0:
-        low, middle, high = -high, -middle, -low
-    share = failed(table).sum("seed") / ran.sum("seed").where(ran.any("seed"))
-    coords = {axis: table[axis] for axis in dims if axis in table.coords}
-    found = xr.Dataset({"lower": (dims, low), "middle": (dims, middle), "upper": (dims, high)}, coords)
-    return found.assign(failed=share).assign_attrs(direction=better)
-
-
-def _sorted_quantile(values: np.ndarray, count: Any, q: float) -> np.ndarray:
-    """Linear quantile of the first `count` entries along the last axis; numpy's own makes NaN out of infinities."""
-    position = q * np.maximum(count - 1, 0)
-    below = np.floor(position).astype(int)
-    part = position - below
-    above = np.minimum(below + 1, values.shape[-1] - 1)
-    lower, upper = (np.take_along_axis(values, i[..., None], -1)[..., 0] for i in (below, above))
-    with np.errstate(invalid="ignore"):  # 0 * inf in the branch that is not taken
-        return np.where((part == 0) | (lower == upper), lower, lower * (1 - part) + upper * part)
-
-
-def best_over(summary: xr.Dataset, axes: list[str]) -> xr.Dataset:
-    """Keep, for each remaining configuration, the entry with the best median along `axes`.
-
-    Arguments:
-        summary: the result of `quartiles`, which says what is better.
-        axes: the axes to remove; none returns `summary`.
-
-    Returns:
-        Dataset without `axes`.
-
-    Example:
-        >>> middle = (("beta", "eps"), [[3.0, 1.0], [2.0, np.nan]])
-        >>> best_over(xr.Dataset({"middle": middle}, attrs={"direction": "min"}), ["eps"]).middle.values.tolist()
-        [1.0, 2.0]
-    """
-    if not axes:
-        return summary
-    flat = summary.stack(_others=axes, create_index=False)
-    cost = SIGNS[summary.attrs["direction"]] * flat.middle
-    return flat.isel(_others=cost.fillna(np.inf).argmin("_others")).drop_vars(axes, errors="ignore")
 
 
 def status_counts(table: xr.Dataset) -> dict[str, int]:

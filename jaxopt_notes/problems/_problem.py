@@ -16,6 +16,7 @@ from .. import _checks
 from .._contract import RESERVED, Asked, asked, given, in_one_form, unite
 from .._numerics import working_dtype
 from ._facts import Facts
+from ._held_out import check_alike, explained
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,7 +39,8 @@ class Problem:
             as in `init(key, *, scale)`. If the loss asks for `aux`, both are pairs `(params, aux)`.
         data: a pytree of arrays with one leading axis of training examples; or None, also where a sweep is given
             `data` that do not fit the memory.
-        test_data: the same for examples held out, to be looked at once, in the end; or None.
+        test_data: the same for examples held out, to be looked at once, in the end; or None. Its leaves have as many
+            axes as those of `data`, and numbers of the same kind.
         metrics: name -> `metric(params)` or `metric(params, data)`, real scalars reported at the end on all parts of
             the data. They are given by keyword what they ask for, as the loss is, with `train=False`.
             One that takes a single argument is given the parameters alone, also where there are data.
@@ -53,15 +55,15 @@ class Problem:
         allow_nan: whether the data may hold NaN, for a loss whose value and gradient leave it out: begin with
             `jnp.where(jnp.isnan(y), 0, y - prediction)`, as a `jnp.nanmean` of what was computed from NaN has a
             gradient of NaN.
-        validation: the same as `data` for examples held out to choose by, or None.
+        validation: the same as `test_data` for examples held out to choose by, or None.
         evaluate: what is measured as the loss, where it differs from the loss with `train=False`: without a penalty or
             smoothed labels, say. It is called as a metric is.
 
     Raises:
         TypeError: `loss` is not callable, asks for something by position, or `init` is neither a function nor a pytree
             of floating arrays.
-        ValueError: a leaf of the data holds no example, NaN or infinity, leading axes differ, or a metric is named
-            `loss`.
+        ValueError: a leaf of the data holds no example, NaN or infinity, leading axes differ, held-out data are not
+            like `data`, or a metric is named `loss`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jaxopt_notes as jon
@@ -117,6 +119,7 @@ class Problem:
             if getattr(self, part) is not None:
                 _checks.examples(part, getattr(self, part))
                 _checks.finite_data(part, getattr(self, part), allow_nan=self.allow_nan)
+                check_alike(part, getattr(self, part), self.data)
         if self.baseline is not None:
             _checks.scalar("baseline", self.baseline)
         if self.facts is not None and not isinstance(self.facts, Facts):
@@ -251,15 +254,19 @@ class Problem:
             aux, key, numbers: what is given to functions that ask for them.
 
         Raises:
-            TypeError: a metric returns something else; it is named.
+            TypeError: a metric returns something else; it is named. ValueError: one fails on held-out data that are not
+                like `data`.
         """
         measured = {"loss": self.loss if self.evaluate is None else self.evaluate, **self.metrics}
         known = {"key": key, **numbers}
-        return {
-            f"{part}_{name}": _real_scalar(f"{part}_{name}", _measured(metric, params, values, aux, known))
-            for part, values in parts.items()
-            for name, metric in measured.items()
-        }
+        columns = {}
+        for part, values in parts.items():
+            for name, metric in measured.items():
+                column = f"{part}_{name}"
+                with explained(column, "test_data" if part == "test" else part, values, self.data):
+                    value = _measured(metric, params, values, aux, known)
+                columns[column] = _real_scalar(column, value)
+        return columns
 
 
 def _check_keywords(called: str, function: Callable[..., Any]) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from .. import _checks
 from ..problems._metric import Direction
-from ..sweeps.judge.best import scores_of
+from ..sweeps.judge.scores import scores_of
 from ..sweeps.table.seeds import middle
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 from .. import _checks
 from ..problems._metric import SIGNS, Direction
-from ..sweeps.judge.best import best, families_of, scores_of
+from ..sweeps.judge.best import best, families_of
+from ..sweeps.judge.scores import scores_of
 from ..sweeps.table.direction import common_direction
 from ..sweeps.table.seeds import parted
 

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from .. import _checks
-from ..minimize import Status
 from ..problems._metric import LOSSES, Direction
-from ..sweeps.judge.best import Scores, check_pruned, scores_of
+from ..sweeps.judge.best import check_pruned
+from ..sweeps.judge.scores import Scores, scores_of, unfinished, why_unfinished
 from ..sweeps.spec.arguments import is_number
 from ..sweeps.spec.space import is_absent
 from ..sweeps.table.axes import axes_of
@@ -117,9 +117,9 @@ def entrants_of(
     """
     scores: dict[str, Scores] = {}
     for name, table in tables.items():
+        if "status" in table and unfinished(table):
+            raise ValueError(f"a race needs every trial, and some of {name} did not finish{why_unfinished(table)}")
         scores[name] = scores_of(table, metric, direction)
-        if np.isin(table["status"].values, (Status.NOT_RUN, Status.INTERRUPTED)).any():
-            raise ValueError(f"some trials of {name} are not finished: run the same call again, with its store")
         if "pruned_at" in table:
             check_pruned(table, scoring)
     direction = common_direction(tables.values(), metric, direction)

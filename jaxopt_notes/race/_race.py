@@ -17,6 +17,7 @@ from .. import _checks
 from ..problems import Problem
 from ..problems._metric import SIGNS, Direction
 from ..sweeps.judge.best import families_of
+from ..sweeps.judge.scores import why_unfinished
 from ..sweeps.run.sweep import sweep
 from ..sweeps.spec.points import trials
 from ..sweeps.spec.space import Space
@@ -127,6 +128,8 @@ def race(
             problem, methods, budget, tuning_seeds, scoring_seeds, target, metric, direction, key, options
         )
     try:
+        if methods is not None and len(tree.children) < len(methods):
+            raise ValueError("the race was interrupted: the same call with a store resumes it")
         return _judged(tree, budget, tuning_seeds, scoring_seeds, target, metric, direction, scale, level)
     except (TypeError, ValueError) as error:
         if methods is not None:  # the runs are not lost with the verdict
@@ -189,8 +192,6 @@ def _run(
         scored = tuple(seeds[parted_seeds(seeds, tuning, scoring)[1]].tolist())
         options = {**options, "prune": dataclasses.replace(prune, report_seeds=scored)}  # type: ignore[type-var]
     tree = sweep(problem, families, seeds=seeds.tolist(), key=root, **options)
-    if len(tree.children) < len(families):
-        raise ValueError("the race was interrupted: the same call with a store resumes it")
     return tree, next(iter(sizes.values())), tuning, scoring
 
 
@@ -243,7 +244,8 @@ def _judged(
 ) -> Race:
     tables = families_of(tree)
     if len(tables) < 2:
-        raise ValueError(f"a race needs at least two methods, and the tree holds {', '.join(tables)}")
+        held = ", ".join(f"{name}{why_unfinished(table)}" for name, table in tables.items())
+        raise ValueError(f"a race needs at least two methods, and the tree holds {held}")
     if len({tuple(table["seed"].values.tolist()) for table in tables.values()}) > 1:
         raise ValueError("all methods need the same seeds, as they are compared seed by seed")
     seeds = next(iter(tables.values()))["seed"].values

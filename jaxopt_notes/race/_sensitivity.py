@@ -12,7 +12,7 @@ from jaxtyping import Float
 from .. import _checks
 from .._shown import readable
 from ..problems._metric import Direction
-from ..sweeps.judge.best import scores_of
+from ..sweeps.judge.scores import scores_of, unfinished, warnings_of, why_unfinished, with_gaps
 from ..sweeps.table.axes import hyperparameters
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ class Sensitivity:
         metric: what was measured.
         profile: (value of the hyperparameter, best median of the metric there), in ascending order; infinite where
             most seeds failed, 0 of a metric that is the better the higher.
+        unfinished: number of trials that were interrupted or did not begin; the values of the hyperparameter at which
+            one is missing do not count.
     """
 
     axis: str
@@ -49,17 +51,19 @@ class Sensitivity:
     clipped: tuple[str, ...]
     metric: str
     profile: tuple[tuple[float, float], ...] = ()
+    unfinished: int = 0
 
     def __str__(self) -> str:
         least = "at least " if self.clipped else ""
         ends = f" (the {' and '.join(self.clipped)} end was not reached)" if self.clipped else ""
         low, high = self.interval
         seeds = f" (over seeds {low:.2f} to {high:.2f})" if np.isfinite(high) else ""
-        return (
+        answer = (
             f"{self.metric} is within a factor of {self.factor:g} of its best over {least}{self.decades:.2f} decades "
             f"of {self.axis}{seeds}, from {self.low:.3g} to "
             f"{self.high:.3g}, best at {self.best:.3g}{ends}"
         )
+        return "\n".join([answer, *warnings_of(self.unfinished)])
 
 
 def sensitivity(
@@ -109,10 +113,14 @@ def sensitivity(
     scores = scores_of(table, metric, direction)
     _checks.choice("axis", axis, hyperparameters(table))
     x = np.array([float(config.get(axis, np.nan)) for config in scores.configs])
-    use = scores.ran.all(axis=1) & (x > 0)
+    # Where a configuration is missing, the other hyperparameters are not tuned as elsewhere.
+    use = scores.ran.all(axis=1) & (x > 0) & ~np.isin(x, x[with_gaps(table)])
     levels = np.unique(x[use])
     if len(levels) < 3:
-        raise ValueError(f"axis must have at least three positive values that were run, {axis} has {len(levels)}")
+        raise ValueError(
+            f"axis must have at least three positive values at which every trial was run, {axis} has {len(levels)}"
+            f"{why_unfinished(table)}"
+        )
     values = np.where(np.isfinite(scores.values[use]), scores.values[use] * scores.sign, np.nan)
     if not (values[~np.isnan(values)] > 0).all():
         raise ValueError(f"metric must be positive to be within a factor of its best, {metric} is not everywhere")
@@ -146,6 +154,7 @@ def sensitivity(
         clipped=clipped,
         metric=metric,
         profile=tuple(zip(levels.tolist(), np.exp(scores.sign * centers).tolist(), strict=True)),
+        unfinished=unfinished(table),
     )
 
 

@@ -120,7 +120,14 @@ class Race:
         return f"<p><strong>{html.escape(self.headline)}</strong></p>{picture}<pre>{text}</pre>"
 
     def _details(self) -> list[str]:
-        sentences = [self._margin(), *self._earlier(), *self._reached(), *self._narrow(), *self._failures()]
+        sentences = [
+            self._margin(),
+            *self._too_few(),
+            *self._earlier(),
+            *self._reached(),
+            *self._narrow(),
+            *self._failures(),
+        ]
         wrapped = [line for sentence in sentences for line in textwrap.wrap(sentence, COLUMNS, subsequent_indent="  ")]
         end = textwrap.wrap(self._meaning(), COLUMNS)
         return [*self._table(), "", *wrapped, *end]
@@ -207,6 +214,13 @@ class Race:
             if needed == self.budget
             else f"{sentence} It needs {_trials(needed)} to match what {second} reaches with {self.budget}."
         )
+
+    def _too_few(self) -> Iterator[str]:
+        """Why no method could have won, where the interval of the difference has no ends."""
+        pair = self._pair(self.ranking[1])
+        if np.isinf([float(pair["lower"]), float(pair["upper"])]).all():
+            effort = f"{_trials(self.budget)} of tuning and {len(self.scoring_seeds)} scoring seeds"
+            yield f"No difference could have been significant: {effort} are too few for this test."
 
     def _earlier(self) -> Iterator[str]:
         """Who leads at smaller budgets."""

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray
 
-from ..plots._tables import axis_names, judged, metrics, quartiles
+from ..plots._medians import quartiles
+from ..plots._tables import axis_names, judged, metrics
 from ..sweeps.judge.best import hyperparameters
 from ..sweeps.spec.space import is_absent
 from ..sweeps.table.direction import SIGNS

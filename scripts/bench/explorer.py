@@ -21,7 +21,7 @@ FUNCTIONS = ("stretched_bowl", "rosenbrock", "himmelblau", "mueller_brown", "x_c
 EXPLORER = "document.getElementById('explorer').explorer"
 SETTLE = f"""async () => {{
     const e = {EXPLORER};
-    do await new Promise(requestAnimationFrame); while (e.inFlight || Object.values(e.wanted).some(Boolean));
+    do await new Promise(requestAnimationFrame); while (e.frame);
     await new Promise(requestAnimationFrame);
 }}"""
 # Moves at the pace of a screen, sent from inside the page, since a driver outside is slower than that.

@@ -37,7 +37,7 @@ extend(class Controls {
         "fieldset",
         {},
         element("legend", {}, "Take away"),
-        element("div", { class: "tools" }, ...share, button("Copy as Python", () => this.ask("python")), button("Save SVG", () => this.saveSvg()), button("Save PNG", () => this.savePng()), this.parts.film),
+        element("div", { class: "tools" }, ...share, button("Copy as Python", () => this.showCode()), button("Save SVG", () => this.saveSvg()), button("Save PNG", () => this.savePng()), this.parts.film),
         this.parts.said,
         this.parts.code,
       ),
@@ -66,7 +66,7 @@ extend(class Controls {
       onchange: (event) => {
         entry().on = event.target.checked;
         body.hidden = !entry().on;
-        this.ask("run");
+        this.run();
       },
     });
     this.sliders[`${name}.on`] = {
@@ -108,7 +108,7 @@ extend(class Controls {
       box.removeAttribute("aria-invalid");
       put(whole ? Math.round(value) : value);
       show(typing);
-      this.ask("run");
+      this.run();
     };
     range.addEventListener("input", () => take(whole ? Number(range.value) : Number(back(Number(range.value)).toPrecision(3)), false));
     box.addEventListener("input", () => box.value !== "" && take(Number(box.value), true));
@@ -119,7 +119,7 @@ extend(class Controls {
   anotherSeed() {
     this.state.seed = (this.state.seed + 1) % 1e6;
     this.sliders.seed.set();
-    this.ask("run");
+    this.run();
   }
 
   // Show the state in every control.
@@ -130,7 +130,7 @@ extend(class Controls {
     this.parts.another.disabled = this.state.noise === 0; // without noise every seed is the same
     for (const control of Object.values(this.sliders)) {
       control.set();
-      if (control.hint) [control.hint.textContent, control.mark.hidden] = ["", true]; // until the next reply
+      if (control.hint) [control.hint.textContent, control.mark.hidden] = ["", true]; // until the verdicts are drawn
     }
     this.showStart();
     this.drawFormulas();

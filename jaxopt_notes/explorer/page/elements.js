@@ -1,13 +1,10 @@
-// The explorer: one module in anywidget's form, for notebooks and for the page of `jaxopt-notes explore`.
+// The explorer: one module, in a page of its own or in the frame of a notebook.
 //
 // The files of this folder are joined into one module in the order of `_bundle.py`, and share one scope. A file adds its
 // methods to `Explorer` by `extend`.
 //
-// The model answers requests: model.send({kind, sequence, ...}) is followed by one "msg:custom" with the same sequence.
-// All state lives here, in `state`; every request carries what it needs. At most one request is in flight, and the one
-// after it asks for the newest state: moves are never queued. What is proved is asked for beside them, once the picture
-// rests, so that no move waits for it. Only `el` is touched, since a host may put it in a shadow root. No styles are set
-// as text, which a strict Content-Security-Policy forbids.
+// All state lives in `state`. The engine is pure: it is given what it needs, and is called when something changes. What of
+// a change is drawn when is in `frames.js`. No styles are set as text, which a strict Content-Security-Policy forbids.
 
 const SVG = "http://www.w3.org/2000/svg";
 const ORANGE = "#ff7f0e"; // the start, in the lectures and everywhere
@@ -29,14 +26,6 @@ function dressed(made, attributes, children) {
   }
   made.append(...children.filter((child) => child !== null));
   return made;
-}
-
-function floats(text) {
-  if (typeof text !== "string") return text;
-  const letters = atob(text);
-  const bytes = new Uint8Array(letters.length);
-  for (let i = 0; i < letters.length; i += 1) bytes[i] = letters.charCodeAt(i); // ten times as fast as Uint8Array.from
-  return new Float32Array(bytes.buffer);
 }
 
 function shown(value) {

@@ -1,4 +1,4 @@
-// The engine: requests of the page answered here, by compiled functions. `ENGINE` and `R` come from programs.js.
+// The engine: what the page shows, by compiled functions. `ENGINE` and `R` come from programs.js.
 
 const FLAT = 1e-5; // of the largest curvature in the window: nearer to zero its sign is that of rounding
 const FLOW_LINES = 80;
@@ -51,12 +51,10 @@ class Engine {
     return this.scenes[name];
   }
 
-  answer(request) {
-    const head = { kind: request.kind, sequence: request.sequence, function: request.function };
-    const far = request.start?.find((x) => !(Math.abs(x) <= this.opening.farthest));
-    if (far !== undefined) return { ...head, error: `start must be within ±${this.opening.farthest} of 0, got ${far}` };
-    const answers = { survey: this.survey, run: this.run, proof: this.proof, python: this.python };
-    return { ...head, ...answers[request.kind].call(this, request) };
+  // Why nothing runs from a start; nothing where it may.
+  refusal(start) {
+    const far = start.find((x) => !(Math.abs(x) <= this.opening.farthest));
+    return far === undefined ? "" : `start must be within ±${this.opening.farthest} of 0, got ${far}`;
   }
 
   // ------------------------------------------------------------------------------------------------------------- paths
@@ -64,7 +62,7 @@ class Engine {
   run(request) {
     const [value, gradient] = this.functionAt(request.function, request.start);
     const runs = {};
-    for (const name of Object.keys(request.optimizers)) runs[name] = this.described(this.descend(name, request));
+    for (const name of Object.keys(request.optimizers)) runs[name] = this.descend(name, request);
     return { start: request.start, value, gradient: [...gradient], runs };
   }
 
@@ -75,20 +73,32 @@ class Engine {
     return [loss.value(...start), gradient];
   }
 
+  // One method's path, and what `judged` needs of it.
   descend(name, { function: of, start, steps, noise, decay, seed, optimizers }) {
     const scene = this.scene(of);
     const { controls } = this.opening.optimizers[name];
     const numbers = Object.entries(controls).map(([key, control]) => optimizers[name][key] ?? control.default);
     const program = scene.program(noise > 0 ? `${name}_noisy` : name);
-    const [track, ended, limit, last, lowest, preconditioner] = program(numbers, start, [noise, decay], [steps, seed]);
+    const [track, ended, limit, ...end] = program(numbers, start, [noise, decay], [steps, seed]);
+    const status = this.opening.statuses[ended[0]];
+    const diverged = ["non_finite", "diverged"].includes(status);
+    return { ...columns(track, scene.dimension, steps), status, diverged, stopped_at: ended[1], limit, end };
+  }
+
+  // The verdict where a path ends, also in words, and the largest stable rate.
+  judged(of, { limit, end, ...run }) {
+    const scene = this.scene(of);
     const [low, high] = this.opening.functions[of].domain;
     const reach = this.opening.reach * Math.max(...low.map((edge, i) => high[i] - edge));
-    const judged = scene.program("judge")(last, lowest, preconditioner, reach);
-    const verdict = this.verdict(judged);
-    const [gap, sharpness] = judged.slice(-2).map((value) => value[0]);
+    const found = scene.program("judge")(...end, reach);
+    const verdict = this.verdict(found);
+    const [gap, sharpness] = found.slice(-2).map((value) => value[0]);
     const reciprocal = limit[0] + limit[1] * sharpness;
     const bound = reciprocal <= 0 ? Infinity : 1 / reciprocal;
-    return { ...columns(track, scene.dimension, steps), status: this.opening.statuses[ended[0]], taken: ended[1], verdict, gap, bound };
+    const down = [...verdict.escape_direction]; // of the smallest eigenvalue; any other is orthogonal to it
+    const directions = down.length === 2 ? [down, [-down[1], down[0]]] : [down];
+    const words = { sentence: sentence({ ...run, verdict, gap }), evidence: evidence({ verdict, gap }) };
+    return { verdict, gap, bound, kind: verdict.kind, eigenvalues: [...verdict.eigenvalues], directions, ...words };
   }
 
   // The results of `judge` by the names that they have in Python. Each has an axis in front, of one point.
@@ -100,21 +110,6 @@ class Engine {
     });
     verdict.kind = this.opening.kinds[verdict.kind];
     return verdict;
-  }
-
-  described(run) {
-    const { verdict } = run;
-    const down = [...verdict.escape_direction]; // of the smallest eigenvalue; any other is orthogonal to it
-    return {
-      ...run,
-      diverged: ["non_finite", "diverged"].includes(run.status),
-      stopped_at: run.taken,
-      kind: verdict.kind,
-      eigenvalues: [...verdict.eigenvalues],
-      directions: down.length === 2 ? [down, [-down[1], down[0]]] : [down],
-      sentence: sentence(run),
-      evidence: evidence(run),
-    };
   }
 
   // ------------------------------------------------------------------------------------------------------------ survey
@@ -146,35 +141,34 @@ class Engine {
     };
   }
 
-  // ------------------------------------------------------------------------------------------------- proofs, Python
+  // ------------------------------------------------------------------------------------------------------------ proofs
 
   // What was proved of the first picture when the page was made: its critical points, and whether there is no other.
-  proof(request) {
-    const { proved, domain } = this.opening.functions[request.function];
-    const [low, high] = request.window;
+  proof({ function: name, window }, runs) {
+    const { proved, domain } = this.opening.functions[name];
+    const [low, high] = window;
     const inside = proved.points.filter(({ point }) => point.every((x, i) => low[i] <= x && x <= high[i]));
     const close = this.opening.close * Math.max(...domain[0].map((edge, i) => domain[1][i] - edge));
     const proofs = {};
-    for (const name of Object.keys(request.optimizers)) {
-      const { verdict } = this.descend(name, request);
+    for (const [method, { verdict }] of Object.entries(runs)) {
       const near = proved.points.find(({ point }) => Math.hypot(...point.map((x, i) => x - verdict.point[i])) <= close);
       if (!near || near.kind !== verdict.kind) continue;
-      proofs[name] = { proved: true, sentence: near.sentence, certificate: near.certificate };
+      proofs[method] = { proved: true, sentence: near.sentence, certificate: near.certificate };
     }
-    return { window: request.window, proofs, points: inside, summary: summaryOf(proved, inside, request.window) };
-  }
-
-  python(request) {
-    return { code: pythonCell(this.opening, request) };
+    return { proofs, points: inside, summary: summaryOf(proved, inside, window) };
   }
 }
 
 // Points, losses and norms of the gradient from the rows of a path.
 function columns(track, dimension, steps) {
-  const wide = dimension + 2;
-  const column = (which) => Float64Array.from({ length: steps + 1 }, (_, i) => track[i * wide + which]);
-  const path = Float64Array.from({ length: (steps + 1) * dimension }, (_, i) => track[Math.floor(i / dimension) * wide + (i % dimension)]);
-  return { path, loss: column(dimension), norms: column(dimension + 1) };
+  const [wide, count] = [dimension + 2, steps + 1];
+  const [path, loss, norms] = [count * dimension, count, count].map((size) => new Float64Array(size));
+  for (let i = 0; i < count; i += 1) {
+    for (let k = 0; k < dimension; k += 1) path[i * dimension + k] = track[i * wide + k];
+    loss[i] = track[i * wide + dimension];
+    norms[i] = track[i * wide + dimension + 1];
+  }
+  return { path, loss, norms };
 }
 
 function spaced(low, high, count) {

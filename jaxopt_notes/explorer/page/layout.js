@@ -10,7 +10,6 @@ extend(class Layout {
       known: element("p", { class: "known" }),
       live: element("p", { class: "spoken", "aria-live": "polite", role: "status" }),
       error: element("p", { class: "error", role: "alert", hidden: true }),
-      busy: element("span", { class: "busy", role: "status" }),
       formula: element("span", { class: "formula" }),
       optimizers: element("div", { class: "optimizers" }),
       code: element("textarea", { class: "code", readonly: true, rows: 12, hidden: true, "aria-label": "Python that draws this picture" }),
@@ -64,7 +63,6 @@ extend(class Layout {
       element("label", {}, "Function ", this.parts.function),
       element("label", {}, "Demonstration ", this.parts.preset),
       this.parts.formula,
-      this.parts.busy,
     );
   }
 
@@ -72,6 +70,7 @@ extend(class Layout {
     const box = `0 0 ${this.width} ${this.height}`;
     this.parts.terrain = drawn("svg", { viewBox: box, class: "terrain", "aria-hidden": "true" });
     this.parts.paths = drawn("g", { "clip-path": `url(#${this.unique}-plane)`, "aria-hidden": "true" });
+    this.parts.ends = drawn("g", { "clip-path": `url(#${this.unique}-plane)`, "aria-hidden": "true" });
     this.parts.arrows = drawn("g", { "aria-hidden": "true" });
     this.parts.handle = drawn(
       "g",
@@ -82,7 +81,7 @@ extend(class Layout {
     );
     const clip = drawn("clipPath", { id: `${this.unique}-plane` }, drawn("rect", { width: this.width, height: this.height }));
     // Three layers, so that moving the start repaints neither contours nor paths.
-    this.parts.middle = drawn("svg", { viewBox: box, class: "middle", "aria-hidden": "true" }, clip, this.parts.paths);
+    this.parts.middle = drawn("svg", { viewBox: box, class: "middle", "aria-hidden": "true" }, clip, this.parts.paths, this.parts.ends);
     const named = { role: "group", "aria-label": "Contours and paths" };
     this.parts.overlay = drawn("svg", { viewBox: box, class: "overlay", ...named }, this.parts.arrows, this.parts.handle);
     this.parts.plane = element("div", { class: "plane" }, this.parts.terrain, this.parts.middle, this.parts.overlay, ...this.buildSurface());

@@ -3,13 +3,7 @@
 extend(class Moving {
   listen() {
     const { handle, overlay, curves } = this.parts;
-    const on = (target, event, action, options) => {
-      target.addEventListener(event, action, options);
-      this.cleanUp.push(() => target.removeEventListener(event, action, options));
-    };
-    const receive = (reply) => this.receive(reply);
-    this.model.on("msg:custom", receive);
-    this.cleanUp.push(() => this.model.off("msg:custom", receive));
+    const on = (target, event, action, options) => target.addEventListener(event, action, options);
     on(overlay, "pointerdown", (event) => {
       const held = handle.contains(event.target);
       // A finger beside the point scrolls the page; a mouse beside it takes the point there.
@@ -33,9 +27,7 @@ extend(class Moving {
     if (this.onPage) on(window, "hashchange", () => this.follow(window.location.hash.slice(1)));
     const scheme = window.matchMedia("(prefers-color-scheme: dark)");
     on(scheme, "change", () => this.resized());
-    const watch = new ResizeObserver(() => this.resized());
-    watch.observe(this.parts.plane);
-    this.cleanUp.push(() => watch.disconnect());
+    new ResizeObserver(() => this.resized()).observe(this.parts.plane);
     this.resized();
   }
 
@@ -79,8 +71,7 @@ extend(class Moving {
     this.state.start = start;
     this.step = null;
     this.stop();
-    this.drawStart(); // at once, before the reply; the rest of the page follows with it
-    this.ask("run");
+    this.run();
   }
 
   pressed(event) {
@@ -116,7 +107,7 @@ extend(class Moving {
     const far = Math.max(...window.flat().map(Math.abs));
     if (width < 1e-3 * Math.max(far, 1e-3) || far > 1e5) return;
     this.state.window = window;
-    this.ask("survey");
+    this.survey();
   }
 
   reset() {

@@ -8,85 +8,116 @@ extend(class Paths {
   drawPaths() {
     const layers = [];
     this.labels = [];
+    this.ends = [];
     for (const [name, run] of Object.entries(this.runs)) layers.push(...this.onePath(name, run));
-    this.parts.paths.replaceChildren(...layers);
-    this.drawStart();
-    this.drawCurves();
-    this.drawPlayer();
-    this.drawFormulas();
-    this.drawSurface();
+    const { childNodes } = this.parts.paths;
+    if (layers.length !== childNodes.length || layers.some((layer, i) => layer !== childNodes[i])) this.parts.paths.replaceChildren(...layers);
+    this.moveHandle();
+    this.beforeFrame();
   }
 
+  // The eigen-directions where runs end, which only a verdict has.
+  drawEnds() {
+    const shown = this.state.show.directions && !this.flat ? this.ends : [];
+    this.parts.ends.replaceChildren(...shown.flatMap(([run, point]) => this.eigenDirections(run, point)));
+  }
+
+  // A drag draws every point of every run at every move. Nothing is allocated for a single one.
   onePath(name, run) {
     const { look, title } = this.opening.optimizers[name];
-    const { x, y } = this.scales();
-    const [u, dimension] = [this.unit, this.described.dimension];
-    const count = Math.min(run.path.length / dimension, run.stopped_at + 1);
-    const points = [];
-    for (let k = 0; k < count; k += 1) {
-      const point = [x(run.path[k * dimension]), y(this.flat ? run.loss[k] : run.path[k * dimension + 1])];
-      if (!point.every(Number.isFinite)) break;
-      points.push(point);
-    }
-    const inside = ([px, py]) => px >= 0 && py >= 0 && px <= this.width && py <= this.height;
-    const left = points.findLastIndex(inside);
-    const leaves = left >= 0 && left < points.length - 1; // for good: of what follows only the way out is drawn
-    const until = Math.min(this.lastStep, points.length - 1);
+    const u = this.unit;
+    const { xs, ys, count } = this.pixels(run);
+    const inside = (k) => xs[k] >= 0 && ys[k] >= 0 && xs[k] <= this.width && ys[k] <= this.height;
+    const point = (k) => [xs[k], ys[k]];
+    let left = count - 1;
+    while (left >= 0 && !inside(left)) left -= 1;
+    const leaves = left >= 0 && left < count - 1; // for good: of what follows only the way out is drawn
+    const until = Math.min(this.lastStep, count - 1);
     const shownTo = leaves ? Math.min(until, left) : until;
     const paint = this.paint(name);
     const dash = look.dash ? look.dash.split(" ").map((n) => n * u).join(" ") : null;
     const line = { fill: "none", stroke: paint, "stroke-width": 2.2 * u, "stroke-dasharray": dash, "stroke-linejoin": "round" };
     const layers = [];
-    if (until < points.length - 1) {
-      layers.push(drawn("path", { ...line, d: this.lineThrough(points, shownTo, leaves ? left : points.length - 1), opacity: 0.25 }));
+    if (until < count - 1) {
+      layers.push(this.kept(`${name} rest`, { ...line, d: this.lineThrough(xs, ys, shownTo, leaves ? left : count - 1), opacity: 0.25 }));
     }
-    layers.push(drawn("path", { ...line, d: this.lineThrough(points, 0, shownTo), "data-path": name }));
-    layers.push(drawn("path", { d: this.markersAt(points, shownTo, look.marker), fill: paint, stroke: paint, "stroke-width": u }));
-    if (leaves && until > left) layers.push(this.wayOut(points[left], points[left + 1], paint));
-    if (this.state.show.directions && !this.flat && inside(points[until]) && until === points.length - 1) {
-      layers.push(...this.eigenDirections(run, points[until]));
-    }
-    layers.push(this.endMarker(points[until], paint, inside(points[until]), title));
-    if (until === points.length - 1 && (leaves || run.diverged)) {
-      layers.push(this.labelled(points[Math.max(left, 0)], `${title} ${this.labelOf(run, left, until)}`, paint));
+    layers.push(this.kept(`${name} line`, { ...line, d: this.lineThrough(xs, ys, 0, shownTo), "data-path": name }));
+    layers.push(this.kept(`${name} markers`, { d: this.markersAt(xs, ys, shownTo, look.marker), fill: paint, stroke: paint, "stroke-width": u }));
+    if (leaves && until > left) layers.push(this.wayOut(point(left), point(left + 1), paint));
+    if (inside(until) && until === count - 1) this.ends.push([run, point(until)]);
+    layers.push(this.endMarker(name, point(until), paint, inside(until)));
+    if (until === count - 1 && (leaves || run.diverged)) {
+      layers.push(this.labelled(point(Math.max(left, 0)), `${title} ${this.labelOf(run, left, until)}`, paint));
     }
     return layers;
   }
 
-  lineThrough(points, from, to) {
-    const box = [-this.width, -this.height, 2 * this.width, 2 * this.height];
-    const inside = ([px, py]) => px > box[0] && py > box[1] && px < box[2] && py < box[3];
-    const words = [];
+  // The path that was drawn under this key before, changed where it differs, since making one takes longer.
+  kept(key, attributes, title) {
+    const one = (this.layers[key] ??= { node: drawn("path", {}, title ? drawn("title", {}, title) : null), written: {} });
+    for (const [name, value] of Object.entries(attributes)) {
+      if (one.written[name] === value) continue;
+      one.written[name] = value;
+      if (value === null) one.node.removeAttribute(name);
+      else one.node.setAttribute(name, value);
+    }
+    return one.node;
+  }
+
+  // Where the points of a run are drawn, up to the one where it stopped or the last that is finite.
+  pixels(run) {
+    const { x, y } = this.scales();
+    const [dimension, flat] = [this.described.dimension, this.flat];
+    const most = Math.min(run.path.length / dimension, run.stopped_at + 1);
+    const [xs, ys] = [new Float64Array(most), new Float64Array(most)];
+    let count = 0;
+    for (; count < most; count += 1) {
+      xs[count] = x(run.path[count * dimension]);
+      ys[count] = y(flat ? run.loss[count] : run.path[count * dimension + 1]);
+      if (!Number.isFinite(xs[count]) || !Number.isFinite(ys[count])) break;
+    }
+    return { xs, ys, count };
+  }
+
+  lineThrough(xs, ys, from, to) {
+    const [wide, high] = [this.width, this.height];
+    const near = (k) => xs[k] > -wide && ys[k] > -high && xs[k] < 2 * wide && ys[k] < 2 * high;
+    let words = "";
     let drawnTo = false; // whether the line is at the first end of the next segment
     for (let k = from; k < to; k += 1) {
-      const whole = inside(points[k]) && inside(points[k + 1]);
-      const piece = whole ? [...points[k], ...points[k + 1]] : clipped(...points[k], ...points[k + 1], box);
-      if (piece && !drawnTo) words.push(`M${tenth(piece[0])} ${tenth(piece[1])}`);
-      if (piece) words.push(`L${tenth(piece[2])} ${tenth(piece[3])}`);
-      drawnTo = piece !== null && inside(points[k + 1]);
+      if (near(k) && near(k + 1)) {
+        if (!drawnTo) words += `M${tenth(xs[k])} ${tenth(ys[k])}`;
+        words += `L${tenth(xs[k + 1])} ${tenth(ys[k + 1])}`;
+        drawnTo = true;
+        continue;
+      }
+      const piece = clipped(xs[k], ys[k], xs[k + 1], ys[k + 1], [-wide, -high, 2 * wide, 2 * high]);
+      if (piece) words += `${drawnTo ? "" : `M${tenth(piece[0])} ${tenth(piece[1])}`}L${tenth(piece[2])} ${tenth(piece[3])}`;
+      drawnTo = piece !== null && near(k + 1);
     }
-    return words.join("");
+    return words;
   }
 
-  markersAt(points, until, marker) {
-    const words = [];
+  markersAt(xs, ys, until, marker) {
     const shape = SHAPES[marker](2.6 * Math.min(this.unit, 1.4));
+    let words = "";
     let [lastX, lastY] = [-99, -99];
     for (let k = 0; k <= until; k += 1) {
-      const [px, py] = points[k];
-      if (px < 0 || py < 0 || px > this.width || py > this.height) continue;
+      if (xs[k] < 0 || ys[k] < 0 || xs[k] > this.width || ys[k] > this.height) continue;
       // A point on top of the one before it would change nothing in the picture.
-      if (Math.abs(px - lastX) + Math.abs(py - lastY) < 0.5) continue;
-      words.push(`M${tenth(px)} ${tenth(py)}${shape}`);
-      [lastX, lastY] = [px, py];
+      if (Math.abs(xs[k] - lastX) + Math.abs(ys[k] - lastY) < 0.5) continue;
+      words += `M${tenth(xs[k])} ${tenth(ys[k])}${shape}`;
+      lastX = xs[k];
+      lastY = ys[k];
     }
-    return words.join("");
+    return words;
   }
 
-  endMarker([px, py], paint, inside, title) {
+  endMarker(name, [px, py], paint, inside) {
     const r = 7 * this.unit;
     const d = inside ? `M${px - r} ${py}L${px} ${py - r}L${px + r} ${py}L${px} ${py + r}Z` : "";
-    return drawn("path", { d, fill: paint, class: "end", "stroke-width": 1.5 * this.unit }, drawn("title", {}, `end of ${title}`));
+    const title = `end of ${this.opening.optimizers[name].title}`;
+    return this.kept(`${name} end`, { d, fill: paint, class: "end", "stroke-width": 1.5 * this.unit }, title);
   }
 
   eigenDirections(run, [px, py]) {
@@ -149,23 +180,26 @@ extend(class Paths {
     return [x(first), y(this.seen ? this.height1(first) : 0)];
   }
 
-  drawStart() {
-    const [px, py] = this.startPoint();
-    const u = this.unit;
+  moveHandle() {
     const near = (value) => Math.min(Math.max(value, -1e5), 1e5).toFixed(1); // far out it has no other digits that SVG reads
-    this.parts.handle.setAttribute("transform", `translate(${near(px)} ${near(py)}) scale(${u})`);
+    const [px, py] = this.startPoint().map(near);
+    this.parts.handle.setAttribute("transform", `translate(${px} ${py}) scale(${this.unit})`);
+  }
+
+  // The start in words, for a screen reader, and its arrows.
+  drawStart() {
     const words = this.state.start.map((value, i) => `${"xy"[i]} = ${shown(value)}`).join(", ");
     this.parts.handle.setAttribute("aria-valuenow", this.state.start[0]);
     this.parts.handle.setAttribute("aria-valuemin", this.state.window[0][0]);
     this.parts.handle.setAttribute("aria-valuemax", this.state.window[1][0]);
     this.parts.handle.setAttribute("aria-valuetext", words);
-    const current = this.reply && this.reply.start.every((value, i) => Math.abs(value - this.state.start[i]) < 1e-9);
-    this.parts.arrows.replaceChildren(...(current && this.state.show.arrows ? this.startArrows([px, py]) : []));
+    const current = this.found && this.found.start.every((value, i) => Math.abs(value - this.state.start[i]) < 1e-9);
+    this.parts.arrows.replaceChildren(...(current && this.state.show.arrows ? this.startArrows(this.startPoint()) : []));
   }
 
   startArrows([px, py]) {
     const u = this.unit;
-    const gradient = this.reply.gradient;
+    const gradient = this.found.gradient;
     if (!gradient.every((entry) => entry !== null)) return [];
     const { x, y } = this.scales();
     const layers = [];

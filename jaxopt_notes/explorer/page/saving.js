@@ -107,6 +107,7 @@ extend(class Saving {
     const wait = (pause) => new Promise((done) => setTimeout(done, pause));
     this.step = 0;
     this.drawPaths();
+    this.finish();
     await this.paintOn(canvas, 1);
     const stream = canvas.captureStream(0); // a frame when it is asked for
     const recorder = new MediaRecorder(stream, { mimeType: "video/webm", videoBitsPerSecond: 4e6 });
@@ -118,6 +119,7 @@ extend(class Saving {
       step = Math.min(step + stride, this.state.steps);
       this.step = step;
       this.drawPaths();
+      this.finish();
       this.parts.said.textContent = `Recording step ${step} of ${this.state.steps}…`;
       await Promise.all([this.paintOn(canvas, 1), wait(PAUSE)]);
       stream.getVideoTracks()[0].requestFrame();

@@ -126,14 +126,13 @@ extend(class State {
     this.stop();
     this.seen = null;
     this.forget();
-    this.proving = null; // of the function before
     this.runs = {};
     this.step = null;
     this.synchronise();
     this.parts.terrain.replaceChildren();
     this.parts.verdicts.replaceChildren();
     this.drawPaths();
-    this.ask("survey");
+    this.survey();
   }
 
   // Other numbers on the same ground.
@@ -142,7 +141,7 @@ extend(class State {
     this.step = null;
     this.synchronise();
     this.drawTerrain();
-    this.ask("run");
+    this.run();
   }
 
   suggest(rate) {

@@ -76,7 +76,6 @@ extend(class Surface {
     };
     this.programs = { ground: compiled(GROUND), stroke: compiled(STROKE), dot: compiled(DOT) };
     this.buffers = Object.fromEntries(["ground", "index", "stroke", "dot"].map((name) => [name, gl.createBuffer()]));
-    this.cleanUp.push(() => gl.getExtension("WEBGL_lose_context")?.loseContext());
     return gl;
   }
 

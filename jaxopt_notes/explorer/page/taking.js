@@ -26,7 +26,11 @@ extend(class Taking {
     this.copy(window.location.href, "Link copied. It opens here while this explorer runs, and later with jaxopt-notes explore --link.");
   }
 
-  showCode(code) {
+  showCode() {
+    const refusal = this.engine.refusal(this.state.start);
+    this.complain(refusal);
+    if (refusal) return;
+    const code = pythonCell(this.opening, this.asked());
     this.parts.code.hidden = false;
     this.parts.code.value = code;
     this.copy(code, "Copied: a notebook cell that draws this picture.");

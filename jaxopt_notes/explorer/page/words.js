@@ -43,7 +43,7 @@ function rounded(value) {
 
 // How a run ended and what its last point is, in one line.
 function sentence(run) {
-  const { loss, norms, status, taken, verdict, gap } = run;
+  const { loss, norms, status, stopped_at: taken, verdict, gap } = run;
   const [first, last] = [loss[0], loss[loss.length - 1]];
   if (status === "non_finite" && !(Number.isFinite(first) && Number.isFinite(norms[0]))) {
     const why = Number.isFinite(first)

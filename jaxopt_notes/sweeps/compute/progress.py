@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class Progress:
     def __init__(self, trials: int, steps: int, name: str = "", enabled: bool = True, finished: int = 0) -> None:
         self._trials = trials
         self._done, self._failed, self._best = finished, 0, np.inf
+        self._compiled = False
         plain = not sys.stderr.isatty() and not _in_notebook()
         options: dict[str, Any] = {"file": _Lines(), "mininterval": SECONDS_PER_LINE} if plain else {}
         self._bar = progress_bar()(
@@ -52,7 +54,7 @@ class Progress:
             container.children[1].max = trial_steps
 
     def skip(self, trial_steps: int) -> None:
-        """Count steps that an earlier process took, leaving them out of the measured speed."""
+        """Count steps, such as those of an earlier process, leaving them out of the measured speed."""
         self._bar.n += trial_steps
         self._bar.initial = getattr(self._bar, "initial", 0) + trial_steps
 
@@ -60,7 +62,14 @@ class Progress:
         """Count `steps` more steps of the current chunks."""
         failed = int((status == Status.NON_FINITE).sum())
         self._show(len(status) - failed, failed)
-        self._bar.update(steps * len(status))
+        if self._compiled:
+            self._bar.update(steps * len(status))
+            return
+        # The first segment waits for its program to be compiled, so the speed is measured from here on.
+        self._compiled = True
+        self.skip(steps * len(status))
+        self._bar.last_print_n, self._bar.last_print_t = self._bar.n, time.time()
+        self._bar.refresh()
 
     def chunk(self, status: Int[np.ndarray, " trials"], final_loss: Float[np.ndarray, " trials"]) -> None:
         """Count the trials of a chunk as finished."""

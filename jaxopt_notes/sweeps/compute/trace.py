@@ -5,6 +5,7 @@ What a plan holds and can answer is in `group_plan`; this module only makes it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,7 @@ def trace(name: str, group: Group, options: Options, devices: Devices) -> GroupP
     examples = problem.examples if source is None else source.examples
     options = options.of_group(problem.name, examples, group.batch_size)
     mesh = mesh_of(devices)
-    keys, loss_keys = stacked([_keys_of(options.root, seed) for seed in options.seeds.astype(np.uint32)])
+    keys, loss_keys = stacked([_keys_of()(options.root, seed) for seed in options.seeds.astype(np.uint32)])
     loss_keys = loss_keys if problem.is_random else None
     own = {n: jnp.asarray(space.columns()[n][0], float) for n in group.own if n in problem.numbers}
     begin, initial, (one, aux) = _starts(problem, taken(keys, (slice(None), 0)), own)
@@ -161,11 +162,15 @@ def _starts(
     return None, stacked(starts), starts[0]
 
 
-@jax.jit
-def _keys_of(root: Key[Array, ""], seed: Array) -> tuple[Key[Array, " 2"], Key[Array, ""]]:
-    """The keys of a seed, and that of what is random in its loss."""
-    keys = seed_keys(root, seed)
-    return keys, loss_key(keys[1])
+@functools.cache
+def _keys_of() -> Callable[[Key[Array, ""], Any], tuple[Key[Array, " 2"], Key[Array, ""]]]:
+    """The compiled `(root, seed) -> keys`: those of a seed, and that of what is random in its loss."""
+
+    def both(root: Key[Array, ""], seed: Array) -> tuple[Key[Array, " 2"], Key[Array, ""]]:
+        keys = seed_keys(root, seed)
+        return keys, loss_key(keys[1])
+
+    return jax.jit(both, compiler_options=quick_options())
 
 
 @kept_with(lambda program: program)

@@ -5,54 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ... import _checks
-from ...minimize import UNFINISHED, Status
+from ...minimize import Status
 from ...problems._metric import Direction
 from ..keep.looks import counted_look
 from ..spec.arguments import is_number
 from ..spec.space import CONFIGURATION, FAMILY, is_absent
 from ..table.axes import axes_of
 from ..table.axes import hyperparameters as hyperparameters
-from ..table.direction import SIGNS, direction_of, refuse_incomparable, refuse_incomparable_tables
-from ..table.ends import at_the_end
-from ..table.seeds import NOT_COMPARED, parted
+from ..table.direction import refuse_incomparable_tables
+from ..table.seeds import parted
 from .intervals import center_of, finite_mean, interval_of, told_apart
+from .scores import Scores, measured_scores, scores_of, unfinished
 from .winner import Best as Best
 from .winner import Tested
 
 if TYPE_CHECKING:
     import xarray
-
-
-class Scores(NamedTuple):
-    """A metric of a table, one row per configuration, lower being better.
-
-    Attributes:
-        values: the metric; infinite where the trial is non-finite or diverged.
-        measured: the metric as it is in the table; NaN where it is no number.
-        ran: whether the trial was run to its end, neither left out, interrupted nor of a configuration that was pruned.
-        failed: whether it ended non-finite, diverged or stalled.
-        begun: number of trials that were run, pruned ones included.
-        configs: the configurations.
-        direction: "max" if higher is better; the values here then have the opposite sign, `sign`.
-    """
-
-    values: np.ndarray
-    measured: np.ndarray
-    ran: np.ndarray
-    failed: np.ndarray
-    begun: int
-    configs: list[dict[str, Any]]
-    direction: Direction
-
-    @property
-    def sign(self) -> int:
-        """What the table's metric was multiplied with."""
-        return SIGNS[self.direction]
 
 
 def best(
@@ -168,7 +141,7 @@ def _tested(
     name = f"test_{metric.partition('_')[2]}"
     if name not in table:
         return None
-    scores = _scores(table, name, direction or found.direction)
+    scores = measured_scores(table, name, direction or found.direction)
     winner = scores.configs.index(found.config)
     reported = parted(table["seed"].values, report_seeds)[1] & scores.ran[winner]
     values = scores.values[winner][reported]
@@ -216,6 +189,8 @@ def _best_of(
         if report_seeds is not None and "pruned_at" in one:
             check_pruned(one, reporting)
     order = _ranking(scores, choosing, by)
+    if not order:
+        raise ValueError("no configuration was run from a seed that is not held out")
     winner = order[0]
     chosen, reported = choosing & scores.ran[winner], reporting & scores.ran[winner]
     if not reported.any():
@@ -242,7 +217,7 @@ def _best_of(
         chosen_by=int(chosen.sum()),
         held_out=report_seeds is not None,
         direction=scores.direction,
-        unfinished=sum(int(np.isin(one["status"], (Status.NOT_RUN, Status.INTERRUPTED)).sum()) for one in tables),
+        unfinished=unfinished(*tables),
     )
 
 
@@ -276,42 +251,14 @@ def _pooled(of_families: Mapping[str, Scores]) -> Scores:
     return Scores(values, measured, ran, failed, sum(one.begun for one in parts), configs, next(iter(parts)).direction)
 
 
-def scores_of(table: xarray.Dataset, metric: str, direction: Direction | None = None) -> Scores:
-    """The metric of every configuration and seed.
-
-    Raises:
-        TypeError, ValueError: no table of a sweep, the metric is unknown, has no `seed` axis or no direction, or no
-            trial was run.
-    """
-    if not hasattr(table, "data_vars"):
-        raise TypeError(f"table must be the xarray.Dataset of a sweep, got {type(table).__name__}")
-    if "status" not in table or "seed" not in table.dims:
-        raise ValueError(
-            f"table must come from sweep, with `status` and a `seed` axis; it holds {', '.join(map(str, table))}"
-        )
-    refuse_incomparable(table, metric)
-    return _scores(table, metric, direction)
-
-
-def _scores(table: xarray.Dataset, metric: str, direction: Direction | None) -> Scores:
-    table = at_the_end(table)
-    axes = axes_of(table)
-    real = [str(name) for name in table if table[name].dtype.kind != "c" and name not in NOT_COMPARED]
-    comparable = [name for name in real if {*table[name].dims} == {*axes, "seed"}]
-    _checks.choice("metric", metric, comparable)
-    better = direction_of(table, metric, direction)
-    status = table["status"].transpose(*axes, "seed").values.reshape(-1, table.sizes["seed"])
-    measured = SIGNS[better] * table[metric].transpose(*axes, "seed").values.reshape(status.shape).astype(float)
-    ran = ~np.isin(status, UNFINISHED)
-    begun = int((status != Status.NOT_RUN).sum())
-    if "pruned_at" in table:  # of a pruned configuration all seeds are, also those that failed before
-        ran &= np.isnan(table["pruned_at"].transpose(*axes).values.reshape(-1, 1))
-    if not ran.any():
-        raise ValueError("no trial of this sweep was run")
-    lost = np.isin(status, (Status.NON_FINITE, Status.DIVERGED)) | ~np.isfinite(measured)
-    values = np.where(lost, np.inf, measured)
-    measured = np.where((status == Status.NON_FINITE) | ~np.isfinite(measured), np.nan, measured)
-    return Scores(values, measured, ran, status >= Status.NON_FINITE, begun, _configurations(table, axes), better)
+def places(table: xarray.Dataset, metric: str, direction: Direction | None = None) -> xarray.DataArray:
+    """The place of every configuration among those that compete in `best`, from 0 of the winner; NaN of the others."""
+    scores, everyone = measured_scores(table, metric, direction), np.ones(table.sizes["seed"], bool)
+    order = _ranking(scores, everyone, "median")
+    found = np.full(len(scores.configs), np.nan)
+    found[order] = np.arange(len(order))
+    like = table["status"].transpose(*axes_of(table), "seed").isel(seed=0, drop=True)
+    return like.copy(data=found.reshape(like.shape))
 
 
 def _ranking(scores: Scores, choosing: np.ndarray, by: str) -> list[int]:
@@ -320,8 +267,6 @@ def _ranking(scores: Scores, choosing: np.ndarray, by: str) -> list[int]:
     # Only whole configurations compete: a median over fewer seeds would be compared unfairly.
     whole = ran.sum(axis=1) == choosing.sum()
     whole = whole if whole.any() else ran.any(axis=1)
-    if not whole.any():
-        raise ValueError("no configuration was run from a seed that is not held out")
     center = center_of(by)
     centers = [center(row[r]) if r.any() else np.inf for row, r in zip(scores.values, ran, strict=True)]
     # Among equal ones (such as all infinite) the one that failed least, then the lowest mean of what is finite.
@@ -342,28 +287,6 @@ def check_pruned(table: xarray.Dataset, reporting: np.ndarray) -> None:
         f"sweep(..., prune=halving(..., report_seeds={wanted})), or leave report_seeds out"
         f"{f', or give report_seeds={spared}' if spared else ''}"
     )
-
-
-def _configurations(table: xarray.Dataset, axes: list[str]) -> list[dict[str, Any]]:
-    """The hyperparameters of every row: values of the axes, or of the coordinates along a list of points."""
-    if not axes:
-        return [{}]  # of one run, or of a sweep's slice
-    if axes == [CONFIGURATION]:
-        names = hyperparameters(table)
-        columns = [_whole(table[name].values) for name in names]
-    else:
-        names = axes
-        columns = [column.ravel() for column in np.meshgrid(*(table[axis].values for axis in axes), indexing="ij")]
-    rows = zip(*(column.tolist() for column in columns), strict=True)
-    return [{name: value for name, value in zip(names, row, strict=True) if not is_absent(value)} for row in rows]
-
-
-def _whole(values: np.ndarray) -> np.ndarray:
-    """Integers that the NaN of an absent one made floats of, as integers again: one may be the length of something."""
-    present = values[~np.isnan(values)] if values.dtype.kind == "f" else values[:0]
-    if len(present) == len(values) or not len(present) or (present != np.floor(present)).any():
-        return values
-    return np.array([value if np.isnan(value) else int(value) for value in values], object)
 
 
 def _edges(table: xarray.Dataset, winner: dict[str, Any]) -> list[str]:

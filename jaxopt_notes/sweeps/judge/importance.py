@@ -13,9 +13,9 @@ from ...problems._metric import Direction
 from ..spec.space import CONFIGURATION
 from ..table.axes import hyperparameters
 from ..table.seeds import middle
-from .best import scores_of
 from .effects import Effect, first_order
 from .intervals import CONFIDENCE
+from .scores import scores_of, unfinished, warnings_of, why_unfinished
 
 if TYPE_CHECKING:
     import xarray
@@ -38,6 +38,7 @@ class Importance:
         configurations: how many were compared.
         failed: how many of them failed from most of their seeds.
         intervals: hyperparameter -> (low, high) that covers its share, nominally with 95 %; ordered as `shares`.
+        unfinished: number of trials that were interrupted or did not begin; their configurations were not compared.
     """
 
     shares: dict[str, float]
@@ -47,6 +48,7 @@ class Importance:
     configurations: int
     failed: int
     intervals: dict[str, tuple[float, float]]
+    unfinished: int = 0
 
     def __str__(self) -> str:
         """The largest share, then all of them, and what no single hyperparameter explains."""
@@ -61,7 +63,7 @@ class Importance:
         lines.append(f"interactions and the noise of the seeds: {self.rest:.0%}")
         if self.failed:
             lines.append(f"failed from most seeds: {self.failed}, counted as equally bad")
-        return "\n".join(lines)
+        return "\n".join([*lines, *warnings_of(self.unfinished)])
 
 
 def importance(
@@ -118,8 +120,8 @@ def importance(
 
     Raises:
         TypeError: a tree of several families, whose hyperparameters differ. ValueError: an unknown metric or scale, a
-            grid with configurations that were not run to their end, infinite medians with "value", or fewer than 16
-            points.
+            grid with configurations that were not run to their end (the error names the part without a gap), infinite
+            medians with "value", or fewer than 16 points.
 
     Example:
         >>> import jaxopt_notes as jon
@@ -138,7 +140,7 @@ def importance(
     scores = scores_of(table, metric, direction)
     # Only configurations that ran from every seed: medians over different seeds differ for a reason that no
     # hyperparameter has.
-    whole = scores.ran.all(axis=1)
+    whole = np.asarray(scores.ran.all(axis=1))
     medians = np.array([middle(row) for row in scores.values])
     names = hyperparameters(table)
     failed = int(np.isinf(medians[whole]).sum())
@@ -146,13 +148,19 @@ def importance(
         raise ValueError(f"{failed} configurations failed from most seeds; scale='rank' counts them as equally bad")
     if CONFIGURATION in table["status"].dims:
         if whole.sum() < FEWEST_POINTS:
-            raise ValueError(f"a list of points needs at least {FEWEST_POINTS} that were run, got {whole.sum()}")
+            raise ValueError(
+                f"a list of points needs at least {FEWEST_POINTS} that were run from every seed, got {whole.sum()} of "
+                f"{len(whole)}{why_unfinished(table)}"
+            )
         values = _ranked(medians[whole], scale)
         effects = dict(zip(names, first_order([table[name].values[whole] for name in names], values), strict=True))
     else:
-        if not whole.all():
-            raise ValueError(f"a grid needs every configuration run to its end; {(~whole).sum()} were not")
         shape = [table.sizes[name] for name in names]
+        if not whole.all():
+            raise ValueError(
+                f"a grid needs every configuration run to its end, and {(~whole).sum()} of {len(whole)} were not"
+                f"{why_unfinished(table)}{_part_that_ran(names, whole.reshape(shape))}"
+            )
         exact = _main_effects(_ranked(medians, scale).reshape(shape))
         effects = dict(zip(names, _with_intervals(exact, scores.values, shape, scale), strict=True))
     ordered = dict(sorted(effects.items(), key=lambda effect: -effect[1].share))
@@ -160,7 +168,18 @@ def importance(
     intervals = {name: (effect.low, effect.high) for name, effect in ordered.items()}
     same = len(np.unique(medians[whole])) < 2
     rest = 0.0 if same else max(0.0, 1.0 - sum(shares.values()))
-    return Importance(shares, rest, metric, scale, int(whole.sum()), failed, intervals)
+    return Importance(shares, rest, metric, scale, int(whole.sum()), failed, intervals, unfinished(table))
+
+
+def _part_that_ran(names: list[str], whole: np.ndarray) -> str:
+    """The largest part of a grid without a gap, if leaving out values of one axis gives one."""
+    parts = []
+    for axis, name in enumerate(names):
+        complete = whole.all(axis=tuple(other for other in range(whole.ndim) if other != axis))
+        kept = np.flatnonzero(complete).tolist()
+        parts.append((len(kept) / whole.shape[axis], name, kept))
+    _, name, kept = max(parts)
+    return f". The part without a gap is table.isel({name}={kept})" if len(kept) > 1 else ""
 
 
 def _in_brackets(low: float, high: float) -> str:

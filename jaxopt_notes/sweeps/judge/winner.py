@@ -11,6 +11,7 @@ from ...problems._metric import Direction
 from ..spec.space import in_words
 from ..table.direction import SUPERLATIVES
 from .intervals import CONFIDENCE, most_coverage
+from .scores import warnings_of
 
 _FAMILIES = 6  # that are shown
 
@@ -103,8 +104,7 @@ class Best:
                 f"fewer than 6 seeds cannot separate any two configurations at {CONFIDENCE:.0%}: run at least 6"
             )
         lines.extend(f"warning: {edge}" for edge in self.edges)
-        if self.unfinished:
-            lines.append(f"warning: the sweep was interrupted, and {self.unfinished} of its trials did not finish")
+        lines.extend(warnings_of(self.unfinished))
         lines += [f"best of {name}: {one._headline}" for name, one in [*self.families.items()][:_FAMILIES]]
         if len(self.families) > _FAMILIES:
             lines.append(f"and {len(self.families) - _FAMILIES} more families")

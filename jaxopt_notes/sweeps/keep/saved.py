@@ -49,7 +49,8 @@ def save(table: xarray.Dataset | xarray.DataTree, path: str | os.PathLike[str]) 
         'valley.nc'
     """
     if not hasattr(table, "to_netcdf"):
-        raise TypeError(f"table must be an xarray.Dataset or DataTree, got {type(table).__name__}")
+        way = ": pass its to_dataset()" if hasattr(table, "to_dataset") else ""
+        raise TypeError(f"table must be an xarray.Dataset or DataTree, got {type(table).__name__}{way}")
     # In memory first, as chunks are: a file that HDF5 cannot finish stays open there and later ends the process.
     whole = io.BytesIO()
     _all_encoded(table).to_netcdf(whole, engine="h5netcdf")

@@ -1,18 +1,65 @@
-"""The command `prove`: critical points of a function as theorems, from the command line."""
+"""The commands about points of a function: `classify` judges one numerically, `prove` proves one or all."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import tyro
 
-from .cli_sweeps import member_of, no_exit, problem_called
+from . import _checks
+from .cli_sweeps import best_end_point, member_of, no_exit, problem_called
+from .devices import use_compilation_cache, use_cpu_cores
 
 if TYPE_CHECKING:
     from .problems import Problem
+
+
+def classify(
+    function: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FUNCTION")],
+    at: tuple[float, ...] = (),
+    sweep: Path | None = None,
+    metric: str = "final_loss",
+    direction: Literal["max", "min"] | None = None,
+    seed: int = 0,
+    polish: int = 0,
+) -> int:
+    """Classify a point of a function, or the best end point of a sweep.
+
+    For example: jaxopt-notes classify himmelblau --at 3 2, or jaxopt-notes classify file.py:f --at 0 0
+
+    Args:
+        function: a function of jaxopt_notes.problems such as himmelblau, or your own: file.py:name, a loss of one
+            vector, a Problem or a function that makes one.
+        at: the coordinates of the point, or one number for a function of one variable.
+        sweep: a store of jaxopt-notes sweep --keep-params; its best configuration is judged.
+        metric: what that configuration is best in.
+        direction: whether the highest of that metric is best, max, or the lowest, min; by default from the store.
+        seed: seed of the trial to judge.
+        polish: Newton steps to the critical point nearby before judging.
+    """
+    if bool(at) == (sweep is not None):
+        raise ValueError("give the point with --at, or a store of a sweep with --sweep")
+    _checks.count("seed", seed, low=0)
+    _checks.count("polish", polish, low=0)
+    use_cpu_cores()
+    use_compilation_cache()
+    from .curvature import classify as judge
+
+    words = ""
+    if sweep is None:
+        named = _named(function, len(at))
+        params = _shaped(function, np.asarray(at), named.like)
+    else:
+        problem, params, words = best_end_point(function, sweep, metric, direction, seed)
+        named = _of_problem(problem)
+    with no_exit(function):
+        verdict = judge(named.loss, params, *named.data, polish=polish)
+    print(f"{words}{verdict}")
+    return 0
 
 
 def prove(
@@ -47,13 +94,16 @@ def prove(
         raise ValueError("name a function such as himmelblau or file.py:f, or a file with --check")
     if at and box:
         raise ValueError("give a point with --at or a box with --box, not both")
-    loss, like, domain = _loss(function, len(at) or len(box) // 2)
+    named = _named(function, len(at) or len(box) // 2)
+    loss = lambda params: named.loss(params, *named.data)
     with no_exit(function):
         if at:
-            found: Any = proof.prove(loss, _shaped(function, np.asarray(at), like))
+            found: Any = proof.prove(loss, _shaped(function, np.asarray(at), named.like))
         else:
-            sides = _sides(function, box, domain)
-            found = proof.all_critical_points(loss, tuple(_shaped(function, side, like) for side in sides), boxes=boxes)
+            sides = _sides(function, box, named.domain)
+            found = proof.all_critical_points(
+                loss, tuple(_shaped(function, side, named.like) for side in sides), boxes=boxes
+            )
             for i, (lower, upper) in enumerate(found.loss):
                 print(f"{_coordinates(found.points, i)}  {_kind(found, i)}  loss {_value(lower, upper)}")
     print(found)
@@ -63,21 +113,32 @@ def prove(
     return 0 if (found.proved if at else found.complete) else 1
 
 
-def _loss(name: str, size: int) -> tuple[Any, Any, Any]:
-    """The loss, arrays like its parameters, and its domain, both None where they are not known."""
-    import jax
+class _Function(NamedTuple):
+    """A loss, its data as no or one argument, arrays like its parameters, and its domain, None if it is not known."""
 
+    loss: Callable[..., Any]
+    data: tuple[Any, ...]
+    like: Any
+    domain: Any
+
+
+def _named(name: str, size: int) -> _Function:
+    """The function of that name; a user's own takes a vector of this size, or a number where it is 1."""
     from .problems import Problem
 
     member = member_of(name) if ":" in name else None
     if callable(member) and not isinstance(member, Problem) and _takes_one(member):
-        return member, np.zeros(size) if size != 1 or not _takes_number(member) else np.zeros(()), None
-    problem: Problem = problem_called(name)
-    shapes = problem.start_shapes()[0]
-    like = jax.tree.map(lambda leaf: np.zeros(leaf.shape), shapes)
+        like = np.zeros(()) if size == 1 and _takes_number(member) else np.zeros(size)
+        return _Function(member, (), like, None)
+    return _of_problem(problem_called(name))
+
+
+def _of_problem(problem: Problem) -> _Function:
+    import jax
+
+    like = jax.tree.map(lambda leaf: np.zeros(leaf.shape), problem.start_shapes()[0])
     domain = None if problem.facts is None else problem.facts.domain
-    data = () if problem.data is None else (problem.data,)
-    return (lambda params: problem.loss(params, *data)), like, domain
+    return _Function(problem.loss, () if problem.data is None else (problem.data,), like, domain)
 
 
 def _takes_one(function: Any) -> bool:

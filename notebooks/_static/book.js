@@ -10,10 +10,20 @@ function scrollByKeyboard() {
   }
 }
 
+function become(old, tag, name) {
+  const one = document.createElement(tag);
+  one.className = `parameter-${name}`;
+  one.append(...old.childNodes);
+  old.replaceWith(one);
+}
+
 addEventListener("DOMContentLoaded", () => {
   document.querySelector(".sidebar-drawer")?.setAttribute("aria-label", "Contents of the book");
   document.querySelector(".toc-drawer")?.setAttribute("aria-label", "Contents of this page");
   for (const one of document.querySelectorAll(".caption[role=heading]")) one.ariaLevel = "2";
+  for (const one of document.querySelectorAll("th:empty")) one.replaceWith(document.createElement("td")); // of pandas
+  // Parameters of a long signature are a list of definitions without terms.
+  for (const one of document.querySelectorAll(".sig dl > dd, .sig dl")) become(one, "div", one.localName);
   scrollByKeyboard();
 });
 addEventListener("load", scrollByKeyboard);

@@ -68,6 +68,8 @@ class Explorer:
         """The page in a frame, for a notebook."""
         inner = html.escape(page(self._scenes, self._first, self._fragment, framed=True), quote=True)
         title = html.escape(f"Explorer of {self._first}")
+        # Of ASCII alone, as a host that reads it in another encoding would change the script, which its policy refuses.
+        inner = inner.encode("ascii", "xmlcharrefreplace").decode()
         return (
             f'<iframe title="{title}" srcdoc="{inner}" sandbox="allow-scripts allow-downloads" '
             'allow="clipboard-write; fullscreen" loading="lazy" width="100%" height="840" style="border: 0"></iframe>'

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 BOOK = ROOT / "notebooks"
 # A page of code, one of wide tables, a run page with a figure, and a lesson with formulas, exercises and the explorer.
-PAGES = ("guide.md", "benchmarks.md", "style.md", "glossary.md", "03_momentum.ipynb")
+PAGES = ("guide.md", "benchmarks.md", "glossary.md", "03_momentum.ipynb")
 LINKED = "figures", "_static"
 
 pytest.importorskip("sphinx", reason="the book is not built: no sphinx")

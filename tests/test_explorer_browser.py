@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+import jaxopt_notes as jon
 from jaxopt_notes.explorer._lessons import LESSONS, states
 from jaxopt_notes.explorer._presets import PRESETS, fragment
 
@@ -508,6 +509,20 @@ def test_the_latency_of_a_drag_is_recorded(open_page, record_property):
     drawn = statistics.median(timing["drawn"] for timing in timings)
     record_property("median milliseconds from pointer move to path", drawn)
     print(f"pointer move to path: median {drawn:.1f} ms over {len(timings)} updates of 60 moves")
+
+
+def test_the_frame_of_a_notebook_computes_in_a_page_of_any_encoding(browser, tmp_path):
+    """Read in another encoding the script would be another, which the policy of the page refuses."""
+    shown = jon.explore(lambda x: x[0] ** 2 + 3 * x[1] ** 2, bounds=((-2, 2), (-1, 1)))._repr_html_()
+    (tmp_path / "exported.html").write_text(shown, encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1280, "height": 960})
+    page.goto((tmp_path / "exported.html").as_uri())
+    frame = page.frame_locator("iframe")
+    expect(frame.locator(".verdict").first).to_contain_text("minimum")
+    before = frame.locator('[data-path="adam"]').get_attribute("d")
+    frame.get_by_role("slider", name=re.compile("Start point")).press("ArrowLeft")
+    expect(frame.locator('[data-path="adam"]')).not_to_have_attribute("d", before)
+    page.close()
 
 
 def test_the_surface_is_drawn_turns_and_shows_the_paths(open_page):

@@ -68,6 +68,8 @@ class Explorer:
         """The page in a frame, for a notebook."""
         inner = html.escape(page(self._scenes, self._first, self._fragment, framed=True), quote=True)
         title = html.escape(f"Explorer of {self._first}")
+        # Of ASCII alone, as a host that reads it in another encoding would change the script, which its policy refuses.
+        inner = inner.encode("ascii", "xmlcharrefreplace").decode()
         return (
             f'<iframe title="{title}" srcdoc="{inner}" sandbox="allow-scripts allow-downloads" '
             'allow="clipboard-write; fullscreen" loading="lazy" width="100%" height="840" style="border: 0"></iframe>'
@@ -88,6 +90,8 @@ def explore(
 
     The function, its derivatives, the optimizers and the verdicts are compiled from JAX to JavaScript, so the page
     needs no kernel: it still works in an exported notebook, and `.save("valley.html")` writes one file.
+    The picture of a function of two variables is a window 4 wide and 3 high around the bounds and a margin of 3 %. Its
+    scales are equal, so that a gradient is orthogonal to its contour. Of one variable it shows the bounds.
 
     Arguments:
         function: a name of `problems.CATALOGUE`; a `Problem` with facts and 1 or 2 parameters; or your own function of

@@ -38,7 +38,7 @@ def importance_bars(found: Importance, ax: Axes | None = None) -> Axes:
     Example:
         >>> shares, intervals = {"learning_rate": 0.8, "beta": 0.1}, {"learning_rate": (0.7, 0.9), "beta": (0.0, 0.2)}
         >>> ax = importance_bars(Importance(shares, 0.1, "final_loss", "rank", 39, 0, intervals))
-        >>> [bar.get_width() for bar in ax.patches]
+        >>> [float(bar.get_width()) for bar in ax.patches]
         [0.8, 0.1, 0.1]
     """
     if not isinstance(found, Importance):

@@ -30,6 +30,7 @@ class Explorer {
     this.listen();
     this.synchronise();
     this.survey();
+    this.finish(); // a page behind others has no frames, and should be complete
   }
 }
 

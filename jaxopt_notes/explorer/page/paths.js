@@ -157,20 +157,24 @@ extend(class Paths {
   labelled([px, py], text, paint) {
     const u = this.unit;
     const x = Math.min(Math.max(px, 8 * u), this.width - 8 * u);
+    const room = this.width - 16 * u;
+    const wide = (words) => 9 * u * words.length; // about
+    const lines = wide(text) > room ? text.split(/(?<=, )/) : [text];
     const [sx, sy] = this.startPoint();
     const shift = Math.hypot(px - sx, py - sy) < 60 * u ? 40 * u : -12 * u; // not across the arrows at the start
-    let y = Math.min(Math.max(py + shift, 22 * u), this.height - 26 * u);
+    let y = Math.min(Math.max(py + shift, 22 * u), this.height - (10 + 16 * lines.length) * u);
     const covered = ([ox, oy]) => Math.abs(oy - y) < 16 * u && Math.abs(ox - x) < 260 * u;
     while (this.labels.some(covered)) y -= 16 * u;
     if (y < 12 * u) {
       y = 22 * u;
       while (this.labels.some(covered)) y += 16 * u;
     }
-    this.labels.push([x, y]);
-    const long = 8 * u * text.length; // about
+    const long = Math.min(Math.max(...lines.map(wide)), room);
     const anchor = x > this.width * 0.55 ? "end" : "start";
-    const within = anchor === "end" ? Math.max(x, Math.min(long, this.width - 8 * u)) : Math.min(x, Math.max(this.width - long, 8 * u));
-    return drawn("text", { x: within, y, fill: paint, "text-anchor": anchor, class: "path-label" }, text);
+    const within = anchor === "end" ? Math.max(x, long + 8 * u) : Math.min(x, this.width - 8 * u - long);
+    lines.forEach((_, i) => this.labels.push([x, y + 16 * u * i]));
+    const parts = lines.map((words, i) => drawn("tspan", { x: within, dy: i ? 16 * u : null }, words));
+    return drawn("text", { y, fill: paint, "text-anchor": anchor, class: "path-label" }, ...parts);
   }
 
   startPoint() {

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jaxopt_notes as jon
@@ -191,19 +193,6 @@ def test_the_keyboard_moves_the_point(open_page):
     at_rest(page)
     assert start_of(page) - x - small == pytest.approx(10 * small, rel=1e-2)
     assert "x = " in handle(page).get_attribute("aria-valuetext")
-
-
-def test_two_tabs_do_not_disturb_each_other(open_page):
-    first, second = open_page(), open_page()
-    kept = path_of(second)
-    drag(first, 100, 40)
-    second.get_by_role("slider", name="learning rate, gradient descent").fill("-2")
-    at_rest(second)
-    drag(first, -50, 20)
-    alone = open_page()
-    alone.get_by_role("slider", name="learning rate, gradient descent").fill("-2")
-    at_rest(alone)
-    assert path_of(alone) == path_of(second) != kept
 
 
 def proved(page):
@@ -479,9 +468,18 @@ def test_pictures_and_python_can_be_taken_away(open_page, tmp_path):
 
 def test_a_refusal_is_shown_and_the_page_goes_on(open_page):
     page = open_page()
+    before = start_of(page)
     page.get_by_label("Start x", exact=True).fill("1e30")
     page.get_by_label("Start x", exact=True).blur()
     expect(page.get_by_role("alert")).to_contain_text("start must be")
+    # The picture is still that of the start before.
+    assert start_of(page) == before
+    page.get_by_role("button", name="Zoom out").click()
+    at_rest(page)
+    at = re.match(r"translate\((\S+) ", handle(page).get_attribute("transform"))[1]
+    assert float(re.match(r"M(\S+) ", path_of(page))[1]) == pytest.approx(float(at), abs=0.2)
+    page.get_by_label("Start x", exact=True).fill("1e30")
+    page.get_by_label("Start x", exact=True).blur()
     page.get_by_label("Start x", exact=True).fill("-3")
     page.get_by_label("Start x", exact=True).blur()
     expect(page.get_by_role("alert")).to_be_hidden()
@@ -509,6 +507,16 @@ def test_the_latency_of_a_drag_is_recorded(open_page, record_property):
     drawn = statistics.median(timing["drawn"] for timing in timings)
     record_property("median milliseconds from pointer move to path", drawn)
     print(f"pointer move to path: median {drawn:.1f} ms over {len(timings)} updates of 60 moves")
+
+
+@pytest.mark.parametrize("bounds", [((-1, 1), (-1, 1)), (-1, 1)])
+def test_a_start_where_the_function_is_not_finite_draws_nothing(open_page, tmp_path, bounds):
+    begin = [-0.5, 0.3][: np.ndim(bounds)]
+    shown = jon.explore(lambda x: jnp.log(x[0]) + jnp.sum(x[1:] ** 2), bounds=bounds, start=begin)
+    page = open_page(address=shown.save(tmp_path / "log.html").as_uri())
+    at_rest(page)
+    expect(page.locator(".verdict").first).to_contain_text("no step taken: the function is nan at the start")
+    assert "NaN" not in page.locator(".plane").inner_html()
 
 
 def test_the_frame_of_a_notebook_computes_in_a_page_of_any_encoding(browser, tmp_path):

@@ -90,8 +90,8 @@ def explore(
 
     The function, its derivatives, the optimizers and the verdicts are compiled from JAX to JavaScript, so the page
     needs no kernel: it still works in an exported notebook, and `.save("valley.html")` writes one file.
-    The picture of a function of two variables is a window 4 wide and 3 high around the bounds and a margin of 3 %. Its
-    scales are equal, so that a gradient is orthogonal to its contour. Of one variable it shows the bounds.
+    The picture of a function of two variables is the smallest window of shape 4:3 that holds the bounds and a margin of
+    3 %. Its scales are equal, so that a gradient is orthogonal to its contour. For one variable it shows the bounds.
 
     Arguments:
         function: a name of `problems.CATALOGUE`; a `Problem` with facts and 1 or 2 parameters; or your own function of

@@ -3,8 +3,8 @@
 // The files of this folder are joined into one module in the order of `_bundle.py`, and share one scope. A file adds its
 // methods to `Explorer` by `extend`.
 //
-// All state lives in `state`. The engine is pure: it is given what it needs, and is called when something changes. What of
-// a change is drawn when is in `frames.js`. No styles are set as text, which a strict Content-Security-Policy forbids.
+// All state lives in `state`. The engine is pure: it is given what it needs, and is called when something changes.
+// `frames.js` decides what is drawn when. No styles are set as text, which a strict Content-Security-Policy forbids.
 
 const SVG = "http://www.w3.org/2000/svg";
 const ORANGE = "#ff7f0e"; // the start, in the lectures and everywhere

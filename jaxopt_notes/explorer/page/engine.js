@@ -51,7 +51,7 @@ class Engine {
     return this.scenes[name];
   }
 
-  // Why nothing runs from a start; nothing where it may.
+  // Why a start is refused; empty if it is not.
   refusal(start) {
     const far = start.find((x) => !(Math.abs(x) <= this.opening.farthest));
     return far === undefined ? "" : `start must be within ±${this.opening.farthest} of 0, got ${far}`;
@@ -153,7 +153,7 @@ class Engine {
     for (const [method, { verdict }] of Object.entries(runs)) {
       const near = proved.points.find(({ point }) => Math.hypot(...point.map((x, i) => x - verdict.point[i])) <= close);
       if (!near || near.kind !== verdict.kind) continue;
-      proofs[method] = { proved: true, sentence: near.sentence, certificate: near.certificate };
+      proofs[method] = { sentence: near.sentence, certificate: near.certificate };
     }
     return { proofs, points: inside, summary: summaryOf(proved, inside, window) };
   }

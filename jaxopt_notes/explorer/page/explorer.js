@@ -9,6 +9,9 @@ class Explorer {
     [this.width, this.height] = this.opening.drawing;
     this.unique = `explorer-${Math.random().toString(36).slice(2)}`;
     this.runs = {};
+    this.found = null; // what the engine found from the start: the runs, and the gradient there
+    this.dragging = null; // the pointer that holds the start
+    this.moved = null; // when the hand moved, until its path is drawn
     this.layers = {}; // by key the paths that are drawn
     this.judged = true; // whether the verdicts of the runs are known
     this.frame = null; // the frame before which the rest of the picture is drawn

@@ -23,13 +23,8 @@ extend(class Frames {
   run() {
     const moved = this.moved;
     this.moved = null;
-    const refusal = this.engine.refusal(this.state.start);
-    this.complain(refusal);
-    if (refusal) {
-      this.moveHandle();
-      this.beforeFrame();
-      return;
-    }
+    clearTimeout(this.announcing); // the runs before are gone, and the verdicts of these are not known yet
+    this.complain("");
     this.found = this.engine.run(this.asked());
     this.runs = this.found.runs;
     this.judged = false;
@@ -81,7 +76,7 @@ extend(class Frames {
   }
 
   held() {
-    return this.dragging !== null && this.dragging !== undefined;
+    return this.dragging !== null;
   }
 
   // Proofs of another window.
@@ -91,10 +86,9 @@ extend(class Frames {
   }
 
   proved({ proofs, summary, points }) {
-    for (const [name, { proved, sentence, certificate }] of Object.entries(proofs)) {
+    for (const [name, { sentence, certificate }] of Object.entries(proofs)) {
       const row = this.rows[name];
       row.proved.textContent = `${sentence}. `;
-      row.proved.classList.toggle("certain", proved);
       row.certificate.textContent = certificate;
     }
     this.parts.known.textContent = `${summary}.`;

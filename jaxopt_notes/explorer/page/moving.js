@@ -60,7 +60,7 @@ extend(class Moving {
   }
 
   dragTo(event) {
-    this.moved ??= performance.now();
+    this.moved = performance.now();
     const [px, py] = this.pixel(event);
     const inside = (value, most) => Math.min(Math.max(value, 0), most);
     const [x, y] = this.scales().back(inside(px + this.grabbed[0], this.width), inside(py + this.grabbed[1], this.height));
@@ -68,6 +68,12 @@ extend(class Moving {
   }
 
   moveTo(start) {
+    const refusal = this.engine.refusal(start);
+    if (refusal) {
+      this.complain(refusal);
+      this.showStart();
+      return;
+    }
     this.state.start = start;
     this.step = null;
     this.stop();

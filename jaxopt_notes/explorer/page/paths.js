@@ -18,15 +18,17 @@ extend(class Paths {
 
   // The eigen-directions where runs end, which only a verdict has.
   drawEnds() {
-    const shown = this.state.show.directions && !this.flat ? this.ends : [];
+    const known = this.ends.filter(([run]) => run.directions.flat().every(Number.isFinite));
+    const shown = this.state.show.directions && !this.flat ? known : [];
     this.parts.ends.replaceChildren(...shown.flatMap(([run, point]) => this.eigenDirections(run, point)));
   }
 
-  // A drag draws every point of every run at every move. Nothing is allocated for a single one.
+  // A drag draws every point of every run at every move, so no object is made for a point.
   onePath(name, run) {
     const { look, title } = this.opening.optimizers[name];
     const u = this.unit;
     const { xs, ys, count } = this.pixels(run);
+    if (!count) return [];
     const inside = (k) => xs[k] >= 0 && ys[k] >= 0 && xs[k] <= this.width && ys[k] <= this.height;
     const point = (k) => [xs[k], ys[k]];
     let left = count - 1;
@@ -181,7 +183,8 @@ extend(class Paths {
     const { x, y } = this.scales();
     const [first, second] = this.state.start;
     if (!this.flat) return [x(first), y(second)];
-    return [x(first), y(this.seen ? this.height1(first) : 0)];
+    const height = this.seen ? this.height1(first) : 0;
+    return [x(first), Number.isFinite(height) ? y(height) : this.height / 2]; // there must be something to drag
   }
 
   moveHandle() {
@@ -197,14 +200,13 @@ extend(class Paths {
     this.parts.handle.setAttribute("aria-valuemin", this.state.window[0][0]);
     this.parts.handle.setAttribute("aria-valuemax", this.state.window[1][0]);
     this.parts.handle.setAttribute("aria-valuetext", words);
-    const current = this.found && this.found.start.every((value, i) => Math.abs(value - this.state.start[i]) < 1e-9);
-    this.parts.arrows.replaceChildren(...(current && this.state.show.arrows ? this.startArrows(this.startPoint()) : []));
+    this.parts.arrows.replaceChildren(...(this.found && this.state.show.arrows ? this.startArrows(this.startPoint()) : []));
   }
 
   startArrows([px, py]) {
     const u = this.unit;
     const gradient = this.found.gradient;
-    if (!gradient.every((entry) => entry !== null)) return [];
+    if (!gradient.every(Number.isFinite)) return [];
     const { x, y } = this.scales();
     const layers = [];
     const one = (dx, dy, kind, text, both = false) => {

@@ -106,7 +106,7 @@ extend(class State {
       state.show = { ...state.show, ...given.show };
       const sound = (point) => Array.isArray(point) && point.length === state.start.length && point.every(Number.isFinite);
       const dimension = this.opening.functions[state.function].dimension;
-      if (state.start.length !== dimension || !sound(state.start) || !state.window.every(sound)) throw new Error();
+      if (state.start.length !== dimension || !sound(state.start) || !state.window.every(sound) || this.engine.refusal(state.start)) throw new Error();
       this.state = state;
       this.suggesting = false;
       const index = this.opening.presets.findIndex(({ title }) => title === given.demonstration);

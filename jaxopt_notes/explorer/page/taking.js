@@ -27,9 +27,6 @@ extend(class Taking {
   }
 
   showCode() {
-    const refusal = this.engine.refusal(this.state.start);
-    this.complain(refusal);
-    if (refusal) return;
     const code = pythonCell(this.opening, this.asked());
     this.parts.code.hidden = false;
     this.parts.code.value = code;

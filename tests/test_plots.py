@@ -419,7 +419,7 @@ def test_lists_of_points_are_drawn_against_their_hyperparameters():
     np.testing.assert_allclose(drawn.get_offsets(), np.stack([RATES, middle], 1)[np.isfinite(middle)])
     (failed,) = [line for line in ax.lines if line.get_gid() == "failed"]
     np.testing.assert_allclose(failed.get_xdata(), RATES[np.isinf(middle)])
-    assert "The lowest median is 0.024, at eps=0.1. Of 2 most seeds failed." in plots.alt_text(ax)
+    assert "The lowest median is 0.024, at eps=0.1. In 2 of them most seeds failed." in plots.alt_text(ax)
     kinds = [kind for kind, _ in plots.figures(table)]
     assert kinds == ["points-eps", "points-decay"]
     other = plots.samples(table, x="decay", metric="test_accuracy")

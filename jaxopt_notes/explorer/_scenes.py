@@ -169,7 +169,7 @@ def levels_of(scene: Scene) -> str:
 
     Returns:
         "log" if the mean height above the lowest value is less than a fifth of the highest, on a grid of the domain;
-        else "linear". Where it is not finite does not count.
+        else "linear". Points where it is not finite are left out.
 
     Example:
         >>> levels_of(catalogue()["rosenbrock"]), levels_of(catalogue()["rastrigin"])

@@ -18,7 +18,6 @@ from matplotlib.ticker import NullLocator
 
 from .. import _checks
 from ..problems._metric import Direction
-from ..sweeps.table.direction import SUPERLATIVES
 from . import _medians as medians
 from . import _style as style
 from . import _tables as tables
@@ -95,7 +94,7 @@ def heatmap(
     ax = style.new_axes(ax, size=(7.5, 4.4))
     columns, rows = _cells(table, x), _cells(table, y)
     _draw_cells(ax, median, columns, rows, metric, better)
-    entries = _mark(ax, median, columns, rows, best, f"{SUPERLATIVES[better]} median")
+    entries = _mark(ax, median, columns, rows, best, medians.star_means(shown))
     if bound is not None:
         entries.append(_draw_bound(ax, table, bound, {x: columns, y: rows}, x, y))
     for axis, name, cells in ((ax.xaxis, x, columns), (ax.yaxis, y, rows)):
@@ -247,5 +246,5 @@ def _alt_text(table: xr.Dataset, shown: xr.Dataset, best: xr.DataArray | None, m
     if best is None:
         return f"{start} {medians.without_star(shown)}"
     where = tables.configuration({x: best[x].item(), y: best[y].item()})
-    found = f"The {SUPERLATIVES[shown.attrs['direction']]} median is {best.item():.4g}, at {where}."
+    found = f"The {medians.star_means(shown)} is {best.item():.4g}, at {where}."
     return f"{start} {found} In {failures} of {run} cells most seeds failed."

@@ -11,7 +11,7 @@ from .. import _checks
 from ..minimize import Status
 from ..problems._metric import Direction
 from ..sweeps.judge.best import places
-from ..sweeps.table.direction import SIGNS, direction_of
+from ..sweeps.table.direction import SIGNS, SUPERLATIVES, direction_of
 from ..sweeps.table.ends import at_the_end
 from . import _tables as tables
 
@@ -79,6 +79,25 @@ def starred(summary: xr.Dataset, shown: Any = True) -> dict[str, int] | None:
     return {str(axis): int(position) for axis, position in place.argmin(...).items()}
 
 
+def star_means(summary: xr.Dataset) -> str:
+    """What a star marks, in words: the lowest median, or the lowest of those that finished where some did not.
+
+    Arguments:
+        summary: the result of `quartiles`.
+
+    Returns:
+        Words for a legend.
+
+    Example:
+        >>> data = {"final_loss": (("beta", "seed"), [[2.0], [1.0]]), "status": (("beta", "seed"), [[0], [-4]])}
+        >>> star_means(quartiles(xr.Dataset(data), "final_loss"))
+        'lowest median that finished'
+    """
+    words = f"{SUPERLATIVES[summary.attrs['direction']]} median"
+    unfinished = bool((np.isfinite(summary.middle) & summary.place.isnull()).any())
+    return f"{words} that finished" if unfinished else words
+
+
 def without_star(summary: xr.Dataset) -> str:
     """Why no configuration has a star.
 
@@ -95,7 +114,10 @@ def without_star(summary: xr.Dataset) -> str:
     """
     if not summary.middle.notnull().any():
         return "No trial has run."
-    return "Every configuration failed." if not summary.place.isnull().all() else "No configuration ran to its end."
+    if summary.place.isnull().all():
+        return "No configuration ran to its end."
+    whole = not summary.place.isnull().any()
+    return "Every configuration failed." if whole else "Every configuration that ran to its end failed."
 
 
 def _sorted_quantile(values: np.ndarray, count: Any, q: float) -> np.ndarray:
@@ -110,7 +132,7 @@ def _sorted_quantile(values: np.ndarray, count: Any, q: float) -> np.ndarray:
 
 
 def best_over(summary: xr.Dataset, axes: list[str]) -> xr.Dataset:
-    """Keep, for each remaining configuration, the entry along `axes` that `best` ranks first, or has the best median.
+    """Keep, for each remaining configuration, the entry along `axes` that `best` ranks first; if none, the best median.
 
     Arguments:
         summary: the result of `quartiles`, which says what is better.

@@ -14,7 +14,7 @@ from .. import _checks
 from ..problems._metric import Direction
 from ..sweeps.judge.best import hyperparameters
 from ..sweeps.spec.space import CONFIGURATION
-from ..sweeps.table.direction import SIGNS, SUPERLATIVES
+from ..sweeps.table.direction import SIGNS
 from . import _medians as medians
 from . import _style as style
 from . import _tables as tables
@@ -73,9 +73,13 @@ def samples(
     round_ticks(ax)
     style.set_title(ax, tables.heading(table, {}), tables.spread(table))
     failures, run = int(np.isinf(summary.middle).sum()), int(summary.middle.notnull().sum())
-    said = f"The {_most(summary)} is {best[1]:.4g}, at {x}={best[0]:.4g}." if best else medians.without_star(summary)
+    said = (
+        f"The {medians.star_means(summary)} is {best[1]:.4g}, at {x}={best[0]:.4g}."
+        if best
+        else medians.without_star(summary)
+    )
     start = f"{run} points by {x} and {tables.label(metric)} for {tables.heading(table, {})}."
-    style.describe(ax, f"{start} {said} Of {failures} most seeds failed.")
+    style.describe(ax, f"{start} {said} In {failures} of them most seeds failed.")
     return ax
 
 
@@ -135,8 +139,10 @@ def scattered(
         best = place[CONFIGURATION]
         star: dict[str, Any] = {"marker": "*", "color": "black", "markerfacecolor": "white", "linestyle": "none"}
         ax.plot(*(each[[best]] for each in at), **star, markersize=15, zorder=3, gid="best")
-        entries.insert(0, Line2D([], [], **star, markersize=11, label=_most(summary)))
-        said = f"The {_most(summary)} is {middle[best]:.4g}, at {x}={at[0][best]:.4g}, {y}={at[1][best]:.4g}."
+        entries.insert(0, Line2D([], [], **star, markersize=11, label=medians.star_means(summary)))
+        said = (
+            f"The {medians.star_means(summary)} is {middle[best]:.4g}, at {x}={at[0][best]:.4g}, {y}={at[1][best]:.4g}."
+        )
     ax.set(xscale=tables.scale_of(table, x), yscale=tables.scale_of(table, y))
     ax.set(xlabel=x.replace("_", " "), ylabel=y.replace("_", " "))
     round_ticks(ax)
@@ -203,13 +209,9 @@ def _draw(ax: Axes, table: xr.Dataset, summary: xr.Dataset, x: str, color: str |
         best = float(at[place[CONFIGURATION]]), float(middle[place[CONFIGURATION]])
         star: dict[str, Any] = {"marker": "*", "color": "black", "markerfacecolor": "white", "linestyle": "none"}
         ax.plot(*([one] for one in best), **star, markersize=13, zorder=3, gid="best")
-        entries.insert(0, Line2D([], [], **star, markersize=11, label=_most(summary)))
+        entries.insert(0, Line2D([], [], **star, markersize=11, label=medians.star_means(summary)))
     style.legend_below(ax, entries)
     return best
-
-
-def _most(summary: xr.Dataset) -> str:
-    return f"{SUPERLATIVES[summary.attrs['direction']]} median"
 
 
 def _ends(values: np.ndarray) -> tuple[float, float]:

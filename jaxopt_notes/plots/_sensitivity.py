@@ -111,7 +111,7 @@ def learning_rate_sensitivity(
     _draw_references(ax, table, metric)
     best = _draw_lines(ax, lines, labels, looks, limits)
     chosen = f"; each point at its best {style.names(others[1:])}" if others[1:] else ""
-    _finish(ax, table, metric, lines.attrs["direction"])
+    _finish(ax, table, metric, lines.attrs["direction"], medians.star_means(lines))
     style.set_title(ax, tables.heading(table, fixed), tables.spread(table) + chosen)
     style.describe(ax, _alt_text(table, lines, best, metric))
     return ax
@@ -168,7 +168,7 @@ def compare(
         lines, label = medians.quartiles(part, metric, better).expand_dims("line"), tables.named(name, fixed)
         best = _draw_lines(ax, lines, [label], [look], np.full(1, np.nan))
         said.append(f"{label}: {best.words if best else medians.without_star(lines).lower().rstrip('.')}")
-        _finish(ax, part, metric, better)
+        _finish(ax, part, metric, better, f"{SUPERLATIVES[better]} median")
     where = f" on {problem}" if problem else ""
     most = max(started.values(), key=lambda table: table.sizes["seed"])
     style.set_title(ax, f"Each at its best other hyperparameters{where}", tables.spread(most))
@@ -281,7 +281,7 @@ def _heights(ax: Axes, *gids: str) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def _finish(ax: Axes, table: xr.Dataset, metric: str, better: Direction) -> None:
+def _finish(ax: Axes, table: xr.Dataset, metric: str, better: Direction, star: str) -> None:
     """Scales, limits, axis labels, and a legend: the lines first, then in neutral grey what the marks mean."""
     _fit(ax, better == "max")
     scale = "log" if ax.get_xscale() == "log" else tables.scale_of(table, "learning_rate")
@@ -294,9 +294,7 @@ def _finish(ax: Axes, table: xr.Dataset, metric: str, better: Direction) -> None
     grey: dict[str, Any] = {"color": "0.25", "linestyle": "none"}
     theory = "stability bound at\ninitialisation\n(quadratic theory)"
     marks = {
-        "best": Line2D(
-            [], [], **grey, marker="*", markersize=11, markerfacecolor="white", label=f"{SUPERLATIVES[better]} median"
-        ),
+        "best": Line2D([], [], **grey, marker="*", markersize=11, markerfacecolor="white", label=star),
         "failed": Line2D([], [], **grey, marker="x", markeredgewidth=1.6, label="most seeds failed"),
         "bound": Line2D([], [], color="0.25", linestyle=(0, (1, 1.5)), linewidth=1.5, label=theory),
     }
@@ -329,6 +327,6 @@ def _alt_text(table: xr.Dataset, lines: xr.Dataset, best: _Best | None, metric: 
     if best is None:
         return f"{start} {medians.without_star(lines)}"
     return (
-        f"{start} The {SUPERLATIVES[lines.attrs['direction']]} median is {best.words} ({best.label}). "
+        f"{start} The {medians.star_means(lines)} is {best.words} ({best.label}). "
         f"In {failures} of {run} configurations shown most seeds failed."
     )

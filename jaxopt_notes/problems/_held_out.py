@@ -65,13 +65,21 @@ def explained(column: str, part: str, held: PyTree, data: PyTree) -> Iterator[No
 
 def _difference(part: str, held: dict[str, Any], data: dict[str, Any]) -> str:
     """The first leaf whose examples have another shape, or that only one of the two has."""
+    if not data:
+        return ""
+    if list(held) != list(data) and "" in {*held, *data}:
+        return f"{part} and data are not of one structure: leaves {_named(held)} and {_named(data)}"
     for path, leaf in held.items():
         if path not in data:
-            return f"data has no leaf {path or 'alone'}, and {part} has"
+            return f"data has no leaf {path}, and {part} has"
         if np.shape(leaf)[1:] != np.shape(data[path])[1:]:
             return f"{part}{path} has shape {np.shape(leaf)}, and data{path} {np.shape(data[path])}"
     missing = [path for path in data if path not in held]
-    return f"{part} has no leaf {missing[0] or 'alone'}, and data has" if missing else ""
+    return f"{part} has no leaf {missing[0]}, and data has" if missing else ""
+
+
+def _named(leaves: dict[str, Any]) -> str:
+    return ", ".join(path or "one array" for path in leaves)
 
 
 def _leaves(tree: PyTree) -> dict[str, Any]:

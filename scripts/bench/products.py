@@ -1,6 +1,6 @@
 """What the matrix products of a step allow: their speed alone, as a share of the speed of one large product.
 
-A step of the digits network multiplies five matrices for each trial. Side by side they are products of batches, as
+A step of the digits network takes five matrix products for each trial. Side by side they are products of batches, as
 `vmap` makes them. The time of these five alone bounds the share of the peak that a step can reach which multiplies the
 matrices of each trial by themselves. The trials of one seed see the same examples; where they lie side by side, the two
 products with the examples are one larger product each ("merged"). All devices work at once, each on its own trials.

@@ -98,7 +98,7 @@ def resume(
         aux=restored(trial, aux, "aux"),
         evaluation=measured if apart else None,
         skipped=jnp.asarray(trial["skipped"].values, jnp.int32) if "skipped" in trial else None,
-        every=jnp.int32(trial["step"].values[1]),
+        every=jnp.int32(trial["step"].diff("step").values[:1].sum()),
     )
 
 

@@ -129,18 +129,10 @@ def minimize_stream(
     short = step < most if most is not None else isinstance(whole, _Epochs) and whole.ended
     if short and carry.status == Status.COMPLETED:
         status = jnp.full_like(status, Status.EXHAUSTED)
-    return _run(
-        carry,
-        entries,
-        every=jnp.int32(every),
-        initial_loss=initial,
-        final_loss=final,
-        status=status,
-        evaluation=end_params,
-    )
+    return _run(carry, entries, every, initial_loss=initial, final_loss=final, status=status, evaluation=end_params)
 
 
-def _run(carry: Carry, entries: Sequence[_Entry], **ends: Any) -> Run:
+def _run(carry: Carry, entries: Sequence[_Entry], every: int, **ends: Any) -> Run:
     history = jax.tree.map(lambda *rows: jnp.stack(rows), *(entry.history for entry in entries))
     return Run(
         params=carry.params,
@@ -148,6 +140,7 @@ def _run(carry: Carry, entries: Sequence[_Entry], **ends: Any) -> Run:
         stopped_at=carry.stopped_at,
         aux=carry.aux,
         skipped=None if carry.skips is None else carry.skips.total,
+        every=jnp.int32(every),
         **ends,
         **history._asdict(),
     )

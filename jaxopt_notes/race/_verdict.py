@@ -120,14 +120,9 @@ class Race:
         return f"<p><strong>{html.escape(self.headline)}</strong></p>{picture}<pre>{text}</pre>"
 
     def _details(self) -> list[str]:
-        sentences = [
-            self._margin(),
-            *self._too_few(),
-            *self._earlier(),
-            *self._reached(),
-            *self._narrow(),
-            *self._failures(),
-        ]
+        # Where no method could have won, who leads with fewer trials is chance.
+        second = [*self._too_few()] or [*self._earlier()]
+        sentences = [self._margin(), *second, *self._reached(), *self._narrow(), *self._failures()]
         wrapped = [line for sentence in sentences for line in textwrap.wrap(sentence, COLUMNS, subsequent_indent="  ")]
         end = textwrap.wrap(self._meaning(), COLUMNS)
         return [*self._table(), "", *wrapped, *end]

@@ -416,6 +416,8 @@ def test_texts_become_what_the_argument_is():
         (["sweep", "mine.py:counted", "adam", "learning_rate=0.1"], "a value of hidden is missing"),
         (["sweep", "mine.py:number", "adam", "learning_rate=0.1"], "it gave a float"),
         (["classify", "mine.py:number", "--at", "1"], "it gave a float"),
+        (["classify", "mine.py:counted", "--at", "1"], "a value of hidden is missing"),
+        (["prove", "mine.py:counted", "--at", "1"], "a value of hidden is missing"),
         (["classify", "mine.py:two", "--at", "1"], "a value of x, y is missing"),
         (["classify", "himmelblau", "--at", "3", "2", "--seed", "-1"], "seed must be an integer of at least 0"),
         (["classify", "himmelblau", "--at", "3", "2", "--polish", "-1"], "polish must be an integer of at least 0"),

@@ -18,6 +18,8 @@ from ..table.seeds import NOT_COMPARED
 if TYPE_CHECKING:
     import xarray
 
+_GAPS = (Status.NOT_RUN, Status.INTERRUPTED)  # what the same call of a stored sweep would still run
+
 
 class Scores(NamedTuple):
     """A metric of a table, one row per configuration, lower being better.
@@ -79,12 +81,12 @@ def why_unfinished(table: xarray.Dataset) -> str:
 def with_gaps(table: xarray.Dataset) -> np.ndarray:
     """Which configurations, as the rows of `Scores`, lack a trial that was interrupted or did not begin."""
     status = table["status"].transpose(*axes_of(table), "seed").values.reshape(-1, table.sizes["seed"])
-    return np.asarray(np.isin(status, (Status.NOT_RUN, Status.INTERRUPTED)).any(axis=1))
+    return np.asarray(np.isin(status, _GAPS).any(axis=1))
 
 
 def unfinished(*tables: xarray.Dataset) -> int:
     """How many trials were interrupted or did not begin."""
-    return sum(int(np.isin(one["status"], (Status.NOT_RUN, Status.INTERRUPTED)).sum()) for one in tables)
+    return sum(int(np.isin(one["status"], _GAPS).sum()) for one in tables)
 
 
 def warnings_of(unfinished: int) -> list[str]:

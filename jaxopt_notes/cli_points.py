@@ -129,7 +129,7 @@ def _named(name: str, size: int) -> _Function:
     member = member_of(name) if ":" in name else None
     if callable(member) and not isinstance(member, Problem) and _takes_one(member):
         like = np.zeros(()) if size == 1 and _takes_number(member) else np.zeros(size)
-        if not _makes_a_problem(member, like):
+        if not _makes_a_problem(member):
             return _Function(member, (), like, None)
     return _of_problem(problem_called(name))
 
@@ -150,13 +150,13 @@ def _takes_one(function: Any) -> bool:
     return sum(one.default is inspect.Parameter.empty for one in parameters) == 1
 
 
-def _makes_a_problem(function: Any, argument: np.ndarray) -> bool:
-    """Whether a function of one argument is no loss but makes a problem of it, whose value the command cannot know."""
+def _makes_a_problem(function: Any) -> bool:
+    """Whether a function of one argument is no loss but makes a problem of a number, such as that of units."""
     from .problems import Problem
 
     try:
-        return isinstance(function(argument), Problem)
-    except Exception:  # a loss that fails here fails again where it is judged, and is reported there
+        return isinstance(function(1), Problem)
+    except Exception:  # a loss of a vector fails here, and one that fails everywhere is reported where it is judged
         return False
 
 

@@ -273,7 +273,7 @@ def test_where_memory_runs_out_the_width_halves_and_the_rungs_go_on(digits, monk
                 raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 137438953472 bytes.")
             return real.segment(lanes, *others)
 
-        return programs.Programs(real.begin, segment, real.traces)
+        return programs.Programs(real.begin, segment, real.kinds)
 
     monkeypatch.setattr(engine, "programs", limited)
     with pytest.warns(UserWarning, match="out of memory with 5 lanes per device; continuing with 2"):

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 import xarray
+from compiled import compiled_programs
 
 import jaxopt_notes as jon
 from jaxopt_notes._jaxpr import bytes_needed
@@ -44,7 +45,12 @@ class TestPlan:
 
     def test_it_compiles_nothing_of_the_sweep(self):
         other = jon.Problem(lambda x: (x**4).sum(), init=np.ones(3, np.float32))
-        assert programs.programs(planned(problem=other).groups[0].static).traces == []
+        with compiled_programs() as names:
+            planned(problem=other)
+        assert not [name for name in names if "segment" in name]
+        with compiled_programs() as names:
+            table = jon.sweep(other, jon.gradient_descent, SPACE, seeds=2, steps=12, progress=False)
+        assert len([name for name in names if "segment" in name]) == table.attrs["segment_programs"] == 1
 
     def test_the_sweep_after_it_compiles_one_program_at_whatever_width(self):
         problem = jon.Problem(lambda x: (x**6).sum(), init=np.ones(3, np.float32))
@@ -167,7 +173,7 @@ def memory_for_two_lanes(monkeypatch):
                 raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 137438953472 bytes.")
             return real.segment(lanes, *others)
 
-        return programs.Programs(real.begin, segment, real.traces)
+        return programs.Programs(real.begin, segment, real.kinds)
 
     monkeypatch.setattr(engine, "programs", limited)
     return tried
@@ -258,7 +264,7 @@ class TestOutOfMemory:
                 def segment(*arguments):
                     raise jax.errors.JaxRuntimeError(message)
 
-                return programs.Programs(programs.programs(static).begin, segment, [])
+                return programs.Programs(programs.programs(static).begin, segment, set())
 
             return limited
 

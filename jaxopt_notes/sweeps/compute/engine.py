@@ -248,7 +248,7 @@ class Engine:
                 while step < end:
                     stop = min(step + length, end, self._next_look(step))
                     began = time.perf_counter()
-                    lanes = compiled.segment(lanes, inputs, shared, *map(np.int32, (start, step, stop)))
+                    lanes = compiled.run(lanes, inputs, shared, *map(np.int32, (start, step, stop)))
                     lanes = self._watched(lanes, inputs, stop, count)
                     status = jax.device_get(lanes.carry.status)
                     # Reading the status waits for the device, so this is the time of the steps and not of their

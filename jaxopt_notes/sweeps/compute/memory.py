@@ -5,16 +5,14 @@ Here are numbers of bytes; what width follows from them is decided in `width`.
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from ..._jaxpr import bytes_computed, bytes_needed, trace
-from ..._kept import kept_with
+from ..._jaxpr import bytes_computed, bytes_needed
 from ...devices import memory_for
-from .programs import Static, programs, segment_of
+from .programs import programs
 from .shapes import Shapes
 
 
@@ -57,22 +55,12 @@ def segment_compiled(shapes: Shapes, width: int) -> Any:
 
 def most_bytes(shapes: Shapes, width: int) -> int:
     """What a chunk would take if nothing that its program computes were ever released."""
-    alone = shapes.alone
-    lanes, inputs, shared, *bounds = alone.segment(1)
-    leaves, structure = jax.tree.flatten((lanes, inputs, shared, *bounds))
-    # The lanes count twice, as what comes in and what goes out; the rest of a lane is everything that one step
-    # computes.
-    return (
-        size_of(shared)
-        + _ahead(shapes)
-        + width * (2 * size_of(lanes) + _bytes_computed(alone.static._replace(split=None), structure, tuple(leaves)))
-    )
-
-
-@kept_with(lambda static, structure, leaves: static.loss)
-def _bytes_computed(static: Static, structure: Any, leaves: tuple[jax.ShapeDtypeStruct, ...]) -> int:
-    """The bytes of everything that a segment computes in a step; the same for every sweep of one program."""
-    return bytes_computed(trace(functools.partial(segment_of, static), *jax.tree.unflatten(structure, leaves)).jaxpr)
+    arguments = shapes.segment_on_devices(width)
+    lanes, _, shared, *_ = arguments
+    # The trace is kept, and serves when the segment runs at this width. It computes the intermediate values of a tile,
+    # and the lanes of all devices.
+    segment = programs(shapes.static).segment.trace(*arguments).jaxpr.jaxpr
+    return size_of(shared) + _ahead(shapes) + size_of(lanes) + bytes_computed(segment)
 
 
 def _ahead(shapes: Shapes) -> int:

@@ -132,6 +132,7 @@ class Static(NamedTuple):
         record: the names of the histories.
         small: whether one lane has so few parameters that to begin takes less time than to compile it well.
         split: how one lane is split over several devices; None where it lies on one.
+        tile: the most lanes of a device that step side by side; None if all do.
     """
 
     factory: Callable[..., Any]
@@ -149,6 +150,7 @@ class Static(NamedTuple):
     record: tuple[str, ...] = tuple(HISTORIES)
     small: bool = False
     split: Split | None = None
+    tile: int | None = None
 
     @property
     def norms(self) -> tuple[str, ...]:
@@ -166,31 +168,35 @@ class Static(NamedTuple):
 
 @dataclass(frozen=True)
 class Programs:
-    """The compiled functions of a group, and how often `segment` was traced, which is how often it was compiled."""
+    """The compiled functions of a group.
 
-    begin: Any  # jitted (initial, LaneInputs, Shared) -> Lanes
-    segment: Any  # jitted (Lanes, LaneInputs, Shared, window start, first step, stop) -> Lanes
-    traces: list[int]
+    Attributes:
+        begin: jitted `(initial, LaneInputs, Shared) -> Lanes`.
+        segment: jitted `(Lanes, LaneInputs, Shared, window start, first step, stop) -> Lanes`.
+        kinds: the kinds of arguments that `run` was given. For each of them a program was compiled.
+    """
+
+    begin: Any
+    segment: Any
+    kinds: set[tuple[Any, ...]]
+
+    def run(self, *arguments: Any) -> Lanes:
+        """Call `segment`."""
+        self.kinds.add(tuple(map(jax.typeof, jax.tree.leaves(arguments))))
+        return self.segment(*arguments)
 
 
 @kept_with(lambda static: static.loss)
 def programs(static: Static) -> Programs:
     """The jitted, sharded functions of a group. Lanes do not communicate, so they hold no collectives."""
     lanes = lane_specs(static.watch is not None)
-    traces: list[int] = []
-
-    def segment(*args: Any) -> Lanes:
-        # Python runs this only while JAX traces, so the length of the list counts compilations.
-        traces.append(1)
-        return segment_of(static, *args)
-
     begin = sharded(functools.partial(_begin, static), static.mesh, (EVERYWHERE, TRIALS, EVERYWHERE), lanes)
     taken = (lanes, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE, EVERYWHERE)
-    advanced = sharded(segment, static.mesh, taken, lanes)
+    advanced = sharded(functools.partial(segment_of, static), static.mesh, taken, lanes)
     # To begin takes one step in hundreds, and compiling it with all optimisations as long as compiling the segment.
     begun = jax.jit(begin, compiler_options=quick_options() if static.small else None)
     # Lanes are most of a chunk's memory. Donated, they are overwritten; otherwise every segment would hold them twice.
-    return Programs(begun, jax.jit(advanced, donate_argnums=0), traces)
+    return Programs(begun, jax.jit(advanced, donate_argnums=0), set())
 
 
 @kept_with(lambda evaluate, mesh: evaluate)
@@ -320,8 +326,43 @@ def segment_of(
     stop: Array,
 ) -> Lanes:
     """Steps `first_step, ..., stop - 1` of every lane; `rows[:, 0]` is the batch of the step `window`."""
+    width = len(inputs.seed)
+    tile = width if static.tile is None else max(n for n in range(1, static.tile + 1) if width % n == 0)
+    steps = functools.partial(_steps_of, static, shared, window, first_step, stop)
 
-    def body(step: Array, lanes: Lanes) -> Lanes:
+    # All lanes together are more than a cache holds, so each tile takes all steps of the segment before the next one.
+    def of_tile(index: Array, parts: tuple[Carry, dict[str, Array]]) -> tuple[Carry, dict[str, Array]]:
+        def taken(axis: int, tree: PyTree) -> PyTree:
+            return jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, index * tile, tile, axis), tree)
+
+        def put(axis: int, tree: PyTree, part: PyTree) -> PyTree:
+            write = functools.partial(jax.lax.dynamic_update_slice_in_dim, start_index=index * tile, axis=axis)
+            return jax.tree.map(write, tree, part)
+
+        carry, histories = parts
+        after, written = steps(taken(0, carry), taken(1, histories), taken(0, inputs))
+        return put(0, carry, after), put(1, histories, written)
+
+    if tile == width:
+        carry, histories = steps(lanes.carry, lanes.histories, inputs)
+    else:
+        carry, histories = jax.lax.fori_loop(0, width // tile, of_tile, (lanes.carry, lanes.histories))
+    return lanes._replace(carry=carry, histories=histories)
+
+
+def _steps_of(
+    static: Static,
+    shared: Shared,
+    window: Array,
+    first_step: Array,
+    stop: Array,
+    carry: Carry,
+    histories: dict[str, Array],
+    inputs: LaneInputs,
+) -> tuple[Carry, dict[str, Array]]:
+    """The steps of `segment_of`, of lanes side by side."""
+
+    def body(step: Array, before: tuple[Carry, dict[str, Array]]) -> tuple[Carry, dict[str, Array]]:
         def one(carry: Carry, numbers: dict[str, Array], seed: Array) -> Carry:
             now = step - window
             # The candidate of a step is judged by the batch of the next one, so each step sees two neighbouring
@@ -336,12 +377,12 @@ def segment_of(
             rests = carry._replace(update_norm=jnp.zeros_like(carry.update_norm))
             return tree_where(step.astype(float) < numbers[STEPS], after, rests)
 
-        carry = jax.vmap(one)(lanes.carry, inputs.numbers, inputs.seed)
-        histories, records = lanes.histories, _records(static, carry)
-        written = {name: _write(static, step + 1, histories[name], row) for name, row in records.items()}
-        return lanes._replace(carry=carry, histories=written)
+        carry, histories = before
+        carry = jax.vmap(one)(carry, inputs.numbers, inputs.seed)
+        records = _records(static, carry).items()
+        return carry, {name: _write(static, step + 1, histories[name], row) for name, row in records}
 
-    return jax.lax.fori_loop(first_step, stop, body, lanes)
+    return jax.lax.fori_loop(first_step, stop, body, (carry, histories))
 
 
 def _records(static: Static, carry: Carry) -> dict[str, Array]:

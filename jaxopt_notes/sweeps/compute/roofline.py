@@ -65,15 +65,20 @@ class Limits(NamedTuple):
 
 def work_of(shapes: Shapes, width: int) -> Work:
     """What a step of this many lanes needs, by compiling the segment for one and for two lanes on one device."""
-    (one, _), (two, kernels) = (cost_of(segment_compiled(shapes.alone, lanes)) for lanes in (1, 2))
-    carry, data, rows = size_of(shapes.alone.lanes(1).carry), size_of(shapes.data), shapes.rows
+    alone = shapes.alone
+    # Two lanes side by side, since XLA counts the body of a loop over tiles once.
+    tile = alone.static.tile
+    paired = alone if tile is None else alone._replace(static=alone.static._replace(tile=max(2, tile)))
+    (one, _), (two, kernels) = (cost_of(segment_compiled(paired, lanes)) for lanes in (1, 2))
+    kernels *= -(-width // min(width, tile or width))
+    carry, data, rows = size_of(alone.lanes(1).carry), size_of(shapes.data), shapes.rows
     if rows is not None and rows[-1] > 0:  # of the examples a batch, and not all
         examples = jax.tree.leaves(shapes.data)[0].shape[0]
         data = data * rows[-1] // examples
     elif shapes.static.streamed:
         data //= jax.tree.leaves(shapes.data)[0].shape[0]
     # XLA counts the flops of one device. Of a trial that is split each has at least its share of the bytes.
-    share = shapes.alone.static.mesh.size
+    share = alone.static.mesh.size
     return Work(one + (width - 1) * (two - one), width * (2 * carry + data) / share, kernels)
 
 

@@ -28,12 +28,15 @@ from ...problems._metric import SIGNS, directions, known_direction
 from ..spec.group import STEPS, Group
 from ..spec.options import Options, seed_keys
 from .group_plan import GroupPlan
+from .memory import size_of
 from .mesh import Devices, mesh_of, split_of
 from .programs import Static, Watch
 
-# Lanes run fastest when their carries together fit a core's cache; an accelerator wants as many as its memory takes.
-CARRY_BYTES = {"cpu": 2**21}
+# A chunk has as many lanes as are worth a pass of their own; an accelerator wants as many as its memory takes.
+CARRY_BYTES = {"cpu": 2**23}
 MOST_LANES = {"cpu": 64}
+# Lanes step fastest when all that a step of them touches fits a core's cache, which the next one then finds there.
+STEP_BYTES = {"cpu": 2**21 * 2 // 3}
 SMALL = 2**15  # parameters of a lane
 
 
@@ -70,13 +73,13 @@ def trace(name: str, group: Group, options: Options, devices: Devices) -> GroupP
         numbers = {name: value for name, value in known.items() if name != "key"}
         return problem.measure(params, parts, aux=aux, key=known.get("key"), numbers=numbers)
 
-    # The loss is also measured on all of the data, at the end: one that works for one size of batch only is refused
-    # here and not after hours.
+    # A loss that works for one size of batch only is refused here, and not at the end, where it sees all of the data.
     evaluate, evaluate_constants = hoist(measure, one, aux, known, problem.parts, derivatives=0, owner=problem)
     watch, look = None, None
     if options.evaluate_every is not None:
         look = hoist(measure, one, aux, known, _validation(problem), derivatives=0, owner=problem)
         watch = _watch(problem, options, look[0])
+    suited, tile = _lanes_of(_bytes_carried(group, one), loss, mesh.devices.flat[0].platform)
     static = Static(
         group.optimizer,
         loss,
@@ -92,16 +95,16 @@ def trace(name: str, group: Group, options: Options, devices: Devices) -> GroupP
         source is not None,
         options.record,
         sum(leaf.size for leaf in jax.tree.leaves(one)) < SMALL,
-        split_of(devices, one, size),
+        split := split_of(devices, one, size),
+        tile if split is None else None,
     )
-    lanes = _lanes_of_cache(group, one, mesh.devices.flat[0].platform)
     return GroupPlan(
         name,
         group,
         options,
         minibatches,
         static,
-        *(lanes, lanes),
+        *(suited, suited),
         keys,
         initial,
         one,
@@ -182,13 +185,23 @@ def _start(program: Program) -> Callable[..., PyTree]:
     return jax.jit(lambda *arguments: program(*arguments), compiler_options=options)
 
 
-def _lanes_of_cache(group: Group, params: PyTree, platform: str) -> int:
-    """The power of two of lanes whose parameters, gradients and optimizer states fill the budget of one device."""
+def _bytes_carried(group: Group, params: PyTree) -> int:
+    """The size of parameters, gradient and optimizer state of one lane."""
     numbers = {name: float(values[0]) for name, values in group.space.columns().items()}
-    carry = jax.eval_shape(lambda params: (params, params, group.optimizer_of(numbers).init(params)), params)
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carry))
-    fit = CARRY_BYTES.get(platform, 2**30) // size
-    return min(MOST_LANES.get(platform, 2**12), 2 ** max(0, int(fit).bit_length() - 1))
+    return size_of(jax.eval_shape(lambda params: (params, params, group.optimizer_of(numbers).init(params)), params))
+
+
+def _lanes_of(carried: int, loss: Program, platform: str) -> tuple[int, int | None]:
+    """How many lanes suit a device, by what one carries, and how many of them step side by side; None if all do."""
+    suited = min(MOST_LANES.get(platform, 2**12), _power_of_two(CARRY_BYTES.get(platform, 2**30) // carried))
+    if platform not in STEP_BYTES:
+        return suited, None
+    return suited, _power_of_two(STEP_BYTES[platform] // (carried + loss.bytes_computed()))
+
+
+def _power_of_two(most: int) -> int:
+    """The largest power of two that is not more, at least 1."""
+    return 2 ** max(0, most.bit_length() - 1)
 
 
 def _example_batch(problem: Problem, minibatches: Minibatches | None) -> tuple[Any, ...]:

@@ -38,7 +38,9 @@ def at(plan: GroupPlan, width: int | str | None) -> GroupPlan:
     """The plan at a width that is given, at one that memory takes (None), or at the "fastest"."""
     if isinstance(width, int):
         return plan.at_width(width)
-    plan = plan.at_width(min(plan.suited, -(-plan.trials // plan.devices)))
+    share = -(-plan.trials // plan.devices)
+    passes = -(-share // plan.suited)
+    plan = plan.at_width(_in_tiles(-(-share // passes), plan.static.tile))
     lanes = lanes_that_fit(plan)
     fitted = plan.at_width(lanes, wished=plan.width if lanes < plan.width else None)
     return fitted if width is None else timed(fitted)
@@ -56,6 +58,13 @@ def timed(plan: GroupPlan) -> GroupPlan:
         )
     timing = time_widths(plan)
     return plan.at_width(timing.fastest, timing=timing)
+
+
+def _in_tiles(lanes: int, tile: int | None) -> int:
+    """So many lanes, or the few more that make equal tiles of more than half the size that suits a step."""
+    if tile is None or lanes <= tile:
+        return lanes
+    return min(-(-lanes // size) * size for size in range(tile // 2 + 1, tile + 1))
 
 
 def lanes_that_fit(plan: GroupPlan) -> int:

@@ -60,14 +60,14 @@ class Here:
     def _running(self, shelf: Shelf) -> Iterator[Engine]:
         """The engine, which is made when the group begins: it holds the group's data on the devices until it ends."""
         # Programs are shared with other groups and earlier sweeps, so what this one compiled is a difference.
-        traces = programs(self._plan.static).traces
-        known = len(traces)
+        kinds = programs(self._plan.static).kinds
+        known = len(kinds)
         engine = Engine(self._plan, keep=self._keep)
         agree_on_lanes(engine, shelf)
         try:
             yield engine
         finally:
-            self._compiled = len(traces) - known
+            self._compiled = len(kinds) - known
 
     def finish(self, table: xarray.Dataset) -> xarray.Dataset:
         """The table with the number of programs that were compiled."""

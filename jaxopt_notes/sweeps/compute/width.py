@@ -61,7 +61,7 @@ def timed(plan: GroupPlan) -> GroupPlan:
 
 
 def _in_tiles(lanes: int, tile: int | None) -> int:
-    """So many lanes, or the few more that make equal tiles of more than half the size that suits a step."""
+    """This many lanes, or the few more that make equal tiles of more than half the size that suits a step."""
     if tile is None or lanes <= tile:
         return lanes
     return min(-(-lanes // size) * size for size in range(tile // 2 + 1, tile + 1))

@@ -1,13 +1,15 @@
 """Lanes of a chunk that step in tiles: the results are those of all lanes side by side."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 import xarray
 
 import jaxopt_notes as jon
-from jaxopt_notes.sweeps.compute import trace
+from jaxopt_notes._jaxpr import bytes_needed
+from jaxopt_notes.sweeps.compute import memory, tiles, trace
 
 
 def network():
@@ -25,13 +27,13 @@ def network():
     return jon.Problem(loss, init=smooth.init, data=data, validation=held_out)
 
 
-def swept(monkeypatch, bytes_of_a_step, **options):
-    """A sweep whose lanes step in tiles of what so many bytes hold; also how many those are."""
-    monkeypatch.setattr(trace, "STEP_BYTES", {"cpu": bytes_of_a_step})
+def swept(monkeypatch, tile, **options):
+    """A sweep whose lanes should step in tiles of this size."""
+    monkeypatch.setattr(trace, "suited", lambda *_: tile)
     space = jon.grid(learning_rate=[0.01, 0.1, 1e37], l2=[0.0, 1e-3], steps=[8, 12])
     options = dict(seeds=2, steps=12, batch_size=16, width=12, devices=jax.devices()[:1]) | options
     plan = jon.plan(network(), jon.gradient_descent, space, **options)
-    return jon.sweep(plan, progress=False), plan.groups[0].static.tile
+    return jon.sweep(plan, progress=False)
 
 
 @pytest.mark.parametrize(
@@ -43,11 +45,11 @@ def swept(monkeypatch, bytes_of_a_step, **options):
         {"skip_non_finite": 2},
     ],
 )
-@pytest.mark.parametrize("bytes_of_a_step", [1, 5 * 10**4])
-def test_tiles_change_no_result(monkeypatch, options, bytes_of_a_step):
-    together, all_lanes = swept(monkeypatch, 2**40, **options)
-    apart, tile = swept(monkeypatch, bytes_of_a_step, **options)
-    assert tile < 12 < all_lanes
+@pytest.mark.parametrize(("suited", "actual"), [(1, 1), (4, 4), (5, 4)])
+def test_tiles_change_no_result(monkeypatch, options, suited, actual):
+    assert tiles.tile_of(12, suited) == actual
+    together = swept(monkeypatch, None, **options)
+    apart = swept(monkeypatch, suited, **options)
     assert set(together) == set(apart)
     assert jon.Status.NON_FINITE in apart["status"].values or "skipped" in apart
     for name in ("status", "stopped_at"):
@@ -71,19 +73,55 @@ def test_tiles_change_no_result(monkeypatch, options, bytes_of_a_step):
 def test_lanes_divide_trials_and_tiles_evenly(monkeypatch, trials, tile, width):
     """One device; at most 64 lanes a pass."""
     bowl = jon.problems.bowl()
-    monkeypatch.setattr(trace, "_lanes_of", lambda *_: (64, tile))
+    monkeypatch.setattr(trace, "suited", lambda *_: tile)
     space = jon.grid(learning_rate=np.linspace(0.01, 0.1, trials))
     plan = jon.plan(bowl, jon.gradient_descent, space, steps=4, devices=jax.devices()[:1])
     assert plan.width == width
 
 
-def test_the_work_of_a_step_does_not_depend_on_tiles(monkeypatch):
-    def work(tile):
-        monkeypatch.setattr(trace, "_lanes_of", lambda *_: (64, tile))
-        space = jon.grid(learning_rate=np.linspace(0.01, 0.1, 8), l2=[0.0])
-        return jon.plan(network(), jon.gradient_descent, space, steps=4, width=8, batch_size=16).groups[0].work
+def planned(monkeypatch, tile, width, devices=1, **options):
+    monkeypatch.setattr(trace, "suited", lambda *_: tile)
+    space, where = jon.grid(learning_rate=np.linspace(0.01, 0.1, 36)), jax.devices()[:devices]
+    options = {"steps": 4, "width": width, "batch_size": 64, "devices": where} | options
+    return jon.plan(jon.problems.digits_mlp(hidden=32), jon.momentum, space, **options).groups[0]
 
-    together, apart = work(None), work(1)
+
+def test_the_work_of_a_step_does_not_depend_on_tiles(monkeypatch):
+    together, apart = planned(monkeypatch, None, 8).work, planned(monkeypatch, 1, 8).work
     assert apart.flops == pytest.approx(together.flops, rel=0.05)
     assert apart.bytes == together.bytes
-    assert apart.kernels == pytest.approx(8 * together.kernels, rel=0.5)  # XLA joins them otherwise for one lane
+    assert apart.kernels > 2 * together.kernels
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(("tile", "width"), [(1, 9), (3, 9), (4, 8), (4, 7), (None, 8)])
+def test_memory_is_that_of_the_compiled_tiles(monkeypatch, tile, width, devices):
+    plan = planned(monkeypatch, tile, width, devices)
+    compiled = bytes_needed(memory.segment_compiled(plan.shapes.alone, width)).total
+    assert 0.9 * compiled <= plan.memory.of(width) <= 1.4 * compiled
+    assert compiled <= memory.most_bytes(plan.shapes, width)
+
+
+def test_a_tile_fits_the_cache_and_divides_what_all_lanes_share():
+    """By the bytes of a step: of the lane's own parameters and gradient, and of what its loss computes."""
+    rows = np.ones((1000, 16), np.float32)
+
+    def tile(loss, seeds=1, size=16, **options):
+        space, start = jon.grid(learning_rate=np.linspace(0.01, 0.1, 64)), jnp.zeros(size)
+        problem = jon.Problem(loss, init=start, data=None if "data" in options else rows)
+        return jon.plan(problem, jon.gradient_descent, space, steps=4, seeds=seeds, **options).groups[0].static.tile
+
+    def fit(weights, batch):
+        return jnp.mean((batch @ weights - 1) ** 2)
+
+    def noisy(weights, batch, *, key):
+        return fit(weights, batch + jax.random.normal(key, batch.shape))
+
+    def scaled(weights, batch):
+        return fit(weights, jnp.exp(jnp.sin(batch - batch.mean(axis=0, keepdims=True))))
+
+    lane = 3 * 4000  # three arrays with a number for each example
+    assert tiles.STEP_BYTES["cpu"] // 4 <= tile(fit) * lane <= tiles.STEP_BYTES["cpu"] * 1.5
+    assert tile(noisy) > 64 > tile(noisy, seeds=2)  # one seed has one noise for all lanes
+    assert tile(scaled, data=rows, batch_size=100) > tile(scaled, batch_size=100)
+    assert tile(lambda x: jnp.sum(x**2), data=None, size=2**20) == 1

@@ -1,10 +1,10 @@
-"""Sweeps of a convolutional network beside what a user would write: XLA's convolutions under `vmap`, and a torch loop.
+"""Sweeps of a convolutional network beside what a user would write: `jit(vmap(scan))`, and a torch loop.
 
 Three layers of 16 channels on the 8 x 8 digits, batches of 64, momentum, 16 trials (8 rates, 2 momenta), and the same
-number of parameters everywhere. `sweep` writes a convolution as patches times a matrix (`problems.digits_cnn`). `vmap`
-is one `jit(vmap(scan))` of the same network with XLA's own convolutions. `torch` is a Python loop over trials and steps
-with torch's own, on all cores. A sweep also records three histories and takes a step only if all is finite; the others
-record losses. Times are medians over alternating runs, after one run each to compile.
+number of parameters everywhere. Convolutions are patches times a matrix, as `problems.digits_cnn` has them on a CPU, or
+XLA's own; `torch` is a Python loop over trials and steps with torch's own, on all cores. A sweep also records three
+histories and takes a step only if all is finite; the others record losses. Times are medians over alternating runs,
+after one run each to compile.
 
     python scripts/bench/convolutions.py [--steps 40] [--repeats 5]
 """
@@ -32,7 +32,7 @@ def with_sweep(problem, steps):
 
 
 def with_vmap(problem, steps):
-    """`jit(vmap(scan))`; the network has XLA's convolutions."""
+    """One `jit(vmap(scan))`, written by hand."""
     init, order = jon.seed_keys(jax.random.key(0), 0)
     start, data = problem.init(init), jax.tree.map(jnp.asarray, problem.data)
     rows = jon.minibatches.indices(jon.minibatches.reshuffle(BATCH), order, 0, steps, problem.examples)

@@ -250,7 +250,7 @@ class GroupPlan:
     @functools.cached_property
     def memory(self) -> MemoryUse:
         """The memory of a chunk; compiles two small programs."""
-        return memory_of(self.shapes)
+        return memory_of(self.shapes, self.width)
 
     @functools.cached_property
     def work(self) -> Work:

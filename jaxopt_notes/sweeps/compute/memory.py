@@ -12,8 +12,10 @@ import numpy as np
 
 from ..._jaxpr import bytes_computed, bytes_needed
 from ...devices import memory_for
+from .mesh import AXIS
 from .programs import programs
 from .shapes import Shapes
+from .tiles import tile_of
 
 
 class MemoryUse(NamedTuple):
@@ -34,12 +36,15 @@ class MemoryUse(NamedTuple):
         return self.fixed + lanes * self.per_lane
 
 
-def memory_of(shapes: Shapes) -> MemoryUse:
-    """The memory of a chunk, by compiling the segment for one and for two lanes on one device."""
-    # Memory is taken to be affine in the lanes: two compilations give both coefficients. XLA's own figure includes what
-    # it fuses and reuses, which no count of arrays knows.
-    one, two = (bytes_needed(segment_compiled(shapes.alone, width)).total for width in (1, 2))
-    return MemoryUse(max(0, 2 * one - two) + _ahead(shapes), max(0, two - one), available(shapes))
+def memory_of(shapes: Shapes, width: int) -> MemoryUse:
+    """The memory of a chunk, by compiling the segment for one and for two tiles on one device."""
+    # Memory is taken to be affine in the tiles, whose intermediate values share their place, and where all lanes step
+    # together in the lanes: two compilations give both coefficients. XLA's own figure includes what it fuses and
+    # reuses, which no count of arrays knows.
+    tile = tile_of(width, shapes.static.tile)
+    tile = tile if tile < width else 1
+    one, two = (bytes_needed(segment_compiled(shapes.alone, tiles * tile)).total for tiles in (1, 2))
+    return MemoryUse(max(0, 2 * one - two) + _ahead(shapes), max(0, two - one) // tile, available(shapes))
 
 
 def available(shapes: Shapes) -> int | None:
@@ -60,7 +65,8 @@ def most_bytes(shapes: Shapes, width: int) -> int:
     # The trace is kept, and serves when the segment runs at this width. It computes the intermediate values of a tile,
     # and the lanes of all devices.
     segment = programs(shapes.static).segment.trace(*arguments).jaxpr.jaxpr
-    return size_of(shared) + _ahead(shapes) + size_of(lanes) + bytes_computed(segment)
+    before = size_of(lanes) // shapes.static.mesh.shape[AXIS]
+    return size_of(shared) + _ahead(shapes) + before + bytes_computed(segment)
 
 
 def _ahead(shapes: Shapes) -> int:

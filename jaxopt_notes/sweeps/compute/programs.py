@@ -26,6 +26,7 @@ from ...minibatches import gather
 from ...minimize import HISTORIES, NORMS, Carry, advance, equal_trees, evaluated_at, start
 from ..spec.group import STEPS
 from .mesh import ALONG_STEPS, EVERYWHERE, TRIALS, Split, sharded
+from .tiles import tile_of
 
 
 class Watched(NamedTuple):
@@ -132,7 +133,7 @@ class Static(NamedTuple):
         record: the names of the histories.
         small: whether one lane has so few parameters that to begin takes less time than to compile it well.
         split: how one lane is split over several devices; None where it lies on one.
-        tile: the most lanes of a device that step side by side; None if all do.
+        tile: how many lanes of a device should step side by side; None if all.
     """
 
     factory: Callable[..., Any]
@@ -173,7 +174,7 @@ class Programs:
     Attributes:
         begin: jitted `(initial, LaneInputs, Shared) -> Lanes`.
         segment: jitted `(Lanes, LaneInputs, Shared, window start, first step, stop) -> Lanes`.
-        kinds: the kinds of arguments that `run` was given. For each of them a program was compiled.
+        kinds: the kinds of arguments that `run` was given. JAX compiles a program for each.
     """
 
     begin: Any
@@ -181,8 +182,9 @@ class Programs:
     kinds: set[tuple[Any, ...]]
 
     def run(self, *arguments: Any) -> Lanes:
-        """Call `segment`."""
-        self.kinds.add(tuple(map(jax.typeof, jax.tree.leaves(arguments))))
+        """Call `segment`, and note the kind of its arguments."""
+        leaves, structure = jax.tree.flatten(arguments)
+        self.kinds.add((structure, *map(jax.typeof, leaves)))
         return self.segment(*arguments)
 
 
@@ -266,7 +268,8 @@ def _step_loss(
     """The loss of a step, whose batch `seed` sees at `position` of the window; of everything without batches."""
     known = static.own_of(numbers)
     if shared.keys is not None:
-        # One seed has one key for all lanes, known without looking: what is random is then drawn once and not per lane.
+        # One seed has one key for all lanes, known without looking: what is random is then drawn once for a tile, and
+        # not for each lane.
         known["key"] = jax.random.fold_in(shared.keys[seed if len(shared.keys) > 1 else 0], step)
 
     def loss(params: PyTree, aux: PyTree) -> tuple[Array, PyTree]:
@@ -327,7 +330,7 @@ def segment_of(
 ) -> Lanes:
     """Steps `first_step, ..., stop - 1` of every lane; `rows[:, 0]` is the batch of the step `window`."""
     width = len(inputs.seed)
-    tile = width if static.tile is None else max(n for n in range(1, static.tile + 1) if width % n == 0)
+    tile = tile_of(width, static.tile)
     steps = functools.partial(_steps_of, static, shared, window, first_step, stop)
 
     # All lanes together are more than a cache holds, so each tile takes all steps of the segment before the next one.

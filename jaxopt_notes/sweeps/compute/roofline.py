@@ -21,6 +21,7 @@ import numpy as np
 from ..._jaxpr import cost_of
 from .memory import segment_compiled, size_of
 from .shapes import Shapes
+from .tiles import tile_of
 
 # Seconds to start a kernel. On the CPU a kernel is a call of a function.
 STARTING = {"gpu": 2.5e-6, "cuda": 2.5e-6, "tpu": 1e-6}
@@ -64,13 +65,15 @@ class Limits(NamedTuple):
 
 
 def work_of(shapes: Shapes, width: int) -> Work:
-    """What a step of this many lanes needs, by compiling the segment for one and for two lanes on one device."""
+    """What a step of this many lanes needs, by compiling the segment for one tile, or for few lanes, on one device."""
     alone = shapes.alone
-    # Two lanes side by side, since XLA counts the body of a loop over tiles once.
-    tile = alone.static.tile
-    paired = alone if tile is None else alone._replace(static=alone.static._replace(tile=max(2, tile)))
-    (one, _), (two, kernels) = (cost_of(segment_compiled(paired, lanes)) for lanes in (1, 2))
-    kernels *= -(-width // min(width, tile or width))
+    tile = tile_of(width, alone.static.tile)
+    if tile < width:
+        flops, kernels = cost_of(segment_compiled(alone, tile))
+        flops, kernels = width // tile * flops, width // tile * kernels
+    else:
+        (one, _), (two, kernels) = (cost_of(segment_compiled(alone, lanes)) for lanes in (1, 2))
+        flops = one + (width - 1) * (two - one)
     carry, data, rows = size_of(alone.lanes(1).carry), size_of(shapes.data), shapes.rows
     if rows is not None and rows[-1] > 0:  # of the examples a batch, and not all
         examples = jax.tree.leaves(shapes.data)[0].shape[0]
@@ -79,7 +82,7 @@ def work_of(shapes: Shapes, width: int) -> Work:
         data //= jax.tree.leaves(shapes.data)[0].shape[0]
     # XLA counts the flops of one device. Of a trial that is split each has at least its share of the bytes.
     share = alone.static.mesh.size
-    return Work(one + (width - 1) * (two - one), width * (2 * carry + data) / share, kernels)
+    return Work(flops, width * (2 * carry + data) / share, kernels)
 
 
 @functools.lru_cache(maxsize=8)

@@ -31,12 +31,12 @@ from .group_plan import GroupPlan
 from .memory import size_of
 from .mesh import Devices, mesh_of, split_of
 from .programs import Static, Watch
+from .tiles import power_of_two, suited
 
-# A chunk has as many lanes as are worth a pass of their own; an accelerator wants as many as its memory takes.
+# A pass has a start, an evaluation and a return to the host, which many lanes share. An accelerator wants as many lanes
+# as its memory takes.
 CARRY_BYTES = {"cpu": 2**23}
 MOST_LANES = {"cpu": 64}
-# Lanes step fastest when all that a step of them touches fits a core's cache, which the next one then finds there.
-STEP_BYTES = {"cpu": 2**21 * 2 // 3}
 SMALL = 2**15  # parameters of a lane
 
 
@@ -59,27 +59,21 @@ def trace(name: str, group: Group, options: Options, devices: Devices) -> GroupP
     known = own if loss_keys is None else {**own, "key": taken(loss_keys, 0)}
     batch = _example_batch(problem, minibatches) if source is None else (source.shapes(group.batch_size),)
     example = group.optimizer_of(next(space.configurations(), {}))
-    in_a_step, name_of_loss = in_one_form(problem.loss, train=True), _checks.name_of(problem.loss)
-    check_values(name_of_loss, in_a_step, one, aux, known, *batch)
-    derivatives = derivatives_of(example)
-    loss, constants = hoist(in_a_step, one, aux, known, *batch, derivatives=derivatives, owner=problem.loss)
     size = jax.tree.leaves(batch)[0].shape[0] if batch else 0
-    if minibatches is not None or source is not None:
-        value = lambda *arguments: in_a_step(*arguments)[0]
-        if is_sum(loss, value, (one, aux, known), problem.data):
-            warn_of_sum(name_of_loss, size, problem.examples)
-
-    def measure(params: PyTree, aux: PyTree, known: dict[str, Any], parts: PyTree) -> dict[str, Array]:
-        numbers = {name: value for name, value in known.items() if name != "key"}
-        return problem.measure(params, parts, aux=aux, key=known.get("key"), numbers=numbers)
-
+    batch_size = 0 if minibatches is None and source is None else size
+    loss, constants = _loss_of(problem, (one, aux, known, *batch), derivatives_of(example), batch_size)
     # A loss that works for one size of batch only is refused here, and not at the end, where it sees all of the data.
+    measure = functools.partial(_measure, problem)
     evaluate, evaluate_constants = hoist(measure, one, aux, known, problem.parts, derivatives=0, owner=problem)
     watch, look = None, None
     if options.evaluate_every is not None:
         look = hoist(measure, one, aux, known, _validation(problem), derivatives=0, owner=problem)
         watch = _watch(problem, options, look[0])
-    suited, tile = _lanes_of(_bytes_carried(group, one), loss, mesh.devices.flat[0].platform)
+    carried, platform = _bytes_carried(group, one), mesh.devices.flat[0].platform
+    split, tile = split_of(devices, one, size), None
+    if split is None:
+        arguments = (constants, one, aux, known, *batch)
+        tile = suited(platform, carried, loss, arguments, _own(arguments, len(keys), minibatches is not None))
     static = Static(
         group.optimizer,
         loss,
@@ -95,26 +89,41 @@ def trace(name: str, group: Group, options: Options, devices: Devices) -> GroupP
         source is not None,
         options.record,
         sum(leaf.size for leaf in jax.tree.leaves(one)) < SMALL,
-        split := split_of(devices, one, size),
-        tile if split is None else None,
+        split,
+        tile,
     )
+    lanes = min(MOST_LANES.get(platform, 2**12), power_of_two(CARRY_BYTES.get(platform, 2**30) // carried))
     return GroupPlan(
         name,
         group,
         options,
         minibatches,
         static,
-        *(suited, suited),
-        keys,
-        initial,
-        one,
-        loss_keys,
+        *(lanes, lanes),
+        *(keys, initial, one, loss_keys),
         constants,
         evaluate,
         evaluate_constants,
         look,
         *checked_evaluation(options.evaluation_params, example, one),
     )
+
+
+def _measure(problem: Problem, params: PyTree, aux: PyTree, known: dict[str, Any], parts: PyTree) -> dict[str, Array]:
+    numbers = {name: value for name, value in known.items() if name != "key"}
+    return problem.measure(params, parts, aux=aux, key=known.get("key"), numbers=numbers)
+
+
+def _loss_of(
+    problem: Problem, arguments: tuple[Any, ...], derivatives: int, batch_size: int
+) -> tuple[Program, list[Any]]:
+    """The loss of a step, checked and traced; a sum over the examples of batches of this size is warned of."""
+    in_a_step, name = in_one_form(problem.loss, train=True), _checks.name_of(problem.loss)
+    check_values(name, in_a_step, *arguments)
+    loss, constants = hoist(in_a_step, *arguments, derivatives=derivatives, owner=problem.loss)
+    if batch_size and is_sum(loss, lambda *given: in_a_step(*given)[0], arguments[:3], problem.data):
+        warn_of_sum(name, batch_size, problem.examples)
+    return loss, constants
 
 
 def _validation(problem: Problem) -> dict[str, PyTree]:
@@ -185,23 +194,22 @@ def _start(program: Program) -> Callable[..., PyTree]:
     return jax.jit(lambda *arguments: program(*arguments), compiler_options=options)
 
 
+def _own(arguments: tuple[Any, ...], seeds: int, ordered: bool) -> tuple[Any, ...]:
+    """For every leaf of the constants and arguments of a loss whether each lane has its own."""
+    constants, one, aux, known, *batch = arguments
+
+    def each(tree: PyTree, own: bool) -> PyTree:
+        return jax.tree.map(lambda _: own, tree)
+
+    # One seed has one key for all lanes, and only minibatches of data in memory are in an order of each seed.
+    named = {name: name != "key" or seeds > 1 for name in known}
+    return each(constants, False), each(one, True), each(aux, True), named, *each(batch, ordered)
+
+
 def _bytes_carried(group: Group, params: PyTree) -> int:
     """The size of parameters, gradient and optimizer state of one lane."""
     numbers = {name: float(values[0]) for name, values in group.space.columns().items()}
     return size_of(jax.eval_shape(lambda params: (params, params, group.optimizer_of(numbers).init(params)), params))
-
-
-def _lanes_of(carried: int, loss: Program, platform: str) -> tuple[int, int | None]:
-    """How many lanes suit a device, by what one carries, and how many of them step side by side; None if all do."""
-    suited = min(MOST_LANES.get(platform, 2**12), _power_of_two(CARRY_BYTES.get(platform, 2**30) // carried))
-    if platform not in STEP_BYTES:
-        return suited, None
-    return suited, _power_of_two(STEP_BYTES[platform] // (carried + loss.bytes_computed()))
-
-
-def _power_of_two(most: int) -> int:
-    """The largest power of two that is not more, at least 1."""
-    return 2 ** max(0, most.bit_length() - 1)
 
 
 def _example_batch(problem: Problem, minibatches: Minibatches | None) -> tuple[Any, ...]:

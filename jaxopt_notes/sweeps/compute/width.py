@@ -18,6 +18,7 @@ from .memory import available, most_bytes, size_of
 from .placed import Placed
 from .programs import programs
 from .roofline import limits_of
+from .tiles import in_tiles, tile_of
 
 SECONDS_PER_TIMING = 0.2
 WORTH_IT = 0.9  # another width is taken if it needs less than this share of the time
@@ -40,7 +41,7 @@ def at(plan: GroupPlan, width: int | str | None) -> GroupPlan:
         return plan.at_width(width)
     share = -(-plan.trials // plan.devices)
     passes = -(-share // plan.suited)
-    plan = plan.at_width(_in_tiles(-(-share // passes), plan.static.tile))
+    plan = plan.at_width(in_tiles(-(-share // passes), plan.static.tile))
     lanes = lanes_that_fit(plan)
     fitted = plan.at_width(lanes, wished=plan.width if lanes < plan.width else None)
     return fitted if width is None else timed(fitted)
@@ -58,13 +59,6 @@ def timed(plan: GroupPlan) -> GroupPlan:
         )
     timing = time_widths(plan)
     return plan.at_width(timing.fastest, timing=timing)
-
-
-def _in_tiles(lanes: int, tile: int | None) -> int:
-    """This many lanes, or the few more that make equal tiles of more than half the size that suits a step."""
-    if tile is None or lanes <= tile:
-        return lanes
-    return min(-(-lanes // size) * size for size in range(tile // 2 + 1, tile + 1))
 
 
 def lanes_that_fit(plan: GroupPlan) -> int:
@@ -101,7 +95,8 @@ def time_widths(plan: GroupPlan, widths: Iterable[int] | None = None) -> Timing:
         seconds[width] = passes * width * plan.devices * plan.steps / rate
     best = min(seconds, key=lambda width: seconds[width], default=plan.width)
     worth = plan.width not in seconds or seconds[best] < WORTH_IT * seconds[plan.width]
-    limits = limits_of(tuple(plan.static.mesh.devices.flat), plan.width * size_of(plan.shapes.alone.lanes(1).carry))
+    together = tile_of(plan.width, plan.static.tile) * size_of(plan.shapes.alone.lanes(1).carry)
+    limits = limits_of(tuple(plan.static.mesh.devices.flat), together)
     return Timing(rates, seconds, best if worth else plan.width, limits)
 
 
@@ -114,7 +109,7 @@ def _rate(plan: GroupPlan, placed: Placed) -> float:
     while elapsed < SECONDS_PER_TIMING:
         began = time.perf_counter()
         # The same first steps again and again: only their time matters, and no other window of rows is needed.
-        lanes = compiled.segment(lanes, inputs, shared, *map(jnp.int32, (0, 0, length)))
+        lanes = compiled.run(lanes, inputs, shared, *map(jnp.int32, (0, 0, length)))
         jax.block_until_ready(lanes)
         if not first:  # which compiles
             elapsed += time.perf_counter() - began

@@ -24,6 +24,7 @@ from ..compute import width as widths
 from ..compute.engine import Engine, Leg
 from ..compute.group_plan import GroupPlan
 from ..compute.progress import Progress
+from ..compute.tiles import in_tiles
 from ..compute.trace import trace
 from ..keep.folders import is_store
 from ..keep.shelf import Shelf
@@ -309,7 +310,7 @@ def _made(payload: bytes, width: int | str | None) -> tuple[Engine, Keep]:
     group, options, keep = pickle.loads(_unpacked(payload)[1])
     plan = widths.at(trace("", group, options, None), width)
     if width is None and plan.chunks < FEWEST_CHUNKS:
-        plan = plan.at_width(-(-plan.trials // FEWEST_CHUNKS))
+        plan = plan.at_width(in_tiles(-(-plan.trials // FEWEST_CHUNKS), plan.static.tile))
     return Engine(plan, keep=keep), keep
 
 

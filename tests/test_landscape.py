@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from compiled import programs_of
+from compiled import compiled_programs, programs_of
 
 import jaxopt_notes as jon
 from jaxopt_notes import landscape
@@ -132,6 +132,14 @@ def test_sharded_and_unsharded_in_any_width_are_the_same(params, data, direction
     for width, some in ((4, devices[:1]), (4, devices[:3]), (1, devices), (7, devices[:2])):
         table = landscape.plane(network, params, directions, data=data, points=9, width=width, devices=some)
         np.testing.assert_allclose(table.loss, whole.loss, rtol=1e-6, atol=1e-6)
+
+
+def test_a_first_plane_is_one_program_and_no_eager_operation(params, data):
+    directions = landscape.random_directions(jax.random.key(3), params)
+    with compiled_programs() as names:
+        landscape.plane(lambda p, batch: 3.25 * network(p, batch), params, directions, data=data, points=6)
+    assert sum("several" in name for name in names) == 1
+    assert len(names) <= 3
 
 
 def test_other_parameters_and_data_of_the_same_shapes_are_no_new_compilation(params, data, directions):

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
+from .._host import stacked, taken
 from .._numerics import rounded
 from ..curvature._operators import like_params, real_tree
 from ._filters import Layout, OutputAxis, described, layouts, orthogonal, paths_of, scaled
@@ -258,16 +259,21 @@ def checked_plane(params: Any, directions: Any, counts: Sequence[int]) -> Plane:
     if not isinstance(directions, Directions):
         given = list(directions) if isinstance(directions, (list, tuple)) else [directions]
         trees = [like_params(f"directions[{i}]", one, params) for i, one in enumerate(given)]
-        vectors = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-        directions = Directions(vectors, {"kind": "given", "normalize": "none", "seed": ""})
+        directions = Directions(_rows(trees), {"kind": "given", "normalize": "none", "seed": ""})
     found = len(directions)
     if found not in counts:
         wanted = " or ".join(map(str, counts))
         raise ValueError(f"directions must hold {wanted} direction{'s' * (wanted != '1')}, got {found}")
-    stacks = [like_params(f"directions[{i}]", directions[i], params) for i in range(found)]
-    directions = Directions(jax.tree.map(lambda *leaves: jnp.stack(leaves), *stacks), directions.attrs)
+    trees = [jax.device_put(taken(directions.vectors, i)) for i in range(found)]
+    trees = [like_params(f"directions[{i}]", one, params) for i, one in enumerate(trees)]
+    directions = Directions(_rows(trees), directions.attrs)
     _check_span(directions.gram())
     return Plane(params, directions)
+
+
+def _rows(trees: Sequence[PyTree]) -> PyTree:
+    """Directions along a new leading axis."""
+    return jax.device_put(stacked(trees))
 
 
 def flat_rows(stack: PyTree) -> Float[np.ndarray, "count n"]:

@@ -14,13 +14,14 @@ from jaxtyping import Array, PyTree
 
 from .. import _checks
 from .._hoist import hoist
+from .._host import taken
 from .._means import is_sum, refuse_sum
 from ..minibatches import batch_shapes
 from ..problems import Problem
 from . import _engine as engine
 from . import _labels as labels
 from . import _measures as measures
-from ._directions import AXES, Directions, Plane, checked_plane, coordinate_plane, moved
+from ._directions import AXES, Directions, Plane, checked_plane, coordinate_plane
 from ._labels import Axis
 from ._subspaces import of_problem
 
@@ -363,12 +364,14 @@ def _coordinates(name: str, axis: Any) -> Axis:
 
 def _refuse_unmoved(where: Plane, grid: Sequence[Axis]) -> None:
     """Refuse an axis whose ends are the centre to the precision of the parameters: its picture would be constant."""
+    # By NumPy, where an operation of JAX would be one more program to compile.
+    center = [np.asarray(leaf) for leaf in jax.tree.leaves(where.center)]
     for i, (name, axis) in enumerate(zip(AXES, grid, strict=False)):
         far = axis[np.argmax(np.abs(axis))]
-        coordinates = jnp.zeros(len(grid), float).at[i].set(far)
-        there = moved(where.center, where.directions.vectors, coordinates)
-        same = jax.tree.map(lambda a, b: bool(jnp.all(a == b)), there, where.center)
-        if far and all(jax.tree.leaves(same)):
+        steps = jax.tree.leaves(taken(where.directions.vectors, i))
+        with np.errstate(all="ignore"):
+            there = [base + base.dtype.type(far) * step for base, step in zip(center, steps, strict=True)]
+        if far and all(map(np.array_equal, there, center)):
             kinds = ", ".join(sorted({str(leaf.dtype) for leaf in jax.tree.leaves(where.center)}))
             raise ValueError(
                 f"{name} reaches {far:g} along directions[{i}], which moves no parameter in {kinds}: take a larger "

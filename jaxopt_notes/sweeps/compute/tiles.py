@@ -16,7 +16,7 @@ from ..._kept import kept_with
 # together.
 STEP_BYTES = {"cpu": 2**21 * 2 // 3}
 # What does not depend on the lane is computed once for each tile, and should be this small beside what does.
-SHARED = 0.25
+SHARED = 0.1
 
 
 def suited(platform: str, carried: int, loss: Program, arguments: PyTree, own: PyTree) -> int | None:

@@ -29,7 +29,7 @@ def network():
 
 def swept(monkeypatch, tile, **options):
     """A sweep whose lanes should step in tiles of this size."""
-    monkeypatch.setattr(trace, "suited", lambda *_: tile)
+    monkeypatch.setattr(trace, "suited_tile", lambda *_: tile)
     space = jon.grid(learning_rate=[0.01, 0.1, 1e37], l2=[0.0, 1e-3], steps=[8, 12])
     options = dict(seeds=2, steps=12, batch_size=16, width=12, devices=jax.devices()[:1]) | options
     plan = jon.plan(network(), jon.gradient_descent, space, **options)
@@ -45,11 +45,11 @@ def swept(monkeypatch, tile, **options):
         {"skip_non_finite": 2},
     ],
 )
-@pytest.mark.parametrize(("suited", "actual"), [(1, 1), (4, 4), (5, 4)])
-def test_tiles_change_no_result(monkeypatch, options, suited, actual):
-    assert tiles.tile_of(12, suited) == actual
+@pytest.mark.parametrize(("wished", "actual"), [(1, 1), (4, 4), (5, 4)])
+def test_tiles_change_no_result(monkeypatch, options, wished, actual):
+    assert tiles.tile_of(12, wished) == actual
     together = swept(monkeypatch, None, **options)
-    apart = swept(monkeypatch, suited, **options)
+    apart = swept(monkeypatch, wished, **options)
     assert set(together) == set(apart)
     assert jon.Status.NON_FINITE in apart["status"].values or "skipped" in apart
     for name in ("status", "stopped_at"):
@@ -73,14 +73,14 @@ def test_tiles_change_no_result(monkeypatch, options, suited, actual):
 def test_lanes_divide_trials_and_tiles_evenly(monkeypatch, trials, tile, width):
     """One device; at most 64 lanes a pass."""
     bowl = jon.problems.bowl()
-    monkeypatch.setattr(trace, "suited", lambda *_: tile)
+    monkeypatch.setattr(trace, "suited_tile", lambda *_: tile)
     space = jon.grid(learning_rate=np.linspace(0.01, 0.1, trials))
     plan = jon.plan(bowl, jon.gradient_descent, space, steps=4, devices=jax.devices()[:1])
     assert plan.width == width
 
 
 def planned(monkeypatch, tile, width, devices=1, **options):
-    monkeypatch.setattr(trace, "suited", lambda *_: tile)
+    monkeypatch.setattr(trace, "suited_tile", lambda *_: tile)
     space, where = jon.grid(learning_rate=np.linspace(0.01, 0.1, 36)), jax.devices()[:devices]
     options = {"steps": 4, "width": width, "batch_size": 64, "devices": where} | options
     return jon.plan(jon.problems.digits_mlp(hidden=32), jon.momentum, space, **options).groups[0]

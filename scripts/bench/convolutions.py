@@ -19,8 +19,8 @@ import jaxopt_notes as jon
 jon.use_cpu_cores()
 
 import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
+from sweeps import lean_sweep  # noqa: E402
 
 FEATURES, BATCH = (16, 16, 16), 64
 RATES, BETAS = np.geomspace(1e-3, 1e-1, 8), (0.0, 0.9)
@@ -29,27 +29,6 @@ RATES, BETAS = np.geomspace(1e-3, 1e-1, 8), (0.0, 0.9)
 def with_sweep(problem, steps):
     space = jon.grid(learning_rate=RATES, beta=BETAS)
     return lambda: jon.sweep(problem, jon.momentum, space, steps=steps, batch_size=BATCH, progress=False)
-
-
-def with_vmap(problem, steps):
-    """One `jit(vmap(scan))`, written by hand."""
-    init, order = jon.seed_keys(jax.random.key(0), 0)
-    start, data = problem.init(init), jax.tree.map(jnp.asarray, problem.data)
-    rows = jon.minibatches.indices(jon.minibatches.reshuffle(BATCH), order, 0, steps, problem.examples)
-
-    def trial(rate, beta, start, data, rows):
-        def body(carry, row):
-            params, velocity = carry
-            batch = jax.tree.map(lambda leaf: leaf[row], data)
-            value, grads = jax.value_and_grad(problem.loss)(params, batch)
-            velocity = jax.tree.map(lambda v, g: beta * v + g, velocity, grads)
-            return (jax.tree.map(lambda p, v: p - rate * v, params, velocity), velocity), value
-
-        return jax.lax.scan(body, (start, jax.tree.map(jnp.zeros_like, start)), rows)[1]
-
-    run = jax.jit(jax.vmap(trial, (0, 0, None, None, None)))
-    rates, betas = (jnp.asarray(axis.ravel(), jnp.float32) for axis in np.meshgrid(RATES, BETAS, indexing="ij"))
-    return lambda: jax.block_until_ready(run(rates, betas, start, data, rows))
 
 
 def with_torch(problem, steps):
@@ -95,8 +74,8 @@ def main():
     ways = {
         "sweep": with_sweep(patches, asked.steps),
         "sweep, XLA's convolutions": with_sweep(lax, asked.steps),
-        "jit(vmap(scan)), XLA's convolutions": with_vmap(lax, asked.steps),
-        "jit(vmap(scan)), patches": with_vmap(patches, asked.steps),
+        "jit(vmap(scan)), XLA's convolutions": lean_sweep(lax, RATES, BETAS, 1, asked.steps, BATCH),
+        "jit(vmap(scan)), patches": lean_sweep(patches, RATES, BETAS, 1, asked.steps, BATCH),
         "torch": with_torch(lax, asked.steps),
     }
     ways = {name: run for name, run in ways.items() if run is not None}

@@ -19,7 +19,7 @@ STEP_BYTES = {"cpu": 2**21 * 2 // 3}
 SHARED = 0.1
 
 
-def suited(platform: str, carried: int, loss: Program, arguments: PyTree, own: PyTree) -> int | None:
+def suited_tile(platform: str, carried: int, loss: Program, arguments: PyTree, own: PyTree) -> int | None:
     """How many lanes should step side by side, a power of two; None if all.
 
     Arguments:
@@ -58,22 +58,22 @@ def power_of_two(most: int) -> int:
     return 2 ** max(0, most.bit_length() - 1)
 
 
-def tile_of(width: int, suited: int | None) -> int:
+def tile_of(width: int, wished: int | None) -> int:
     """How many of `width` lanes step side by side: the most in equal tiles of nearly the size that suits, or else all.
 
     Smaller tiles than that cost more than a cache saves.
     """
-    if suited is None:
+    if wished is None:
         return width
-    return max((size for size in _sizes(suited) if width % size == 0), default=width)
+    return max((size for size in _sizes(wished) if width % size == 0), default=width)
 
 
-def in_tiles(lanes: int, suited: int | None) -> int:
+def in_tiles(lanes: int, wished: int | None) -> int:
     """This many lanes, or the few more that make equal tiles of nearly the size that suits."""
-    if suited is None or lanes <= suited:
+    if wished is None or lanes <= wished:
         return lanes
-    return min(-(-lanes // size) * size for size in _sizes(suited))
+    return min(-(-lanes // size) * size for size in _sizes(wished))
 
 
-def _sizes(suited: int) -> range:
-    return range(suited // 2 + 1, suited + 1)
+def _sizes(wished: int) -> range:
+    return range(wished // 2 + 1, wished + 1)

@@ -31,7 +31,7 @@ from .group_plan import GroupPlan
 from .memory import size_of
 from .mesh import Devices, mesh_of, split_of
 from .programs import Static, Watch
-from .tiles import power_of_two, suited
+from .tiles import power_of_two, suited_tile
 
 # A pass has a start, an evaluation and a return to the host, which many lanes share. An accelerator wants as many lanes
 # as its memory takes.
@@ -73,7 +73,7 @@ def trace(name: str, group: Group, options: Options, devices: Devices) -> GroupP
     split, tile = split_of(devices, one, size), None
     if split is None:
         arguments = (constants, one, aux, known, *batch)
-        tile = suited(platform, carried, loss, arguments, _own(arguments, len(keys), minibatches is not None))
+        tile = suited_tile(platform, carried, loss, arguments, _own(arguments, len(keys), minibatches is not None))
     static = Static(
         group.optimizer,
         loss,

@@ -4,15 +4,22 @@ From a pointer move to its path in the document ("path") and to the frame after 
 240 moves at 60 a second, for functions of the catalogue and for the slice of a network. Then the size of a file, and
 the time from opening it to the first path.
 
-    python scripts/bench/explorer.py [--browser chromium|firefox] [--framed] [--json FILE]
+    python scripts/bench/explorer.py [--firefox | --framed] [--json FILE]
 
-With --framed the page stands in a frame, as a notebook and its exported HTML have it.
+With --framed the page stands in a frame, as a notebook and its exported HTML have it. With --firefox an installed
+Firefox loads the page without a driver, which would slow it down, and the page reports its own times.
 """
 
 import argparse
+import http.server
 import json
+import queue
+import re
 import statistics
+import subprocess
 import tempfile
+import threading
+from functools import partial
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -50,6 +57,22 @@ DRAG = f"""async (moves) => {{
 }}"""
 
 
+# For a browser without a driver: what `measured` does from outside, in the page.
+ITSELF = f"""<script type="module">
+    await new Promise((done) => setTimeout(done, 3000));
+    const opened = performance.getEntriesByType("navigation")[0].loadEventEnd;
+    const named = [...document.querySelectorAll("label")].find((one) => one.textContent.trim() === "nesterov");
+    if (named) (named.control ?? named.querySelector("input")).click();
+    const steps = document.querySelector('[aria-label="steps, exact"]');
+    steps.value = "256";
+    for (const event of ["input", "change"]) steps.dispatchEvent(new Event(event, {{ bubbles: true }}));
+    await ({SETTLE})();
+    await ({DRAG})(60);
+    const timings = await ({DRAG})(240);
+    fetch("/times", {{ method: "POST", body: JSON.stringify({{ timings, opened }}) }});
+</script>"""
+
+
 def spread(times):
     """Median and 95th percentile, milliseconds."""
     ordered = sorted(times)
@@ -71,27 +94,66 @@ def measured(browser, path):
     shown.evaluate(DRAG, 60)  # the compiler of the browser takes its time for what runs often
     timings = shown.evaluate(DRAG, 240)
     page.close()
+    return summary(timings, opened)
+
+
+def summary(timings, opened):
+    """The figures of a row."""
     drawn, frames = ([one[name] for one in timings] for name in ("drawn", "frame"))
     return {"moves": 240, "updates": len(timings), "path": spread(drawn), "frame": spread(frames), "opened": opened}
+
+
+class Reported(http.server.SimpleHTTPRequestHandler):
+    """Serves the pages, and takes the times that they report."""
+
+    times = queue.Queue()
+
+    def do_POST(self):
+        """Keep what a page reports."""
+        self.times.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Print nothing."""
+
+
+def measured_by_itself(path):
+    """The times of one page in Firefox. Its policy for scripts goes, since it allows only the page's own."""
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", path.read_text(encoding="utf-8"))
+    path.write_text(page + ITSELF, encoding="utf-8")
+    handler = partial(Reported, directory=path.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, tempfile.TemporaryDirectory() as profile:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/{path.name}"
+        command = ["firefox", "--headless", "--no-remote", "--profile", profile, address]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as firefox:
+            try:
+                reported = Reported.times.get(timeout=120)
+            finally:
+                firefox.kill()
+        server.shutdown()
+    return summary(**reported)
 
 
 def main():
     """Measure, and print a line for each function."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--browser", default="chromium")
-    parser.add_argument("--framed", action="store_true")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--firefox", action="store_true")
+    place.add_argument("--framed", action="store_true")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     found = {}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        own = {"executable_path": "/usr/bin/chromium"} if asked.browser == "chromium" else {}
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"] if own else []
-        browser = getattr(playwright, asked.browser).launch(args=arguments, **own)
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        browser = playwright.chromium.launch(args=arguments, executable_path="/usr/bin/chromium")
         for name in FUNCTIONS:
             path = Path(folder) / f"{name}.html"
             made = jon.explore(name)
             path.write_text(made._repr_html_() if asked.framed else made.html(), encoding="utf-8")
-            found[name] = measured(browser, path) | {"kilobytes": round(path.stat().st_size / 1000)}
+            size = {"kilobytes": round(path.stat().st_size / 1000)}
+            found[name] = (measured_by_itself(path) if asked.firefox else measured(browser, path)) | size
             print(name, json.dumps(found[name]), flush=True)
         browser.close()
     if asked.json:

@@ -46,25 +46,43 @@ extend(class Curves {
 
   // Logarithmic where that is possible: above the known minimum, or of a loss that stays positive.
   lossScale() {
-    const values = Object.values(this.runs).flatMap((run) => [...run.loss].filter(Number.isFinite));
     const floor = this.described.minima.length ? Math.min(...this.described.minima.map(({ value }) => value)) : 0;
-    const above = values.map((value) => value - floor);
-    const positive = above.filter((value) => value > 0);
-    // Rounding may take a loss below its minimum; a function without one may be negative all along.
-    const below = Math.min(0, ...above) < -1e-4 * (1 + Math.abs(floor)); // a run may find lower ground outside the window
-    const log = positive.length > 0 && !below && (this.described.minima.length > 0 || positive.length === above.length);
     const first = Object.values(this.runs)[0]?.loss[0] ?? 1;
+    const seen = this.lossRange(floor, first + 10 * Math.abs(first) + 10);
+    // Rounding may take a loss below its minimum; a function without one may be negative all along.
+    const below = seen.lowest - floor < -1e-4 * (1 + Math.abs(floor)); // a run may find lower ground outside the window
+    const log = seen.positive > 0 && !below && (this.described.minima.length > 0 || seen.positive === seen.finite);
     if (!log) {
-      const top = Math.max(first, ...values.filter((value) => value <= first + 10 * Math.abs(first) + 10), -Infinity);
-      const bottom = Math.max(Math.min(...values, first), first - 100 * (Math.abs(first) + 1));
+      const top = Math.max(first, seen.top);
+      const bottom = Math.max(Math.min(seen.lowest, first), first - 100 * (Math.abs(first) + 1));
       return { heights: [bottom, top > bottom ? top : bottom + 1], name: (value) => value, label: "loss", log };
     }
     const name = (value) => Math.log10(Math.max(value - floor, 1e-14));
-    const top = Math.log10(Math.max(...positive));
+    const top = Math.log10(seen.highest);
     const begun = Math.log10(Math.max(first - floor, 1e-14));
-    const heights = [Math.max(Math.log10(Math.min(...positive)), begun - 12), Math.min(top, begun + 6)];
+    const heights = [Math.max(Math.log10(seen.nearest), begun - 12), Math.min(top, begun + 6)];
     if (heights[1] - heights[0] < 0.2) heights[0] = heights[1] - 1;
     return { heights, name, label: floor === 0 && !this.described.minima.length ? "loss, log" : "loss − minimum, log", log };
+  }
+
+  // The finite losses in one pass: a drag asks for it at every frame. `nearest` and `highest` are above the floor, and
+  // `top` is the highest that is not out of sight.
+  lossRange(floor, sight) {
+    const seen = { finite: 0, positive: 0, lowest: Infinity, nearest: Infinity, highest: 0, top: -Infinity };
+    for (const { loss } of Object.values(this.runs)) {
+      for (const value of loss) {
+        if (!Number.isFinite(value)) continue;
+        const above = value - floor;
+        seen.finite += 1;
+        seen.lowest = Math.min(seen.lowest, value);
+        if (value <= sight) seen.top = Math.max(seen.top, value);
+        if (above <= 0) continue;
+        seen.positive += 1;
+        seen.nearest = Math.min(seen.nearest, above);
+        seen.highest = Math.max(seen.highest, above);
+      }
+    }
+    return seen;
   }
 
   // Logarithms to mark, at least two: powers of ten; or 1, 2 and 5 of each; or round numbers between the ends.

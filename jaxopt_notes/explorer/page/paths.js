@@ -86,16 +86,24 @@ extend(class Paths {
     const near = (k) => xs[k] > -wide && ys[k] > -high && xs[k] < 2 * wide && ys[k] < 2 * high;
     let words = "";
     let drawnTo = false; // whether the line is at the first end of the next segment
+    let last = from; // the last point that was written
     for (let k = from; k < to; k += 1) {
       if (near(k) && near(k + 1)) {
-        if (!drawnTo) words += `M${tenth(xs[k])} ${tenth(ys[k])}`;
-        words += `L${tenth(xs[k + 1])} ${tenth(ys[k + 1])}`;
+        if (!drawnTo) {
+          words += `M${tenth(xs[k])} ${tenth(ys[k])}`;
+          last = k;
+        }
         drawnTo = true;
+        // A segment shorter than what is written of a length would change nothing in the picture.
+        if (Math.abs(xs[k + 1] - xs[last]) + Math.abs(ys[k + 1] - ys[last]) < 0.1) continue;
+        words += `L${tenth(xs[k + 1])} ${tenth(ys[k + 1])}`;
+        last = k + 1;
         continue;
       }
       const piece = clipped(xs[k], ys[k], xs[k + 1], ys[k + 1], [-wide, -high, 2 * wide, 2 * high]);
       if (piece) words += `${drawnTo ? "" : `M${tenth(piece[0])} ${tenth(piece[1])}`}L${tenth(piece[2])} ${tenth(piece[3])}`;
       drawnTo = piece !== null && near(k + 1);
+      last = k + 1;
     }
     return words;
   }

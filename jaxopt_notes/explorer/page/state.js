@@ -1,12 +1,14 @@
 // The state: what a function, a demonstration or a link begins with.
 
+// Replaced by a class of letters, not one letter at a time: see `significant` in words.js.
 function encoded(state) {
   const bytes = new TextEncoder().encode(JSON.stringify(state));
-  return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+  return btoa(String.fromCharCode(...bytes)).replace(/[+/=]/g, (letter) => ({ "+": "-", "/": "_", "=": "" })[letter]);
 }
 
 function decoded(text) {
-  const bytes = Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (letter) => letter.charCodeAt(0));
+  const standard = text.replace(/[-_]/g, (letter) => ({ "-": "+", _: "/" })[letter]);
+  const bytes = Uint8Array.from(atob(standard), (letter) => letter.charCodeAt(0));
   return JSON.parse(new TextDecoder().decode(bytes));
 }
 

@@ -41,6 +41,8 @@ def main():
     for place, case in enumerate([*cases, *(drawn(random, chosen) for _ in range(asked.cases))]):
         row = both.case(*case)
         rows.append(row)
+        if place % 100 == 99:
+            jax.clear_caches()  # each program is mapped into memory, and the system allows 65,530 maps
         if "control" in row or not row["words"]:
             told = {key: value for key, value in row.items() if key not in ("decay", "seed", "steps")}
             print("passes" if passes(row) else "FAILS", place, json.dumps(told), flush=True)

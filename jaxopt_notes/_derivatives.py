@@ -3,22 +3,39 @@
 Forward over reverse is the cheaper mode and passes through while loops. It stops where the tangent of a `custom_vjp`
 function is needed, which has a rule for reverse mode only; there the same products come from reverse over reverse.
 Which of them applies is read off the traced linear map: what it does not need has been dropped from it.
+
+The rules of a `custom_vjp` are traced here, so matrices in them are multiplied in full precision here.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from ._jaxpr import needs_custom_tangent
+from ._jaxpr import full_precision, needs_custom_tangent
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _AT_ONCE, _COLUMNS = 64, 8  # parameters up to which all columns are computed at once; else so many
 
 
+def precise(function: F) -> F:
+    """The function, with matrix products in full precision, also those in rules of `custom_vjp`."""
+
+    @functools.wraps(function)
+    def traced(*arguments: Any) -> Any:
+        with full_precision():
+            return function(*arguments)
+
+    return traced  # type: ignore[return-value]
+
+
+@precise
 def linearised(loss: Callable[..., Any], params: PyTree) -> tuple[Float[Array, ""], PyTree, Callable[[PyTree], PyTree]]:
     """Loss, gradient and Hessian product of a function of a pytree, from one linearisation of the gradient."""
 
@@ -32,16 +49,17 @@ def linearised(loss: Callable[..., Any], params: PyTree) -> tuple[Float[Array, "
     return value, gradient, push
 
 
+@precise
 def jacobian(function: Callable[..., Any], point: PyTree) -> tuple[PyTree, Callable[..., Any], Callable[..., Any]]:
     """Value, product with the Jacobian, and product with its transpose."""
     value, push = jax.linearize(function, point)
     if not needs_custom_tangent(push, point):
         transpose = jax.linear_transpose(push, point)
-        return value, push, lambda cotangent: transpose(cotangent)[0]
+        return value, push, precise(lambda cotangent: transpose(cotangent)[0])
     value, pull = jax.vjp(function, point)
     # The pullback is linear, so its own pullback anywhere is its transpose: the product with the Jacobian.
     push = _pullback(lambda cotangent: pull(cotangent)[0], jax.tree.map(jnp.zeros_like, value))
-    return value, push, lambda cotangent: pull(cotangent)[0]
+    return value, push, precise(lambda cotangent: pull(cotangent)[0])
 
 
 def dense_hessian(loss: Callable[..., Any], x: Float[Array, " n"]) -> Float[Array, "n n"]:
@@ -67,6 +85,7 @@ def _pullback(function: Callable[..., Any], point: PyTree) -> Callable[[PyTree],
     """The pullback of a function of one argument for which forward mode stops at a `custom_vjp`."""
     pull = jax.vjp(function, point)[1]
 
+    @precise
     def back(cotangent: PyTree) -> PyTree:
         try:
             return pull(cotangent)[0]

@@ -11,7 +11,6 @@ a tenth of the difference itself.
 import jax
 import numpy as np
 from javascript import PageEngine
-from jax.extend.core import Literal
 
 from jaxopt_notes.curvature import CriticalPoint
 from jaxopt_notes.explorer._controls import CONTROLS
@@ -47,7 +46,7 @@ def accurate(scene):
         program = jax.make_jaxpr(scene.loss)(x)
         values = dict(zip((*program.jaxpr.constvars, *program.jaxpr.invars), (*program.consts, x), strict=True))
         for step in program.eqns:
-            given = [one.val if isinstance(one, Literal) else values[one] for one in step.invars]
+            given = [one.val if hasattr(one, "val") else values[one] for one in step.invars]
             found = tanh(*given) if step.primitive.name == "tanh" else step.primitive.bind(*given, **step.params)
             values.update(zip(step.outvars, found if step.primitive.multiple_results else [found], strict=True))
         return values[program.jaxpr.outvars[0]]

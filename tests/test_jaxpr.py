@@ -32,6 +32,14 @@ def test_traced_values_are_tracers():
     assert not any(map(_jaxpr.is_traced, (1.0, np.ones(2), jnp.ones(2)))), "concrete values count as traced"
 
 
+def test_a_function_that_is_compiled_is_known_from_inside():
+    seen = []
+    jax.jit(lambda: seen.append(_jaxpr.is_tracing()))()
+    assert seen == [True], "device_put is no longer a part of the program: a run inside jit fails as it draws batches"
+    jax.vmap(lambda x: seen.append(_jaxpr.is_tracing()) or x)(jnp.ones(2))
+    assert seen[1:] == [_jaxpr.is_tracing()] == [False]
+
+
 def test_weak_types_are_seen():
     assert _jaxpr.is_weakly_typed(jnp.asarray(1.0)), "weak_type is no longer set: sweeps compile twice"
     assert not _jaxpr.is_weakly_typed(jnp.float32(1.0))

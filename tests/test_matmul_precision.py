@@ -11,7 +11,7 @@ from jaxopt_notes.curvature import GaussNewtonOperator, HessianOperator
 
 HIGHEST = jax.lax.Precision.HIGHEST
 PRODUCTS = ("dot_general", "conv_general_dilated")
-IMAGES = np.random.default_rng(0).standard_normal((6, 8, 8, 1)).astype(np.float32)
+IMAGES = jnp.asarray(np.random.default_rng(0).standard_normal((6, 8, 8, 1)), jnp.float32)
 KERNEL = {"conv": jnp.ones((3, 3, 1, 2)), "dense": jnp.ones((72, 3))}
 
 
@@ -36,26 +36,48 @@ def precisions(function, *arguments):
     return found
 
 
+def square(out, images):
+    return jnp.mean(out**2)
+
+
 WAYS = {
-    "hvp": lambda params: jon.hvp(loss, params, params, jnp.asarray(IMAGES)),
-    "hessian operator": lambda params: HessianOperator(loss, params, IMAGES)(params),
-    "gauss newton": lambda params: GaussNewtonOperator(outputs, lambda out, images: jnp.mean(out**2), params, IMAGES)(
-        params
-    ),
-    "classify": lambda params: jon.classify(loss, params, jnp.asarray(IMAGES)).gradient_norm,
+    "hvp": lambda loss, params: jon.hvp(loss, params, params, IMAGES),
+    "hessian operator": lambda loss, params: HessianOperator(loss, params, IMAGES)(params),
+    "classify": lambda loss, params: jon.classify(loss, params, IMAGES).gradient_norm,
+    "gauss newton": lambda _, params: GaussNewtonOperator(outputs, square, params, IMAGES)(params),
 }
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_product_behind_a_curvature_is_in_full_precision(way):
-    found = precisions(WAYS[way], KERNEL)
+    found = precisions(lambda params: WAYS[way](loss, params), KERNEL)
     assert set(found) == set(PRODUCTS)
     assert set.union(*found.values()) == {HIGHEST}
 
 
+@jax.custom_vjp
+def layer(matrix, images):
+    return images.reshape(len(images), -1) @ matrix
+
+
+def layer_backward(saved, slopes):
+    matrix, images = saved
+    return images.reshape(len(images), -1).T @ slopes, (slopes @ matrix.T).reshape(images.shape)
+
+
+layer.defvjp(lambda matrix, images: (layer(matrix, images), (matrix, images)), layer_backward)
+
+
+@pytest.mark.parametrize("way", ["hvp", "hessian operator", "classify"])
+def test_so_is_every_product_in_a_rule_of_the_users(way):
+    own = lambda matrix, images: jnp.mean(jnp.tanh(layer(matrix, images)) ** 2)
+    found = precisions(lambda matrix: WAYS[way](own, matrix), jnp.ones((64, 3)))
+    assert found == {"dot_general": {HIGHEST}}
+
+
 def test_the_precision_that_a_user_chose_stays():
     with jax.default_matmul_precision("bfloat16"):
-        found = precisions(WAYS["hvp"], KERNEL)
+        found = precisions(lambda params: WAYS["hvp"](loss, params), KERNEL)
     assert HIGHEST not in found["conv_general_dilated"]
 
 

@@ -431,6 +431,18 @@ def test_batches_drawn_window_by_window_are_those_drawn_at_once(every, monkeypat
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+def test_shuffling_is_a_program_of_its_own_that_serves_runs_of_any_length():
+    data, loss = jnp.arange(17.0), lambda x, batch: jnp.mean((x - batch) ** 2)
+    given = dict(data=data, minibatches=jon.minibatches.reshuffle(3), key=jax.random.key(1))
+    run = lambda steps: jon.minimize(loss, 0.0, jon.gradient_descent(0.1), steps=steps, **given)
+    run(20)
+    with compiled_programs() as compiled:
+        alone = run(23)
+    assert [name for name in compiled if "_minimize" not in name] == []
+    inside = jax.jit(lambda: run(23))()  # there the program draws them itself
+    np.testing.assert_array_equal(alone.loss, inside.loss)
+
+
 def test_indices_of_many_steps_are_never_held_together():
     data = jnp.ones(1000)
     options = dict(data=data, minibatches=jon.minibatches.reshuffle(100), key=jax.random.key(0), every=10**6)

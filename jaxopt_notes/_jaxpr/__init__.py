@@ -38,6 +38,7 @@ from .programs import inlined as inlined
 from .programs import inputs_used as inputs_used
 from .programs import is_jax_sparse as is_jax_sparse
 from .programs import is_traced as is_traced
+from .programs import is_tracing as is_tracing
 from .programs import is_weakly_typed as is_weakly_typed
 from .programs import lifted as lifted
 from .programs import output_shapes as output_shapes

@@ -55,7 +55,7 @@ def full_precision() -> contextlib.AbstractContextManager[None]:
     """A context in which what is traced multiplies float32 matrices in float32, unless the user chose a precision.
 
     On GPUs JAX rounds the factors to 10 bits unless told otherwise, and on TPUs to 8 bits. A step of training bears
-    that; the sign of a small eigenvalue does not. Products in a rule of `custom_vjp` are traced later, and keep theirs.
+    that; the sign of a small eigenvalue does not. A rule of `custom_vjp` is traced where the derivative is taken.
     """
     if chosen_precision() is not None:
         return contextlib.nullcontext()

@@ -35,6 +35,14 @@ def is_traced(value: Any) -> bool:
     return isinstance(value, jax.core.Tracer)
 
 
+def is_tracing() -> bool:
+    """Whether the caller runs inside a function that is being compiled, where every operation becomes part of it.
+
+    Not promised: that putting a number on the device is such an operation.
+    """
+    return is_traced(jax.device_put(0))
+
+
 def is_weakly_typed(leaf: Any) -> bool:
     """Whether an array takes on the dtype of another that it meets, as Python numbers do.
 

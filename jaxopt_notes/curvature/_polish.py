@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from .._derivatives import precise
 from .._hoist import Program
 from .._kept import PerProgram
 from .._numerics import divide
@@ -55,7 +56,7 @@ def polished(
     """
     flat, unflatten = flatten(params)
     here = around(program, constants, params, args, random_unit(flat.size, flat.dtype))
-    gradient_at = jax.grad(here.phi)
+    gradient_at = precise(jax.grad(here.phi))
     size = flat.size
 
     def move_at(place: Array) -> Array:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from .._derivatives import precise
 from .._hoist import Program
 from .._kept import PerProgram
 from .._numerics import divide
@@ -95,7 +96,7 @@ class Field:
 
     def gradient(self, point: Float[Array, " n"]) -> Float[Array, " n"]:
         """The gradient."""
-        return jax.grad(self.loss)(point)
+        return precise(jax.grad(self.loss))(point)
 
     def null_directions(self, params: PyTree) -> PyTree:
         """The null directions given, None without."""

@@ -13,8 +13,10 @@ from jaxtyping import Array, Float, Key, PyTree
 from .. import _checks
 from .._contract import check_values
 from .._hoist import Program, hoist
+from .._host import stacked
+from .._jaxpr import is_tracing
 from .._means import is_sum, warn_of_sum
-from ..minibatches import Minibatches, batch_shapes, check_batch_size
+from ..minibatches import Minibatches, batch_shapes, check_batch_size, indices_of_keys
 from ..problems._metric import DIRECTIONS, SIGNS
 from . import _program as program
 from ._live import checked_report, live
@@ -257,20 +259,21 @@ def _prepare(
     every = _checks.divisor("every", options.every, name, count)
     minibatches, batch = _checked_batch(batches)
     # Whoever differentiates through this call traces its arguments; then second derivatives are run too.
-    traced = any(map(_checks.is_traced, jax.tree.leaves((params, optimizer, options.state, data, args, aux))))
+    given = (params, optimizer, options.state, data, args, options.kwargs, aux)
+    traced = any(map(_checks.is_traced, jax.tree.leaves(given)))
     loss_of = judged(loss, aux, options.kwargs, key)
     known = loss_of.known(options.kwargs, key)
 
-    def hoisted(form: Callable[..., Any], *rest: Any) -> tuple[Program, list[Any]]:
+    def hoisted(form: Callable[..., Any], derivatives: int, *rest: Any) -> tuple[Program, list[Any]]:
         check_values(loss_of.name, form, params, aux, known, *rest)
-        return hoist(form, params, aux, known, *rest, derivatives=derivatives_of(optimizer) + traced, owner=loss)
+        return hoist(form, params, aux, known, *rest, derivatives=derivatives + traced, owner=loss)
 
-    step_program, step_constants = hoisted(loss_of.step, *batch, *args)
+    step_program, step_constants = hoisted(loss_of.step, derivatives_of(optimizer), *batch, *args)
     # The text of a program holds the shapes of its arguments, so the loss on all of the data is a program of its own.
     end_program, end_constants = step_program, step_constants
     if minibatches is not None or loss_of.differs:
         whole = () if data is None else (data,)
-        end_program, end_constants = hoisted(loss_of.end, *whole, *args)
+        end_program, end_constants = hoisted(loss_of.end, 0, *whole, *args)
     if minibatches is not None:
         value = lambda *arguments: loss_of.step(*arguments)[0]
         if is_sum(step_program, value, (params, aux, known), data, args):
@@ -287,6 +290,7 @@ def _prepare(
         options.state,
         data,
         key,
+        None if minibatches is None or traced else _drawn(minibatches, key, count, data),
         tuple(args),
         {name: value for name, value in known.items() if name != "key"},
         tol=options.tol,
@@ -296,6 +300,18 @@ def _prepare(
         skip=checked_skip(options.skip_non_finite),
     )
     return static, params, aux, inputs
+
+
+def _drawn(minibatches: Minibatches, key: Any, steps: int, data: PyTree) -> np.ndarray | None:
+    """The example indices of a whole run; None where they are too many, or the program has to draw them itself.
+
+    A program that shuffles takes half of the time that compiling a small network takes. The one that is called here is
+    compiled quickly, and serves runs of any length.
+    """
+    examples = _checks.examples("data", data)
+    if steps > program.steps_at_once(minibatches, examples) or is_tracing() or _checks.is_traced(key):
+        return None
+    return indices_of_keys(minibatches, stacked([key]), 0, steps + 1, examples)[0]
 
 
 def _checked_batch(batches: _Batches) -> tuple[Minibatches | None, tuple[Any, ...]]:

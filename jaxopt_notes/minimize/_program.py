@@ -50,6 +50,7 @@ class Inputs(NamedTuple):
     state: PyTree
     data: PyTree
     key: Any
+    rows: Any  # example indices of the whole run; None where the program draws them itself
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     tol: Any
@@ -114,10 +115,9 @@ class _Functions(NamedTuple):
     evaluated: Callable[[Carry], PyTree]
 
 
-def _steps_at_once(static: Static, examples: int) -> int:
+def steps_at_once(minibatches: Minibatches, examples: int) -> int:
     """The steps whose example indices are held at a time; those of whole epochs, since an order is drawn whole."""
-    assert static.minibatches is not None
-    per_epoch, size = steps_per_epoch(static.minibatches, examples), examples_per_step(static.minibatches, examples)
+    per_epoch, size = steps_per_epoch(minibatches, examples), examples_per_step(minibatches, examples)
     return max(INDICES // size, EPOCHS * per_epoch)
 
 
@@ -125,7 +125,7 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
     step_constants, end_constants, measure_constants, evaluation_constants = inputs.constants
     minibatches, optimizer, every = static.minibatches, inputs.optimizer, static.every
     examples = 0 if minibatches is None else _checks.examples("data", inputs.data)
-    at_once = static.steps if minibatches is None else _steps_at_once(static, examples)
+    at_once = static.steps if minibatches is None else steps_at_once(minibatches, examples)
     block = min(static.steps, max(at_once, every)) // every
 
     whole = () if inputs.data is None else (inputs.data,)
@@ -161,11 +161,14 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
         return jax.lax.scan(body, carry, first + jnp.arange(steps, dtype=jnp.int32))[0]
 
     def draw(first_entry: Array | int, entries: int) -> Array | None:
+        if inputs.rows is not None:
+            return inputs.rows
         return None if minibatches is None or every > at_once else rows_of(first_entry * every, entries * every)
 
     def entry(carry: Carry, rows: Array | None, first_entry: Array | int, number: Array, tol: Any) -> Carry:
         if minibatches is None or rows is not None:
-            return taken(carry, rows, first_entry * every, number * every, every, tol)
+            origin = first_entry * every if inputs.rows is None else 0
+            return taken(carry, rows, origin, number * every, every, tol)
 
         def window(carry: Carry, first: Array, steps: int) -> Carry:
             return taken(carry, rows_of(first, steps), first, first, steps, tol)
@@ -183,7 +186,8 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
         return record(carry, optimizer, static.metrics, measure_constants, static.record_params, evaluated(carry))
 
     def first(params: PyTree, aux: PyTree, rows: Array | None) -> Carry:
-        rows = rows_of(0, 0) if rows is None and minibatches is not None else rows
+        if rows is None and minibatches is not None:
+            rows = rows_of(0, 0) if inputs.rows is None else inputs.rows
         return start(optimizer, params, step_loss(rows, 0, 0), inputs.tol, aux, inputs.state, inputs.skip)
 
     return _Functions(end_loss, first, block, draw, entry, kept, evaluated)

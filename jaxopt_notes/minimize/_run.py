@@ -100,7 +100,7 @@ class Run(NamedTuple):
             skipped = "" if self.skipped is None else f", {int(self.skipped)} skipped"
             lines = [
                 f"loss {float(self.initial_loss):.6g} -> {losses:.6g} in {int(self.stopped_at)} steps{skipped}, "
-                f"|grad| {float(self.grad_norm[-1]):.3g}",
+                f"|grad| {float(np.asarray(self.grad_norm)[-1]):.3g}",
                 self.status_text,
             ]
         measured = {name: value for name, value in self._asdict().items() if name in _OPTIONAL and value is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from statistics import NormalDist
 
 import numpy as np
@@ -39,10 +40,45 @@ def normal_on_host(size: int, dtype: np.dtype, seed: int) -> np.ndarray:
     return np.array([quantile((1 + number) / 2) for number in uniform])
 
 
+def fold_in_on_host(keys: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """`jax.random.fold_in` of every key with its number, below 2^32; a key is two words along the last axis."""
+    return np.stack(_threefry(keys.T, numbers.astype(np.uint32)), axis=-1)
+
+
+def permutations_on_host(keys: np.ndarray, size: int) -> np.ndarray:
+    """`jax.random.permutation(key, size)` of every key, the same whole numbers; a key is two words along the last axis.
+
+    The places are sorted by random words, as often as JAX does it: again where there are so many that words coincide.
+
+    Example:
+        >>> import jax, numpy as np
+        >>> from jaxopt_notes._host_random import permutations_on_host
+        >>> key = jax.random.key(3)
+        >>> found = permutations_on_host(np.asarray(jax.random.key_data(key))[None], 5)[0]
+        >>> bool((found == jax.random.permutation(key, 5)).all())
+        True
+    """
+    places = np.arange(size, dtype=np.uint64)
+    permutations = np.broadcast_to(np.arange(size, dtype=np.int32), (len(keys), size))
+    for _ in range(math.ceil(3 * math.log(max(size, 1)) / math.log(2**32 - 1))):
+        high, low = _threefry(keys.T[..., None], np.arange(2, dtype=np.uint32))
+        keys, drawn = (np.stack((high[:, i], low[:, i]), axis=-1) for i in range(2))
+        high, low = _threefry(drawn.T[..., None], np.arange(size, dtype=np.uint32))
+        # The place below the word: sorting whole numbers is quicker than sorting places by them, and equal words keep
+        # their order.
+        sorted_places = np.sort((high ^ low).astype(np.uint64) << np.uint64(32) | places, axis=-1)
+        order = (sorted_places & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        permutations = np.take_along_axis(permutations, order, axis=-1)
+    return permutations
+
+
 def _threefry(key: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two random words for each count; a count is the lower word of the generator's input, whose upper word is zero."""
+    """Two random words for each count; a count is the lower word of the generator's input, whose upper word is zero.
+
+    The two words of the key may be arrays that broadcast against the counts.
+    """
     keys = (*key, key[0] ^ key[1] ^ _PARITY)
-    high, low = np.full_like(counts, keys[0]), counts + keys[1]
+    high, low = np.zeros_like(counts) + keys[0], counts + keys[1]
     for turn in range(5):
         for rotation in _ROTATIONS[turn % 2]:
             high = high + low

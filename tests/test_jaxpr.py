@@ -40,6 +40,15 @@ def test_a_function_that_is_compiled_is_known_from_inside():
     assert seen[1:] == [_jaxpr.is_tracing()] == [False]
 
 
+def test_the_words_of_keys_are_those_of_the_usual_generator_alone():
+    keys = jax.random.split(jax.random.key(0), 3)
+    assert _jaxpr.threefry_words(keys).shape == (3, 2), "the generator has another name: sweeps compile their shuffling"
+    assert _jaxpr.threefry_words(jax.random.split(jax.random.key(0, impl="rbg"), 3)) is None
+    assert _jaxpr.threefry_words(jnp.zeros((3, 2), jnp.uint32)) is None
+    with jax.threefry_partitionable(False):
+        assert _jaxpr.threefry_words(keys) is None
+
+
 def test_weak_types_are_seen():
     assert _jaxpr.is_weakly_typed(jnp.asarray(1.0)), "weak_type is no longer set: sweeps compile twice"
     assert not _jaxpr.is_weakly_typed(jnp.float32(1.0))

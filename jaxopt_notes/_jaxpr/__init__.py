@@ -43,6 +43,7 @@ from .programs import is_weakly_typed as is_weakly_typed
 from .programs import lifted as lifted
 from .programs import output_shapes as output_shapes
 from .programs import text as text
+from .programs import threefry_words as threefry_words
 from .programs import trace as trace
 from .real import Arithmetic as Arithmetic
 from .real import Unsupported as Unsupported

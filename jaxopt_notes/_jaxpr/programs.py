@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core as jex
 
 Jaxpr = jex.Jaxpr
@@ -41,6 +42,18 @@ def is_tracing() -> bool:
     Not promised: that putting a number on the device is such an operation.
     """
     return is_traced(jax.device_put(0))
+
+
+def threefry_words(keys: Any) -> np.ndarray | None:
+    """The two words of each of some typed keys, whose numbers `_host_random` draws too; None of any other keys.
+
+    Not promised: the name of the generator; the option `jax_threefry_partitionable`; how `fold_in` and `permutation`
+    use its words.
+    """
+    usual = jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) and str(jax.random.key_impl(keys)) == "threefry2x32"
+    if not usual or not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
+        return None
+    return np.asarray(jax.random.key_data(keys))
 
 
 def is_weakly_typed(leaf: Any) -> bool:

@@ -16,7 +16,7 @@ from .._hoist import Program, hoist
 from .._host import stacked
 from .._jaxpr import is_tracing
 from .._means import is_sum, warn_of_sum
-from ..minibatches import Minibatches, batch_shapes, check_batch_size, indices_of_keys
+from ..minibatches import Minibatches, batch_shapes, check_batch_size, drawn_on_host, indices_of_keys
 from ..problems._metric import DIRECTIONS, SIGNS
 from . import _program as program
 from ._live import checked_report, live
@@ -305,13 +305,13 @@ def _prepare(
 def _drawn(minibatches: Minibatches, key: Any, steps: int, data: PyTree) -> np.ndarray | None:
     """The example indices of a whole run; None where they are too many, or the program has to draw them itself.
 
-    A program that shuffles takes half of the time that compiling a small network takes. The one that is called here is
-    compiled quickly, and serves runs of any length.
+    A program that shuffles takes half of the time that compiling a small network takes, and the host needs none.
     """
     examples = _checks.examples("data", data)
     if steps > program.steps_at_once(minibatches, examples) or is_tracing() or _checks.is_traced(key):
         return None
-    return indices_of_keys(minibatches, stacked([key]), 0, steps + 1, examples)[0]
+    keys = stacked([key])
+    return indices_of_keys(minibatches, keys, 0, steps + 1, examples)[0] if drawn_on_host(minibatches, keys) else None
 
 
 def _checked_batch(batches: _Batches) -> tuple[Minibatches | None, tuple[Any, ...]]:

@@ -28,7 +28,7 @@ def twin(scene):
 
 @jax.custom_jvp
 def tanh(x):
-    """The function of that name, within 2 units in the last place."""
+    """The function of that name, within 2 units in the last place where exp(-2 x) is finite."""
     return -jax.numpy.expm1(-2 * x) / (1 + jax.numpy.exp(-2 * x))
 
 

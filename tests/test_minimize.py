@@ -356,6 +356,26 @@ def test_each_loss_runs_its_own_derivative():
     assert [point.kind_name for point in points] == ["minimum", "undecided"]
 
 
+def test_the_final_loss_has_its_own_derivative_where_an_optimizer_holds_a_traced_number():
+    def slope(factor):
+        own, data = scaled(jnp.array([factor, factor])), jnp.arange(8.0)
+        loss = lambda x, batch: own(x) * jnp.mean(batch)
+        given = dict(steps=3, data=data, minibatches=jon.minibatches.reshuffle(4), key=jax.random.key(0))
+        return jax.grad(lambda rate: jon.minimize(loss, jnp.ones(2), optax.sgd(rate), **given).final_loss)(0.01)
+
+    assert float(slope(2.0)) == pytest.approx(
+        4 * float(slope(1.0)), rel=1e-5
+    )  # that of the steps times that of the end
+
+
+def test_minibatches_without_jit():
+    given = dict(steps=6, data=jnp.arange(8.0), minibatches=jon.minibatches.reshuffle(4), key=jax.random.key(0))
+    run = lambda: jon.minimize(lambda x, batch: jnp.mean((x - batch) ** 2), 0.0, jon.gradient_descent(0.1), **given)
+    with jax.disable_jit():
+        eager = run()
+    np.testing.assert_allclose(eager.loss, run().loss, rtol=1e-6)
+
+
 def test_random_keys_held_by_nested_jits_are_told_apart():
     from jaxopt_notes._hoist import hoist
 
@@ -431,7 +451,7 @@ def test_batches_drawn_window_by_window_are_those_drawn_at_once(every, monkeypat
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
-def test_shuffling_is_a_program_of_its_own_that_serves_runs_of_any_length():
+def test_a_run_of_another_length_compiles_its_loop_and_no_shuffling():
     data, loss = jnp.arange(17.0), lambda x, batch: jnp.mean((x - batch) ** 2)
     given = dict(data=data, minibatches=jon.minibatches.reshuffle(3), key=jax.random.key(1))
     run = lambda steps: jon.minimize(loss, 0.0, jon.gradient_descent(0.1), steps=steps, **given)

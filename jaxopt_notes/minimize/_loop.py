@@ -264,16 +264,17 @@ def _prepare(
     loss_of = judged(loss, aux, options.kwargs, key)
     known = loss_of.known(options.kwargs, key)
 
-    def hoisted(form: Callable[..., Any], derivatives: int, *rest: Any) -> tuple[Program, list[Any]]:
+    def hoisted(form: Callable[..., Any], *rest: Any) -> tuple[Program, list[Any]]:
         check_values(loss_of.name, form, params, aux, known, *rest)
-        return hoist(form, params, aux, known, *rest, derivatives=derivatives + traced, owner=loss)
+        return hoist(form, params, aux, known, *rest, derivatives=derivatives_of(optimizer) + traced, owner=loss)
 
-    step_program, step_constants = hoisted(loss_of.step, derivatives_of(optimizer), *batch, *args)
+    step_program, step_constants = hoisted(loss_of.step, *batch, *args)
     # The text of a program holds the shapes of its arguments, so the loss on all of the data is a program of its own.
     end_program, end_constants = step_program, step_constants
     if minibatches is not None or loss_of.differs:
         whole = () if data is None else (data,)
-        end_program, end_constants = hoisted(loss_of.end, 0, *whole, *args)
+        # Named with its derivatives too: an optimizer may hold a traced number that no leaf shows.
+        end_program, end_constants = hoisted(loss_of.end, *whole, *args)
     if minibatches is not None:
         value = lambda *arguments: loss_of.step(*arguments)[0]
         if is_sum(step_program, value, (params, aux, known), data, args):
@@ -302,7 +303,7 @@ def _prepare(
     return static, params, aux, inputs
 
 
-def _drawn(minibatches: Minibatches, key: Any, steps: int, data: PyTree) -> np.ndarray | None:
+def _drawn(minibatches: Minibatches, key: Any, steps: int, data: PyTree) -> Array | None:
     """The example indices of a whole run; None where they are too many, or the program has to draw them itself.
 
     A program that shuffles takes half of the time that compiling a small network takes, and the host needs none.
@@ -311,7 +312,9 @@ def _drawn(minibatches: Minibatches, key: Any, steps: int, data: PyTree) -> np.n
     if steps > program.steps_at_once(minibatches, examples) or is_tracing() or _checks.is_traced(key):
         return None
     keys = stacked([key])
-    return indices_of_keys(minibatches, keys, 0, steps + 1, examples)[0] if drawn_on_host(minibatches, keys) else None
+    if not drawn_on_host(minibatches, keys):
+        return None
+    return jax.device_put(indices_of_keys(minibatches, keys, 0, steps + 1, examples)[0])
 
 
 def _checked_batch(batches: _Batches) -> tuple[Minibatches | None, tuple[Any, ...]]:

@@ -161,9 +161,9 @@ def _functions(static: Static, inputs: Inputs) -> _Functions:
         return jax.lax.scan(body, carry, first + jnp.arange(steps, dtype=jnp.int32))[0]
 
     def draw(first_entry: Array | int, entries: int) -> Array | None:
-        if inputs.rows is not None:
+        if inputs.rows is not None or minibatches is None or every > at_once:
             return inputs.rows
-        return None if minibatches is None or every > at_once else rows_of(first_entry * every, entries * every)
+        return rows_of(first_entry * every, entries * every)
 
     def entry(carry: Carry, rows: Array | None, first_entry: Array | int, number: Array, tol: Any) -> Carry:
         if minibatches is None or rows is not None:

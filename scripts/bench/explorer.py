@@ -11,6 +11,8 @@ Firefox loads the page without a driver, which would slow it down, and the page 
 """
 
 import argparse
+import contextlib
+import functools
 import http.server
 import json
 import queue
@@ -19,7 +21,6 @@ import statistics
 import subprocess
 import tempfile
 import threading
-from functools import partial
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -79,6 +80,13 @@ def spread(times):
     return round(statistics.median(ordered), 2), round(ordered[int(0.95 * (len(ordered) - 1))], 2)
 
 
+def chromium(stack):
+    """The system's Chromium, open as long as the stack."""
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    playwright = stack.enter_context(sync_playwright())
+    return stack.enter_context(playwright.chromium.launch(args=arguments, executable_path="/usr/bin/chromium"))
+
+
 def measured(browser, path):
     """The times of one page, or of the frame in it."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -122,7 +130,7 @@ def measured_by_itself(path):
     """The times of one page in Firefox. Its policy for scripts goes, since it allows only the page's own."""
     page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", path.read_text(encoding="utf-8"))
     path.write_text(page + ITSELF, encoding="utf-8")
-    handler = partial(Reported, directory=path.parent)
+    handler = functools.partial(Reported, directory=path.parent)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, tempfile.TemporaryDirectory() as profile:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/{path.name}"
@@ -145,17 +153,15 @@ def main():
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     found = {}
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(args=arguments, executable_path="/usr/bin/chromium")
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        measure = measured_by_itself if asked.firefox else functools.partial(measured, chromium(stack))
         for name in FUNCTIONS:
             path = Path(folder) / f"{name}.html"
             made = jon.explore(name)
             path.write_text(made._repr_html_() if asked.framed else made.html(), encoding="utf-8")
             size = {"kilobytes": round(path.stat().st_size / 1000)}
-            found[name] = (measured_by_itself(path) if asked.firefox else measured(browser, path)) | size
+            found[name] = measure(path) | size
             print(name, json.dumps(found[name]), flush=True)
-        browser.close()
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1) + "\n")
 

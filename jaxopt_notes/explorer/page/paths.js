@@ -94,8 +94,9 @@ extend(class Paths {
           last = k;
         }
         drawnTo = true;
-        // A segment shorter than what is written of a length would change nothing in the picture.
-        if (Math.abs(xs[k + 1] - xs[last]) + Math.abs(ys[k + 1] - ys[last]) < 0.1) continue;
+        // No eye sees a tenth of a pixel. The last point is written in any case.
+        const short = Math.abs(xs[k + 1] - xs[last]) + Math.abs(ys[k + 1] - ys[last]) < 0.1;
+        if (short && k + 1 < to) continue;
         words += `L${tenth(xs[k + 1])} ${tenth(ys[k + 1])}`;
         last = k + 1;
         continue;

@@ -9,30 +9,16 @@ The rules of a `custom_vjp` are traced here, so matrices in them are multiplied 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
-from ._jaxpr import full_precision, needs_custom_tangent
-
-F = TypeVar("F", bound=Callable[..., Any])
+from ._jaxpr import needs_custom_tangent, precise
 
 _AT_ONCE, _COLUMNS = 64, 8  # parameters up to which all columns are computed at once; else so many
-
-
-def precise(function: F) -> F:
-    """The function, with matrix products in full precision, also those in rules of `custom_vjp`."""
-
-    @functools.wraps(function)
-    def traced(*arguments: Any) -> Any:
-        with full_precision():
-            return function(*arguments)
-
-    return traced  # type: ignore[return-value]
 
 
 @precise

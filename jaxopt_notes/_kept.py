@@ -110,6 +110,7 @@ class PerProgram:
         donate_argnames: names of the arguments whose memory it may use.
         program_of: the program, from the first argument. None of an argument that has none.
         leading: whether the first argument is static. An operator, a pytree that has its program, is not.
+        precise: whether matrices are multiplied in full precision, where the user chose no other.
     """
 
     def __init__(
@@ -120,10 +121,11 @@ class PerProgram:
         donate_argnames: tuple[str, ...] = (),
         program_of: Callable[[Any], Any] = lambda program: program,
         leading: bool = True,
+        precise: bool = False,
     ) -> None:
         functools.update_wrapper(self, function)
         self._function, self._program_of, self._leading = function, program_of, leading
-        self._static, self._donated = static_argnames, donate_argnames
+        self._static, self._donated, self._precise = static_argnames, donate_argnames, precise
         self._made: Last[Any] = Last(MOST_PER_PROGRAM)  # of arguments without a program
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
@@ -158,5 +160,6 @@ class PerProgram:
 
     def _jitted(self, bound: tuple[Any, ...], static: dict[str, Any], quick: bool) -> Any:
         options = _jaxpr.quick_options() if quick else None
-        function = functools.partial(self._function, *bound, **static)
+        function = _jaxpr.precise(self._function) if self._precise else self._function
+        function = functools.partial(function, *bound, **static)
         return jax.jit(function, donate_argnames=self._donated, compiler_options=options)

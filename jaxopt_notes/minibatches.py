@@ -23,7 +23,7 @@ from jaxtyping import Array, Int, Key, PyTree
 from . import _checks
 from ._host import stacked, taken
 from ._host_random import fold_in_on_host, permutations_on_host
-from ._jaxpr import quick_options, threefry_words
+from ._jaxpr import is_threefry, quick_options, threefry_words
 
 __all__ = [
     "Minibatches",
@@ -231,9 +231,17 @@ def indices(
     first_step = jnp.asarray(first_step, jnp.int32)
     first_epoch = first_step // per_epoch
     epochs = first_epoch + jnp.arange((steps + per_epoch - 2) // per_epoch + 1, dtype=jnp.int32)
-    orders = jax.vmap(lambda epoch: minibatches.order(key, epoch, examples))(epochs)
+    orders = _each(key)(lambda epoch: minibatches.order(key, epoch, examples))(epochs)
     rows = orders[:, : per_epoch * size].reshape(-1, size)
     return jax.lax.dynamic_slice_in_dim(rows, first_step - first_epoch * per_epoch, steps)
+
+
+def _each(key: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """What runs a function that draws by such keys for each of several: `vmap`, if that draws what each alone would.
+
+    Of the generators of JAX only the usual one does. Another would order an epoch by where a call begins.
+    """
+    return jax.vmap if is_threefry(key) else lambda function: functools.partial(jax.lax.map, function)
 
 
 def batch_shapes(data: PyTree, batch_size: int) -> PyTree:
@@ -349,17 +357,20 @@ def _compiled_orders(
     ordered = []
     for start in range(0, len(epoch), together):
         at = np.minimum(np.arange(start, start + together), len(epoch) - 1)
-        ordered.append(_orders(order, examples)(taken(keys, at), epoch[at]))
+        ordered.append(_orders(order, examples, is_threefry(keys))(taken(keys, at), epoch[at]))
     return np.concatenate(jax.device_get(ordered))[: len(epoch)]
 
 
 @functools.lru_cache(maxsize=16)
-def _orders(order: Callable[..., Array], examples: int) -> Callable[..., Int[Array, "orders examples"]]:
+def _orders(
+    order: Callable[..., Array], examples: int, side_by_side: bool
+) -> Callable[..., Int[Array, "orders examples"]]:
     """The compiled `(keys, epochs) -> orders` of some epochs."""
-    orders = jax.vmap(lambda key, epoch: order(key, epoch, examples))
+    one = lambda drawn: order(*drawn, examples)
+    each = jax.vmap(one) if side_by_side else functools.partial(jax.lax.map, one)
     # Whole numbers, which the compiler cannot round in another way. Optimised, they sort in three quarters of the time,
     # which takes a second of compiling.
-    return jax.jit(orders, compiler_options=quick_options())
+    return jax.jit(lambda keys, epochs: each((keys, epochs)), compiler_options=quick_options())
 
 
 def prefetch(iterator: Iterable[PyTree], depth: int = 2) -> Generator[PyTree, None, None]:

@@ -7,18 +7,18 @@ import pytest
 
 
 @contextlib.contextmanager
-def compiled_programs():
-    """A list to which the name of every program is added that JAX compiles from here on."""
-    names: list[str] = []
+def compiled_programs(read=lambda module: str(module.operation.attributes["sym_name"]).strip('"')):
+    """A list to which every program is added that JAX compiles from here on: its name, or what is read of it."""
+    found: list[str] = []
     compile_with = jax._src.compiler.backend_compile_and_load
 
     def counted(backend, module, *args, **kwargs):
-        names.append(str(module.operation.attributes["sym_name"]).strip('"'))
+        found.append(read(module))
         return compile_with(backend, module, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax._src.compiler, "backend_compile_and_load", counted)
-        yield names
+        yield found
 
 
 def programs_of(jitted):

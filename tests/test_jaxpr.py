@@ -49,6 +49,16 @@ def test_the_words_of_keys_are_those_of_the_usual_generator_alone():
         assert _jaxpr.threefry_words(keys) is None
 
 
+@pytest.mark.parametrize("generator", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_the_usual_generator_draws_the_same_of_several_keys_as_of_each(generator):
+    order = lambda key: jax.random.permutation(key, 14)
+    for made in (jax.random.key, jax.random.PRNGKey):
+        with jax.default_prng_impl(generator):
+            keys = jax.random.split(made(0), 3)
+            same = np.array_equal(jax.vmap(order)(keys), np.stack([order(key) for key in keys]))
+        assert _jaxpr.is_threefry(keys) == same, "epochs are not what their keys give"
+
+
 def test_weak_types_are_seen():
     assert _jaxpr.is_weakly_typed(jnp.asarray(1.0)), "weak_type is no longer set: sweeps compile twice"
     assert not _jaxpr.is_weakly_typed(jnp.float32(1.0))
@@ -375,6 +385,12 @@ def test_the_precision_that_a_user_chose_is_read():
     assert _jaxpr.chosen_precision() is None, "verdicts no longer multiply in full precision"
     with jax.default_matmul_precision("bfloat16"):
         assert _jaxpr.chosen_precision() == "bfloat16", "verdicts overrule the precision of the user"
+
+
+def test_a_precise_function_multiplies_in_full_precision():
+    square = _jaxpr.precise(lambda x: x @ x)
+    [product] = jax.make_jaxpr(square)(jnp.ones((2, 2))).eqns
+    assert set(product.params["precision"]) == {jax.lax.Precision.HIGHEST}
 
 
 # What tests read

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiled import compiled_programs
 
 import jaxopt_notes as jon
 from jaxopt_notes._jaxpr import equations, products_are_rounded
@@ -73,6 +74,25 @@ def test_so_is_every_product_in_a_rule_of_the_users(way):
     own = lambda matrix, images: jnp.mean(jnp.tanh(layer(matrix, images)) ** 2)
     found = precisions(lambda matrix: WAYS[way](own, matrix), jnp.ones((64, 3)))
     assert found == {"dot_general": {HIGHEST}}
+
+
+MATRIX = 0.1 * jnp.ones((4, 2))
+DIRECTIONS = [jax.random.normal(jax.random.key(seed), MATRIX.shape) for seed in (1, 2)]
+SEARCHES = {
+    "critical points": lambda loss: jon.find_critical_points(loss, jnp.stack([MATRIX, 2 * MATRIX])),
+    "curvature map": lambda loss: jon.landscape.curvature_map(loss, MATRIX, DIRECTIONS, points=3),
+    "polished verdict": lambda loss: jon.classify(loss, MATRIX, polish=2),
+}
+
+
+@pytest.mark.parametrize("search", SEARCHES)
+def test_so_is_every_product_of_a_search(search):
+    own = lambda matrix: jnp.mean(jnp.tanh(layer(matrix, IMAGES[:, :2, :2])) ** 2)
+    with compiled_programs(str) as compiled:
+        SEARCHES[search](own)
+    products = [line for text in compiled for line in text.splitlines() if "dot_general" in line]
+    assert products
+    assert [line for line in products if "HIGHEST" not in line] == []
 
 
 def test_the_precision_that_a_user_chose_stays():

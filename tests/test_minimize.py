@@ -363,9 +363,8 @@ def test_the_final_loss_has_its_own_derivative_where_an_optimizer_holds_a_traced
         given = dict(steps=3, data=data, minibatches=jon.minibatches.reshuffle(4), key=jax.random.key(0))
         return jax.grad(lambda rate: jon.minimize(loss, jnp.ones(2), optax.sgd(rate), **given).final_loss)(0.01)
 
-    assert float(slope(2.0)) == pytest.approx(
-        4 * float(slope(1.0)), rel=1e-5
-    )  # that of the steps times that of the end
+    # The factor of the steps times that of the end.
+    assert float(slope(2.0)) == pytest.approx(4 * float(slope(1.0)), rel=1e-5)
 
 
 def test_minibatches_without_jit():

@@ -40,10 +40,11 @@ def test_keys_of_epochs_are_those_of_jax():
 
 
 @pytest.mark.parametrize("partitionable", [True, False])
+@pytest.mark.parametrize("generator", ["threefry2x32", "rbg"])
 @pytest.mark.parametrize("stream", STREAMS)
-def test_they_are_those_inside_a_program(stream, partitionable):
+def test_they_are_those_inside_a_program(stream, generator, partitionable):
     with jax.threefry_partitionable(partitionable):
-        keys = jax.random.split(jax.random.key(4), 2)
+        keys = jax.random.split(jax.random.key(4, impl=generator), 2)
         found = indices_of_keys(STREAMS[stream], keys, first_step=5, steps=20, examples=14)
         for key, rows in zip(keys, found, strict=True):
             expected = jax.jit(lambda key: indices(STREAMS[stream], key, 5, 20, 14))(key)
@@ -54,12 +55,24 @@ def test_they_are_those_inside_a_program(stream, partitionable):
 @pytest.mark.parametrize("generator", ["threefry2x32", "rbg"])
 @pytest.mark.parametrize("stream", STREAMS)
 def test_a_run_sees_the_same_batches_inside_jit(stream, generator):
-    """Of several keys together rbg draws other numbers than of one."""
     key, data = jax.random.key(4, impl=generator), jnp.arange(14.0)
     loss = lambda x, batch: jnp.mean((x - batch) ** 2)
     given = dict(steps=20, data=data, minibatches=STREAMS[stream], key=key)
     run = lambda: jon.minimize(loss, 0.0, jon.gradient_descent(0.1), **given)
     np.testing.assert_array_equal(run().loss, jax.jit(run)().loss)
+
+
+@pytest.mark.parametrize("generator", ["threefry2x32", "rbg", "unsafe_rbg"])
+def test_an_order_depends_on_the_key_and_the_epoch_alone(generator):
+    """`vmap` of several keys of rbg draws other numbers than each of them."""
+    key = jax.random.key(4, impl=generator)
+    whole = indices(STREAMS["reshuffled"], key, 0, 40, 14)
+    for first in (1, 13, 25):
+        np.testing.assert_array_equal(indices(STREAMS["reshuffled"], key, first, 9, 14), whole[first : first + 9])
+    once = indices(STREAMS["shuffled once"], key, 0, 40, 14).reshape(-1, 4 * 3)
+    np.testing.assert_array_equal(once, once[:1].repeat(len(once), axis=0))
+    drawn = indices_of_keys(STREAMS["shuffled once"], jax.random.split(key, 2), 0, 40, 14).reshape(2, -1, 4 * 3)
+    np.testing.assert_array_equal(drawn, drawn[:, :1].repeat(drawn.shape[1], axis=1))
 
 
 def test_many_examples_are_shuffled_in_parts():

@@ -14,6 +14,7 @@ from .compiled import devices_are_made as devices_are_made
 from .compiled import full_precision as full_precision
 from .compiled import is_out_of_memory as is_out_of_memory
 from .compiled import memory_limit as memory_limit
+from .compiled import precise as precise
 from .compiled import products_are_rounded as products_are_rounded
 from .compiled import quick_flags as quick_flags
 from .compiled import quick_options as quick_options
@@ -37,6 +38,7 @@ from .programs import evaluate as evaluate
 from .programs import inlined as inlined
 from .programs import inputs_used as inputs_used
 from .programs import is_jax_sparse as is_jax_sparse
+from .programs import is_threefry as is_threefry
 from .programs import is_traced as is_traced
 from .programs import is_tracing as is_tracing
 from .programs import is_weakly_typed as is_weakly_typed

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeVar
 
 import jax
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 COLLECTIVES = ("all-reduce", "all-gather", "all-to-all", "collective-permute", "collective-broadcast", "reduce-scatter")
 
@@ -60,6 +64,17 @@ def full_precision() -> contextlib.AbstractContextManager[None]:
     if chosen_precision() is not None:
         return contextlib.nullcontext()
     return jax.default_matmul_precision("highest")
+
+
+def precise(function: F) -> F:
+    """The function, traced in `full_precision`."""
+
+    @functools.wraps(function)
+    def traced(*arguments: Any, **keywords: Any) -> Any:
+        with full_precision():
+            return function(*arguments, **keywords)
+
+    return traced  # type: ignore[return-value]
 
 
 def quick_flags(level: int) -> str | None:

@@ -44,14 +44,23 @@ def is_tracing() -> bool:
     return is_traced(jax.device_put(0))
 
 
+def is_threefry(keys: Any) -> bool:
+    """Whether keys are of JAX's usual generator, which draws the same of several keys as of each.
+
+    Not promised: the name of the generator; that a key without a type has two words if it is of that one.
+    """
+    if jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
+        return str(jax.random.key_impl(keys)) == "threefry2x32"
+    return bool(keys.shape[-1] == 2)
+
+
 def threefry_words(keys: Any) -> np.ndarray | None:
     """The two words of each of some typed keys, whose numbers `_host_random` draws too; None of any other keys.
 
-    Not promised: the name of the generator; the option `jax_threefry_partitionable`; how `fold_in` and `permutation`
-    use its words.
+    Not promised: the option `jax_threefry_partitionable`; how `fold_in` and `permutation` use the words.
     """
-    usual = jnp.issubdtype(keys.dtype, jax.dtypes.prng_key) and str(jax.random.key_impl(keys)) == "threefry2x32"
-    if not usual or not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
+    typed = jnp.issubdtype(keys.dtype, jax.dtypes.prng_key)
+    if not typed or not is_threefry(keys) or not jax.config.jax_threefry_partitionable:  # type: ignore[attr-defined]
         return None
     return np.asarray(jax.random.key_data(keys))
 

@@ -163,7 +163,7 @@ def _runner(program: Program, evaluations: int) -> Callable[[PerProgram], Callab
     return lambda compiled: compiled.at_once if small else compiled
 
 
-@PerProgram
+@functools.partial(PerProgram, precise=True)
 def dense_verdict(
     program: Program,
     constants: list[Any],
@@ -184,7 +184,7 @@ def dense_verdict(
     return judge(gather(here, gradient, product, spectrum, space), params, asked)
 
 
-@functools.partial(PerProgram, static_argnames=("matvecs",))
+@functools.partial(PerProgram, precise=True, static_argnames=("matvecs",))
 def _lanczos_verdict(
     program: Program,
     constants: list[Any],

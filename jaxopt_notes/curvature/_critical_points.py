@@ -312,7 +312,7 @@ def _distinct(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.unique(label, return_index=True)[1], label
 
 
-@functools.partial(PerProgram, program_of=lambda field: field.program, leading=False)
+@functools.partial(PerProgram, precise=True, program_of=lambda field: field.program, leading=False)
 def _first_verdicts(field: Field, ends: Float[Array, "starts n"], count: Int[Array, ""], asked: Asked) -> CriticalPoint:
     """The verdicts at the first `count` ends; what stands in the later rows is of no meaning."""
 

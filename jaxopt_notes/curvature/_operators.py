@@ -213,7 +213,7 @@ def preconditioned(product: Product, preconditioner: PyTree) -> Product:
     return lambda vector: scale * product((scale * vector).astype(vector.dtype))
 
 
-@PerProgram
+@functools.partial(PerProgram, precise=True)
 def _hessian(program: Program, constants: list[Any], params: PyTree, args: tuple[Any, ...]) -> Float[Array, "n n"]:
     _, gradient, product, _ = second_order(program, constants, params, args)
     return matrix(product, gradient)

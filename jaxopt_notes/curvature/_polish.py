@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from .._derivatives import precise
 from .._hoist import Program
 from .._kept import PerProgram
 from .._numerics import divide
@@ -45,7 +44,7 @@ def halved(
     return trials[chosen], gradients[chosen], jnp.any(falls)
 
 
-@functools.partial(PerProgram, static_argnames=("steps", "products"))
+@functools.partial(PerProgram, precise=True, static_argnames=("steps", "products"))
 def polished(
     program: Program, constants: list[Any], params: PyTree, args: tuple[Any, ...], *, steps: int, products: int
 ) -> tuple[PyTree, Float[Array, ""]]:
@@ -56,7 +55,7 @@ def polished(
     """
     flat, unflatten = flatten(params)
     here = around(program, constants, params, args, random_unit(flat.size, flat.dtype))
-    gradient_at = precise(jax.grad(here.phi))
+    gradient_at = jax.grad(here.phi)
     size = flat.size
 
     def move_at(place: Array) -> Array:

@@ -101,7 +101,7 @@ def checked_periods(period: Any, field: Field, flat: Array) -> Float[Array, " n"
     return periods
 
 
-@functools.partial(PerProgram, program_of=lambda field: field.program, leading=False)
+@functools.partial(PerProgram, precise=True, program_of=lambda field: field.program, leading=False)
 def _mismatch(field: Field, flat: Float[Array, "starts n"], periods: Float[Array, " n"]) -> tuple[Array, Array]:
     """By how much the loss differs one period later, and how much rounding may explain."""
 

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from .._derivatives import precise
 from .._hoist import Program
 from .._kept import PerProgram
 from .._numerics import divide
@@ -96,7 +95,7 @@ class Field:
 
     def gradient(self, point: Float[Array, " n"]) -> Float[Array, " n"]:
         """The gradient."""
-        return precise(jax.grad(self.loss))(point)
+        return jax.grad(self.loss)(point)
 
     def null_directions(self, params: PyTree) -> PyTree:
         """The null directions given, None without."""
@@ -132,7 +131,9 @@ class _Newton(NamedTuple):
     misses: Int[Array, ""]
 
 
-@functools.partial(PerProgram, program_of=lambda field: field.program, leading=False, static_argnames=("steps",))
+@functools.partial(
+    PerProgram, precise=True, program_of=lambda field: field.program, leading=False, static_argnames=("steps",)
+)
 def newton(
     field: Field,
     flat: Float[Array, "starts n"],

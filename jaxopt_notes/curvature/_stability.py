@@ -70,7 +70,7 @@ def sharpness(
     return _sharpness(program, constants, params, args, preconditioner, key, matvecs=matvecs)
 
 
-@functools.partial(PerProgram, static_argnames=("matvecs",))
+@functools.partial(PerProgram, precise=True, static_argnames=("matvecs",))
 def _sharpness(
     program: Program,
     constants: list[Any],

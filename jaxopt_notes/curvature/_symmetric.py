@@ -21,7 +21,7 @@ from ._lanczos import checked_key, euclidean_norm
 from ._operators import coarsest_dtype, flat, flat_space, like_params, real_tree
 
 # `jax.jit` of a function of an operator, kept with the operator's program.
-PerOperator = functools.partial(PerProgram, program_of=lambda operator: operator.program, leading=False)
+PerOperator = functools.partial(PerProgram, precise=True, program_of=lambda operator: operator.program, leading=False)
 
 
 class SymmetricOperator:

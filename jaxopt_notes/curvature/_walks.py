@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._derivatives import precise
 from .._kept import PerProgram
 from ._polish import halved
 from ._search import Field, Modes
@@ -36,7 +35,7 @@ class Refined(NamedTuple):
     blur: Float[Array, " ends"]
 
 
-_per_field = functools.partial(PerProgram, program_of=lambda field: field.program, leading=False)
+_per_field = functools.partial(PerProgram, precise=True, program_of=lambda field: field.program, leading=False)
 
 
 @_per_field
@@ -57,7 +56,7 @@ def refined(field: Field, points: Float[Array, "ends n"], diagonal: Float[Array,
         unit = 4 * float(jnp.finfo(dtype).eps) * (jnp.linalg.norm(place) + diagonal / 8)
         # A fixed key: the same ends are merged at every call.
         moves = unit * jax.random.uniform(jax.random.key(0), (_PROBES, place.size), place.dtype, -1, 1)
-        losses, gradients = precise(jax.vmap(jax.value_and_grad(field.loss)))(place[None] + moves)
+        losses, gradients = jax.vmap(jax.value_and_grad(field.loss))(place[None] + moves)
         noise = jnp.max(jnp.linalg.norm(gradients - gradient[None] - moves @ hessian.T, axis=1))
         blur = jnp.max(jnp.abs(losses - field.loss(place) - moves @ gradient))
         return Refined(place, _SLACK * jnp.maximum(noise, jnp.linalg.norm(gradient)), _SLACK * blur)

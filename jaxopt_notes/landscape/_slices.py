@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from jaxtyping import Array, PyTree
 from .. import _checks
 from .._hoist import hoist
 from .._host import taken
+from .._jaxpr import full_precision
 from .._means import is_sum, refuse_sum
 from ..minibatches import batch_shapes
 from ..problems import Problem
@@ -289,7 +291,8 @@ def _measured(
     # Before hoisting: the mean over batches is then part of the program, and of the name of a stored slice.
     function, inputs = _streamed(function, where.center, data, args, batch_size)
     _checks.scalar_loss(function, where.center, *inputs)
-    program, constants = hoist(function, where.center, *inputs, derivatives=derivatives, owner=loss)
+    with full_precision() if derivatives == 2 else contextlib.nullcontext():  # second derivatives are a curvature
+        program, constants = hoist(function, where.center, *inputs, derivatives=derivatives, owner=loss)
     shared = engine.Inputs(constants, where.center, where.directions.vectors, inputs)
     task = engine.Task(measure, program, settings)
     # The first axis varies fastest, as in the Dataset, whose dims are (z, y, x). The last point is the centre.

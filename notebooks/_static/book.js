@@ -24,6 +24,7 @@ addEventListener("DOMContentLoaded", () => {
   for (const one of document.querySelectorAll("th:empty")) one.replaceWith(document.createElement("td")); // of pandas
   // Parameters of a long signature are a list of definitions without terms.
   for (const one of document.querySelectorAll(".sig dl > dd, .sig dl")) become(one, "div", one.localName);
+  document.querySelector("#search-results")?.insertAdjacentHTML("beforebegin", "<h1>Search</h1>");
   scrollByKeyboard();
 });
 addEventListener("load", scrollByKeyboard);

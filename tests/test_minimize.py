@@ -319,6 +319,28 @@ def bent(factor):
     return lambda x: jnp.sum(square(x))
 
 
+def looped(factor):
+    """A rule inside the body of a loop."""
+    return lambda x: jax.lax.fori_loop(0, 3, lambda _, total: total + scaled(factor)(x), 0.0)
+
+
+def watching(factor):
+    """A product whose slope is said to be `factor` times what it is, where its second argument does not vary."""
+
+    @jax.custom_jvp
+    def product(x, y):
+        return x * y
+
+    def rule(primals, tangents):
+        (x, y), (dx, dy) = primals, tangents
+        if isinstance(dy, jax.custom_derivatives.SymbolicZero):
+            return x * y, factor * dx * y
+        return x * y, dx * y + x * dy
+
+    product.defjvp(rule, symbolic_zeros=True)
+    return lambda x: jnp.sum(product(x, jnp.ones(2)))
+
+
 def calling(value):
     shape = jax.ShapeDtypeStruct((), jnp.float32)
     return lambda x: jnp.sum(x) + jax.pure_callback(lambda: np.float32(value), shape)
@@ -330,9 +352,11 @@ def calling(value):
         (scaled, 1.0, 2.0),
         (scaled, jnp.array([1.0, 2.0]), jnp.array([5.0, 7.0])),
         (bent, 2.0, -2.0),
+        (looped, 1.0, 2.0),
+        (watching, 1.0, 2.0),
         (calling, 1.0, 2.0),
     ],
-    ids=["number-in-a-rule", "array-in-a-rule", "second-derivative", "callback"],
+    ids=["number-in-a-rule", "array-in-a-rule", "second-derivative", "rule-in-a-loop", "symbolic-zeros", "callback"],
 )
 def test_functions_whose_difference_does_not_show_are_not_confused(make, one, other):
     from jaxopt_notes._hoist import hoist

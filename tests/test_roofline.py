@@ -31,11 +31,9 @@ def test_the_arithmetic_of_a_step_is_that_of_its_matrix_products(plan):
 
 def test_the_slowest_part_of_a_step_is_named():
     work = Work(flops=1e6, bytes=1e6, kernels=10)
-    assert Limits(flops=1e9, bytes=1e10, starting=1e-6).seconds(work) == {
-        "compute": 1e-3,
-        "memory": 1e-4,
-        "launches": pytest.approx(1e-5),
-    }
+    bound = Limits(flops=1e9, bytes=1e10, starting=1e-6).bound(work, lanes=5)
+    assert bound.seconds == {"compute": 1e-3, "memory": 1e-4, "launches": pytest.approx(1e-5)}
+    assert (bound.part, bound.rate) == ("compute", 5e3)
 
 
 def test_a_timed_plan_names_what_binds_and_how_near_it_is(plan):
@@ -43,7 +41,7 @@ def test_a_timed_plan_names_what_binds_and_how_near_it_is(plan):
     assert re.search(r"a step of a trial: [\d.e+,]+ flops, at least [\d.]+ \w+ read and written", str(plan))
     timed = plan.timed()
     assert re.search(r"bound by (compute|memory|launches): at most [\d,]+ trial-steps a second", str(timed))
-    limits = timed.groups[0].timing.limits
-    assert np.isfinite(limits).all()
-    assert limits.flops > 1e8
-    assert limits.bytes > 1e8
+    least = timed.groups[0].bound.seconds
+    assert np.isfinite(list(least.values())).all()
+    assert least["compute"] < timed.groups[0].work.flops / 1e8
+    assert least["memory"] < timed.groups[0].work.bytes / 1e8

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from .programs import Jaxpr, equations, trace
+from .programs import Jaxpr, alone, equations, trace
 
 UNKNOWN: Final = object()
 """In place of a callback: the operation has an unknown effect."""
@@ -48,12 +48,17 @@ def wrapped_parts(value: Any) -> tuple[Any, ...] | None:
     return tuple(getattr(value, field.name) for field in dataclasses.fields(value))
 
 
-def has_custom_rule(jaxpr: Jaxpr) -> bool:
-    """Whether a program holds a function with its own rule of differentiation, which does not show in its text.
+def with_own_rules(jaxpr: Jaxpr) -> Iterator[Jaxpr]:
+    """The functions in a program that have their own rules of differentiation, each as a program.
 
-    Not promised: that the names of these operations begin with "custom_".
+    Such a rule does not show in the text of the program. A rule may also ask which arguments vary. That depends on the
+    rest of the program, which then is given in place of the function.
+
+    Not promised: that the names of these operations begin with "custom_"; the parameter "symbolic_zeros".
     """
-    return any(equation.primitive.name.startswith("custom_") for equation in equations(jaxpr))
+    for equation in equations(jaxpr):
+        if equation.primitive.name.startswith("custom_"):
+            yield jaxpr if equation.params.get("symbolic_zeros") else alone(equation, jaxpr)
 
 
 def needs_custom_tangent(push: Callable[..., Any], like: PyTree) -> bool:

@@ -86,12 +86,14 @@ def main():
             run()
             if turn:
                 seconds[name].append(time.perf_counter() - began)
-    trials = len(RATES) * len(BETAS)
-    print(f"{trials} trials of {asked.steps} steps{'':24s} s  trial-steps/s  takes")
+    trials, space = len(RATES) * len(BETAS), jon.grid(learning_rate=RATES, beta=BETAS)
+    bound = jon.plan(patches, jon.momentum, space, steps=asked.steps, batch_size=BATCH).groups[0].bound
+    print(f"the limit of the sweep is that of {bound.part}: {bound.rate:,.0f} trial-steps a second")
+    print(f"{trials} trials of {asked.steps} steps{'':24s} s  trial-steps/s  of the limit  takes")
     for name, taken in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(taken, seconds["sweep"], strict=True))
         rate = trials * asked.steps / statistics.median(taken)
-        print(f"{name:36s} {statistics.median(taken):10.2f} {rate:14,.0f} {ratio:6.2f}")
+        print(f"{name:36s} {statistics.median(taken):10.2f} {rate:14,.0f} {rate / bound.rate:13.0%} {ratio:6.2f}")
 
 
 if __name__ == "__main__":

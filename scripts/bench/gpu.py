@@ -138,7 +138,8 @@ def sweeps(smoke):
                 taken, first = seconds(run)
                 name = "sweep" if record is None else "losses_only"
                 row[name] = {"trial_steps_per_s": trials * steps / taken, "first_s": first}
-            row["work"] = plan.work._asdict()
+            row["work"], row["bound"] = plan.work._asdict(), plan.bound._asdict()
+            row["sweep"]["share_of_limit"] = row["sweep"]["trial_steps_per_s"] / plan.bound.rate
             taken, first = seconds(by_hand(problem, jnp.asarray(rates, jnp.float32), steps))
             row["by_hand"] = {"trial_steps_per_s": trials * steps / taken, "first_s": first}
             found.append(row)

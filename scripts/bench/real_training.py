@@ -155,7 +155,7 @@ def with_loop(problem, factory, space, batch_size, steps):
 
 
 def engine(problem, factory, space, batch_size, steps, record=None):
-    """The compiled segment of the sweep alone, as the others too are timed without what surrounds them."""
+    """The compiled segment of a sweep, as the others too are timed without what surrounds them; and what binds it."""
     from jaxopt_notes.sweeps.compute.engine import Engine
     from jaxopt_notes.sweeps.compute.programs import programs
 
@@ -167,7 +167,7 @@ def engine(problem, factory, space, batch_size, steps, record=None):
         lanes = compiled.begin(initial, inputs, shared)
         return compiled.segment(lanes, inputs, shared, *map(jnp.int32, (0, 0, steps))).histories["loss"]
 
-    return run, (initial, inputs, shared)
+    return (run, (initial, inputs, shared)), group.bound
 
 
 def timed(ways, rounds):
@@ -188,9 +188,10 @@ def timed(ways, rounds):
 def compare(name, made, quick):
     problem, factory, space, (batch_size, steps) = made(quick)
     arguments = (problem, factory, space, batch_size, steps)
+    sweep, bound = engine(*arguments)
     ways = {
-        "sweep": engine(*arguments),
-        "sweep, record='loss'": engine(*arguments, record="loss"),
+        "sweep": sweep,
+        "sweep, record='loss'": engine(*arguments, record="loss")[0],
         "by hand": with_vmap(*arguments),
         "equal work": with_vmap(*arguments, careful_trial),
         "loop": with_loop(*arguments),
@@ -204,14 +205,17 @@ def compare(name, made, quick):
         "equal work": _lines(with_vmap) + _lines(pieces) + _lines(careful_trial),
         "loop": _lines(with_loop) + _lines(pieces) + _lines(trial_by_hand),
     }
-    print(f"{name}: {trials} trials of {steps} steps, batch {batch_size}")
-    head = ("wall s", "CPU s", "sweep is x as fast, wall", "CPU", "first, wall s", "lines")
-    print(f"{'':>20} {head[0]:>8} {head[1]:>8} {head[2]:>25} {head[3]:>6} {head[4]:>14} {head[5]:>6}")
+    print(f"{name}: {trials} trials of {steps} steps, batch {batch_size}; {bound.part} binds")
+    head = ("wall s", "CPU s", "of the limit", "sweep is x as fast, wall", "CPU", "first, wall s", "lines")
+    print(f"{'':>20} " + "  ".join(head))
     for way, runs in seconds.items():
         wall, cpu = (statistics.median(run[i] for run in runs) for i in (0, 1))
         pairs = [[other[i] / own[i] for other, own in zip(runs, seconds["sweep"], strict=True)] for i in (0, 1)]
         ratios = [statistics.median(values) for values in pairs]
-        print(f"{way:>20} {wall:8.2f} {cpu:8.2f} {ratios[0]:25.2f} {ratios[1]:6.2f} {first[way]:14.1f} {lines[way]:6}")
+        share = trials * steps / wall / bound.rate
+        times, faster = map("{:.2f}".format, (wall, cpu)), map("{:.2f}".format, ratios)
+        row = [*times, f"{share:.0%}", *faster, f"{first[way]:.1f}", lines[way]]
+        print(f"{way:>20} " + "  ".join(f"{entry:>{len(title)}}" for entry, title in zip(row, head, strict=True)))
 
 
 def _lines(function):

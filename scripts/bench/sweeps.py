@@ -111,6 +111,7 @@ def lean(repeats):
     seeds, rates, betas, steps = 8, np.geomspace(1e-3, 1, 8), [0.0, 0.9], 500
     problem, space = jon.problems.digits_mlp(64), jon.grid(learning_rate=rates, beta=betas)
     options = dict(seeds=seeds, steps=steps, batch_size=64, progress=False)
+    bound = jon.plan(problem, jon.momentum, space, seeds=seeds, steps=steps, batch_size=64).groups[0].bound
     runs = (
         lean_sweep(problem, rates, betas, seeds, steps, 64),
         lambda: jon.sweep(problem, jon.momentum, space, **options),
@@ -124,6 +125,8 @@ def lean(repeats):
         f"{statistics.median(by_hand):.2f} s; of ours with losses alone {times_as_long(by_hand, losses):.2f}", end=" "
     )
     print(f"times, with everything recorded {times_as_long(by_hand, whole):.2f} times")
+    shares = [f"{128 * steps / statistics.median(taken) / bound.rate:.0%}" for taken in (by_hand, losses, whole)]
+    print("of the limit, {}: by hand {}, losses alone {}, everything {}".format(bound.part, *shares))
 
 
 def torch_sweep(problem, rates, betas, seeds, steps, batch_size):
@@ -186,14 +189,16 @@ def ratios(quick, repeats):
     seeds, rates, betas = 8, np.geomspace(1e-3, 1, 16), [0.0, 0.9]
     trials = len(rates) * len(betas) * seeds
     print(f"\n{trials} trials of batch 64 on digits; times of others in units of ours")
-    print("hidden  steps  width    sweep  trial-steps/s  jit(vmap(scan))  torch.func  largest difference of 20 losses")
+    print("hidden  steps  width    sweep  trial-steps/s  of the limit   jit(vmap(scan))  torch.func  most of 20 losses")
     for hidden, steps in [(64, 500)] if quick else [(16, 1000), (64, 1000), (256, 250)]:
         problem = jon.problems.digits_mlp(hidden)
         space = jon.grid(learning_rate=rates, beta=betas)
         plain = plain_sweep(problem, rates, betas, seeds, steps, 64)
+        options = dict(seeds=seeds, steps=steps, batch_size=64)
+        bound = jon.plan(problem, jon.momentum, space, **options).groups[0].bound
 
-        def ours(problem=problem, space=space, steps=steps):
-            return jon.sweep(problem, jon.momentum, space, seeds=seeds, steps=steps, batch_size=64, progress=False)
+        def ours(problem=problem, space=space, options=options):
+            return jon.sweep(problem, jon.momentum, space, progress=False, **options)
 
         (_, expected), table = plain(), ours()
         losses = table.loss.values.reshape(-1, steps + 1)[:, 1:21]
@@ -208,7 +213,8 @@ def ratios(quick, repeats):
         seconds = statistics.median(fast)
         print(
             f"{hidden:6d}  {steps:5d}  {table.attrs['width']:5d}  {seconds:5.2f} s  {trials * steps / seconds:13,.0f}"
-            f"  {times_as_long(slow, fast):15.2f}  {torch_ratio:>10s}  {difference:.1e}",
+            f"  {trials * steps / seconds / bound.rate:5.0%}, {bound.part}"
+            f"  {times_as_long(slow, fast):14.2f}  {torch_ratio:>10s}  {difference:.1e}",
             flush=True,
         )
 
@@ -216,13 +222,12 @@ def ratios(quick, repeats):
 def one_size(trials, steps, repeats):
     """Throughput of a sweep of so many trials, also beside 256 trials before and after it, and its peak memory."""
     problem, seeds, reference = jon.problems.digits_mlp(16), 8, 256
+    options = dict(seeds=seeds, steps=steps, batch_size=64, every=steps, width=32)
 
     def rate(trials):
         space = jon.grid(learning_rate=np.geomspace(1e-3, 1, trials // seeds))
         began = time.perf_counter()
-        jon.sweep(
-            problem, jon.momentum, space, seeds=seeds, steps=steps, batch_size=64, every=steps, width=32, progress=False
-        )
+        jon.sweep(problem, jon.momentum, space, progress=False, **options)
         return trials * steps / (time.perf_counter() - began)
 
     rate(64)  # compiles
@@ -232,7 +237,10 @@ def one_size(trials, steps, repeats):
         around.append(rate(reference))
     relative = statistics.median(2 * own / sum(around[i : i + 2]) for i, own in enumerate(rates))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{trials:6d}  {statistics.median(rates):13,.0f}  {relative:15.2f}  {peak:8.0f}", flush=True)
+    space = jon.grid(learning_rate=np.geomspace(1e-3, 1, trials // seeds))
+    bound = jon.plan(problem, jon.momentum, space, **options).groups[0].bound
+    own = statistics.median(rates)
+    print(f"{trials:6d}  {own:13,.0f}  {own / bound.rate:12.0%}  {relative:15.2f}  {peak:8.0f}", flush=True)
 
 
 def scaling(quick):
@@ -241,7 +249,8 @@ def scaling(quick):
     The machine's own speed moves by more than what is to be seen over minutes, hence the runs of 256 trials in between.
     """
     steps = 100 if quick else 1000
-    print(f"\ntrials  trial-steps/s  256 trials as 1  peak MiB   (hidden 16, {steps} steps, 32 lanes per device)")
+    print(f"\nhidden 16, {steps} steps, 32 lanes per device")
+    print("trials  trial-steps/s  of the limit  256 trials as 1  peak MiB")
     for trials in (64, 1024) if quick else (64, 256, 1024, 4096, 16384):
         repeats = max(1, min(9, 2048 // trials))
         subprocess.run([sys.executable, __file__, "--size", str(trials), str(steps), str(repeats)], check=True)

@@ -31,11 +31,12 @@ from ..spec.group import Chosen, Group
 from ..spec.options import Options, seed_keys
 from ..spec.shaping import first_update
 from ..spec.space import Space, is_absent, label
-from .memory import MemoryUse, memory_of
+from .memory import MemoryUse, memory_of, size_of
 from .mesh import AXIS, mesh_of
 from .programs import Static
-from .roofline import Limits, Work, work_of
+from .roofline import Bound, Work, limits_of, work_of
 from .shapes import Shapes, shapes_of
+from .tiles import tile_of
 
 WINDOW_BYTES = 2**28  # of example indices held at a time
 # Of the batches of a stream placed at a time; one window is in use, up to two are read ahead. Where the device is the
@@ -50,13 +51,11 @@ class Timing(NamedTuple):
         rates: lanes per device -> steps of a trial per second, of all devices together.
         seconds: lanes per device -> seconds for all trials, padding included, compiling left out.
         fastest: the width to use.
-        limits: what each device gives, measured beside it.
     """
 
     rates: dict[int, float]
     seconds: dict[int, float]
     fastest: int
-    limits: Limits
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,6 +255,13 @@ class GroupPlan:
     def work(self) -> Work:
         """What a step of all lanes of a device needs; compiles two small programs, which `memory` needs too."""
         return work_of(self.shapes, self.width)
+
+    @functools.cached_property
+    def bound(self) -> Bound:
+        """What binds a step. The devices are measured, once in a process for each size of what a tile hands on."""
+        together = tile_of(self.width, self.static.tile) * size_of(self.shapes.alone.lanes(1).carry)
+        limits = limits_of(tuple(self.static.mesh.devices.flat), together)
+        return limits.bound(self.work, self.width * self.devices)
 
     @property
     def root_text(self) -> str:

@@ -43,6 +43,20 @@ class Work(NamedTuple):
     kernels: int
 
 
+class Bound(NamedTuple):
+    """What binds a step.
+
+    Attributes:
+        part: "compute", "memory" or "launches".
+        rate: the most steps of a trial per second, of all lanes together.
+        seconds: of each part the least time that it takes of a step.
+    """
+
+    part: str
+    rate: float
+    seconds: dict[str, float]
+
+
 class Limits(NamedTuple):
     """What a device gives: products of float32 matrices in the precision of training, and copies, measured.
 
@@ -58,10 +72,12 @@ class Limits(NamedTuple):
     bytes: float
     starting: float
 
-    def seconds(self, work: Work) -> dict[str, float]:
-        """The least time that each part of a step takes."""
+    def bound(self, work: Work, lanes: int) -> Bound:
+        """What binds a step of this many lanes."""
         compute, memory = work.flops / self.flops, work.bytes / self.bytes
-        return {"compute": compute, "memory": memory, "launches": work.kernels * self.starting}
+        seconds = {"compute": compute, "memory": memory, "launches": work.kernels * self.starting}
+        part = max(seconds, key=lambda part: seconds[part])
+        return Bound(part, lanes / seconds[part], seconds)
 
 
 def work_of(shapes: Shapes, width: int) -> Work:

@@ -14,11 +14,10 @@ import jax.numpy as jnp
 from ... import _checks
 from .engine import Engine
 from .group_plan import GroupPlan, Timing
-from .memory import available, most_bytes, size_of
+from .memory import available, most_bytes
 from .placed import Placed
 from .programs import programs
-from .roofline import limits_of
-from .tiles import in_tiles, tile_of
+from .tiles import in_tiles
 
 SECONDS_PER_TIMING = 0.2
 WORTH_IT = 0.9  # another width is taken if it needs less than this share of the time
@@ -95,9 +94,7 @@ def time_widths(plan: GroupPlan, widths: Iterable[int] | None = None) -> Timing:
         seconds[width] = passes * width * plan.devices * plan.steps / rate
     best = min(seconds, key=lambda width: seconds[width], default=plan.width)
     worth = plan.width not in seconds or seconds[best] < WORTH_IT * seconds[plan.width]
-    together = tile_of(plan.width, plan.static.tile) * size_of(plan.shapes.alone.lanes(1).carry)
-    limits = limits_of(tuple(plan.static.mesh.devices.flat), together)
-    return Timing(rates, seconds, best if worth else plan.width, limits)
+    return Timing(rates, seconds, best if worth else plan.width)
 
 
 def _rate(plan: GroupPlan, placed: Placed) -> float:

@@ -407,13 +407,11 @@ def _in_words(group: GroupPlan) -> str:
 
 def _bound(group: GroupPlan, timing: Timing) -> str:
     """What limits a group on its devices, and how near to that limit it was timed."""
-    least = timing.limits.seconds(group.work)
-    binding = max(least, key=lambda part: least[part])
-    most = group.width * group.devices / least[binding]
+    part, most, least = group.bound
     reached = timing.rates.get(group.width)
     share = "" if reached is None else f", {reached / most:.0%} of it reached"
     parts = ", ".join(f"{part} {1e6 * seconds:,.3g}" for part, seconds in least.items())
-    return f"  bound by {binding}: at most {most:,.0f} trial-steps a second{share} (microseconds of a step: {parts})"
+    return f"  bound by {part}: at most {most:,.0f} trial-steps a second{share} (microseconds of a step: {parts})"
 
 
 def _of(count: int, noun: str, nouns: str = "") -> str:

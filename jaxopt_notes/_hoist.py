@@ -98,9 +98,10 @@ def hoist(fun: Callable[..., Any], *args: Any, derivatives: int = 2, owner: Any 
         jaxpr, constants, _ = _jaxpr.trace(partial(_jaxpr.inlined, jaxpr, constants), *jax.tree.leaves(args))
     inside = list(_jaxpr.constants_inside(jaxpr))
     text = _text(jaxpr, inside)
-    # The rule of a custom derivative does not show in the text above, so its derivatives are named as well.
-    orders = derivatives + any(map(_jaxpr.is_traced, constants))
-    text += "".join(part for own in _jaxpr.with_own_rules(jaxpr) for part in _derivative_texts(own, orders))
+    if _jaxpr.has_custom_rule(jaxpr):
+        # The rule of a custom derivative does not show in the text above, so the derivatives are named as well.
+        derivatives += any(map(_jaxpr.is_traced, constants))
+        text += "".join(_derivative_texts(jaxpr, constants, jax.tree.leaves(args), derivatives))
     program = Program(jaxpr, jax.tree.structure(args), out_tree, text)
     known = _known.get(program.fingerprint)
     if known is None or not known.is_current():
@@ -127,12 +128,11 @@ def _text(jaxpr: _jaxpr.Jaxpr, constants: Iterable[Any]) -> str:
     return text
 
 
-def _derivative_texts(jaxpr: _jaxpr.Jaxpr, orders: int) -> Iterator[str]:
-    """The texts of the first derivatives. Constants of the rules are named, with their values.
+def _derivative_texts(jaxpr: _jaxpr.Jaxpr, constants: list[Any], leaves: list[Any], orders: int) -> Iterator[str]:
+    """The texts of the first derivatives. The program's own constants stay arguments; those of the rules are named.
 
     A derivative that does not exist, and may never be asked for, is like one that its text does not tell.
     """
-    constants, leaves = _jaxpr.input_shapes(jaxpr)
     function: Callable[..., Any] = partial(_jaxpr.evaluate, jaxpr)
     for _ in range(orders):
         function = partial(_pullback, function)

@@ -237,9 +237,10 @@ def indices(
 
 
 def _each(key: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """What runs a function that draws by such keys for each of several: `vmap`, if that draws what each alone would.
+    """`vmap`, or a loop where `vmap` would draw other numbers than each call alone.
 
-    Of the generators of JAX only the usual one does. Another would order an epoch by where a call begins.
+    It would with every generator but JAX's usual one: the order of an epoch would depend on the step at which a call
+    begins.
     """
     return jax.vmap if is_threefry(key) else lambda function: functools.partial(jax.lax.map, function)
 

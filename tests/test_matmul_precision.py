@@ -8,7 +8,7 @@ from compiled import compiled_programs
 
 import jaxopt_notes as jon
 from jaxopt_notes._jaxpr import equations, products_are_rounded
-from jaxopt_notes.curvature import GaussNewtonOperator, HessianOperator
+from jaxopt_notes.curvature import GaussNewtonOperator, HessianOperator, eigsh
 
 HIGHEST = jax.lax.Precision.HIGHEST
 PRODUCTS = ("dot_general", "conv_general_dilated")
@@ -81,6 +81,9 @@ DIRECTIONS = [jax.random.normal(jax.random.key(seed), MATRIX.shape) for seed in 
 SEARCHES = {
     "critical points": lambda loss: jon.find_critical_points(loss, jnp.stack([MATRIX, 2 * MATRIX])),
     "curvature map": lambda loss: jon.landscape.curvature_map(loss, MATRIX, DIRECTIONS, points=3),
+    "eigenvalues of a function": lambda loss: eigsh(
+        lambda v: jax.grad(lambda matrix: jnp.vdot(jax.grad(loss)(matrix), v))(MATRIX), k=1, like=MATRIX
+    ),
     "polished verdict": lambda loss: jon.classify(loss, MATRIX, polish=2),
 }
 

@@ -23,9 +23,9 @@ from .compiled import use_flags as use_flags
 from .equations import UNKNOWN as UNKNOWN
 from .equations import bytes_computed as bytes_computed
 from .equations import callbacks as callbacks
+from .equations import has_custom_rule as has_custom_rule
 from .equations import has_loop as has_loop
 from .equations import needs_custom_tangent as needs_custom_tangent
-from .equations import with_own_rules as with_own_rules
 from .equations import wrapped_parts as wrapped_parts
 from .listing import Listing as Listing
 from .listing import Operation as Operation
@@ -36,7 +36,6 @@ from .programs import constants_inside as constants_inside
 from .programs import equations as equations
 from .programs import evaluate as evaluate
 from .programs import inlined as inlined
-from .programs import input_shapes as input_shapes
 from .programs import inputs_used as inputs_used
 from .programs import is_jax_sparse as is_jax_sparse
 from .programs import is_threefry as is_threefry

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from .programs import Jaxpr, alone, equations, trace
+from .programs import Jaxpr, equations, trace
 
 UNKNOWN: Final = object()
 """In place of a callback: the operation has an unknown effect."""
@@ -48,17 +48,12 @@ def wrapped_parts(value: Any) -> tuple[Any, ...] | None:
     return tuple(getattr(value, field.name) for field in dataclasses.fields(value))
 
 
-def with_own_rules(jaxpr: Jaxpr) -> Iterator[Jaxpr]:
-    """The functions in a program that have their own rules of differentiation, each as a program.
+def has_custom_rule(jaxpr: Jaxpr) -> bool:
+    """Whether a program holds a function with its own rule of differentiation, which does not show in its text.
 
-    Such a rule does not show in the text of the program. A rule may also ask which arguments vary. That depends on the
-    rest of the program, which then is given in place of the function.
-
-    Not promised: that the names of these operations begin with "custom_"; the parameter "symbolic_zeros".
+    Not promised: that the names of these operations begin with "custom_".
     """
-    for equation in equations(jaxpr):
-        if equation.primitive.name.startswith("custom_"):
-            yield jaxpr if equation.params.get("symbolic_zeros") else alone(equation, jaxpr)
+    return any(equation.primitive.name.startswith("custom_") for equation in equations(jaxpr))
 
 
 def needs_custom_tangent(push: Callable[..., Any], like: PyTree) -> bool:

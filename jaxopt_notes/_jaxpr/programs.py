@@ -45,7 +45,7 @@ def is_tracing() -> bool:
 
 
 def is_threefry(keys: Any) -> bool:
-    """Whether keys are of JAX's usual generator, which draws the same of several keys as of each.
+    """Whether keys are of JAX's usual generator, which draws for several keys at once what it draws for each alone.
 
     Not promised: the name of the generator; that a key without a type has two words if it is of that one.
     """
@@ -118,19 +118,6 @@ def output_shapes(jaxpr: Jaxpr) -> list[jax.ShapeDtypeStruct]:
     return [jax.ShapeDtypeStruct(kind.shape, kind.dtype) for kind in kinds]
 
 
-def input_shapes(jaxpr: Jaxpr) -> tuple[list[jax.ShapeDtypeStruct], list[jax.ShapeDtypeStruct]]:
-    """What the constants and the arguments of a program are like: shapes, dtypes, and which types are weak.
-
-    Not promised: the attributes `constvars`, `invars` and `aval`.
-    """
-
-    def like(variable: Any) -> jax.ShapeDtypeStruct:
-        kind = variable.aval
-        return jax.ShapeDtypeStruct(kind.shape, kind.dtype, weak_type=kind.weak_type)
-
-    return list(map(like, jaxpr.constvars)), list(map(like, jaxpr.invars))
-
-
 def text(jaxpr: Jaxpr) -> str:
     """The identity of a program: its equations as text, equal for two traces of the same computation.
 
@@ -187,19 +174,11 @@ def _inner(equation: Any) -> Iterator[Any]:
                 yield item
 
 
-def alone(equation: Any, jaxpr: Jaxpr) -> Jaxpr:
-    """One equation of a program as a program of the variables that it reads.
-
-    Not promised: that an equation by itself makes a program.
-    """
-    variables = list(dict.fromkeys(atom for atom in equation.invars if not isinstance(atom, jex.Literal)))
-    return jex.Jaxpr((), variables, equation.outvars, [equation], equation.effects, jaxpr.debug_info)
-
-
 def inlined(jaxpr: Jaxpr, constants: Sequence[Any], *leaves: Any) -> list[Any]:
     """The outputs of a program, with the body of every jit run in place: what the body holds is then held outside.
 
-    Not promised: the name "jit" of the operation and its parameter "jaxpr".
+    Not promised: the name "jit" of the operation, its parameter "jaxpr", and that an equation by itself makes a
+    program.
     """
     values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*constants, *leaves], strict=True))
 
@@ -211,7 +190,8 @@ def inlined(jaxpr: Jaxpr, constants: Sequence[Any], *leaves: Any) -> list[Any]:
             inner = equation.params["jaxpr"]
             outputs = inlined(inner.jaxpr, inner.consts, *map(read, equation.invars))
         else:
-            one = alone(equation, jaxpr)
-            outputs = evaluate(one, (), *map(read, one.invars))
+            invars = list(dict.fromkeys(atom for atom in equation.invars if not isinstance(atom, jex.Literal)))
+            alone = jex.Jaxpr((), invars, equation.outvars, [equation], equation.effects, jaxpr.debug_info)
+            outputs = evaluate(alone, (), *map(read, invars))
         values.update(zip(equation.outvars, outputs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .. import _checks
 from .._hoist import hoist
+from .._jaxpr import precise
 from .._kept import PerProgram
 from ._null_space import checked_null_directions
 from ._operators import check_dense, flatten, prepared
@@ -48,7 +49,7 @@ def checked_field(
     directions = null_directions(one) if callable(null_directions) else null_directions
     directions = checked_null_directions(directions, one)
     of_params = null_directions if callable(null_directions) else lambda params: directions
-    return Field(program, constants, one, args, *hoist(of_params, one)), flat
+    return Field(program, constants, one, args, *precise(hoist)(of_params, one)), flat
 
 
 def _is_point(loss: Callable[..., Any], params: PyTree, args: tuple[Any, ...]) -> bool:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from .. import _checks
 from .._hoist import Program, hoist
-from .._jaxpr import is_jax_sparse
+from .._jaxpr import is_jax_sparse, precise
 from .._kept import PerProgram
 from .._numerics import divide
 from ._bounds import zero_level
@@ -80,7 +80,7 @@ class FunctionOperator(SymmetricOperator):
         self._like = jax.eval_shape(lambda: real_tree("like", jax.tree.map(_zeros_like_shape, like)))
         returned = f"what {_checks.name_of(matvec)!r} returns"
         jax.eval_shape(lambda vector: like_params(returned, matvec(vector), vector, "like"), self._like)
-        self._program, self._constants = hoist(matvec, self._like, derivatives=0)
+        self._program, self._constants = precise(hoist)(matvec, self._like, derivatives=0)
 
     @property
     def like(self) -> PyTree:

@@ -71,7 +71,7 @@ def digits_mlp(hidden: int | Sequence[int] = 64, *, test_fraction: float = 0.2, 
     train, test = digits(test_fraction, split_seed)
     model = MLP((*widths, 10))
 
-    # The network never changes, so what was traced once serves again: in the loss, in the metrics, in the next sweep.
+    # This network never changes, so its trace serves again: in the loss, in the metrics, in the next sweep.
     @partial(jax.jit, inline=True)
     def logits(params: PyTree, batch: Examples) -> Float[Array, "batch 10"]:
         return cast(Array, model.apply(params, batch.inputs))

@@ -258,7 +258,11 @@ class GroupPlan:
 
     @functools.cached_property
     def bound(self) -> Bound:
-        """What binds a step. The devices are measured, once in a process for each size of what a tile hands on."""
+        """What binds a step.
+
+        The devices are measured here, once in a process for each size of what a tile hands on: beside other work the
+        limit would be too low.
+        """
         together = tile_of(self.width, self.static.tile) * size_of(self.shapes.alone.lanes(1).carry)
         limits = limits_of(tuple(self.static.mesh.devices.flat), together)
         return limits.bound(self.work, self.width * self.devices)

@@ -341,6 +341,27 @@ def watching(factor):
     return lambda x: jnp.sum(product(x, jnp.ones(2)))
 
 
+def straight_through(factor):
+    """A rounding whose rule has a rule of its own for what comes back, which shows in second derivatives alone."""
+    back = scaled_tangent(factor)
+
+    @jax.custom_vjp
+    def rounded(x):
+        return jnp.round(x)
+
+    rounded.defvjp(lambda x: (jnp.round(x), None), lambda _, slope: (back(slope),))
+    return lambda x: jnp.sum(rounded(x) * x**2)
+
+
+def scaled_tangent(factor):
+    @jax.custom_jvp
+    def same(x):
+        return x * 1.0
+
+    same.defjvp(lambda x, t: (same(x[0]), factor * t[0]))
+    return same
+
+
 def calling(value):
     shape = jax.ShapeDtypeStruct((), jnp.float32)
     return lambda x: jnp.sum(x) + jax.pure_callback(lambda: np.float32(value), shape)
@@ -354,9 +375,18 @@ def calling(value):
         (bent, 2.0, -2.0),
         (looped, 1.0, 2.0),
         (watching, 1.0, 2.0),
+        (straight_through, 1.0, 5.0),
         (calling, 1.0, 2.0),
     ],
-    ids=["number-in-a-rule", "array-in-a-rule", "second-derivative", "rule-in-a-loop", "symbolic-zeros", "callback"],
+    ids=[
+        "number-in-a-rule",
+        "array-in-a-rule",
+        "second-derivative",
+        "rule-in-a-loop",
+        "symbolic-zeros",
+        "rule-of-a-rule",
+        "callback",
+    ],
 )
 def test_functions_whose_difference_does_not_show_are_not_confused(make, one, other):
     from jaxopt_notes._hoist import hoist

@@ -50,7 +50,7 @@ def test_the_words_of_keys_are_those_of_the_usual_generator_alone():
 
 
 @pytest.mark.parametrize("generator", ["threefry2x32", "rbg", "unsafe_rbg"])
-def test_the_usual_generator_draws_the_same_of_several_keys_as_of_each(generator):
+def test_the_usual_generator_draws_for_several_keys_what_it_draws_for_each_alone(generator):
     order = lambda key: jax.random.permutation(key, 14)
     for made in (jax.random.key, jax.random.PRNGKey):
         with jax.default_prng_impl(generator):

@@ -155,7 +155,7 @@ def with_loop(problem, factory, space, batch_size, steps):
 
 
 def engine(problem, factory, space, batch_size, steps, record=None):
-    """The compiled segment of a sweep, as the others too are timed without what surrounds them; and what binds it."""
+    """The compiled segment of a sweep without what surrounds it, as the others are timed; and what binds it."""
     from jaxopt_notes.sweeps.compute.engine import Engine
     from jaxopt_notes.sweeps.compute.programs import programs
 

@@ -15,6 +15,7 @@ from ._step import advance as advance
 from ._step import end_status as end_status
 from ._step import equal_trees as equal_trees
 from ._step import start as start
+from ._step import unevaluated as unevaluated
 from ._step import unmoved as unmoved
 from ._step import unmoved_of as unmoved_of
 from ._stream import minimize_stream as minimize_stream

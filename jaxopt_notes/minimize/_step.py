@@ -66,23 +66,48 @@ def start(
 ) -> Carry:
     """Evaluate the start; the optimizer begins there, or continues from `state`. `skip` is that of `advance`."""
     params = rounded(params)
-    before = aux
-    value, aux, grad = _evaluate(loss, params, aux)
-    grad_norm, state_given = tree_norm(grad), state is not None
+    value, new_aux, grad = _evaluate(loss, params, aux)
+    carry = unevaluated(optimizer, params, aux, value.dtype, state, skip)
+    found = carry._replace(loss=value, grad=grad, grad_norm=tree_norm(grad), aux=new_aux)
+    begun = _begun(carry, found, tol)
+    # The run that a state came from has evaluated this point already.
+    return begun if state is None else begun._replace(aux=aux)
+
+
+def unevaluated(
+    optimizer: optax.GradientTransformation,
+    params: PyTree,
+    aux: PyTree,
+    dtype: Any,
+    state: PyTree = None,
+    skip: Any = None,
+) -> Carry:
+    """A run whose start is not evaluated yet, as an `advance` that is `opening` takes it; `dtype` is that of the loss.
+
+    Then one program evaluates the start and all candidates: a loss is compiled once and not twice.
+    """
+    params = rounded(params)
     state = optimizer.init(params) if state is None else state
-    finite = jnp.isfinite(value) & jnp.isfinite(grad_norm)
-    # A batch that may be skipped, or that the optimizer handles itself, does not end the run at its start either.
-    finite &= _stays_finite(before, aux)
-    if state_given:  # the run that it came from has evaluated this point already
-        aux = before
-    goes_on = finite if skip is None and not _takes_non_finite(state) else jnp.bool_(True)
-    status = jnp.where(goes_on, jnp.int32(Status.COMPLETED), jnp.int32(Status.NON_FINITE))
-    if tol is not None:
-        status = jnp.where(finite & (grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
-    skips = None if skip is None else Skips(*(jnp.where(finite, jnp.int32(0), jnp.int32(1)),) * 2)
-    nothing = jnp.zeros_like(grad_norm)
+    grad = jax.tree.map(jnp.zeros_like, params)
+    norm = jnp.zeros_like(tree_norm(grad))
     unmoved = jnp.zeros((), jnp.float32) if _narrow(params) else None
-    return Carry(params, state, value, grad, grad_norm, nothing, status, jnp.int32(0), unmoved, aux, skips)
+    skips = None if skip is None else Skips(jnp.int32(0), jnp.int32(0))
+    loss, status = jnp.zeros((), dtype), jnp.int32(Status.COMPLETED)
+    return Carry(params, state, loss, grad, norm, norm, status, jnp.int32(0), unmoved, aux, skips)
+
+
+def _begun(before: Carry, found: Carry, tol: Any = None, norms: Collection[str] = NORMS) -> Carry:
+    """The run at its start, given what was found there."""
+    finite = jnp.isfinite(found.loss) & _stays_finite(before.aux, found.aux)
+    finite &= jnp.isfinite(found.grad_norm) if "grad_norm" in norms else True
+    # A batch that may be skipped, or that the optimizer handles itself, does not end the run at its start either.
+    handled = before.skips is not None or _takes_non_finite(before.state)
+    status = jnp.where(finite | handled, jnp.int32(Status.COMPLETED), jnp.int32(Status.NON_FINITE))
+    if tol is not None:
+        status = jnp.where(finite & (found.grad_norm <= tol), jnp.int32(Status.CONVERGED), status)
+    skips = None if before.skips is None else Skips(*((~finite).astype(jnp.int32),) * 2)
+    evaluated = {"loss": found.loss, "grad": found.grad, "grad_norm": found.grad_norm, "aux": found.aux}
+    return before._replace(**evaluated, status=status, skips=skips)
 
 
 def advance(
@@ -93,6 +118,7 @@ def advance(
     tol: Any = None,
     skip: Any = None,
     norms: Collection[str] = NORMS,
+    opening: Bool[Array, ""] | None = None,
 ) -> Carry:
     """One step: from the accepted point under `loss` to the candidate under `next_loss`, if that is finite.
 
@@ -102,11 +128,23 @@ def advance(
     point that no batch found finite.
 
     Norms that are left out of `norms` are NaN and decide nothing. Without any, loss and aux judge a candidate.
-    `tol` needs `grad_norm`, and `skip` both.
+    `tol` needs `grad_norm`, and `skip` both. An `opening` step evaluates a carry that is `unevaluated` and moves
+    nothing.
     """
     # What the functions hold becomes an argument too, so that derivatives by all of it know of rejections.
-    attempt, held = lifted(partial(_attempt, optimizer, loss, next_loss, norms), carry)
+    attempt, held = lifted(partial(_attempt, optimizer, loss, next_loss, norms, opening), carry)
     candidate, accept = _unless_rejected(attempt, held, carry)
+    if opening is None:
+        return _judged(carry, candidate, accept, tol, skip)
+    after = _judged(carry, candidate, accept & ~opening, tol, skip)
+    # What is the same in both is no select, and so no pass over its arrays.
+    begun = _begun(carry, candidate, tol, norms)._replace(params=after.params, state=after.state)
+    begun = begun if carry.skips is not None else begun._replace(grad=after.grad)
+    return tree_where(opening, begun, after)
+
+
+def _judged(carry: Carry, candidate: Carry, accept: Bool[Array, ""], tol: Any, skip: Any) -> Carry:
+    """The run after a step: at the candidate, or where it was."""
     alive = carry.status == Status.COMPLETED
     ended = alive & ~accept
     rests = carry._replace(update_norm=jnp.zeros_like(carry.update_norm))
@@ -129,10 +167,15 @@ def advance(
 
 
 def _attempt(
-    optimizer: optax.GradientTransformation, loss: Loss, next_loss: Loss, norms: Collection[str], carry: Carry
+    optimizer: optax.GradientTransformation,
+    loss: Loss,
+    next_loss: Loss,
+    norms: Collection[str],
+    opening: Bool[Array, ""] | None,
+    carry: Carry,
 ) -> tuple[Carry, Bool[Array, ""]]:
     """The candidate, and whether it is accepted."""
-    params, state, updates = _moved(optimizer, loss, carry)
+    params, state, updates = _moved(optimizer, loss, carry, opening)
     value, aux, grad = _evaluate(next_loss, params, carry.aux)
     unknown = jnp.full_like(carry.grad_norm, jnp.nan)
     grad_norm = tree_norm(grad) if "grad_norm" in norms else unknown
@@ -165,7 +208,9 @@ def _inexact(leaf: Array) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
-def _moved(optimizer: optax.GradientTransformation, loss: Loss, carry: Carry) -> tuple[PyTree, PyTree, PyTree]:
+def _moved(
+    optimizer: optax.GradientTransformation, loss: Loss, carry: Carry, opening: Bool[Array, ""] | None
+) -> tuple[PyTree, PyTree, PyTree]:
     """The next parameters and state, and the updates that lead there."""
     value, grad = carry.loss, carry.grad
     known = jnp.isfinite(value) & jnp.isfinite(carry.grad_norm)
@@ -182,7 +227,9 @@ def _moved(optimizer: optax.GradientTransformation, loss: Loss, carry: Carry) ->
             value_fn=lambda params: loss(rounded(params), carry.aux)[0],
         )
     )
-    moved = rounded(optax.apply_updates(carry.params, updates)), _typed(state, carry.state), updates
+    params = rounded(optax.apply_updates(carry.params, updates))
+    params = params if opening is None else tree_where(opening, carry.params, params)
+    moved = params, _typed(state, carry.state), updates
     if carry.skips is None:
         return moved
     return tree_where(known, moved, (carry.params, carry.state, jax.tree.map(jnp.zeros_like, updates)))

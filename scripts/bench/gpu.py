@@ -28,7 +28,7 @@ import jaxopt_notes as jon
 from jaxopt_notes._jaxpr import chosen_precision
 from jaxopt_notes.curvature import HessianOperator, eigsh
 from jaxopt_notes.sweeps.compute.engine import Engine
-from jaxopt_notes.sweeps.compute.programs import programs
+from jaxopt_notes.sweeps.compute.programs import OPENING, programs
 
 EXAMPLES, INPUTS, CLASSES, BATCH = 1438, 64, 10, 64
 
@@ -132,8 +132,8 @@ def sweeps(smoke):
                 compiled, (initial, inputs, shared) = programs(plan.static), Engine(plan).first_pass()
 
                 def run(compiled=compiled, initial=initial, inputs=inputs, shared=shared):
-                    lanes = compiled.begin(initial, inputs, shared)
-                    return compiled.segment(lanes, inputs, shared, *map(np.int32, (0, 0, steps)))
+                    lanes = compiled.begin(initial, inputs)
+                    return compiled.segment(lanes, inputs, shared, *map(np.int32, (0, OPENING, steps)))
 
                 taken, first = seconds(run)
                 name = "sweep" if record is None else "losses_only"

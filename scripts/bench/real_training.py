@@ -157,15 +157,15 @@ def with_loop(problem, factory, space, batch_size, steps):
 def engine(problem, factory, space, batch_size, steps, record=None):
     """The compiled segment of a sweep without what surrounds it, as the others are timed; and what binds it."""
     from jaxopt_notes.sweeps.compute.engine import Engine
-    from jaxopt_notes.sweeps.compute.programs import programs
+    from jaxopt_notes.sweeps.compute.programs import OPENING, programs
 
     plan = jon.plan(problem, factory, jon.grid(**space), steps=steps, batch_size=batch_size, record=record)
     group = plan.groups[0].at_width(-(-plan.trials // plan.groups[0].devices))
     compiled, (initial, inputs, shared) = programs(group.static), Engine(group).first_pass()
 
     def run(initial, inputs, shared):
-        lanes = compiled.begin(initial, inputs, shared)
-        return compiled.segment(lanes, inputs, shared, *map(jnp.int32, (0, 0, steps))).histories["loss"]
+        lanes = compiled.begin(initial, inputs)
+        return compiled.segment(lanes, inputs, shared, *map(jnp.int32, (0, OPENING, steps))).histories["loss"]
 
     return (run, (initial, inputs, shared)), group.bound
 

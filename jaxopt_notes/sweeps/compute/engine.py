@@ -27,7 +27,7 @@ from ..spec.options import Keep, default_float
 from .group_plan import GroupPlan
 from .mesh import ALONG_STEPS, EVERYWHERE, TRIALS, place
 from .placed import Placed, ends_of
-from .programs import LaneInputs, Lanes, Shared, leaf_specs, missing, programs
+from .programs import OPENING, LaneInputs, Lanes, Shared, leaf_specs, missing, programs
 from .progress import Progress
 from .state import State
 from .watching import on_the_host, recorder
@@ -244,7 +244,9 @@ class Engine:
             for start, shared, here, after in windows:
                 end = min(start + self.plan.window, until)
                 if lanes is None:
-                    lanes = self._watched(compiled.begin(self._placed.initial, inputs, shared), inputs, step, count)
+                    lanes = compiled.begin(self._placed.initial, inputs)
+                    lanes = compiled.run(lanes, inputs, shared, *map(np.int32, (start, OPENING, step)))
+                    lanes = self._watched(lanes, inputs, step, count)
                 while step < end:
                     stop = min(step + length, end, self._next_look(step))
                     began = time.perf_counter()
@@ -252,8 +254,7 @@ class Engine:
                     lanes = self._watched(lanes, inputs, stop, count)
                     status = jax.device_get(lanes.carry.status)
                     # Reading the status waits for the device, so this is the time of the steps and not of their
-                    # dispatch. The first segment includes compiling, which makes the second too short; from the third
-                    # on the length is right.
+                    # dispatch.
                     elapsed = max(time.perf_counter() - began, 1e-6)
                     length = max(1, int((stop - step) * SECONDS_PER_SEGMENT / elapsed))
                     step = stop

@@ -23,10 +23,12 @@ from ..._jaxpr import is_weakly_typed, quick_options
 from ..._kept import kept_with
 from ..._numerics import tree_where
 from ...minibatches import gather
-from ...minimize import HISTORIES, NORMS, Carry, advance, equal_trees, evaluated_at, start
+from ...minimize import HISTORIES, NORMS, Carry, advance, equal_trees, evaluated_at, unevaluated
 from ..spec.group import STEPS
 from .mesh import ALONG_STEPS, EVERYWHERE, TRIALS, Split, sharded
 from .tiles import tile_of
+
+OPENING = -1  # the step that evaluates the starts
 
 
 class Watched(NamedTuple):
@@ -131,7 +133,6 @@ class Static(NamedTuple):
         capped: whether a number of every lane is the most steps that it takes.
         streamed: whether all lanes see one batch of a window that comes from the host.
         record: the names of the histories.
-        small: whether one lane has so few parameters that to begin takes less time than to compile it well.
         split: how one lane is split over several devices; None where it lies on one.
         tile: how many lanes of a device should step side by side; None if all.
     """
@@ -149,7 +150,6 @@ class Static(NamedTuple):
     capped: bool = False
     streamed: bool = False
     record: tuple[str, ...] = tuple(HISTORIES)
-    small: bool = False
     split: Split | None = None
     tile: int | None = None
 
@@ -172,8 +172,9 @@ class Programs:
     """The compiled functions of a group.
 
     Attributes:
-        begin: jitted `(initial, LaneInputs, Shared) -> Lanes`.
-        segment: jitted `(Lanes, LaneInputs, Shared, window start, first step, stop) -> Lanes`.
+        begin: jitted `(initial, LaneInputs) -> Lanes`, whose starts are not evaluated yet.
+        segment: jitted `(Lanes, LaneInputs, Shared, window start, first step, stop) -> Lanes`. The step `OPENING`
+            evaluates the starts.
         kinds: the kinds of arguments that `run` was given. JAX compiles a program for each.
     """
 
@@ -192,12 +193,12 @@ class Programs:
 def programs(static: Static) -> Programs:
     """The jitted, sharded functions of a group. Lanes do not communicate, so they hold no collectives."""
     lanes = lane_specs(static.watch is not None)
-    begin = sharded(functools.partial(_begin, static), static.mesh, (EVERYWHERE, TRIALS, EVERYWHERE), lanes)
+    begin = sharded(functools.partial(_begin, static), static.mesh, (EVERYWHERE, TRIALS), lanes)
     taken = (lanes, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE, EVERYWHERE)
     advanced = sharded(functools.partial(segment_of, static), static.mesh, taken, lanes)
-    # To begin takes one step in hundreds, and compiling it with all optimisations as long as compiling the segment.
-    begun = jax.jit(begin, compiler_options=quick_options() if static.small else None)
     # Lanes are most of a chunk's memory. Donated, they are overwritten; otherwise every segment would hold them twice.
+    # What only copies takes longer to compile well than to run.
+    begun = jax.jit(begin, compiler_options=None if static.begin else quick_options())
     return Programs(begun, jax.jit(advanced, donate_argnums=0), set())
 
 
@@ -288,21 +289,20 @@ def _step_loss(
     return loss
 
 
-def _begin(static: Static, initial: PyTree, inputs: LaneInputs, shared: Shared) -> Lanes:
-    """Lanes at step 0; `initial` as `_starts` takes it."""
+def _begin(static: Static, initial: PyTree, inputs: LaneInputs) -> Lanes:
+    """Lanes before the step `OPENING`; `initial` as `_starts` takes it."""
+    value, _ = static.loss.output()
 
-    def one(numbers: dict[str, Array], seed: Array, params: PyTree, aux: PyTree) -> Carry:
-        loss = _step_loss(static, shared, numbers, seed, jnp.int32(0), jnp.int32(0))
-        begun = start(static.optimizer(numbers), params, loss, aux=aux, skip=static.skip or None)
+    def one(numbers: dict[str, Array], params: PyTree, aux: PyTree) -> Carry:
+        begun = unevaluated(static.optimizer(numbers), params, aux, value.dtype, skip=static.skip or None)
         begun = begun if static.split is None else static.split.of_carry(begun, params)
         # A segment gives no weak types back, so with them the second segment would be another program.
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, leaf.dtype) if is_weakly_typed(leaf) else leaf, begun)
 
     starts = _starts(static, initial, inputs)
-    carry = jax.vmap(one)(inputs.numbers, inputs.seed, *starts)
-    # A trial that stops repeats its last record, so a history starts as its first row repeated.
-    records = _records(static, carry)
-    histories = {name: jnp.broadcast_to(row, (static.entries, *row.shape)) for name, row in records.items()}
+    carry = jax.vmap(one)(inputs.numbers, *starts)
+    records = _records(static, carry).items()
+    histories = {name: jnp.full((static.entries, *row.shape), missing(row.dtype), row.dtype) for name, row in records}
     return Lanes(carry, histories, static.watch and unwatched(static.watch, starts, len(inputs.seed)))
 
 
@@ -328,7 +328,10 @@ def segment_of(
     first_step: Array,
     stop: Array,
 ) -> Lanes:
-    """Steps `first_step, ..., stop - 1` of every lane; `rows[:, 0]` is the batch of the step `window`."""
+    """Steps `first_step, ..., stop - 1` of every lane; `rows[:, 0]` is the batch of the step `window`.
+
+    `OPENING`, the step before the first, moves nothing: its candidate is the start.
+    """
     width = len(inputs.seed)
     tile = tile_of(width, static.tile)
     steps = functools.partial(_steps_of, static, shared, window, first_step, stop)
@@ -373,7 +376,7 @@ def _steps_of(
             # trace.
             first, then = (_step_loss(static, shared, numbers, seed, now + i, step + i) for i in (0, 1))
             optimizer, skip = static.optimizer(numbers), static.skip or None
-            after = advance(optimizer, carry, first, then, skip=skip, norms=static.norms)
+            after = advance(optimizer, carry, first, then, skip=skip, norms=static.norms, opening=step == OPENING)
             after = after if static.split is None else static.split.of_carry(after, carry.params)
             if not static.capped:
                 return after

@@ -58,9 +58,9 @@ class Shapes(NamedTuple):
     def lanes(self, width: int) -> Lanes:
         """The lanes."""
         mesh = self.static.mesh
-        initial, shared = (_placed(tree, mesh, EVERYWHERE) for tree in (self.initial, self.shared))
+        initial = _placed(self.initial, mesh, EVERYWHERE)
         # As the program will be called: its trace is kept, and serves then.
-        return programs(self.static).begin.eval_shape(initial, _placed(self.inputs(width), mesh, TRIALS), shared)
+        return programs(self.static).begin.eval_shape(initial, _placed(self.inputs(width), mesh, TRIALS))
 
     def segment(self, width: int) -> tuple[Any, ...]:
         """The arguments of a segment, without places."""

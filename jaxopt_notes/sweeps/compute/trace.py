@@ -37,7 +37,6 @@ from .tiles import power_of_two, suited_tile
 # as its memory takes.
 CARRY_BYTES = {"cpu": 2**23}
 MOST_LANES = {"cpu": 64}
-SMALL = 2**15  # parameters of a lane
 
 
 def trace(name: str, group: Group, options: Options, devices: Devices) -> GroupPlan:
@@ -88,7 +87,6 @@ def trace(name: str, group: Group, options: Options, devices: Devices) -> GroupP
         STEPS in group.own and STEPS not in problem.numbers,
         source is not None,
         options.record,
-        sum(leaf.size for leaf in jax.tree.leaves(one)) < SMALL,
         split,
         tile,
     )

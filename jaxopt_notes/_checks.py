@@ -14,6 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._jaxpr import is_traced as is_traced
+from ._jaxpr import is_tracing
+
+
+def not_compiled(name: str, *arguments: Any) -> None:
+    """Refuse a call from inside a compiled program, of a function that runs programs and reads what they return.
+
+    Raises:
+        TypeError: something is being traced, or an argument is.
+    """
+    if is_tracing() or any(map(is_traced, jax.tree.leaves(arguments))):
+        raise TypeError(f"{name} runs programs and reads what they return: call it outside jit, vmap and grad")
 
 
 def number(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, open_high: bool = False) -> Any:

@@ -136,9 +136,10 @@ class PerProgram:
     def at_once(self, *arguments: Any, **keywords: Any) -> Any:
         """Call the function, compiled quickly into a slower program: for one that takes longer to compile than to run.
 
-        Where an argument is traced it becomes a part of another program, which is compiled as its own caller asks.
+        Inside another program it becomes a part of that one, which is compiled as its own caller asks.
         """
-        quick = not any(map(_jaxpr.is_traced, jax.tree.leaves((arguments[self._leading :], keywords))))
+        leaves = jax.tree.leaves((arguments[self._leading :], keywords))
+        quick = not (_jaxpr.is_tracing() or any(map(_jaxpr.is_traced, leaves)))
         jitted, arguments, keywords = self._parted(arguments, keywords, quick)
         return jitted(*arguments, **keywords)
 

@@ -165,6 +165,7 @@ def diagnose(
     Source: the picture of loss curves by learning rate, CS 182 lecture 4 and CS 231n notes.
     """
     _checks.one_table("diagnose", run)
+    _checks.not_compiled("diagnose", run)
     floor = float(_checks.scalar("floor", floor))
     reference = None if reference is None else float(_checks.scalar("reference", reference))
     stable_below = None if stable_below is None else float(_checks.scalar("stable_below", stable_below, low=0.0))

@@ -221,3 +221,32 @@ def two(x, y):
 def test_a_loss_of_two_arguments_is_refused_by_name(call):
     with pytest.raises(TypeError, match=r"'two' takes x, y and is given x alone: .* all parameters are one pytree"):
         call(two, jnp.ones(1))
+
+
+POINT = jnp.array([0.3, -0.2])
+SURFACES = jon.Problem(lambda x: jnp.cos(x).sum(), init=POINT)
+ON_THE_HOST = {
+    "sweep": lambda: jon.sweep(SURFACES, jon.momentum, jon.grid(learning_rate=[0.1]), steps=2, progress=False),
+    "plan": lambda: jon.plan(SURFACES, jon.momentum, jon.grid(learning_rate=[0.1]), steps=2),
+    "find_critical_points": lambda: jon.find_critical_points(SURFACES.loss, POINT[None]),
+    "a landscape": lambda: jon.landscape.line(SURFACES.loss, POINT, POINT + 1),
+}
+
+
+@pytest.mark.parametrize("name", ON_THE_HOST)
+def test_what_reads_its_results_refuses_to_be_compiled(name):
+    with pytest.raises(TypeError, match=f"^{name} runs programs and reads what they return: call it outside jit"):
+        jax.jit(ON_THE_HOST[name])()
+
+
+def test_a_traced_run_is_not_diagnosed():
+    run = jon.minimize(SURFACES.loss, POINT, jon.gradient_descent(0.1), steps=10)
+    with pytest.raises(TypeError, match="^diagnose runs programs"):
+        jax.jit(jon.diagnose)(run)
+
+
+def test_a_verdict_of_a_known_point_can_be_part_of_another_program():
+    inside = jax.jit(lambda: jon.classify(SURFACES.loss, jnp.zeros(2)).eigenvalues)
+    known = np.zeros(2, np.float32)
+    of_known = jax.jit(lambda: jon.classify(SURFACES.loss, known).eigenvalues)
+    np.testing.assert_allclose([inside(), of_known()], [[-1, -1], [-1, -1]], rtol=1e-6)

@@ -238,6 +238,7 @@ def find_critical_points(
     Source: index-blind search Doye and Wales, 2002; gradient-flat points Frye et al., 2021; multiple roots
     Schroeder, 1870; branch and bound with Krawczyk's test Moore and Jones, 1977.
     """
+    _checks.not_compiled("find_critical_points", starts, args, box)
     if _checks.boolean("complete", complete):
         given = {"starts": starts, "max_step": max_step, "merge": merge, "null_directions": null_directions}
         _refuse_unused(given | {"steps": None if steps == 60 else steps, "expected_index_sum": expected_index_sum})

@@ -247,6 +247,7 @@ def checked_plane(params: Any, directions: Any, counts: Sequence[int]) -> Plane:
     Raises:
         TypeError, ValueError: structures or shapes differ, a direction is zero or not finite, or two are parallel.
     """
+    _checks.not_compiled("a landscape", params, directions)
     if isinstance(params, Plane):
         if directions is not None:
             raise TypeError("a Plane brings its own directions: leave directions out")
@@ -278,6 +279,7 @@ def _rows(trees: Sequence[PyTree]) -> PyTree:
 
 def flat_rows(stack: PyTree) -> Float[np.ndarray, "count n"]:
     """The entries of a pytree with a leading axis as rows in float64, on the host."""
+    _checks.not_compiled("a landscape", stack)
     leaves = [
         np.asarray(leaf.astype(jnp.float32) if leaf.dtype.itemsize < 4 else leaf) for leaf in jax.tree.leaves(stack)
     ]

@@ -216,6 +216,7 @@ def plan(
         >>> jon.sweep(plan, progress=False).final_loss.shape
         (2, 2, 4)
     """
+    _checks.not_compiled("plan")
     where = devices_of(devices, mesh, param_specs)
     specification = specify(
         problem,

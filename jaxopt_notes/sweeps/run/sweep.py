@@ -220,6 +220,7 @@ def sweep(
         >>> jon.best(table, "validation_loss").config, table.attrs["final_on"]
         ({'learning_rate': 0.01}, 'a sample of 1024 training examples')
     """
+    _checks.not_compiled("sweep")
     kept, best = check_keep(keep, keep_params)
     known_best = isinstance(problem, SweepPlan) and problem.specification.options.keep_best
     kind = kept or ("params" if known_best else "")

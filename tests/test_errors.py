@@ -241,7 +241,7 @@ def test_what_reads_its_results_refuses_to_be_compiled(name):
 
 def test_a_traced_run_is_not_diagnosed():
     run = jon.minimize(SURFACES.loss, POINT, jon.gradient_descent(0.1), steps=10)
-    with pytest.raises(TypeError, match="^diagnose runs programs"):
+    with pytest.raises(TypeError, match=r"^diagnose runs programs"):
         jax.jit(jon.diagnose)(run)
 
 

@@ -58,7 +58,9 @@ class Tour:
         parts = ["The best of each optimizer", text_table(self._best_rows()), ""]
         parts += [_FAILURES_TITLE, text_table(self.failures), _FAILURES_NOTE, ""]
         parts += [f"The end point of each winner\n{_END_NOTE}"]
-        parts += [f"  {name} (seed {self.end_seeds[name]}): {verdict}" for name, verdict in self.verdicts.items()]
+        for name, verdict in self.verdicts.items():
+            first, *others = str(verdict).splitlines()
+            parts += [f"  {name} (seed {self.end_seeds[name]}): {first}", *(f"    {line}" for line in others)]
         parts += ["", *(f"{name}: warning: {edge}" for name, winner in self.winners.items() for edge in winner.edges)]
         if self.interrupted:
             parts.append("Interrupted: the trials that did not finish are marked, and left out of everything above.")

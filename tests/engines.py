@@ -116,7 +116,8 @@ class Comparison:
         """What Python says."""
         point = ", ".join(f"{value:.6g}" for value in np.asarray(wanted.verdict.point))
         away = f"At ({point}), {wanted.gap:.1g} from the last point"
-        return f"{away if wanted.gap else f'At the last point, ({point})'}: {wanted.verdict}"
+        words = str(wanted.verdict).replace("\n", " ")
+        return f"{away if wanted.gap else f'At the last point, ({point})'}: {words}"
 
     def others(self, name, method, numbers, start, settings):
         """The same path in JAX, rounded differently: from another start, with another loss, with other noise."""

@@ -26,6 +26,7 @@ from .equations import callbacks as callbacks
 from .equations import has_custom_rule as has_custom_rule
 from .equations import has_loop as has_loop
 from .equations import needs_custom_tangent as needs_custom_tangent
+from .equations import reaches_outside as reaches_outside
 from .equations import wrapped_parts as wrapped_parts
 from .listing import Listing as Listing
 from .listing import Operation as Operation

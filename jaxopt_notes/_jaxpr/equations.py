@@ -73,6 +73,14 @@ def has_loop(jaxpr: Jaxpr) -> bool:
     return any(equation.primitive.name in ("while", "scan") for equation in equations(jaxpr))
 
 
+def reaches_outside(jaxpr: Jaxpr) -> bool:
+    """Whether a program calls back to Python, prints, or has another effect.
+
+    Not promised: as `callbacks`.
+    """
+    return any(equation.effects or "callback" in equation.primitive.name for equation in equations(jaxpr))
+
+
 def bytes_computed(jaxpr: Jaxpr) -> int:
     """The size of everything that a program computes, an upper bound of what it holds at once.
 

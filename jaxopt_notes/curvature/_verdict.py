@@ -148,9 +148,10 @@ class CriticalPoint(NamedTuple):
         if np.isnan(self.smallest):
             return "undecided: the loss, its gradient or its Hessian is not finite here, so nothing can be said."
         point = jax.device_get(self)  # every comparison of arrays of JAX is a program to compile
-        polished = f" Judged {float(point.moved):.2g} from the point given, after polishing." if point.moved else ""
-        words = f"{_criticality(point)} {_curvature(point)} {_cost(point)}{polished}"
-        return words if self.certificate is None else f"{words}\nProof: {self.certificate}"
+        lines = [_criticality(point), _curvature(point), _cost(point)]
+        lines += [f"Judged {float(point.moved):.2g} from the point given, after polishing."] if point.moved else []
+        lines += [f"Proof: {self.certificate}"] if self.certificate is not None else []
+        return "\n".join(lines)
 
     @property
     def meaning(self) -> str:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from .._jaxpr import lifted
+from .._jaxpr import evaluate, has_loop, lifted, output_shapes, reaches_outside, trace
 from .._numerics import rounded, tree_finite, tree_norm, tree_where
 from ..wrappers.precision import unmoved_share
 from ._status import Status
@@ -84,7 +84,7 @@ def unevaluated(
 ) -> Carry:
     """A run whose start is not evaluated yet, as an `advance` that is `opening` takes it; `dtype` is that of the loss.
 
-    Then one program evaluates the start and all candidates: a loss is compiled once and not twice.
+    Then one program evaluates the start and all candidates.
     """
     params = rounded(params)
     state = optimizer.init(params) if state is None else state
@@ -129,7 +129,7 @@ def advance(
 
     Norms that are left out of `norms` are NaN and decide nothing. Without any, loss and aux judge a candidate.
     `tol` needs `grad_norm`, and `skip` both. An `opening` step evaluates a carry that is `unevaluated` and moves
-    nothing.
+    nothing: what an optimizer makes of the zeros there is thrown away, and one that loops or calls back is not asked.
     """
     # What the functions hold becomes an argument too, so that derivatives by all of it know of rejections.
     attempt, held = lifted(partial(_attempt, optimizer, loss, next_loss, norms, opening), carry)
@@ -216,23 +216,49 @@ def _moved(
     known = jnp.isfinite(value) & jnp.isfinite(carry.grad_norm)
     if carry.skips is not None:  # not so where the batch of the start is to be skipped; zeros keep derivatives finite
         value, grad = tree_where(known, (value, grad), jax.tree.map(jnp.zeros_like, (value, grad)))
-    # Rounded as bfloat16 and float16 are stored, so that loss and gradient are those of the parameters that are kept.
-    updates, state = rounded(
-        optax.with_extra_args_support(optimizer).update(
-            grad,
-            carry.state,
-            carry.params,
-            value=value,
-            grad=grad,
-            value_fn=lambda params: loss(rounded(params), carry.aux)[0],
+
+    def step() -> tuple[PyTree, PyTree, PyTree]:
+        # Rounded as bfloat16 and float16 are stored, so that loss and gradient are those of the parameters that are
+        # kept.
+        updates, state = rounded(
+            optax.with_extra_args_support(optimizer).update(
+                grad,
+                carry.state,
+                carry.params,
+                value=value,
+                grad=grad,
+                value_fn=lambda params: loss(rounded(params), carry.aux)[0],
+            )
         )
-    )
-    params = rounded(optax.apply_updates(carry.params, updates))
-    params = params if opening is None else tree_where(opening, carry.params, params)
-    moved = params, _typed(state, carry.state), updates
+        return rounded(optax.apply_updates(carry.params, updates)), _typed(state, carry.state), updates
+
+    moved = step() if opening is None else _unless_opening(opening, step, carry)
     if carry.skips is None:
         return moved
-    return tree_where(known, moved, (carry.params, carry.state, jax.tree.map(jnp.zeros_like, updates)))
+    return tree_where(known, moved, (carry.params, carry.state, jax.tree.map(jnp.zeros_like, moved[2])))
+
+
+def _unless_opening(
+    opening: Bool[Array, ""], step: Callable[[], tuple[PyTree, PyTree, PyTree]], carry: Carry
+) -> tuple[PyTree, PyTree, PyTree]:
+    """What `step` returns; the parameters of the carry where nothing is known of them yet."""
+    jaxpr, held, structure = trace(step)
+
+    def taken() -> tuple[PyTree, PyTree, PyTree]:
+        moved: tuple[PyTree, PyTree, PyTree] = jax.tree.unflatten(structure, map(jnp.asarray, evaluate(jaxpr, held)))
+        return moved
+
+    def not_taken() -> tuple[PyTree, PyTree, PyTree]:
+        updates = jax.tree.unflatten(structure, output_shapes(jaxpr))[2]
+        return carry.params, carry.state, jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), updates)
+
+    # Loss and gradient are zeros until the start is evaluated. Arithmetic on them is thrown away, which is cheaper than
+    # a branch: a branch is one more pass over parameters and state. But a line search need not end on them, and what is
+    # called back would see them.
+    if has_loop(jaxpr) or reaches_outside(jaxpr):
+        return jax.lax.cond(opening, not_taken, taken)
+    params, state, updates = taken()
+    return tree_where(opening, carry.params, params), state, updates
 
 
 def _typed(new: PyTree, old: PyTree) -> PyTree:

@@ -254,7 +254,7 @@ class Engine:
                     lanes = self._watched(lanes, inputs, stop, count)
                     status = jax.device_get(lanes.carry.status)
                     # Reading the status waits for the device, so this is the time of the steps and not of their
-                    # dispatch.
+                    # dispatch. The first segment includes the evaluation of the starts.
                     elapsed = max(time.perf_counter() - began, 1e-6)
                     length = max(1, int((stop - step) * SECONDS_PER_SEGMENT / elapsed))
                     step = stop

@@ -197,7 +197,7 @@ def programs(static: Static) -> Programs:
     taken = (lanes, TRIALS, EVERYWHERE, EVERYWHERE, EVERYWHERE, EVERYWHERE)
     advanced = sharded(functools.partial(segment_of, static), static.mesh, taken, lanes)
     # Lanes are most of a chunk's memory. Donated, they are overwritten; otherwise every segment would hold them twice.
-    # What only copies takes longer to compile well than to run.
+    # Copies and new states take longer to compile well than to run; starts that depend on numbers need not.
     begun = jax.jit(begin, compiler_options=None if static.begin else quick_options())
     return Programs(begun, jax.jit(advanced, donate_argnums=0), set())
 
@@ -302,7 +302,8 @@ def _begin(static: Static, initial: PyTree, inputs: LaneInputs) -> Lanes:
     starts = _starts(static, initial, inputs)
     carry = jax.vmap(one)(inputs.numbers, *starts)
     records = _records(static, carry).items()
-    histories = {name: jnp.full((static.entries, *row.shape), missing(row.dtype), row.dtype) for name, row in records}
+    # Zeros and not NaN, which `jax_debug_nans` would report; what is not recorded is never read.
+    histories = {name: jnp.zeros((static.entries, *row.shape), row.dtype) for name, row in records}
     return Lanes(carry, histories, static.watch and unwatched(static.watch, starts, len(inputs.seed)))
 
 

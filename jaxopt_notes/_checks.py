@@ -409,8 +409,8 @@ def takes_no_more(loss: Callable[..., Any], count: int) -> None:
     if left:
         taken, given_alone = ", ".join(names), ", ".join(names[:count])
         raise TypeError(
-            f"the loss {name_of(loss)!r} takes {taken} and is given {given_alone} alone: data are given to Problem(loss, "
-            "init, data=...) or follow the parameters, and all parameters are one pytree, such as one array"
+            f"the loss {name_of(loss)!r} takes {taken} and is given {given_alone} alone: data are given to Problem("
+            "loss, init, data=...) or follow the parameters, and all parameters are one pytree, such as one array"
         )
 
 
